@@ -1,0 +1,1 @@
+"""Arithmetic on frozen records: no files, network, clock, torch, mlflow or pandas."""

@@ -1,0 +1,103 @@
+"""GPUs by exact name, and how fast one is against another: a ratio with its range and its basis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from greenlove_mlflow.core.estimate import Caveat, Source
+from greenlove_mlflow.core.interval import Interval
+
+Basis = Literal["given", "measured", "throughput", "mlperf", "spec"]
+Precision = Literal["fp16", "bf16", "tf32", "fp32"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSpec:
+    """One GPU's published figures; None where no source states one.
+
+    ``fp16_tflops`` is dense with FP32 accumulation, what a PyTorch matrix product uses.
+    """
+
+    gpu_id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    alias_is_ambiguous: bool = False
+    vendor: str = ""
+    architecture: str = ""
+    segment: str = ""
+    form_factor: str = ""
+    memory_gib: float | None = None
+    memory_bandwidth_gb_per_s: float | None = None
+    fp32_tflops: float | None = None
+    tf32_tflops: float | None = None
+    fp16_tflops: float | None = None
+    bf16_tflops: float | None = None
+    fp16_nontensor_tflops: float | None = None
+    tdp_w: float | None = None
+    release_year: int | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """What a probe of hardware unknown to every table measured, each with its own range."""
+
+    device_name: str
+    matmul_tflops: Interval
+    copy_gb_per_s: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThroughputRow:
+    """One published training throughput. Units differ by task: only ratios within one task mean anything."""
+
+    suite: str
+    task: str
+    precision: str
+    gpu_id: str
+    gpu_count: int
+    throughput: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteBridge:
+    """How much faster the same GPU is in suite ``to_suite`` than in ``from_suite``, for one task and precision."""
+
+    from_suite: str
+    to_suite: str
+    task: str
+    precision: str
+    gpu_count: int
+    ratio_median: float
+    ratio_min: float
+    ratio_max: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MlperfRow:
+    """One MLPerf training result. Minutes compare within one round and benchmark only."""
+
+    round: str
+    benchmark: str
+    gpu_id: str
+    accelerator_count: int
+    minutes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedRatio:
+    """How many times faster one GPU does a workload than another.
+
+    Args:
+        ratio: Above 1 when the offer is faster; its range covers a new workload of this kind.
+        basis: How it is known, best first: given, measured, throughput, mlperf, spec.
+        detail: In words: tasks, suites, lean, substitutes ("geometric mean of 6 tasks, suite v2, leans on bert").
+    """
+
+    ratio: Interval
+    basis: Basis
+    detail: str = ""
+    caveats: tuple[Caveat, ...] = ()
+    source: Source | None = None

@@ -1,0 +1,230 @@
+"""Interval: a value with the range that holds it, and the only functions that combine uncertain values.
+
+Every quantity here is positive and is known up to a factor, so uncertainties live on the log scale: an interval is
+``[point / e^low_width, point * e^high_width]``, an exact factor moves the three numbers together, and independent
+uncertain factors add their log half-widths in quadrature.
+
+Source: the delta method on logarithms; the predictive interval itself is made in ``core.scaling``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenlove_mlflow.errors import InvalidInputError
+
+DEFAULT_LEVEL = 0.95
+# The standard normal quantile of a two-sided 95 % range: what turns a log SD that a table states into a half-width.
+NORMAL_QUANTILE_95 = 1.959963984540054
+
+FloatArray = NDArray[np.float64]
+FloatOrArray = TypeVar("FloatOrArray", float, FloatArray)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A point value and the range that holds the truth with probability ``level``.
+
+    Args:
+        point: Best value, in the unit of the field that carries the interval; at least 0.
+        low: Lower end, 0 <= low <= point.
+        high: Upper end, point <= high.
+        level: Probability that the range holds the truth, between 0 and 1.
+
+    Raises:
+        InvalidInputError: If the three numbers are not finite, not ordered or negative.
+
+    >>> Interval(point=10.0, low=8.0, high=12.5).scaled(2.0)
+    Interval(point=20.0, low=16.0, high=25.0, level=0.95)
+    """
+
+    point: float
+    low: float
+    high: float
+    level: float = DEFAULT_LEVEL
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in (self.point, self.low, self.high)):
+            raise InvalidInputError(
+                f"an interval needs finite numbers, got {self.low}, {self.point}, {self.high}"
+            )
+        if not 0.0 <= self.low <= self.point <= self.high:
+            raise InvalidInputError(
+                f"an interval needs 0 <= low <= point <= high, got {self.low}, {self.point}, {self.high}"
+            )
+        if not 0.0 < self.level < 1.0:
+            raise InvalidInputError(f"a level lies between 0 and 1, got {self.level}")
+
+    @classmethod
+    def exactly(cls, value: float) -> Interval:
+        """The interval of a value known without error."""
+        return cls(point=value, low=value, high=value)
+
+    @classmethod
+    def from_log_width(cls, point: float, log_half_width: float, level: float = DEFAULT_LEVEL) -> Interval:
+        """The interval ``point`` times or divided by ``e^log_half_width``.
+
+        >>> Interval.from_log_width(100.0, math.log(1.25))
+        Interval(point=100.0, low=80.0, high=125.0, level=0.95)
+        """
+        factor = math.exp(log_half_width)
+        return cls(point=point, low=min(point, point / factor), high=max(point, point * factor), level=level)
+
+    @property
+    def log_half_width(self) -> float:
+        """Half the width on the log scale, no unit; 0 for an exact value or a point of 0."""
+        if self.low <= 0.0:
+            return 0.0 if self.high == self.low else math.inf
+        return (math.log(self.high) - math.log(self.low)) / 2.0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the range is the point alone."""
+        return self.low == self.high
+
+    def contains(self, value: float) -> bool:
+        """Whether the range holds ``value``."""
+        return self.low <= value <= self.high
+
+    def scaled(self, factor: float) -> Interval:
+        """The interval times an exact factor of at least 0."""
+        return Interval(
+            point=self.point * factor, low=self.low * factor, high=self.high * factor, level=self.level
+        )
+
+    def shifted(self, offset: float) -> Interval:
+        """The interval plus an exact amount of at least 0, in the interval's unit."""
+        return Interval(
+            point=self.point + offset, low=self.low + offset, high=self.high + offset, level=self.level
+        )
+
+
+def quadrature(*log_half_widths: FloatOrArray) -> FloatOrArray:
+    """The log half-width of a product of independent uncertain factors; floats or arrays of one shape.
+
+    >>> quadrature(0.3, 0.4)
+    0.5
+    """
+    total = log_half_widths[0] * log_half_widths[0]
+    for width in log_half_widths[1:]:
+        total = total + width * width
+    return math.sqrt(total) if isinstance(total, float) else np.sqrt(total)
+
+
+def product(*factors: Interval) -> Interval:
+    """The product of independent uncertain factors, its unit the product of theirs.
+
+    The lower log widths add in quadrature, and so do the upper ones.
+
+    >>> product(Interval.exactly(2.0), Interval(point=10.0, low=8.0, high=12.5))
+    Interval(point=20.0, low=16.0, high=25.0, level=0.95)
+    """
+    uncertain = [factor for factor in factors if not factor.is_exact]
+    point = math.prod(factor.point for factor in factors)
+    if not uncertain or point == 0.0:
+        return Interval.exactly(point)
+    if len(uncertain) == 1:
+        exact = math.prod(factor.point for factor in factors if factor.is_exact)
+        return uncertain[0].scaled(exact)
+    below = quadrature(
+        *(math.log(factor.point / factor.low) if factor.low else math.inf for factor in uncertain)
+    )
+    above = quadrature(*(math.log(factor.high / factor.point) for factor in uncertain))
+    return Interval(
+        point=point, low=point * math.exp(-below), high=point * math.exp(above), level=uncertain[0].level
+    )
+
+
+def quotient(numerator: Interval, denominator: Interval) -> Interval:
+    """One uncertain value over another, independent and above 0.
+
+    >>> quotient(Interval.exactly(10.0), Interval(point=2.0, low=1.0, high=4.0))
+    Interval(point=5.0, low=2.5, high=10.0, level=0.95)
+    """
+    if denominator.low <= 0.0:
+        raise InvalidInputError(f"cannot divide by a range that reaches 0: {denominator}")
+    inverse = Interval(
+        point=1.0 / denominator.point,
+        low=1.0 / denominator.high,
+        high=1.0 / denominator.low,
+        level=denominator.level,
+    )
+    return product(numerator, inverse)
+
+
+def total(*addends: Interval) -> Interval:
+    """The sum of independent uncertain values of one unit; half-widths add in quadrature on the linear scale.
+
+    >>> total(Interval.exactly(1.0), Interval.exactly(2.0)).point
+    3.0
+    """
+    if len(addends) == 1:
+        return addends[0]
+    point = math.fsum(addend.point for addend in addends)
+    absolute = math.sqrt(
+        math.fsum((addend.point * math.expm1(addend.log_half_width)) ** 2 for addend in addends)
+    )
+    width = math.log1p(absolute / point) if point else 0.0
+    return Interval.from_log_width(point, width, addends[0].level)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervals:
+    """Many intervals at once: ``point`` and ``log_half_width`` are arrays of one shape, NaN where a value is unknown.
+
+    The arithmetic is that of ``product`` and ``quotient`` on intervals that are symmetric on the log scale.
+    """
+
+    point: FloatArray
+    log_half_width: FloatArray
+
+    @classmethod
+    def of(cls, intervals: Sequence[Interval | None]) -> Intervals:
+        """The columns of some intervals, NaN for None."""
+        return cls(
+            point=np.array([np.nan if each is None else each.point for each in intervals], dtype=np.float64),
+            log_half_width=np.array(
+                [np.nan if each is None else each.log_half_width for each in intervals], dtype=np.float64
+            ),
+        )
+
+    @property
+    def low(self) -> FloatArray:
+        """Lower ends."""
+        return self.point * np.exp(-self.log_half_width)
+
+    @property
+    def high(self) -> FloatArray:
+        """Upper ends."""
+        return self.point * np.exp(self.log_half_width)
+
+    def times(self, other: Intervals) -> Intervals:
+        """Element by element, two independent uncertain factors multiplied."""
+        return Intervals(
+            point=self.point * other.point,
+            log_half_width=np.hypot(self.log_half_width, other.log_half_width),
+        )
+
+    def over(self, other: Intervals) -> Intervals:
+        """Element by element, one uncertain value over another."""
+        return Intervals(
+            point=self.point / other.point,
+            log_half_width=np.hypot(self.log_half_width, other.log_half_width),
+        )
+
+    def scaled(self, factor: float | FloatArray) -> Intervals:
+        """Element by element, times an exact factor; NaN where the factor is unknown."""
+        return Intervals(
+            point=self.point * factor, log_half_width=np.where(np.isnan(factor), np.nan, self.log_half_width)
+        )
+
+    def at(self, index: int) -> Interval | None:
+        """One of them; None where it is unknown."""
+        point, width = float(self.point[index]), float(self.log_half_width[index])
+        return None if math.isnan(point) or math.isnan(width) else Interval.from_log_width(point, width)

@@ -1,0 +1,219 @@
+"""What was measured: epochs, blocks of steps, power readings and the machine they come from. Facts, never rewritten."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from greenlove_mlflow.errors import InvalidInputError
+
+# first-contact: the first steps, one-off costs and all; revisit: a second pass over the same samples;
+# timed: what the adaptive estimate rests on; scaling: short epochs at other sizes; exploration, warm-up and steady
+# belong to the seed method; validation: the user's validation pass; train: a real epoch of the real training.
+Phase = Literal[
+    "first-contact", "revisit", "timed", "scaling", "exploration", "warm-up", "steady", "validation", "train"
+]
+EnergySource = Literal["counter", "sampled", "modelled", "given"]
+Method = Literal["adaptive", "seed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One pass over some samples, whole or truncated.
+
+    Args:
+        epoch_index: Running index of the record in its log, from 0.
+        phase: What the pass was run for.
+        sample_count: Samples that were processed.
+        step_count: Optimizer steps, at least 1.
+        duration_s: From asking the loader for its first batch to the device being idle after the last step, seconds.
+        whole: Whether the pass ended because its data ended, not because it was cut short.
+        start_s: Seconds from the start of the benchmark (of the training, for ``train``).
+        data_wait_s: Of the duration, seconds spent waiting for batches; None when not measured.
+        cpu_s: CPU seconds of this process during the pass; None when not measured.
+        energy_j: Joules drawn by the metered devices during the pass; None when not measured.
+    """
+
+    epoch_index: int
+    phase: Phase
+    sample_count: int
+    step_count: int
+    duration_s: float
+    whole: bool
+    start_s: float = 0.0
+    data_wait_s: float | None = None
+    cpu_s: float | None = None
+    energy_j: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.sample_count < 1 or self.step_count < 1:
+            raise InvalidInputError(f"an epoch record needs samples and steps, got {self}")
+        if not self.duration_s > 0.0:
+            raise InvalidInputError(f"an epoch record needs a duration above 0 s, got {self.duration_s}")
+
+    def scaled_s(self, sample_count: int) -> float:
+        """Its duration scaled to ``sample_count`` samples by the plain ratio, in seconds."""
+        return self.duration_s * sample_count / self.sample_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRecord:
+    """Consecutive steps of one pass, about half a second of them, the device synchronised at both edges.
+
+    Args:
+        epoch_index: The epoch record the block belongs to.
+        phase: The phase of that record.
+        start_s: Seconds from the start of the benchmark.
+        step_count: Steps in the block, at least 1.
+        duration_s: Seconds, fetching the batches included.
+        data_wait_s: Of the duration, seconds spent waiting for batches.
+        cpu_s: CPU seconds of this process during the block; None when not measured.
+    """
+
+    epoch_index: int
+    phase: Phase
+    start_s: float
+    step_count: int
+    duration_s: float
+    data_wait_s: float = 0.0
+    cpu_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerSample:
+    """One reading of one device's power: ``at_s`` seconds from the start of the benchmark, watts."""
+
+    at_s: float
+    device: str
+    power_w: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerReading:
+    """What one device drew over the metered window, and how that is known.
+
+    Args:
+        device: ``gpu_0``, ``cpu`` or ``ram``.
+        power_w: Mean power while training, watts.
+        log_half_width: Half-width of its 95 % range on the log scale.
+        source: ``counter``, ``sampled``, ``modelled`` or ``given``.
+        window_s: Seconds that were metered; None for a modelled or given reading.
+        energy_j: Joules over that window; None for a modelled or given reading.
+        sampled_power_w: Mean of the samples beside the counter, to compare the two; None when there is one only.
+        idle_power_w: Power before the benchmark began; None when not measured.
+        note: Where the figure comes from, in words ("board counter", "TDP 350 W x 0.70").
+    """
+
+    device: str
+    power_w: float
+    log_half_width: float
+    source: EnergySource
+    window_s: float | None = None
+    energy_j: float | None = None
+    sampled_power_w: float | None = None
+    idle_power_w: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The machine that was benchmarked; a text is None when it could not be read.
+
+    Args:
+        device: ``cuda:0``, ``cpu``, ``mps``: where the training runs.
+        gpu_name: Name by NVML or torch of the board trained on; None when training on the CPU.
+        gpu_id: Key of the specs table for that name; None when no table knows it.
+        gpu_memory_gib: Memory of the board, GiB.
+        visible_cpu_count: Cores this process may use.
+        host: A hash of the host's name: tells machines apart without naming them.
+    """
+
+    device: str
+    gpu_name: str | None = None
+    gpu_id: str | None = None
+    gpu_uuid: str | None = None
+    gpu_memory_gib: float | None = None
+    driver_version: str | None = None
+    torch_version: str | None = None
+    cuda_version: str | None = None
+    cpu_name: str | None = None
+    visible_cpu_count: int = 1
+    memory_gib: float | None = None
+    os_name: str | None = None
+    host: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that are equal for two trainings on the same machine and device."""
+        text = "|".join(
+            [
+                self.host,
+                self.device.split(":")[0],
+                self.gpu_name or "",
+                self.cpu_name or "",
+                str(self.visible_cpu_count),
+            ]
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def processor_name(self) -> str:
+        """What the training runs on, in words: the GPU's name, else the CPU's, else the device."""
+        return self.gpu_name or self.cpu_name or self.device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkLog:
+    """Everything one benchmark measured. A log is a fact: estimates are made from it again and again.
+
+    Args:
+        method: Which plan ran.
+        machine: Where.
+        sample_count: Samples in one epoch of the real training.
+        batch_size: Samples in a full batch of the user's loader.
+        steps_per_epoch: Batches in one epoch of the real training.
+        epochs: One record per pass, in the order they ran.
+        blocks: Blocks of the timed passes, in the order they ran.
+        power: One reading per metered or modelled device.
+        power_samples: Raw readings, at most about ten a second.
+        started_at: When the benchmark began, ISO 8601 in UTC.
+        duration_s: How long it took altogether, seconds.
+        stop_reason: Why it ended: ``precise``, ``budget``, ``complete``, ``cap``.
+        peak_allocated_gib: Most device memory held by tensors, GiB; None on a CPU.
+        peak_reserved_gib: Most device memory held by the allocator, GiB; None on a CPU.
+        machine_signals: What the machine said of itself, by name (``load_ratio``, ``cpu_share``, ``throttled_share``,
+            ``clock_ratio``); absent when not read.
+        loss_is_finite: False when a step gave a loss that is not finite; None when no step returned its loss.
+        first_contact_steps_s: Durations of the very first steps one by one, seconds.
+        workload_fingerprint: Equal for two benchmarks of the same model structure, batch, precision and data shape.
+    """
+
+    method: Method
+    machine: Machine
+    sample_count: int
+    batch_size: int
+    steps_per_epoch: int
+    epochs: tuple[EpochRecord, ...]
+    blocks: tuple[BlockRecord, ...] = ()
+    power: tuple[PowerReading, ...] = ()
+    power_samples: tuple[PowerSample, ...] = ()
+    started_at: str = ""
+    duration_s: float = 0.0
+    stop_reason: str = ""
+    peak_allocated_gib: float | None = None
+    peak_reserved_gib: float | None = None
+    machine_signals: tuple[tuple[str, float], ...] = ()
+    loss_is_finite: bool | None = None
+    first_contact_steps_s: tuple[float, ...] = ()
+    workload_fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if min(self.sample_count, self.batch_size, self.steps_per_epoch) < 1:
+            raise InvalidInputError(
+                f"a log needs samples, a batch size and steps, got {self.sample_count} samples"
+            )
+
+    def epochs_of(self, *phases: Phase) -> tuple[EpochRecord, ...]:
+        """The records of those phases, in the order they ran."""
+        return tuple(record for record in self.epochs if record.phase in phases)
