@@ -16,9 +16,7 @@ def a_machine(**over: Any) -> Machine:
 
 
 def a_workload(**over: Any) -> Workload:
-    return Workload(
-        **{"sample_count": 1000, "batch_size": 10, "epoch_count": 20, "steps_per_epoch": 100, **over}
-    )
+    return Workload(**{"sample_count": 1000, "batch_size": 10, "epoch_count": 20, "steps_per_epoch": 100, **over})
 
 
 def a_grid(**over: Any) -> Grid:
@@ -52,9 +50,7 @@ def a_fit(**over: Any) -> ScalingFit:
 
 
 def a_power(**over: Any) -> PowerReading:
-    return PowerReading(
-        **{"device": "gpu_0", "power_w": 300.0, "log_half_width": 0.1, "source": "counter", **over}
-    )
+    return PowerReading(**{"device": "gpu_0", "power_w": 300.0, "log_half_width": 0.1, "source": "counter", **over})
 
 
 def some_statistics(**over: Any) -> Statistics:

@@ -95,7 +95,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Home and one row per offer. Ranking is by functions: ``fastest``, ``cheapest``, ``lowest_carbon``, ``best_value``.
+    """Home and one row per offer; which is fastest, cheapest or best is said by functions, not stored.
 
     Args:
         home: The estimate for this machine.

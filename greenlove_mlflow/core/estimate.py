@@ -74,9 +74,7 @@ class Workload:
         if self.sample_count < 1 or self.batch_size < 1 or self.steps_per_epoch < 1:
             raise InvalidInputError(f"a workload needs samples, a batch size and steps, got {self}")
         if self.validation_every_epochs < 1:
-            raise InvalidInputError(
-                f"validation every {self.validation_every_epochs} epochs cannot be planned"
-            )
+            raise InvalidInputError(f"validation every {self.validation_every_epochs} epochs cannot be planned")
         if min(self.validation_s, self.extra_per_epoch_s, self.one_off_s) < 0.0:
             raise InvalidInputError("seconds beside the training steps cannot be negative")
 

@@ -51,9 +51,7 @@ class Interval:
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in (self.point, self.low, self.high)):
-            raise InvalidInputError(
-                f"an interval needs finite numbers, got {self.low}, {self.point}, {self.high}"
-            )
+            raise InvalidInputError(f"an interval needs finite numbers, got {self.low}, {self.point}, {self.high}")
         if not 0.0 <= self.low <= self.point <= self.high:
             raise InvalidInputError(
                 f"an interval needs 0 <= low <= point <= high, got {self.low}, {self.point}, {self.high}"
@@ -94,15 +92,11 @@ class Interval:
 
     def scaled(self, factor: float) -> Interval:
         """The interval times an exact factor of at least 0."""
-        return Interval(
-            point=self.point * factor, low=self.low * factor, high=self.high * factor, level=self.level
-        )
+        return Interval(point=self.point * factor, low=self.low * factor, high=self.high * factor, level=self.level)
 
     def shifted(self, offset: float) -> Interval:
         """The interval plus an exact amount of at least 0, in the interval's unit."""
-        return Interval(
-            point=self.point + offset, low=self.low + offset, high=self.high + offset, level=self.level
-        )
+        return Interval(point=self.point + offset, low=self.low + offset, high=self.high + offset, level=self.level)
 
 
 def quadrature(*log_half_widths: FloatOrArray) -> FloatOrArray:
@@ -132,13 +126,9 @@ def product(*factors: Interval) -> Interval:
     if len(uncertain) == 1:
         exact = math.prod(factor.point for factor in factors if factor.is_exact)
         return uncertain[0].scaled(exact)
-    below = quadrature(
-        *(math.log(factor.point / factor.low) if factor.low else math.inf for factor in uncertain)
-    )
+    below = quadrature(*(math.log(factor.point / factor.low) if factor.low else math.inf for factor in uncertain))
     above = quadrature(*(math.log(factor.high / factor.point) for factor in uncertain))
-    return Interval(
-        point=point, low=point * math.exp(-below), high=point * math.exp(above), level=uncertain[0].level
-    )
+    return Interval(point=point, low=point * math.exp(-below), high=point * math.exp(above), level=uncertain[0].level)
 
 
 def quotient(numerator: Interval, denominator: Interval) -> Interval:
@@ -167,9 +157,7 @@ def total(*addends: Interval) -> Interval:
     if len(addends) == 1:
         return addends[0]
     point = math.fsum(addend.point for addend in addends)
-    absolute = math.sqrt(
-        math.fsum((addend.point * math.expm1(addend.log_half_width)) ** 2 for addend in addends)
-    )
+    absolute = math.sqrt(math.fsum((addend.point * math.expm1(addend.log_half_width)) ** 2 for addend in addends))
     width = math.log1p(absolute / point) if point else 0.0
     return Interval.from_log_width(point, width, addends[0].level)
 

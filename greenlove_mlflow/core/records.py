@@ -1,4 +1,4 @@
-"""What was measured: epochs, blocks of steps, power readings and the machine they come from. Facts, never rewritten."""
+"""What was measured: epochs, blocks of steps, power, the machine they come from. Facts, never rewritten."""
 
 from __future__ import annotations
 
@@ -210,9 +210,7 @@ class BenchmarkLog:
 
     def __post_init__(self) -> None:
         if min(self.sample_count, self.batch_size, self.steps_per_epoch) < 1:
-            raise InvalidInputError(
-                f"a log needs samples, a batch size and steps, got {self.sample_count} samples"
-            )
+            raise InvalidInputError(f"a log needs samples, a batch size and steps, got {self.sample_count} samples")
 
     def epochs_of(self, *phases: Phase) -> tuple[EpochRecord, ...]:
         """The records of those phases, in the order they ran."""

@@ -92,9 +92,7 @@ class Statistics:
         except (ValueError, AttributeError) as error:
             raise RunDataError(f"the statistics of a run are no JSON object: {text[:80]!r}") from error
         if version != SCHEMA_VERSION:
-            raise RunDataError(
-                f"statistics of schema version {version!r}; this release reads {SCHEMA_VERSION!r}"
-            )
+            raise RunDataError(f"statistics of schema version {version!r}; this release reads {SCHEMA_VERSION!r}")
         try:
             decoded: Statistics = _decode(cls, content)
         except (KeyError, TypeError, ValueError) as error:
@@ -132,9 +130,7 @@ def home_power_w(statistics: Statistics) -> Interval | None:
     """Mean power of all devices that are metered or modelled, in watts; None when there is none."""
     if not statistics.power:
         return None
-    return total(
-        *(Interval.from_log_width(reading.power_w, reading.log_half_width) for reading in statistics.power)
-    )
+    return total(*(Interval.from_log_width(reading.power_w, reading.log_half_width) for reading in statistics.power))
 
 
 def _encode(value: Any) -> Any:
