@@ -1,0 +1,58 @@
+"""What the process environment says: the one place that reads it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PLACE_VARIABLE = "GREENLOVE_PLACE"
+ELECTRICITY_MAPS_KEY_VARIABLE = "ELECTRICITY_MAPS_API_KEY"
+_ZONE_LINK = Path("/etc/localtime")
+_ZONE_FILE = Path("/etc/timezone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What this process was told from outside.
+
+    Args:
+        place: Country or region by ``GREENLOVE_PLACE`` ("DE", "US-VA"); None when unset.
+        time_zone: IANA name of the system's time zone; None when it cannot be told.
+        rank: This process's rank in a distributed training; 0 when it is alone.
+        electricity_maps_key: The key of the live grid service; never shown.
+    """
+
+    place: str | None = None
+    time_zone: str | None = None
+    rank: int = 0
+    electricity_maps_key: str | None = None
+
+    def __repr__(self) -> str:
+        key = "set" if self.electricity_maps_key else "unset"
+        return f"Environment(place={self.place!r}, time_zone={self.time_zone!r}, rank={self.rank}, key {key})"
+
+
+def read_environment() -> Environment:
+    """The environment as it is now."""
+    rank = os.environ.get("RANK", "0")
+    return Environment(
+        place=os.environ.get(PLACE_VARIABLE) or None,
+        time_zone=_read_time_zone(),
+        rank=int(rank) if rank.isdigit() else 0,
+        electricity_maps_key=os.environ.get(ELECTRICITY_MAPS_KEY_VARIABLE) or None,
+    )
+
+
+def _read_time_zone() -> str | None:
+    """The IANA name of the system's zone, from ``TZ``, the link /etc/localtime or the file /etc/timezone."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    if named:
+        return named
+    try:
+        target = str(_ZONE_LINK.resolve(strict=True))
+        if "zoneinfo/" in target:
+            return target.split("zoneinfo/", 1)[1]
+        return _ZONE_FILE.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

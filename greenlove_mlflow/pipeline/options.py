@@ -1,0 +1,150 @@
+"""Options: what a caller may say beside model, optimizer, criterion and data; checked before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from greenlove_mlflow.core.estimate import Scope
+from greenlove_mlflow.core.gpus import Precision
+from greenlove_mlflow.core.records import Method
+from greenlove_mlflow.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from greenlove_mlflow.core.compare import PriceSheet
+
+Progress = Callable[[str, float, float], None]
+TrainStep = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Every option of ``track`` and ``estimate``.
+
+    Args:
+        epochs: Epochs of the real training, at least 1.
+        batch_size: Samples in a batch when ``data`` is a dataset (64 when not given); beside a loader it must be the
+            loader's own.
+        device: Where the training runs; the model's own device when not given.
+        train_step: ``train_step(model, batch, optimizer, criterion, device)`` in place of the default step.
+        steps_per_epoch: Batches in an epoch, for data without a length.
+        extra_state: Objects with ``state_dict`` that the step changes (gradient scaler, scheduler, EMA).
+        validation: A loader, or a pair of loader and step, that runs after an epoch.
+        validation_every_epochs: After every so many epochs.
+        extra_per_epoch_s: Seconds an epoch takes beside that (checkpoints).
+        one_off_s: Seconds paid once beside that (preprocessing).
+        method: ``adaptive``, or ``seed`` for the original's formulas.
+        budget_s: Seconds the benchmark may take; its own choice when not given.
+        precision: Of the training's matrix products; detected when not given.
+        task: Published benchmark to take speed ratios from; a mean over tasks when not given.
+        country: Two-letter country code of the machine's place.
+        region: State, subregion or zone inside it ("VA", "SRVC", "CA-QC").
+        scope: ``lifecycle`` or ``direct`` grid intensity, the same on both sides of a comparison.
+        carbon_intensity_g_per_kwh: Grid intensity in place of the table's.
+        electricity_price_usd_per_kwh: Electricity price in place of the table's.
+        pue: Power usage effectiveness of the place, at least 1.
+        tdp_w: Board power where it cannot be measured, watts.
+        gpu_utilization: Share of the board power that a modelled figure assumes, 0 to 1.
+        gpu_index: NVML index of the board to meter; the training's own when not given.
+        live_carbon: Ask Electricity Maps for the grid now (needs the key in the environment).
+        locate: ``"geoip"`` looks the place up by the machine's address; nothing is looked up otherwise.
+        prices: ``newest``, a version, a path to a sheet of one's own, or a ``PriceSheet``.
+        speed_ratios: Known ratios by GPU, ``{"H100 HGX 80GB": 2.5}``.
+        measured: ``auto`` takes ratios from own runs of the same workload in MLflow; a run id takes that run's.
+        cloud_region: Region of the offers; the median of their regions when not given.
+        billing: Which prices to compare (``on-demand``, ``spot``, ``reserved-1y``, ...).
+        gpus: GPUs rented, 1, 2, 4 or 8.
+        history: Learn the machine's drift from finished runs in MLflow.
+        progress: Called with phase, seconds done and seconds planned while the benchmark runs.
+        plan: Fields of ``BenchmarkPlan`` to set otherwise.
+    """
+
+    epochs: int
+    batch_size: int | None = None
+    device: Any = None
+    train_step: TrainStep | None = None
+    steps_per_epoch: int | None = None
+    extra_state: tuple[Any, ...] = ()
+    validation: Any = None
+    validation_every_epochs: int = 1
+    extra_per_epoch_s: float = 0.0
+    one_off_s: float = 0.0
+    method: Method = "adaptive"
+    budget_s: float | None = None
+    precision: Precision | None = None
+    task: str | None = None
+    country: str | None = None
+    region: str | None = None
+    scope: Scope = "lifecycle"
+    carbon_intensity_g_per_kwh: float | None = None
+    electricity_price_usd_per_kwh: float | None = None
+    pue: float | None = None
+    tdp_w: float | None = None
+    gpu_utilization: float | None = None
+    gpu_index: int | None = None
+    live_carbon: bool = False
+    locate: Literal["geoip"] | None = None
+    prices: str | Path | PriceSheet = "newest"
+    speed_ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    measured: str | None = None
+    cloud_region: str | None = None
+    billing: tuple[str, ...] = ("on-demand", "contact-sales")
+    gpus: int = 1
+    history: bool = True
+    progress: Progress | None = None
+    plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_whole("epochs", self.epochs)
+        for name in ("batch_size", "steps_per_epoch", "validation_every_epochs"):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name))
+        for name in ("carbon_intensity_g_per_kwh", "electricity_price_usd_per_kwh"):
+            _check_range(name, getattr(self, name), 0.0, "at least 0")
+        for name in ("extra_per_epoch_s", "one_off_s"):
+            _check_range(name, getattr(self, name), 0.0, "at least 0 seconds")
+        _check_range("pue", self.pue, 1.0, "at least 1")
+        for name in ("tdp_w", "budget_s"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0.0:
+                raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)!r}")
+        if self.gpu_utilization is not None and not 0.0 < self.gpu_utilization <= 1.0:
+            raise InvalidInputError(f"gpu_utilization is a share between 0 and 1, got {self.gpu_utilization!r}")
+        _check_choice("method", self.method, get_args(Method))
+        _check_choice("precision", self.precision, (None, *get_args(Precision)))
+        _check_choice("scope", self.scope, get_args(Scope))
+        _check_choice("locate", self.locate, (None, "geoip"))
+        for gpu, ratio in self.speed_ratios.items():
+            if not ratio > 0.0:
+                raise InvalidInputError(f"speed_ratios[{gpu!r}] must be above 0, got {ratio!r}")
+
+
+def make_options(epochs: int, given: Mapping[str, Any]) -> Options:
+    """The checked options of a call; an unknown name is refused with the nearest ones."""
+    known = [field.name for field in dataclasses.fields(Options)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else f"; the options are {', '.join(known)}"
+            raise InvalidInputError(f"there is no option {name!r}{hint}")
+    return Options(epochs=epochs, **given)
+
+
+def _check_whole(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInputError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def _check_range(name: str, value: float | None, least: float, words: str) -> None:
+    if value is not None and not least <= value < float("inf"):
+        raise InvalidInputError(f"{name} must be {words}, got {value!r}")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        words = ", ".join(repr(choice) for choice in choices if choice is not None)
+        raise InvalidInputError(f"{name} must be one of {words}, got {value!r}")
