@@ -109,8 +109,20 @@ def estimate_training(
 ) -> Estimate:
     """The estimate of the training at home, with the run's own plan, place and PUE unless others are given."""
     workload = workload or statistics.workload
-    grid = grid or statistics.grid
     time_s = predict_time_s(statistics.fit, workload)
+    return estimate_for_time(statistics, time_s, workload=workload, grid=grid, pue=pue)
+
+
+def estimate_for_time(
+    statistics: Statistics,
+    time_s: Interval,
+    *,
+    workload: Workload | None = None,
+    grid: Grid | None = None,
+    pue: Interval | None = None,
+) -> Estimate:
+    """The estimate of a training at home that takes ``time_s`` seconds, however that time is known."""
+    grid = grid or statistics.grid
     power_w = home_power_w(statistics)
     energy_kwh = None if power_w is None else estimate_energy_kwh(time_s, power_w, pue or statistics.pue)
     price, intensity = grid.price_usd_per_kwh, grid.intensity_g_per_kwh
@@ -119,7 +131,7 @@ def estimate_training(
         energy_kwh=energy_kwh,
         cost_usd=None if energy_kwh is None or price is None else estimate_cost_usd(energy_kwh, price),
         co2_g=None if energy_kwh is None or intensity is None else estimate_co2_g(energy_kwh, intensity),
-        workload=workload,
+        workload=workload or statistics.workload,
         grid=grid,
         caveats=(*statistics.fit.caveats, *statistics.caveats),
         statistics=statistics,
