@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.pipeline import compare as compare
     from greenlove_mlflow.pipeline import estimate as estimate
     from greenlove_mlflow.pipeline import track as track
-    from greenlove_mlflow.reestimate import reestimate as reestimate
+    from greenlove_mlflow.reestimation import reestimate as reestimate
     from greenlove_mlflow.terminal import ask_in_terminal as ask_in_terminal
 
 __version__ = "0.1.0"
@@ -40,7 +40,7 @@ _HOME_OF_NAME = {
     "track": "pipeline",
     "estimate": "pipeline",
     "compare": "pipeline",
-    "reestimate": "reestimate",
+    "reestimate": "reestimation",
     "ask_in_terminal": "terminal",
     "CallableRunner": "benchmark",
     "Interval": "core.interval",
