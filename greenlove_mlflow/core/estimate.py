@@ -172,3 +172,18 @@ def estimate_cost_usd(energy_kwh: Interval, price_usd_per_kwh: Interval) -> Inte
 def estimate_co2_g(energy_kwh: Interval, intensity_g_per_kwh: Interval) -> Interval:
     """Grams CO2e of that electricity."""
     return product(energy_kwh, intensity_g_per_kwh)
+
+
+def broken_limits(estimate: Estimate, limits: Limits) -> tuple[str, ...]:
+    """The limits that the estimate's point values break, each in words; a figure that is unknown breaks none."""
+    checks = (
+        ("hours", limits.hours, estimate.time_s, 1.0 / S_PER_H),
+        ("usd", limits.usd, estimate.cost_usd, 1.0),
+        ("kwh", limits.kwh, estimate.energy_kwh, 1.0),
+        ("kg_co2", limits.kg_co2, estimate.co2_g, 1.0 / G_PER_KG),
+    )
+    return tuple(
+        f"limit {name} = {limit:g} (estimated {figure.point * factor:.3g})"
+        for name, limit, figure, factor in checks
+        if limit is not None and figure is not None and figure.point * factor > limit
+    )

@@ -1,0 +1,119 @@
+"""From an estimate to a comparison: which GPU home is, which ratio each offer gets, and what is asked of MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from greenlove_mlflow.core.compare import Comparison, PriceSheet, compare_offers
+from greenlove_mlflow.core.estimate import Caveat, Estimate
+from greenlove_mlflow.core.gpus import GpuSpec, ProbeResult, SpeedRatio, find_gpu
+from greenlove_mlflow.core.ratios import RatioEvidence, speed_ratio
+from greenlove_mlflow.core.statistics import Statistics
+from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.tables import (
+    read_default_pue,
+    read_gpu_specs,
+    read_mlperf,
+    read_price_sheet,
+    read_regions,
+    read_suite_bridges,
+    read_throughput,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """What the ratios start from."""
+
+    hardware: GpuSpec | ProbeResult
+    name: str
+    caveats: tuple[Caveat, ...] = ()
+
+
+def compare_estimate(
+    estimate: Estimate,
+    *,
+    gpu: str | None,
+    prices: str | Path | PriceSheet,
+    region: str | None,
+    task: str | None,
+    precision: str | None,
+    speed_ratios: Mapping[str, float],
+    measured: str | None,
+    billing: tuple[str, ...],
+    gpus: int,
+) -> Comparison:
+    """The comparison that ``greenlove.compare`` returns; see there."""
+    statistics = estimate.statistics
+    if statistics is None:
+        raise InvalidInputError("only the estimate of a measured training can be compared, not that of an offer")
+    sheet = read_price_sheet(prices)
+    specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
+    home = find_home(statistics, gpu)
+    given = _given_by_gpu(speed_ratios, sheet, tuple(specs.values()))
+    evidence = read_evidence()
+    ratios: dict[str, SpeedRatio] = {}
+    for offer in sheet.offers:
+        ratios[offer.gpu_id] = speed_ratio(
+            home.hardware,
+            specs[offer.gpu_id],
+            evidence=evidence,
+            precision=precision or statistics.precision,
+            task=task or statistics.task,
+            model_kind=statistics.model_kind,
+            given=given.get(offer.gpu_id),
+        )
+    return compare_offers(
+        estimate,
+        sheet=sheet,
+        ratios=ratios,
+        specs=specs,
+        regions={each.name: each for each in read_regions()},
+        pue=read_default_pue("cloud")[0],
+        region=region,
+        home_name=home.name,
+        billing=billing,
+        gpu_count=gpus,
+        caveats=home.caveats,
+    )
+
+
+def read_evidence() -> RatioEvidence:
+    """Everything that the tables know about how fast GPUs are against each other."""
+    return RatioEvidence(throughput=read_throughput(), bridges=read_suite_bridges(), mlperf=read_mlperf())
+
+
+def find_home(statistics: Statistics, gpu: str | None) -> Home:
+    """The hardware that the ratios start from: the named GPU, the measured one, or a probe of what no table knows."""
+    if gpu is not None:
+        spec = find_gpu(gpu, read_gpu_specs())
+        if statistics.home is not None and spec.gpu_id == statistics.home.gpu_id:
+            return Home(hardware=spec, name=spec.name)
+        message = (
+            f"the time was measured on {statistics.machine.processor_name} and is taken here as if it were that of "
+            f"{spec.name}; measure on that GPU to be sure"
+        )
+        return Home(hardware=spec, name=spec.name, caveats=(Caveat(code="time-measured-elsewhere", message=message),))
+    if statistics.home is not None:
+        return Home(hardware=statistics.home, name=statistics.home.name)
+    probe = statistics.probe
+    if probe is None:
+        from greenlove_mlflow.benchmark.probe import probe_hardware
+
+        probe = probe_hardware(statistics.machine.device, statistics.precision)
+    message = (
+        f"no table knows {probe.device_name}: a short matrix product and copy stand in for its specs, so the ratios "
+        "are rough; pass speed_ratios= where you know better"
+    )
+    return Home(hardware=probe, name=probe.device_name, caveats=(Caveat(code="probed-hardware", message=message),))
+
+
+def _given_by_gpu(
+    speed_ratios: Mapping[str, float], sheet: PriceSheet, specs: tuple[GpuSpec, ...]
+) -> Mapping[str, float]:
+    """The caller's ratios by the specs table's key; a name of the price sheet or of any GPU will do."""
+    by_offer: dict[str, Any] = {offer.gpu: offer.gpu_id for offer in sheet.offers}
+    return {by_offer.get(name) or find_gpu(name, specs).gpu_id: ratio for name, ratio in speed_ratios.items()}
