@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.estimate import (
     Caveat,
     Estimate,
@@ -77,7 +75,7 @@ class Statistics:
 
     def to_json(self) -> str:
         """One line of JSON, defaults left out."""
-        return json.dumps(_encode(self), separators=(",", ":"), allow_nan=False)
+        return json.dumps(to_plain(self), separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Statistics:
@@ -94,8 +92,8 @@ class Statistics:
         if version != SCHEMA_VERSION:
             raise RunDataError(f"statistics of schema version {version!r}; this release reads {SCHEMA_VERSION!r}")
         try:
-            decoded: Statistics = _decode(cls, content)
-        except (KeyError, TypeError, ValueError) as error:
+            decoded: Statistics = from_plain(cls, content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunDataError(f"the statistics of a run are broken: {error}") from error
         return decoded
 
@@ -143,29 +141,3 @@ def home_power_w(statistics: Statistics) -> Interval | None:
     if not statistics.power:
         return None
     return total(*(Interval.from_log_width(reading.power_w, reading.log_half_width) for reading in statistics.power))
-
-
-def _encode(value: Any) -> Any:
-    if not dataclasses.is_dataclass(value):
-        return [_encode(item) for item in value] if isinstance(value, tuple) else value
-    return {
-        field.name: _encode(getattr(value, field.name))
-        for field in dataclasses.fields(value)
-        if getattr(value, field.name) != field.default
-    }
-
-
-def _decode(kind: Any, value: Any) -> Any:
-    origin = get_origin(kind)
-    if value is None or kind is Any or origin is Literal:
-        return value
-    if origin in (Union, types.UnionType):
-        return _decode(next(option for option in get_args(kind) if option is not type(None)), value)
-    if origin is tuple:
-        options = get_args(kind)
-        kinds = [options[0]] * len(value) if options[-1] is Ellipsis else list(options)
-        return tuple(_decode(option, item) for option, item in zip(kinds, value, strict=True))
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{name: _decode(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
-    return float(value) if kind is float else value
