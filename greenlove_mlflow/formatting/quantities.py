@@ -1,0 +1,274 @@
+"""Dollars, kWh, grams, watts, ratios and shares as text, alone or in a column with one unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+NOT_MEASURED = "not measured"
+NO_PUBLIC_PRICE = "no public price"
+UNKNOWN = "unknown"
+
+# A lone value takes the largest unit in which it is at least half a unit; in a column the smallest value decides, and
+# a tenth of a unit is still easy to read there.
+_LONE_SHARE = 0.5
+_COLUMN_SHARE = 0.1
+_KWH_UNITS = (("mWh", 1e6), ("Wh", 1e3), ("kWh", 1.0), ("MWh", 1e-3))
+_CO2_UNITS = (("mg", 1e3), ("g", 1.0), ("kg", 1e-3), ("t", 1e-6))
+_TIME_UNITS = (("ms", 1e3), ("s", 1.0), ("min", 1.0 / 60.0), ("h", 1.0 / 3600.0), ("d", 1.0 / 86400.0))
+_POWER_UNITS = (("mW", 1e3), ("W", 1.0), ("kW", 1e-3), ("MW", 1e-6))
+
+
+class Ranged(Protocol):
+    """Anything with a point and a range, such as ``core.interval.Interval``."""
+
+    @property
+    def point(self) -> float: ...  # noqa: D102
+    @property
+    def low(self) -> float: ...  # noqa: D102
+    @property
+    def high(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """A unit that a whole column shares.
+
+    Args:
+        unit: Behind the number ("kWh"); empty for money.
+        factor: From the quantity's own unit to this one.
+        prefix: Before the number ("$").
+        fewest_decimals: Decimals that amounts carry or none at all (2 for money).
+    """
+
+    unit: str
+    factor: float = 1.0
+    prefix: str = ""
+    fewest_decimals: int = 0
+
+    def number(self, value: float, like: Ranged | None = None) -> str:
+        """The number alone, with the digits that the range of ``like`` deserves.
+
+        >>> Scale(unit="kWh").number(2.1234)
+        '2.12'
+        """
+        decimals = _decimals(value * self.factor, *_scaled_ends(value, like, self.factor), self.fewest_decimals)
+        return f"{self.prefix}{_fixed(value * self.factor, decimals)}"
+
+    def text(self, value: float) -> str:
+        """The number and its unit."""
+        return f"{self.number(value)} {self.unit}".rstrip()
+
+    def range(self, value: Ranged) -> str:
+        """Both ends of the range, the unit said once.
+
+        >>> from greenlove_mlflow.core.interval import Interval
+        >>> Scale(unit="kWh").range(Interval(point=2.1, low=1.9, high=2.4))
+        '1.9 to 2.4 kWh'
+        """
+        return f"{self.number(value.low, value)} to {self.number(value.high, value)} {self.unit}".rstrip()
+
+    def with_range(self, value: Ranged) -> str:
+        """The point and, where it is not exact, its range in brackets."""
+        if value.low == value.high:
+            return self.text(value.point)
+        return f"{self.number(value.point, value)} {self.unit}".rstrip() + f" ({self.range(value)})"
+
+
+def usd_scale(values: Iterable[float | Ranged | None] = ()) -> Scale:
+    """Dollars; the same for every column, so that no reader has to tell cents from dollars."""
+    del values
+    return Scale(unit="", prefix="$", fewest_decimals=2)
+
+
+def energy_scale(values_kwh: Iterable[float | Ranged | None]) -> Scale:
+    """The unit in which a column of kWh reads best."""
+    return _column_scale(values_kwh, _KWH_UNITS, 2)
+
+
+def co2_scale(values_g: Iterable[float | Ranged | None]) -> Scale:
+    """The unit in which a column of grams CO2e reads best.
+
+    >>> co2_scale([120.0, 64_000.0]).unit
+    'kg'
+    """
+    return _column_scale(values_g, _CO2_UNITS, 1)
+
+
+def duration_scale(values_s: Iterable[float | Ranged | None]) -> Scale:
+    """The unit in which a column of seconds reads best.
+
+    >>> duration_scale([1800.0, 18_600.0]).text(18_600.0)
+    '5.17 h'
+    """
+    return _column_scale(values_s, _TIME_UNITS, 1)
+
+
+def format_interval(value: Ranged | float | None, scale: Scale, *, missing: str = UNKNOWN) -> str:
+    """A value with its range, a plain value, or the words for a missing one."""
+    if value is None:
+        return missing
+    if isinstance(value, (int, float)):
+        return scale.text(float(value))
+    return scale.with_range(value)
+
+
+def format_usd(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:
+    """Dollars with a range where there is one.
+
+    >>> format_usd(0.0018)
+    '$0.0018'
+    >>> format_usd(None, missing=NO_PUBLIC_PRICE)
+    'no public price'
+    """
+    return format_interval(value, usd_scale(), missing=missing)
+
+
+def format_kwh(value: Ranged | float | None, *, missing: str = NOT_MEASURED) -> str:
+    """Electricity with a range where there is one, in mWh, Wh, kWh or MWh.
+
+    >>> format_kwh(0.0082)
+    '8.2 Wh'
+    """
+    return format_interval(value, _lone_scale(value, _KWH_UNITS, 2), missing=missing)
+
+
+def format_co2_g(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:
+    """Grams CO2e with a range where there is one, in mg, g, kg or t; the words CO2e are the caller's.
+
+    >>> format_co2_g(812.0)
+    '0.81 kg'
+    """
+    return format_interval(value, _lone_scale(value, _CO2_UNITS, 1), missing=missing)
+
+
+def format_w(value: Ranged | float | None, *, missing: str = NOT_MEASURED) -> str:
+    """Power in watts or kilowatts with a range where there is one."""
+    return format_interval(value, _lone_scale(value, _POWER_UNITS, 1), missing=missing)
+
+
+def format_ratio(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:
+    """How many times something is something else.
+
+    >>> format_ratio(16.42)
+    '16.4x'
+    """
+    if value is None:
+        return missing
+    if isinstance(value, (int, float)):
+        return f"{format_significant(float(value), 3)}x"
+    scale = Scale(unit="")
+    if value.low == value.high:
+        return f"{scale.number(value.point)}x"
+    return (
+        f"{scale.number(value.point, value)}x ({scale.number(value.low, value)}x to {scale.number(value.high, value)}x)"
+    )
+
+
+def format_probability(probability: float | None, *, missing: str = UNKNOWN) -> str:
+    """A probability in whole per cent, its extremes in words: no estimate is certain.
+
+    >>> format_probability(0.021), format_probability(0.0001), format_probability(0.9999)
+    ('2 %', 'under 1 %', 'over 99 %')
+    """
+    if probability is None:
+        return missing
+    if probability < 0.005:
+        return "under 1 %"
+    if probability > 0.995:
+        return "over 99 %"
+    return f"{max(1, min(99, round(probability * 100.0)))} %"
+
+
+def format_share(share: float | None, *, missing: str = UNKNOWN) -> str:
+    """A share between 0 and 1, or a relative difference, in per cent.
+
+    >>> format_share(0.0345), format_share(-0.12)
+    ('3.5 %', '-12 %')
+    """
+    return missing if share is None else f"{format_significant(share * 100.0, 2)} %"
+
+
+def format_count(count: float) -> str:
+    """A count with thousands separators.
+
+    >>> format_count(60000)
+    '60,000'
+    """
+    return f"{round(count):,}"
+
+
+def format_significant(value: float, digits: int = 2) -> str:
+    """A number with that many significant digits, never in powers of ten and never 0 unless it is.
+
+    >>> format_significant(0.000345), format_significant(12345.0, 3)
+    ('0.00034', '12,300')
+    """
+    if value == 0.0 or not math.isfinite(value):
+        return "0" if value == 0.0 else str(value)
+    return _fixed(value, digits - 1 - _exponent(value))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    rounded = round(value, decimals)
+    return f"{rounded:,.{max(0, decimals)}f}"
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value)))
+
+
+def _decimals(value: float, point: float, half_range: float, fewest: int) -> int:
+    """How many decimals a number in or at the ends of a range deserves; negative rounds to tens."""
+    if value == 0.0:
+        return 0
+    exponent = _exponent(point) if point else 0
+    if half_range > 0.0:
+        first = _exponent(half_range)
+        # One digit of the half range, two where its first digit is 1: rounding then moves an end by a tenth at most.
+        wanted = -first + (1 if half_range < 2.0 * 10.0**first else 0)
+        decimals = min(max(wanted, 1 - exponent), 3 - exponent)
+    else:
+        decimals = 2 - exponent
+    own = _exponent(value)
+    decimals = max(min(decimals, 2 - own), -own)
+    return decimals if fewest == 0 else _money_decimals(abs(value), decimals, fewest, lone=half_range == 0.0)
+
+
+def _money_decimals(amount: float, decimals: int, fewest: int, *, lone: bool) -> int:
+    """Cents or none at all for amounts that cents can show; two digits below that."""
+    if amount >= 10.0**-fewest * 10.0:
+        exact = lone and amount < 10.0 ** (fewest + 1)
+        return fewest if decimals > 0 or exact else decimals
+    return min(decimals, 1 - _exponent(amount)) if lone else decimals
+
+
+def _scaled_ends(value: float, like: Ranged | None, factor: float) -> tuple[float, float]:
+    if like is None:
+        return value * factor, 0.0
+    return like.point * factor, (like.high - like.low) / 2.0 * factor
+
+
+def _points(values: Iterable[float | Ranged | None]) -> list[float]:
+    plain = [value if isinstance(value, (int, float)) else value.point for value in values if value is not None]
+    return [abs(value) for value in plain if value and math.isfinite(value)]
+
+
+def _column_scale(values: Iterable[float | Ranged | None], units: Sequence[tuple[str, float]], usual: int) -> Scale:
+    points = _points(values)
+    return (
+        _scale_for(min(points), units, _COLUMN_SHARE) if points else Scale(unit=units[usual][0], factor=units[usual][1])
+    )
+
+
+def _lone_scale(value: float | Ranged | None, units: Sequence[tuple[str, float]], usual: int) -> Scale:
+    points = _points([value])
+    return _scale_for(points[0], units, _LONE_SHARE) if points else Scale(unit=units[usual][0], factor=units[usual][1])
+
+
+def _scale_for(smallest: float, units: Sequence[tuple[str, float]], share: float) -> Scale:
+    fitting = [unit for unit in units if smallest * unit[1] >= share]
+    name, factor = fitting[-1] if fitting else units[0]
+    return Scale(unit=name, factor=factor)
