@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greenlove_mlflow.core.estimate import Caveat, Estimate, Source
-from greenlove_mlflow.core.gpus import SpeedRatio
-from greenlove_mlflow.core.interval import Interval
+import numpy as np
+
+from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Source
+from greenlove_mlflow.core.gpus import GpuSpec, SpeedRatio
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, Intervals
+from greenlove_mlflow.core.memory import fits_memory, fitting_batch_size
+from greenlove_mlflow.core.pricing import (
+    OfferFigures,
+    OfferGrid,
+    Ranges,
+    offer_figures,
+    offer_grid,
+    offer_power_w,
+    probability_less,
+)
+from greenlove_mlflow.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +76,7 @@ class Region:
     intensity_g_per_kwh: float | None
     energy_claim: str | None
     source: str = ""
+    intensity_direct_g_per_kwh: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,3 +136,166 @@ class Comparison:
         from greenlove_mlflow.formatting import format_comparison_html
 
         return format_comparison_html(self)
+
+
+def compare_offers(
+    home: Estimate,
+    *,
+    sheet: PriceSheet,
+    ratios: Mapping[str, SpeedRatio],
+    specs: Mapping[str, GpuSpec],
+    regions: Mapping[str, Region],
+    pue: Interval,
+    region: str | None = None,
+    home_name: str = "local",
+    billing: tuple[str, ...] = ("on-demand", "contact-sales"),
+    gpu_count: int = 1,
+    caveats: tuple[Caveat, ...] = (),
+) -> Comparison:
+    """The training on every offer of the sheet, beside home.
+
+    Args:
+        home: The estimate for this machine.
+        sheet: Offers of one date.
+        ratios: How many times faster each GPU is than home, by the specs table's key.
+        specs: The specs table by its key; power comes from here.
+        regions: The cloud's regions by name.
+        pue: Power usage effectiveness of the cloud.
+        region: A region to price the electricity of; None for the median of those that list the offer.
+        home_name: What home is called.
+        billing: Which kinds of price to show.
+        gpu_count: GPUs rented.
+        caveats: What is known already about the comparison as a whole.
+    """
+    shown = [each for each in sheet.offers if each.billing in billing]
+    offers = [each for each in shown if each.gpu_id in ratios and each.gpu_id in specs]
+    scope = home.grid.scope
+    grids = [offer_grid(each, regions, region=region, scope=scope) for each in offers]
+    powers = [offer_power_w(specs[each.gpu_id], home.statistics) for each in offers]
+    prices = [math.nan if each.price_usd_per_hour is None else each.price_usd_per_hour for each in offers]
+    figures = offer_figures(
+        Intervals.of([home.time_s]),
+        Intervals.of([ratios[each.gpu_id].ratio for each in offers]),
+        price_usd_per_hour=np.array(prices, dtype=np.float64) * gpu_count,
+        power_w=Intervals.of([power for power, _ in powers]).scaled(float(gpu_count)),
+        pue=pue,
+        intensity_g_per_kwh=Ranges.of([each.intensity_g_per_kwh for each in grids]),
+    )
+    rows = [
+        _row(
+            home,
+            offer,
+            ratio=ratios[offer.gpu_id],
+            estimate=_estimate(home, figures, index, grid=grids[index]),
+            grid=grids[index],
+            power_caveat=powers[index][1],
+        )
+        for index, offer in enumerate(offers)
+    ]
+    return Comparison(
+        home=home,
+        rows=_with_pareto(home, rows),
+        prices=sheet,
+        home_name=home_name,
+        caveats=(*caveats, *_comparison_caveats(shown, offers, rows)),
+    )
+
+
+def _estimate(home: Estimate, figures: OfferFigures, index: int, *, grid: OfferGrid) -> Estimate:
+    time_s = figures.time_s.at(index)
+    if time_s is None:
+        raise InvalidInputError("an offer whose speed ratio is known has a time; the home time is not a number")
+    return Estimate(
+        time_s=time_s,
+        energy_kwh=figures.energy_kwh.at(index),
+        cost_usd=figures.cost_usd.at(index),
+        co2_g=figures.co2_g.at(index),
+        workload=home.workload,
+        grid=Grid(
+            place=grid.place,
+            intensity_g_per_kwh=grid.intensity_g_per_kwh,
+            price_usd_per_kwh=None,
+            scope=home.grid.scope,
+            basis="region",
+        ),
+    )
+
+
+def _row(
+    home: Estimate,
+    offer: Offer,
+    *,
+    ratio: SpeedRatio,
+    estimate: Estimate,
+    grid: OfferGrid,
+    power_caveat: Caveat | None,
+) -> ComparisonRow:
+    caveats = (*ratio.caveats, *grid.caveats, *(() if power_caveat is None else (power_caveat,)))
+    peak = None if home.statistics is None else home.statistics.peak_memory_gib
+    fits = fits_memory(peak, offer.memory_gib)
+    smaller = fitting_batch_size(peak, offer.memory_gib, home.workload.batch_size) if fits is False else None
+    return ComparisonRow(
+        offer=offer,
+        speed_ratio=ratio,
+        estimate=dataclasses.replace(estimate, caveats=caveats),
+        co2_market_g=Interval.exactly(0.0) if grid.is_claimed else None,
+        fits_memory=fits,
+        fitting_batch_size=smaller,
+        p_faster=probability_less(math.log(ratio.ratio.point), ratio.ratio.log_half_width / NORMAL_QUANTILE_95),
+        p_cheaper=_p_less(estimate.cost_usd, home.cost_usd, home.time_s),
+        p_less_co2=_p_less(estimate.co2_g, home.co2_g, home.time_s),
+    )
+
+
+def beside_time(value: Interval, time_s: Interval) -> float:
+    """Log half-width of a value that is proportional to ``time_s`` once the time is taken as known."""
+    return math.sqrt(max(0.0, value.log_half_width**2 - time_s.log_half_width**2))
+
+
+def _p_less(offer: Interval | None, home: Interval | None, home_s: Interval) -> float | None:
+    """Probability that the offer's figure is less than home's; home's time is in both and cancels."""
+    if offer is None or home is None or min(offer.point, home.point) <= 0.0:
+        return None
+    difference = math.log(home.point / offer.point)
+    # The side of the offer's range that faces home decides.
+    side = math.log(offer.high / offer.point) if difference > 0.0 else math.log(offer.point / offer.low)
+    offer_side = math.sqrt(max(0.0, side**2 - home_s.log_half_width**2))
+    width = math.hypot(offer_side, beside_time(home, home_s))
+    return probability_less(difference, width / NORMAL_QUANTILE_95)
+
+
+def _with_pareto(home: Estimate, rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
+    """The rows, each flagged when no other option is at once faster and cheaper."""
+    options = [
+        (each.time_s.point, each.cost_usd.point)
+        for each in (home, *(row.estimate for row in rows if row.fits_memory is not False))
+        if each.cost_usd is not None
+    ]
+
+    def is_on_front(estimate: Estimate) -> bool:
+        if estimate.cost_usd is None:
+            return False
+        time_s, cost_usd = estimate.time_s.point, estimate.cost_usd.point
+        return not any(
+            other_s <= time_s and other_usd <= cost_usd and (other_s, other_usd) != (time_s, cost_usd)
+            for other_s, other_usd in options
+        )
+
+    return tuple(
+        dataclasses.replace(row, on_pareto_front=row.fits_memory is not False and is_on_front(row.estimate))
+        for row in rows
+    )
+
+
+def _comparison_caveats(
+    shown: Sequence[Offer], offers: Sequence[Offer], rows: Sequence[ComparisonRow]
+) -> tuple[Caveat, ...]:
+    found: list[Caveat] = []
+    missing = sorted({each.gpu for each in shown} - {each.gpu for each in offers})
+    if missing:
+        message = f"no speed ratio or no specs for {', '.join(missing)}; they are left out"
+        found.append(Caveat(code="offer-left-out", message=message))
+    if any(row.estimate.energy_kwh is not None for row in rows):
+        message = "the energy of an offer counts its GPU boards and PUE; its share of the host is not known"
+        found.append(Caveat(code="offer-host-left-out", message=message))
+    return tuple(found)
