@@ -1,0 +1,181 @@
+"""Which board NVML must read: the one the training runs on, found by UUID, never by a bare index on the wrong board."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# What an NVML call may raise beside NVML's own error: a binding without the function, a library that is torn, names
+# that are not UTF-8.
+BINDING_ERRORS = (AttributeError, OSError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardRequest:
+    """What is known of the board a training runs on.
+
+    Args:
+        index: Index of the device as torch counts it.
+        uuid: Its UUID by torch, with or without ``GPU-``; None when torch does not say.
+        bus_id: Its PCI address by torch, ``0000:65:00.0``; None when torch does not say.
+        name: Its name by torch.
+        gpu_index: NVML index that the caller named; None when none was.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``; None when unset or not handed in.
+        device_order: ``CUDA_DEVICE_ORDER``.
+    """
+
+    index: int = 0
+    uuid: str | None = None
+    bus_id: str | None = None
+    name: str | None = None
+    gpu_index: int | None = None
+    visible_devices: str | None = None
+    device_order: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A board that was found: its NVML handle, and whether it is cut in slices (MIG) of which the training has one."""
+
+    handle: Any
+    is_sliced: bool
+    found_by: str
+
+
+class BoardNotFoundError(Exception):
+    """No board could be told to be the training's; the text says why. Never leaves this package."""
+
+
+def find_board(nvml: Any, request: BoardRequest) -> Board:
+    """The board that the training runs on.
+
+    Raises:
+        BoardNotFoundError: If no board, or more than one, could be it.
+    """
+    if request.uuid is not None:
+        board = _by_uuid(nvml, request.uuid, "uuid")
+        if board is not None:
+            return board
+    if request.bus_id is not None:
+        handle = call(nvml, "nvmlDeviceGetHandleByPciBusId", request.bus_id)
+        if handle is not None:
+            return _board(nvml, handle, "pci address")
+    if request.uuid is not None:
+        raise BoardNotFoundError(f"NVML knows no board {request.uuid}, which torch trains on")
+    return _by_environment(nvml, request)
+
+
+def visible_entries(visible_devices: str) -> tuple[str, ...]:
+    """The entries of ``CUDA_VISIBLE_DEVICES`` that CUDA honours: all before the first that is empty or invalid.
+
+    >>> visible_entries(" 1, GPU-8f3c ,0,")
+    ('1', 'GPU-8f3c', '0')
+    >>> visible_entries("-1")
+    ()
+    >>> visible_entries("0,-1,1")
+    ('0',)
+    """
+    entries: list[str] = []
+    for entry in (part.strip() for part in visible_devices.split(",")):
+        if not (entry.isdigit() or entry.startswith(("GPU-", "MIG-"))):
+            break
+        entries.append(entry)
+    return tuple(entries)
+
+
+def call(nvml: Any, function: str, *arguments: Any) -> Any:
+    """What an NVML function returns; None when it is missing, not supported or failed."""
+    try:
+        return getattr(nvml, function)(*arguments)
+    except (nvml.NVMLError, *BINDING_ERRORS) as error:
+        logger.debug("%s: %s", function, error)
+        return None
+
+
+def as_text(value: Any) -> str:
+    """A name or UUID as text: older bindings give bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _by_uuid(nvml: Any, uuid: str, found_by: str) -> Board | None:
+    """The board of a UUID with or without its prefix, or of a slice's UUID; None when NVML knows neither."""
+    bare = uuid.removeprefix("GPU-")
+    spellings = (uuid,) if uuid.startswith("MIG-") else (f"GPU-{bare}", f"MIG-{bare}")
+    for spelling in spellings:
+        handle = call(nvml, "nvmlDeviceGetHandleByUUID", spelling)
+        if handle is not None:
+            return _board(nvml, handle, found_by)
+    return None
+
+
+def _board(nvml: Any, handle: Any, found_by: str) -> Board:
+    """The board of a handle; for a slice's handle the board it is a slice of, because only that has a power sensor."""
+    if call(nvml, "nvmlDeviceIsMigDeviceHandle", handle):
+        parent = call(nvml, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
+        if parent is None:
+            raise BoardNotFoundError("the board of the MIG slice could not be read")
+        return Board(handle=parent, is_sliced=True, found_by=found_by)
+    mode = call(nvml, "nvmlDeviceGetMigMode", handle)
+    return Board(handle=handle, is_sliced=bool(mode and mode[0]), found_by=found_by)
+
+
+def _by_environment(nvml: Any, request: BoardRequest) -> Board:
+    """The board by what CUDA was told, where torch could not say which it is."""
+    if request.visible_devices is not None:
+        entries = visible_entries(request.visible_devices)
+        if request.index >= len(entries):
+            raise BoardNotFoundError(f"CUDA_VISIBLE_DEVICES={request.visible_devices!r} names no board {request.index}")
+        entry = entries[request.index]
+        if not entry.isdigit():
+            return _by_prefix(nvml, entry)
+        return _by_index(nvml, request, int(entry))
+    return _by_index(nvml, request, request.index if request.gpu_index is None else request.gpu_index)
+
+
+def _by_prefix(nvml: Any, entry: str) -> Board:
+    """The board whose UUID begins with an entry of ``CUDA_VISIBLE_DEVICES``, which CUDA allows to be cut short."""
+    board = _by_uuid(nvml, entry, "CUDA_VISIBLE_DEVICES")
+    if board is not None:
+        return board
+    if entry.startswith("MIG-GPU-"):
+        # The older spelling of a slice: MIG-GPU-<uuid of the board>/<instance>/<instance>.
+        board = _by_uuid(nvml, entry.removeprefix("MIG-").split("/")[0], "CUDA_VISIBLE_DEVICES")
+        if board is not None:
+            return Board(handle=board.handle, is_sliced=True, found_by=board.found_by)
+    matches = [handle for handle, uuid, _ in _all_boards(nvml) if uuid.startswith(entry)]
+    if len(matches) != 1:
+        raise BoardNotFoundError(f"CUDA_VISIBLE_DEVICES names {entry}, which matches {len(matches)} boards")
+    return _board(nvml, matches[0], "CUDA_VISIBLE_DEVICES")
+
+
+def _by_index(nvml: Any, request: BoardRequest, index: int) -> Board:
+    """The board of a CUDA or NVML index, where both count alike; else the only board of the training's name.
+
+    CUDA counts the fastest first unless ``CUDA_DEVICE_ORDER=PCI_BUS_ID``; NVML counts by PCI address.
+    """
+    boards = _all_boards(nvml)
+    named = [handle for handle, _, name in boards if request.name is None or name == request.name]
+    alike = request.device_order == "PCI_BUS_ID" or len({name for _, _, name in boards}) == 1
+    asked = request.gpu_index is not None and request.visible_devices is None
+    if (alike or asked) and index < len(boards):
+        handle, _, name = boards[index]
+        if request.name is None or name == request.name:
+            return _board(nvml, handle, "index")
+        raise BoardNotFoundError(f"board {index} is a {name}, the training runs on a {request.name}")
+    if len(named) == 1 and not asked:
+        return _board(nvml, named[0], "name")
+    raise BoardNotFoundError(f"index {index} does not tell which of {len(boards)} boards the training runs on")
+
+
+def _all_boards(nvml: Any) -> list[tuple[Any, str, str]]:
+    """Handle, UUID and name of every board that answers, in NVML's order."""
+    boards = []
+    for index in range(call(nvml, "nvmlDeviceGetCount") or 0):
+        handle = call(nvml, "nvmlDeviceGetHandleByIndex", index)
+        if handle is not None:
+            uuid = as_text(call(nvml, "nvmlDeviceGetUUID", handle) or "")
+            boards.append((handle, uuid, as_text(call(nvml, "nvmlDeviceGetName", handle) or "")))
+    return boards

@@ -1,0 +1,300 @@
+"""PowerMeter: what the devices of a training draw, read beside it and never in its way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from greenlove_mlflow.core.estimate import Caveat
+from greenlove_mlflow.core.gpus import GpuSpec
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.records import Machine, PowerReading, PowerSample
+from greenlove_mlflow.power.boards import BoardRequest
+from greenlove_mlflow.power.parts import Part, PowerModel, Track, model_parts
+from greenlove_mlflow.power.setup import BoardLooks, attach_rapl, name_device, open_board
+from greenlove_mlflow.power.signals import request_board
+from greenlove_mlflow.power.sources import DeviceLostError
+from greenlove_mlflow.power.worker import CLOSE_TIMEOUT_S, Worker
+
+logger = logging.getLogger(__name__)
+
+OnSample = Callable[[PowerSample], object]
+
+# A model changes slowly; one sample a second draws its curve.
+MODEL_POLL_INTERVAL_S = 1.0
+# Opening NVML initialises every board of the machine, which takes seconds on large ones without persistence mode.
+OPEN_TIMEOUT_S = 10.0
+# A reading at the edge of a window does not become a sample of its own when one was just taken.
+MIN_SAMPLE_SPACING_SHARE = 0.5
+
+
+class PowerMeter:
+    """What the devices of a training draw. Made by ``open_meter``; every method may be called from any thread.
+
+    No method raises because of a meter: what cannot be read is None or missing, and ``caveats()`` says why.
+    """
+
+    def __init__(self, parts: list[Part], *, primary: str, poll_interval_s: float, on_sample: OnSample | None) -> None:
+        self._parts, self._primary = parts, primary
+        self._poll_interval_s, self._on_sample = poll_interval_s, on_sample
+        self._lock, self._model_lock = threading.Lock(), threading.Lock()
+        self._opened_at = time.perf_counter()
+        self._is_closed, self._hung = False, False
+        self._worker: Worker | None = None
+        self._looks: BoardLooks | None = None
+
+    def energy_j(self, *, modelled: bool = False) -> float | None:
+        """Joules of all metered devices since opening; None when the device trained on is not metered.
+
+        Args:
+            modelled: Count devices that are only modelled too, so that a machine without a meter has a figure.
+        """
+        self._look(0)
+        with self._lock:
+            primary = self._part(self._primary)
+            if modelled:
+                known = [part.energy_j for part in self._parts]
+                return None if primary.energy_j is None else sum(each for each in known if each is not None)
+            if primary.metered_energy_j is None or self._hung:
+                return None
+            metered = [part.metered_energy_j for part in self._parts]
+            return sum(each for each in metered if each is not None)
+
+    @contextmanager
+    def window(self) -> Iterator[None]:
+        """Marks a steady stretch of training, over which mean power is taken; its edges want an idle device."""
+        self._look(+1)
+        try:
+            yield
+        finally:
+            self._look(-1)
+
+    def readings(self) -> tuple[PowerReading, ...]:
+        """Mean power of each device over the windows so far; over all the time when none was marked.
+
+        Empty when the power of the device trained on is not known: the rest alone would look like the whole.
+        """
+        self._look(0)
+        with self._lock:
+            readings = [part.reading() for part in self._parts]
+        known = tuple(reading for reading in readings if reading is not None)
+        return known if any(reading.device == self._primary for reading in known) else ()
+
+    def samples(self) -> tuple[PowerSample, ...]:
+        """The samples so far in time order, thinned when there are very many."""
+        with self._lock:
+            tracks = [part.meter or part.model for part in self._parts]
+            kept = [sample for track in tracks if track is not None for sample in track.ledger.samples.all()]
+        return tuple(sorted(kept, key=lambda sample: sample.at_s))
+
+    def caveats(self) -> tuple[Caveat, ...]:
+        """What the reader of power and energy must know."""
+        with self._lock:
+            caveats = [caveat for part in self._parts for caveat in part.caveats()]
+            is_known = self._part(self._primary).reading() is not None
+        if self._hung or (self._worker is not None and self._worker.is_stuck):
+            message = "a call to the power meter did not return; energy counts what was read before"
+            caveats.append(Caveat(code="power-meter-hung", message=message))
+        if not is_known:
+            what = "the CPU" if self._primary == "cpu" else "the board trained on"
+            message = f"power of {what} is neither metered nor in a table; pass tdp_w= for energy, cost and CO2e"
+            caveats.append(Caveat(code="power-unknown", message=message))
+        if self._looks is not None:
+            caveats.extend(self._looks.caveats())
+        return tuple({(caveat.code, caveat.message): caveat for caveat in caveats}.values())
+
+    def signals(self) -> tuple[tuple[str, float], ...]:
+        """What the board said of itself while it was metered, by name; absent what it did not say.
+
+        ``clock_ratio``, ``throttled_share``, ``temperature_rise_c``, ``gpu_utilization``.
+        """
+        return () if self._looks is None else self._looks.summary()
+
+    def open(self, request: BoardRequest | None) -> None:
+        """Starts reading. ``request`` says which board; None when the training runs on no NVIDIA GPU."""
+        self._worker = Worker(self._tick, MODEL_POLL_INTERVAL_S, self._release)
+        if request is not None:
+            self._open_board(self._worker, request)
+        if self._worker.is_stuck:
+            # The thread that hangs in NVML is left behind; CPU and models are read on another.
+            self._worker = Worker(self._tick, MODEL_POLL_INTERVAL_S, self._release)
+        self._worker.ask(lambda: attach_rapl(self._parts))
+        if self._metered():
+            self._worker.interval_s = self._poll_interval_s
+        self._look(0)
+
+    def _open_board(self, worker: Worker, request: BoardRequest) -> None:
+        part = self._part(self._primary)
+        opened = worker.ask(lambda: open_board(part.device, request), OPEN_TIMEOUT_S)
+        if opened is None:
+            worker.abandon()
+            message = f"NVML did not answer within {OPEN_TIMEOUT_S:g} s; power is modelled"
+            part.notes.append(Caveat(code="power-meter-hung", message=message))
+            return
+        part.meter, self._looks = opened.track, opened.looks
+        part.notes.extend(opened.notes)
+
+    def rest(self, idle_baseline_s: float) -> None:
+        """Samples the idle device for so many seconds, so that its idle power is known; 0 does nothing."""
+        part = self._part(self._primary)
+        if idle_baseline_s <= 0.0 or part.meter is None:
+            return
+        threading.Event().wait(idle_baseline_s)
+        self._look(0)
+        with self._lock:
+            part.idle_power_w = part.meter.ledger.metered().sampled_w
+
+    def close(self) -> None:
+        """Stops reading within about two seconds, also when a call hangs. What was read stays."""
+        if self._is_closed or self._worker is None:
+            return
+        self._look(0)
+        self._is_closed = True
+        if not self._worker.close(CLOSE_TIMEOUT_S):
+            self._hung = True
+            logger.warning("a power meter did not stop within %.1f s and is left behind", CLOSE_TIMEOUT_S)
+
+    def _part(self, device: str) -> Part:
+        return next(part for part in self._parts if part.device == device)
+
+    def _metered(self) -> list[Track]:
+        return [part.meter for part in self._parts if part.meter is not None and not part.meter.ledger.is_lost]
+
+    def _modelled(self) -> list[Track]:
+        return [part.model for part in self._parts if part.model is not None]
+
+    def _look(self, mark: int) -> None:
+        """Looks at every device, at the beginning (+1) or end (-1) of a window or in between (0)."""
+        if self._is_closed or self._worker is None:
+            return
+        with self._model_lock:
+            self._read(self._modelled(), mark)
+        if self._metered():
+            self._worker.ask(lambda: self._read(self._metered(), mark))
+            self._hung = self._worker.is_stuck
+
+    def _tick(self) -> None:
+        if self._is_closed:
+            return
+        self._read(self._metered(), 0)
+        with self._model_lock:
+            self._read(self._modelled(), 0)
+        if self._looks is not None:
+            self._looks.look()
+
+    def _release(self) -> None:
+        if self._looks is not None:
+            self._looks.release()
+
+    def _read(self, tracks: list[Track], mark: int) -> None:
+        for track in tracks:
+            at_s = time.perf_counter() - self._opened_at
+            try:
+                reading = track.source.read(at_s)
+            except DeviceLostError as error:
+                logger.warning("%s was lost: %s", track.source.device, error)
+                track.ledger.is_lost = True
+                continue
+            with self._lock:
+                inside = track.depth > 0
+                power_w = track.ledger.add(reading, inside=inside)
+                self._mark(track, at_s, mark)
+                sample = self._sample(track, at_s, power_w, inside=inside)
+            if sample is not None:
+                self._hand_out(sample)
+
+    @staticmethod
+    def _mark(track: Track, at_s: float, mark: int) -> None:
+        if mark > 0 and track.depth == 0:
+            track.ledger.begin_window(at_s)
+        track.depth = max(0, track.depth + mark)
+        if mark < 0 and track.depth == 0:
+            track.ledger.end_window(at_s)
+
+    def _sample(self, track: Track, at_s: float, power_w: float | None, *, inside: bool) -> PowerSample | None:
+        """The sample to keep and hand out; None when there is none, or one was just taken."""
+        if power_w is None or at_s - track.sampled_at_s < MIN_SAMPLE_SPACING_SHARE * self._poll_interval_s:
+            return None
+        track.sampled_at_s = at_s
+        sample = PowerSample(at_s=at_s, device=track.source.device, power_w=power_w)
+        track.ledger.keep_sample(sample, inside=inside)
+        return sample if self._is_shown(track) else None
+
+    def _is_shown(self, track: Track) -> bool:
+        part = self._part(track.source.device)
+        return track is (part.meter or part.model)
+
+    def _hand_out(self, sample: PowerSample) -> None:
+        if self._on_sample is None:
+            return
+        try:
+            self._on_sample(sample)
+        except Exception as error:  # noqa: BLE001 - a caller's callback must not stop the meter
+            logger.warning("the callback for power samples failed and is not called again: %s", error)
+            self._on_sample = None
+
+
+@contextmanager
+def open_meter(
+    machine: Machine,
+    *,
+    torch_device: Any = None,
+    gpu_index: int | None = None,
+    tdp_w: float | None = None,
+    gpu_utilization: float = 0.70,
+    gpu_spec: GpuSpec | None = None,
+    cpu_power: Interval | None = None,
+    ram_w_per_gib: Interval | None = None,
+    poll_interval_s: float = 0.1,
+    idle_baseline_s: float = 0.0,
+    visible_devices: str | None = None,
+    device_order: str | None = None,
+    on_sample: OnSample | None = None,
+) -> Iterator[PowerMeter]:
+    """A meter of the devices that a training on this machine uses, open until the block ends.
+
+    Args:
+        machine: Where the training runs.
+        torch_device: On what; the machine's own device when not given.
+        gpu_index: NVML index of the board, where torch cannot tell which it is.
+        tdp_w: Full power of the device trained on, watts, for where it cannot be read.
+        gpu_utilization: Share of the full power that a model of the board takes, 0 to 1.
+        gpu_spec: The board's row of the specs table.
+        cpu_power: What the visible cores draw at full load, watts; CPU power is modelled with it where unreadable.
+        ram_w_per_gib: Watts per GiB; memory is modelled with it where unreadable. None leaves memory out.
+        poll_interval_s: Seconds between samples.
+        idle_baseline_s: Seconds to sample the idle board before the block begins.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``, for a torch that does not know its board's UUID.
+        device_order: ``CUDA_DEVICE_ORDER``, likewise.
+        on_sample: Called on the meter's thread with each sample.
+    """
+    device = torch_device or machine.device
+    primary = name_device(device)
+    model = PowerModel(
+        tdp_w=tdp_w,
+        gpu_utilization=gpu_utilization,
+        gpu_spec=gpu_spec,
+        cpu_power=cpu_power,
+        ram_w_per_gib=ram_w_per_gib,
+    )
+    meter = PowerMeter(
+        model_parts(machine, primary, model), primary=primary, poll_interval_s=poll_interval_s, on_sample=on_sample
+    )
+    meter.open(
+        request_board(
+            device,
+            uuid=machine.gpu_uuid,
+            gpu_index=gpu_index,
+            visible_devices=visible_devices,
+            device_order=device_order,
+        )
+    )
+    try:
+        meter.rest(idle_baseline_s)
+        yield meter
+    finally:
+        meter.close()
