@@ -70,11 +70,21 @@ class Scale:
         """
         return f"{self.number(value.low, value)} to {self.number(value.high, value)} {self.unit}".rstrip()
 
+    def point(self, value: Ranged) -> str:
+        """The point alone, with the digits that its range deserves."""
+        if value.low == value.high:
+            return self.text(value.point)
+        return f"{self.number(value.point, value)} {self.unit}".rstrip()
+
+    def point_or_range(self, value: Ranged) -> str:
+        """The range, or the point of an exact value."""
+        return self.text(value.point) if value.low == value.high else self.range(value)
+
     def with_range(self, value: Ranged) -> str:
         """The point and, where it is not exact, its range in brackets."""
         if value.low == value.high:
             return self.text(value.point)
-        return f"{self.number(value.point, value)} {self.unit}".rstrip() + f" ({self.range(value)})"
+        return f"{self.point(value)} ({self.range(value)})"
 
 
 def usd_scale(values: Iterable[float | Ranged | None] = ()) -> Scale:
@@ -106,16 +116,18 @@ def duration_scale(values_s: Iterable[float | Ranged | None]) -> Scale:
     return _column_scale(values_s, _TIME_UNITS, 1)
 
 
-def format_interval(value: Ranged | float | None, scale: Scale, *, missing: str = UNKNOWN) -> str:
+def format_interval(
+    value: Ranged | float | None, scale: Scale, *, missing: str = UNKNOWN, with_range: bool = True
+) -> str:
     """A value with its range, a plain value, or the words for a missing one."""
     if value is None:
         return missing
     if isinstance(value, (int, float)):
         return scale.text(float(value))
-    return scale.with_range(value)
+    return scale.with_range(value) if with_range else scale.point(value)
 
 
-def format_usd(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:
+def format_usd(value: Ranged | float | None, *, missing: str = UNKNOWN, with_range: bool = True) -> str:
     """Dollars with a range where there is one.
 
     >>> format_usd(0.0018)
@@ -123,30 +135,30 @@ def format_usd(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:
     >>> format_usd(None, missing=NO_PUBLIC_PRICE)
     'no public price'
     """
-    return format_interval(value, usd_scale(), missing=missing)
+    return format_interval(value, usd_scale(), missing=missing, with_range=with_range)
 
 
-def format_kwh(value: Ranged | float | None, *, missing: str = NOT_MEASURED) -> str:
+def format_kwh(value: Ranged | float | None, *, missing: str = NOT_MEASURED, with_range: bool = True) -> str:
     """Electricity with a range where there is one, in mWh, Wh, kWh or MWh.
 
     >>> format_kwh(0.0082)
     '8.2 Wh'
     """
-    return format_interval(value, _lone_scale(value, _KWH_UNITS, 2), missing=missing)
+    return format_interval(value, _lone_scale(value, _KWH_UNITS, 2), missing=missing, with_range=with_range)
 
 
-def format_co2_g(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:
+def format_co2_g(value: Ranged | float | None, *, missing: str = UNKNOWN, with_range: bool = True) -> str:
     """Grams CO2e with a range where there is one, in mg, g, kg or t; the words CO2e are the caller's.
 
     >>> format_co2_g(812.0)
     '0.81 kg'
     """
-    return format_interval(value, _lone_scale(value, _CO2_UNITS, 1), missing=missing)
+    return format_interval(value, _lone_scale(value, _CO2_UNITS, 1), missing=missing, with_range=with_range)
 
 
-def format_w(value: Ranged | float | None, *, missing: str = NOT_MEASURED) -> str:
+def format_w(value: Ranged | float | None, *, missing: str = NOT_MEASURED, with_range: bool = True) -> str:
     """Power in watts or kilowatts with a range where there is one."""
-    return format_interval(value, _lone_scale(value, _POWER_UNITS, 1), missing=missing)
+    return format_interval(value, _lone_scale(value, _POWER_UNITS, 1), missing=missing, with_range=with_range)
 
 
 def format_ratio(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:

@@ -1,0 +1,8 @@
+"""The four pictures that a run keeps as PNG: matplotlib figures, made without pyplot and thus in any thread."""
+
+from __future__ import annotations
+
+from greenlove_mlflow.plots.benchmark import plot_epochs, plot_power, plot_scaling
+from greenlove_mlflow.plots.offers import plot_crusoe
+
+__all__ = ["plot_crusoe", "plot_epochs", "plot_power", "plot_scaling"]

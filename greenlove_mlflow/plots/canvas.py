@@ -1,0 +1,82 @@
+"""The look that all pictures share: palette, titles, captions, axes with plain numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The palette of Okabe and Ito, told apart by readers with any colour vision. Source: Okabe and Ito, "Color Universal
+# Design", 2008, https://jfly.uni-koeln.de/color/. Orange is darkened to reach a contrast of 3 on white.
+BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#007d5c", "#b25f92", "#3d9bd1", "#b97b00"
+INK, SOFT, LINE = "#1f2933", "#52606d", "#d8dee4"
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+
+# MLflow shows a picture in a run's note at 600 to 700 pixels.
+WIDTH_IN, DOTS_PER_INCH = 7.0, 100
+_MARGIN_IN, _TITLE_IN, _CAPTION_LINE_IN = 0.16, 0.62, 0.17
+
+
+def open_canvas(*, title: str, subtitle: str, caption: str, height_in: float) -> Figure:
+    """An empty figure 700 pixels wide with a title above and a caption below; ``height_in`` is for the axes."""
+    from matplotlib.figure import Figure
+
+    lines = caption.splitlines()
+    foot_in = _MARGIN_IN + _CAPTION_LINE_IN * len(lines)
+    whole_in = height_in + _TITLE_IN + foot_in
+    figure = Figure(figsize=(WIDTH_IN, whole_in), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
+    layout: Any = figure.get_layout_engine()
+    layout.set(rect=(0.01, foot_in / whole_in, 0.98, height_in / whole_in), w_pad=0.04, h_pad=0.04)
+    left = _MARGIN_IN / WIDTH_IN
+    figure.text(left, 1.0 - 0.12 / whole_in, title, fontsize=11.5, fontweight="bold", color=INK, va="top")
+    figure.text(left, 1.0 - 0.36 / whole_in, subtitle, fontsize=9, color=SOFT, va="top")
+    figure.text(left, 0.1 / whole_in, caption, fontsize=7.5, color=SOFT, va="bottom", linespacing=1.35)
+    return figure
+
+
+def empty_canvas(*, title: str, reason: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure = open_canvas(title=title, subtitle="", caption="", height_in=1.2)
+    figure.text(0.5, 0.38, reason, fontsize=11, color=SOFT, ha="center", va="center")
+    return figure
+
+
+def style_axes(axes: Axes, *, x_label: str, y_label: str = "", grid: str = "y") -> None:
+    """Quiet axes: no box, light grid lines along one direction, labels with units."""
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(side == "bottom")
+    axes.spines["bottom"].set_color(LINE)
+    axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(visible=True, axis=grid, color=LINE, linewidth=0.7)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x_label, fontsize=9, color=SOFT)
+    axes.set_ylabel(y_label, fontsize=9, color=SOFT)
+
+
+def log_ticks(axes: Axes, *, along: str, prefix: str = "", most: int = 4) -> None:
+    """Plain numbers on a logarithmic axis ("0.5", "20", "1,000"), few enough to be read."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axis = axes.xaxis if along == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(FixedLocator(_round_numbers(low, high, most)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{prefix}{_plain(value)}"))
+
+
+def _round_numbers(low: float, high: float, most: int) -> list[float]:
+    """Between two ends, powers of ten, with 2 and 5 between them where few decades are seen."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for leads in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        ticks = [lead * 10.0**decade for decade in decades for lead in leads if low <= lead * 10.0**decade <= high]
+        if len(ticks) <= most:
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / most)]
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1.0 else f"{value:.{max(0, -math.floor(math.log10(value) + 1e-9))}f}"

@@ -1,0 +1,238 @@
+"""The terminal: progress through the benchmark and the epochs, the summary, and the question before a long training.
+
+Plain lines where there is no terminal; nothing here is imported unless a caller asks for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, overload
+
+from greenlove_mlflow.formatting import format_comparison, format_duration_s, format_estimate
+from greenlove_mlflow.formatting.text import (
+    RANGE_SENTENCE,
+    comparison_header,
+    estimate_lines,
+    home_cells,
+    offer_cells,
+)
+from greenlove_mlflow.report import verdict_sentences
+from greenlove_mlflow.report.verdict import outcome_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
+    from rich.text import Text
+
+    from greenlove_mlflow.core.compare import Comparison
+    from greenlove_mlflow.core.estimate import Caveat, Estimate
+    from greenlove_mlflow.core.outcome import Outcome
+
+# What a narrow terminal goes without, in this order: memory, chance to be cheaper, speed, basis.
+_SPARED_COLUMNS = (6, 5, 4, 7)
+_COLUMN_GAP = 2
+# Without a terminal, a line after the first epoch, the last, and about ten between them.
+_PLAIN_EPOCH_LINES = 10
+
+
+@overload
+def ask_in_terminal(estimate: Estimate, *, default: bool = False) -> bool: ...
+@overload
+def ask_in_terminal(estimate: None = None, *, default: bool = False) -> Callable[[Estimate], bool]: ...
+def ask_in_terminal(estimate: Estimate | None = None, *, default: bool = False) -> bool | Callable[[Estimate], bool]:
+    """Whether to go on, asked on the terminal as ``Continue training locally? [y/N]``.
+
+    Args:
+        estimate: What is to be confirmed; without it, a callable that asks with this default is returned, so that both
+            ``confirm=ask_in_terminal`` and ``confirm=ask_in_terminal(default=True)`` read well.
+        default: The answer where there is no terminal to ask on, and of a bare Enter.
+    """
+    if estimate is None:
+        return functools.partial(ask_in_terminal, default=default)
+    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+        return default
+    import click
+
+    click.echo(format_estimate(estimate), err=True)
+    return click.confirm("Continue training locally?", default=default, err=True)
+
+
+class TerminalProgress:
+    """Progress of a benchmark and then of the epochs, on a terminal as a bar, elsewhere as a few plain lines.
+
+    Call it as the benchmark's ``progress(phase, done_s, budget_s)``; ``epoch`` shows the real training. A context
+    manager: leaving it restores the terminal, whatever happened.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Progress | None = None
+        self._task: TaskID | None = None
+        self._phase = ""
+
+    def __enter__(self) -> TerminalProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pause()
+
+    def __call__(self, phase: str, done_s: float, budget_s: float) -> None:
+        """Show that the benchmark is in ``phase``, ``done_s`` seconds into at most ``budget_s``."""
+        left = format_duration_s(max(budget_s - done_s, 0.0))
+        if self._console.is_terminal:
+            self._show(f"benchmark: {phase}", min(done_s, budget_s), max(budget_s, 1e-9), f"at most {left} left")
+        elif phase != self._phase:
+            self._console.print(f"benchmark: {phase}, at most {left} left", markup=False, highlight=False)
+        self._phase = phase
+
+    def epoch(self, done: int, total: int, forecast: Estimate, note: str = "") -> None:
+        """Show that ``done`` of ``total`` epochs have ended and what the whole is now expected to take."""
+        words = f"whole training {format_duration_s(forecast.time_s)}" + (f", {note}" if note else "")
+        if self._console.is_terminal:
+            self._show(f"epoch {done} of {total}", float(done), float(total), words)
+        elif done in (1, total) or done % max(1, total // _PLAIN_EPOCH_LINES) == 0:
+            self._console.print(f"epoch {done} of {total}: {words}", markup=False, highlight=False)
+        if done >= total:
+            self.pause()
+
+    def pause(self) -> None:
+        """Take the bar away, so that other text can be printed; the next call brings it back."""
+        if self._live is not None:
+            self._live.stop()
+        self._live, self._task = None, None
+
+    def _show(self, description: str, done: float, total: float, note: str) -> None:
+        from rich.markup import escape
+
+        if self._live is None:
+            self._live, self._task = _open_bar(self._console)
+        if self._task is not None:
+            self._live.update(
+                self._task, description=escape(description), completed=done, total=total, note=escape(note)
+            )
+
+
+def print_summary(
+    console: Console, estimate: Estimate, comparison: Comparison | None = None, url: str | None = None
+) -> None:
+    """Print the verdict, the four figures with their ranges, the offers, the caveats and where the run is kept."""
+    console.print()
+    for sentence in verdict_sentences(estimate, comparison):
+        console.print(sentence, markup=False, highlight=False, style="bold")
+    console.print()
+    if console.is_terminal:
+        console.print(_figures_table(estimate))
+        if comparison is not None:
+            console.print(_offers_table(comparison, console.width))
+        console.print(RANGE_SENTENCE, style="dim", highlight=False)
+    else:
+        _print_plain(console, _without_caveats(format_estimate(estimate)))
+        if comparison is not None:
+            _print_plain(console, "\n" + _without_caveats(format_comparison(comparison)))
+    _print_caveats(console, [*estimate.caveats, *(comparison.caveats if comparison is not None else ())])
+    if url:
+        console.print(f"Kept in MLflow: {url}", markup=False, highlight=False)
+
+
+def print_outcome(console: Console, estimate: Estimate, outcome: Outcome | None) -> None:
+    """Print what was promised against what happened; says so when nothing was run."""
+    if outcome is None:
+        console.print("No epoch was run, so there is nothing to hold against the promise.", highlight=False)
+        return
+    from rich.table import Table
+
+    header, *rows = outcome_table(estimate, outcome)
+    if not console.is_terminal:
+        from greenlove_mlflow.formatting.text import text_table
+
+        _print_plain(console, "\n".join(text_table([header, *rows], gap=2)))
+        return
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_plain_cell(cell) for cell in row))
+    console.print(table)
+
+
+def _figures_table(estimate: Estimate) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, value, note in estimate_lines(estimate):
+        table.add_row(_plain_cell(name), _plain_cell(value, "bold"), _plain_cell(note, "dim"))
+    return table
+
+
+def _offers_table(comparison: Comparison, width: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    rows = [comparison_header(comparison), home_cells(comparison)]
+    rows += [offer_cells(comparison, row) for row in comparison.rows]
+    chosen = _columns_that_fit(rows, width)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0))
+    for index in chosen:
+        table.add_column(rows[0][index], no_wrap=index != 0)
+    for number, cells in enumerate(rows[1:]):
+        table.add_row(*(_plain_cell(cells[index], "" if number else "bold") for index in chosen))
+    return table
+
+
+def _columns_that_fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The columns to show, those that decide last to go."""
+    widths = [max(len(row[index]) for row in rows) + _COLUMN_GAP + 1 for index in range(len(rows[0]))]
+    shown = list(range(len(widths)))
+    for spared in _SPARED_COLUMNS:
+        if sum(widths[index] for index in shown) <= width:
+            break
+        shown.remove(spared)
+    return shown
+
+
+def _open_bar(console: Console) -> tuple[Progress, TaskID]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    live = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    live.start()
+    return live, live.add_task("", total=1.0, note="")
+
+
+def _print_caveats(console: Console, caveats: Iterable[Caveat]) -> None:
+    for caveat in dict.fromkeys(caveats):
+        console.print(f"! {caveat}", markup=False, highlight=False, style="yellow")
+
+
+def _print_plain(console: Console, text: str) -> None:
+    """Text as it is: lines are not wrapped, so that a file or a pipe gets whole rows."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _without_caveats(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith("! "))
+
+
+def _plain_cell(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(text, style=style)
+
+
+def _is_terminal(stream: object) -> bool:
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty and isatty())
