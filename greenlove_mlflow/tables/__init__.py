@@ -1,0 +1,47 @@
+"""The dated, sourced tables in ``data/``: read, checked and handed out as records of the core."""
+
+from __future__ import annotations
+
+from greenlove_mlflow.tables.hardware import (
+    CpuPower,
+    read_cpu_power,
+    read_default_pue,
+    read_gpu_specs,
+    read_mlperf,
+    read_ram_w_per_gib,
+    read_suite_bridges,
+    read_throughput,
+)
+from greenlove_mlflow.tables.parquet import parquet_metadata, read_parquet_metadata, write_parquet
+from greenlove_mlflow.tables.places import find_grid
+from greenlove_mlflow.tables.prices import gpu_id_of_name, price_sheet, read_own_prices, read_price_sheet
+from greenlove_mlflow.tables.regions import read_equivalences, read_regions
+from greenlove_mlflow.tables.store import Table, data_root, read_table, table_names, table_versions
+from greenlove_mlflow.tables.time_zones import country_of_time_zone
+
+__all__ = [
+    "CpuPower",
+    "Table",
+    "country_of_time_zone",
+    "data_root",
+    "find_grid",
+    "gpu_id_of_name",
+    "parquet_metadata",
+    "price_sheet",
+    "read_cpu_power",
+    "read_default_pue",
+    "read_equivalences",
+    "read_gpu_specs",
+    "read_mlperf",
+    "read_own_prices",
+    "read_parquet_metadata",
+    "read_price_sheet",
+    "read_ram_w_per_gib",
+    "read_regions",
+    "read_suite_bridges",
+    "read_table",
+    "read_throughput",
+    "table_names",
+    "table_versions",
+    "write_parquet",
+]
