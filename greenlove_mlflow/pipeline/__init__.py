@@ -42,11 +42,12 @@ def estimate(model: Any, optimizer: Any, criterion: Any, data: Any, *, epochs: i
     Raises:
         InvalidInputError: If an argument cannot be used; nothing has run then.
     """
-    from greenlove_mlflow.pipeline.stages import make_training, measure_training
+    from greenlove_mlflow.pipeline.stages import find_place, make_training, measure_training
 
-    settings = make_options(epochs, options)
+    settings, environment = make_options(epochs, options), read_environment()
     training = make_training(model, optimizer, criterion, data, settings)
-    return measure_training(training, settings, read_environment()).estimate
+    place = find_place(settings, environment)
+    return measure_training(training, settings, environment, place, drift_of=_no_history).estimate
 
 
 def compare(
@@ -137,16 +138,17 @@ def track(
         InvalidInputError: If an argument cannot be used; nothing has run then and no run is opened.
         TrackingError: If the MLflow store cannot be used before anything ran.
     """
-    from greenlove_mlflow.pipeline.stages import make_training, measure_training
+    from greenlove_mlflow.pipeline.stages import find_place, make_training, measure_training
     from greenlove_mlflow.tracking import open_run
 
-    settings = make_options(epochs, options)
-    environment = read_environment()
+    settings, environment = make_options(epochs, options), read_environment()
     training = make_training(model, optimizer, criterion, data, settings)
+    place = find_place(settings, environment)
     with open_run(experiment=experiment, run_name=run_name, nested=nested, rank=environment.rank) as tracked:
         with tracked.paused():
             measured = measure_training(
-                training, settings, environment, drift_of=tracked.learn_drift if settings.history else no_drift
+                training, settings, environment, place,
+                drift_of=tracked.learn_drift if settings.history else _no_history,
             )
             comparison = _compare_or_say_why(measured.estimate, settings)
         promised = measured.estimate if comparison is None else replace_ratios(measured.estimate, comparison)
@@ -160,7 +162,7 @@ def track(
             tracked=tracked,
             refusal=_refusal(promised, limits, confirm),
             open_training_meter=lambda: measured.open_meter(on_sample=tracked.log_power_sample),
-            synchronize=measured.synchronize,
+            synchronize=training.synchronize,
         )
         try:
             yield session

@@ -21,12 +21,16 @@ class Environment:
         time_zone: IANA name of the system's time zone; None when it cannot be told.
         rank: This process's rank in a distributed training; 0 when it is alone.
         electricity_maps_key: The key of the live grid service; never shown.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``; None when unset.
+        device_order: ``CUDA_DEVICE_ORDER``; None when unset.
     """
 
     place: str | None = None
     time_zone: str | None = None
     rank: int = 0
     electricity_maps_key: str | None = None
+    visible_devices: str | None = None
+    device_order: str | None = None
 
     def __repr__(self) -> str:
         key = "set" if self.electricity_maps_key else "unset"
@@ -41,6 +45,8 @@ def read_environment() -> Environment:
         time_zone=_read_time_zone(),
         rank=int(rank) if rank.isdigit() else 0,
         electricity_maps_key=os.environ.get(ELECTRICITY_MAPS_KEY_VARIABLE) or None,
+        visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        device_order=os.environ.get("CUDA_DEVICE_ORDER"),
     )
 
 

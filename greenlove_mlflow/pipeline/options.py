@@ -60,6 +60,7 @@ class Options:
         billing: Which prices to compare (``on-demand``, ``spot``, ``reserved-1y``, ...).
         gpus: GPUs rented, 1, 2, 4 or 8.
         history: Learn the machine's drift from finished runs in MLflow.
+        power_poll_interval_s: Seconds between power samples.
         progress: Called with phase, seconds done and seconds planned while the benchmark runs.
         plan: Fields of ``BenchmarkPlan`` to set otherwise.
     """
@@ -96,6 +97,7 @@ class Options:
     billing: tuple[str, ...] = ("on-demand", "contact-sales")
     gpus: int = 1
     history: bool = True
+    power_poll_interval_s: float = 0.1
     progress: Progress | None = None
     plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -109,7 +111,7 @@ class Options:
         for name in ("extra_per_epoch_s", "one_off_s"):
             _check_range(name, getattr(self, name), 0.0, "at least 0 seconds")
         _check_range("pue", self.pue, 1.0, "at least 1")
-        for name in ("tdp_w", "budget_s"):
+        for name in ("tdp_w", "budget_s", "power_poll_interval_s"):
             if getattr(self, name) is not None and not getattr(self, name) > 0.0:
                 raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)!r}")
         if self.gpu_utilization is not None and not 0.0 < self.gpu_utilization <= 1.0:

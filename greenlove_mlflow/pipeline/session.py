@@ -108,9 +108,7 @@ class TrackedTraining:
                     energy_j=_difference(energy_now, energy_start),
                     forecasts_s=tuple(forecasts),
                 )
-                self._tracked.log_epoch(
-                    epoch, durations[-1], _difference(energy_now, energy_before), forecasts[-1]
-                )
+                self._tracked.log_epoch(epoch, durations[-1], _difference(energy_now, energy_before), forecasts[-1])
             self.power_samples = meter.samples()
 
     def _renew_forecast(self, durations: list[float], elapsed_s: float) -> Interval:

@@ -1,0 +1,83 @@
+"""``greenlove demo``: a small convolutional network on real handwritten digits, promised, trained and compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.pipeline.session import TrackedTraining
+
+BATCH_SIZE = 32
+SEED = 0
+
+
+@click.command()
+@click.option("--epochs", default=40, show_default=True, type=click.IntRange(min=1), help="Epochs to train.")
+def command(epochs: int) -> None:
+    """Estimate, track and then really train a small CNN on scikit-learn's handwritten digits."""
+    import torch
+
+    import greenlove_mlflow as greenlove
+    from greenlove_mlflow.terminal import TerminalProgress, print_outcome, print_summary
+
+    console = Console()
+    torch.manual_seed(SEED)
+    dataset, model = load_digits_dataset(), make_network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    criterion = torch.nn.CrossEntropyLoss()
+    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True)
+    console.print(f"A CNN on {len(dataset):,} handwritten digits, {epochs} epochs. First a short benchmark.")
+    with (
+        TerminalProgress(console) as progress,
+        greenlove.track(
+            model, optimizer, criterion, loader, epochs=epochs, run_name="greenlove-demo", progress=progress
+        ) as run,
+    ):
+        progress.pause()
+        print_summary(console, run.estimate, run.comparison, run.url)
+        for epoch in run.epochs():
+            loss = train_one_epoch(model, loader, optimizer, criterion)
+            progress.epoch(epoch + 1, epochs, run.forecast, f"loss {loss:.3f}")
+    print_outcome(console, run.estimate, run.outcome)
+    _print_how_to_open(console, run)
+
+
+def load_digits_dataset() -> Any:
+    """The 1,797 digits of 8 x 8 pixels that scikit-learn ships, as a tensor dataset."""
+    import torch
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16.0
+    return torch.utils.data.TensorDataset(images, torch.tensor(digits.target))
+
+
+def make_network() -> Any:
+    """A convolutional network of three layers for those digits."""
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+def train_one_epoch(model: Any, loader: Any, optimizer: Any, criterion: Any) -> float:
+    """One plain epoch as anyone would write it; the loss of its last batch."""
+    model.train()
+    loss = None
+    for images, labels in loader:
+        optimizer.zero_grad()
+        loss = criterion(model(images), labels)
+        loss.backward()
+        optimizer.step()
+    return float(loss.detach()) if loss is not None else float("nan")
+
+
+def _print_how_to_open(console: Console, run: TrackedTraining) -> None:
+    console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]")
