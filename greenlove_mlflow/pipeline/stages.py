@@ -72,9 +72,9 @@ def measure_training(
     drift_of: Callable[[Machine], Drift | None],
 ) -> Measured:
     """The benchmark of a training and its estimate: machine, meter, benchmark, fit, estimate, in that order."""
-    machine, spec = _identify_machine(training)
+    machine, spec = identify_machine(training.torch_device)
     drift = drift_of(machine)
-    opener, cpu_caveat = _meter_opener(options, environment, machine, spec, training)
+    opener, cpu_caveat = meter_opener(options, environment, machine, spec, training.torch_device)
     with opener() as meter:
         log = run_benchmark(
             training,
@@ -146,17 +146,17 @@ def make_plan(options: Options) -> BenchmarkPlan:
     )
 
 
-def _identify_machine(training: Training) -> tuple[Machine, GpuSpec | None]:
+def identify_machine(torch_device: Any) -> tuple[Machine, GpuSpec | None]:
     """The machine, and the specs of its GPU where a table knows it."""
-    machine = read_machine(training.torch_device)
+    machine = read_machine(torch_device)
     if machine.gpu_name is None:
         return machine, None
     spec = match_gpu(machine.gpu_name, read_gpu_specs(), memory_gib=machine.gpu_memory_gib)
     return dataclasses.replace(machine, gpu_id=None if spec is None else spec.gpu_id), spec
 
 
-def _meter_opener(
-    options: Options, environment: Environment, machine: Machine, spec: GpuSpec | None, training: Training
+def meter_opener(
+    options: Options, environment: Environment, machine: Machine, spec: GpuSpec | None, torch_device: Any
 ) -> tuple[OpenMeter, Caveat | None]:
     """A function that opens the machine's power meter, told all that tables and caller know of its power."""
     cpu_power = read_cpu_power(machine.cpu_name, machine.visible_cpu_count)
@@ -165,7 +165,7 @@ def _meter_opener(
     def open_it(**more: Any) -> AbstractContextManager[PowerMeter]:
         return open_meter(
             machine,
-            torch_device=training.torch_device,
+            torch_device=torch_device,
             gpu_index=options.gpu_index,
             tdp_w=options.tdp_w,
             gpu_spec=spec,
