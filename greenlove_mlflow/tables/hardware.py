@@ -155,7 +155,7 @@ def _threads_in(cpu_name: str | None) -> int | None:
 @functools.lru_cache(maxsize=1)
 def _most_w_per_thread() -> float:
     """The most watts per thread of any CPU whose threads the table gives."""
-    return max(row["tdp_w"] / row["thread_count"] for _, row in rows_of("cpu_tdp") if row["thread_count"])
+    return max(float(row["tdp_w"] / row["thread_count"]) for _, row in rows_of("cpu_tdp") if row["thread_count"])
 
 
 def _unknown_cpu(cpu_name: str | None, visible_cpu_count: int) -> CpuPower:

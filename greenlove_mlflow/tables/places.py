@@ -30,6 +30,8 @@ WORLD_PRICE_LOG_SD = 0.65
 # What is added where a lifecycle figure is worked out from a direct one: US zones against their own lifecycle figures.
 DERIVED_LOG_SD = 0.20
 
+Located = tuple[Place, str, tuple[Caveat, ...]]
+
 _GIVEN_INTENSITY = Source(producer="the caller", title="carbon_intensity_g_per_kwh")
 _GIVEN_PRICE = Source(producer="the caller", title="electricity_price_usd_per_kwh")
 
@@ -41,12 +43,14 @@ def find_grid(
     carbon_intensity_g_per_kwh: float | None = None,
     electricity_price_usd_per_kwh: float | None = None,
     environment_place: str | None = None,
+    address_country: str | None = None,
     time_zone: str | None = None,
     scope: Scope = "lifecycle",
 ) -> tuple[Grid, tuple[Caveat, ...]]:
     """The electricity a training uses, and what its reader must know of it.
 
-    Each figure is the one given, else that of the place: named, by environment, by time zone, else the world's.
+    Each figure is the one given, else that of the place: named, by environment, by network address, by time zone,
+    else the world's.
 
     Args:
         country: ISO 3166-1 code or English name.
@@ -54,6 +58,7 @@ def find_grid(
         carbon_intensity_g_per_kwh: A figure of the caller's own, at least 0.
         electricity_price_usd_per_kwh: A figure of the caller's own, at least 0.
         environment_place: Country or region that the environment names.
+        address_country: ISO 3166-1 code that a look-up of the network address gave, when the caller asked for one.
         time_zone: IANA name of the system's time zone.
         scope: ``lifecycle`` or ``direct``; the two are never mixed.
 
@@ -76,7 +81,7 @@ def find_grid(
             price_source=_GIVEN_PRICE,
         )
         return grid, ()
-    place, basis, caveats = _locate(country, region, environment_place, time_zone)
+    place, basis, caveats = _locate(country, region, environment_place, address_country, time_zone)
     if not place.intensities and given_intensity is None:
         raise UnknownPlaceError(
             f"no carbon intensity is known for {place.name} ({place.code}); pass carbon_intensity_g_per_kwh="
@@ -110,22 +115,31 @@ def _given(name: str, value: float | None) -> Interval | None:
 
 
 def _locate(
-    country: str | None, region: str | None, environment_place: str | None, time_zone: str | None
-) -> tuple[Place, str, tuple[Caveat, ...]]:
+    country: str | None,
+    region: str | None,
+    environment_place: str | None,
+    address_country: str | None,
+    time_zone: str | None,
+) -> Located:
     """The place, how it was found, and the caveats of that."""
     if country is not None or region is not None:
         return _named(country, region), "named", _code_caveats(country)
     if environment_place:
         return find_place(environment_place), "environment", _code_caveats(environment_place)
-    code = country_of_time_zone(time_zone) if time_zone else None
-    if time_zone and code is not None:
-        place = find_country(code)
-        if not place.intensities:
-            return _world(f"no table has figures for {code}, the country of time zone {time_zone}")
-        return place, "time-zone", (_time_zone_caveat(time_zone, place),)
-    if time_zone:
+    if address_country and address_country in places():
+        return places()[address_country], "geoip", ()
+    return _by_time_zone(time_zone) if time_zone else _world("no place was named and the time zone is unknown")
+
+
+def _by_time_zone(time_zone: str) -> Located:
+    """The country a time zone is named for, else the world."""
+    code = country_of_time_zone(time_zone)
+    if code is None:
         return _world(f"the time zone {time_zone} names no place")
-    return _world("no place was named and the time zone is unknown")
+    place = find_country(code)
+    if not place.intensities:
+        return _world(f"no table has figures for {code}, the country of time zone {time_zone}")
+    return place, "time-zone", (_time_zone_caveat(time_zone, place),)
 
 
 def _named(country: str | None, region: str | None) -> Place:
@@ -153,7 +167,7 @@ def _time_zone_caveat(time_zone: str, place: Place) -> Caveat:
     )
 
 
-def _world(reason: str) -> tuple[Place, str, tuple[Caveat, ...]]:
+def _world(reason: str) -> Located:
     caveat = Caveat(
         code="place-unknown",
         message=f"{reason}: the world's average electricity stands in, with a wide range; pass country= or region=",

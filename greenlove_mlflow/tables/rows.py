@@ -22,8 +22,8 @@ def rows_of(name: str, version: str = NEWEST) -> tuple[tuple[Table, dict[str, An
 def plain_rows(table: Table) -> list[dict[str, Any]]:
     """The rows of a table as dictionaries, None where a cell is empty."""
     frame = table.frame.astype(object)
-    rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")
-    return rows
+    rows = frame.where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def row_source(table: Table, row: dict[str, Any]) -> Source:

@@ -8,33 +8,11 @@ from pathlib import Path
 
 _SYSTEM_FOLDER = Path("/usr/share/zoneinfo")
 # These name an offset, not a place, though the time zone database links some of them to one.
-_PLACELESS = frozenset(
-    [
-        "UTC",
-        "UCT",
-        "GMT",
-        "GMT0",
-        "GMT+0",
-        "GMT-0",
-        "Zulu",
-        "Universal",
-        "Greenwich",
-        "Factory",
-        "CET",
-        "MET",
-        "EET",
-        "WET",
-        "EST",
-        "MST",
-        "HST",
-        "EST5EDT",
-        "CST6CDT",
-        "MST7MDT",
-        "PST8PDT",
-        "localtime",
-        "posixrules",
-    ]
+_PLACELESS_NAMES = (
+    "UTC UCT GMT GMT0 GMT+0 GMT-0 Zulu Universal Greenwich Factory CET MET EET WET EST MST HST EST5EDT "
+    "CST6CDT MST7MDT PST8PDT localtime posixrules"
 )
+_PLACELESS = frozenset(_PLACELESS_NAMES.split())
 
 
 def country_of_time_zone(zone: str) -> str | None:

@@ -1,0 +1,18 @@
+"""Figures that only the network has, each asked for by the caller: the live grid, its forecast, a coarse place."""
+
+from __future__ import annotations
+
+from greenlove_mlflow.electricity_maps.address import locate_by_address
+from greenlove_mlflow.electricity_maps.https import ServiceError
+from greenlove_mlflow.electricity_maps.live import best_start_in, live_grid
+from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, BASE_URL_V4, ElectricityMaps
+
+__all__ = [
+    "BASE_URL_V3",
+    "BASE_URL_V4",
+    "ElectricityMaps",
+    "ServiceError",
+    "best_start_in",
+    "live_grid",
+    "locate_by_address",
+]

@@ -1,0 +1,34 @@
+"""The country of this machine's network address: only where ``locate="geoip"`` asked for it, over https only."""
+
+from __future__ import annotations
+
+import logging
+
+from greenlove_mlflow.core.estimate import Caveat
+from greenlove_mlflow.electricity_maps.https import ServiceError, fetch_json
+from greenlove_mlflow.electricity_maps.service import DEFAULT_TIMEOUT_S
+
+logger = logging.getLogger(__name__)
+
+LOCATION_URL = "https://get.geojs.io/v1/ip/country.json"
+
+
+def locate_by_address(
+    *, url: str = LOCATION_URL, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> tuple[str | None, Caveat | None]:
+    """The ISO 3166-1 code of the country the address lies in, or None, and what the reader must know of it."""
+    try:
+        answer = fetch_json(url, timeout_s=timeout_s)
+    except ServiceError as error:
+        logger.warning("no place by network address: %s", error)
+        return None, _caveat(f"the network address could not be looked up: {error}")
+    code = answer.get("country") if isinstance(answer, dict) else None
+    if not isinstance(code, str) or len(code) != 2 or not code.isascii() or not code.isalpha():
+        return None, _caveat("the service that looks up network addresses named no country")
+    return code.upper(), _caveat(
+        f"the network address lies in {code.upper()}; a proxy or a cloud may stand elsewhere than the machine"
+    )
+
+
+def _caveat(message: str) -> Caveat:
+    return Caveat(code="place-by-address", message=f"{message}; pass country= if you know it")

@@ -1,0 +1,111 @@
+"""The live grid of a place in the table's stead; when there is none, the table stays and a caveat says why."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from datetime import datetime, timedelta, timezone
+
+from greenlove_mlflow.core.estimate import Caveat, Grid, Source
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
+from greenlove_mlflow.core.train_later import BestStart, IntensityReading, best_start
+from greenlove_mlflow.electricity_maps.https import ServiceError
+from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, DEFAULT_TIMEOUT_S, ElectricityMaps
+
+logger = logging.getLogger(__name__)
+
+# Log standard deviation of a training's grid about the reading at its start.
+LIVE_LOG_SD = 0.10
+# The service may publish hours late; beyond this a reading no longer tells of now.
+MOST_AGE = timedelta(hours=6)
+GIVEN_BY = "the caller"
+
+
+def live_grid(
+    grid: Grid,
+    key: str | None,
+    *,
+    zone: str | None = None,
+    base_url: str = BASE_URL_V3,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> tuple[Grid, tuple[Caveat, ...]]:
+    """The grid with the live carbon intensity of its zone, in its own scope; never raises for the service's sake.
+
+    Args:
+        grid: As the tables give it; a carbon intensity that the caller gave is kept.
+        key: The service's token; None when there is none.
+        zone: Of Electricity Maps ("DE", "US-TEX-ERCO"); by default the code of the grid's place.
+        base_url: Of the interface.
+        timeout_s: Seconds the service may take.
+    """
+    zone = zone or grid.code
+    if grid.intensity_source is not None and grid.intensity_source.producer == GIVEN_BY:
+        return grid, ()
+    if not key:
+        return grid, (_kept("no-key", "there is no key (set ELECTRICITY_MAPS_API_KEY)"),)
+    if zone in ("", "WORLD"):
+        return grid, (_kept("no-zone", "no place is known (pass country= or a zone as region=)"),)
+    try:
+        reading = service_for(key, base_url, timeout_s).fetch_latest(zone, grid.scope)
+    except ServiceError as error:
+        logger.warning("live carbon intensity of %s: %s", zone, error)
+        return grid, (_kept(error.reason, str(error)),)
+    return _with_reading(grid, reading, base_url)
+
+
+def best_start_in(
+    zone: str,
+    hours: float,
+    key: str,
+    *,
+    base_url: str = BASE_URL_V3,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> BestStart | None:
+    """The start within the next 24 hours with the least CO2e by the service's forecast; None when it is too short.
+
+    Raises:
+        ServiceError: If the service gives no forecast.
+    """
+    return best_start(service_for(key, base_url, timeout_s).fetch_forecast(zone), hours)
+
+
+@functools.lru_cache(maxsize=8)
+def service_for(key: str, base_url: str, timeout_s: float) -> ElectricityMaps:
+    """The door for that key, one a process, so that its cache is shared."""
+    return ElectricityMaps(key=key, base_url=base_url, timeout_s=timeout_s)
+
+
+def _with_reading(grid: Grid, reading: IntensityReading, base_url: str) -> tuple[Grid, tuple[Caveat, ...]]:
+    moment = reading.at.astimezone(timezone.utc)
+    source = Source(
+        producer="Electricity Maps",
+        title=f"live carbon intensity of zone {reading.zone}, {grid.scope}, {moment:%Y-%m-%d %H:%M} UTC",
+        url=f"{base_url}/carbon-intensity/latest",
+        licence="terms of Electricity Maps",
+        published=f"{moment:%Y-%m-%d}",
+        accessed=f"{datetime.now(timezone.utc):%Y-%m-%d}",
+    )
+    live = dataclasses.replace(
+        grid,
+        intensity_g_per_kwh=Interval.from_log_width(reading.intensity_g_per_kwh, NORMAL_QUANTILE_95 * LIVE_LOG_SD),
+        intensity_source=source,
+        basis="live",
+    )
+    caveats = []
+    if reading.is_estimated:
+        caveats.append(
+            Caveat(code="live-carbon-estimated", message=f"Electricity Maps estimated the reading of {reading.zone}")
+        )
+    if datetime.now(timezone.utc) - moment > MOST_AGE:
+        caveats.append(
+            Caveat(
+                code="live-carbon-old",
+                message=f"the newest reading of {reading.zone} is of {moment:%Y-%m-%d %H:%M} UTC",
+            )
+        )
+    return live, tuple(caveats)
+
+
+def _kept(reason: str, why: str) -> Caveat:
+    return Caveat(code=f"live-carbon-{reason}", message=f"no live carbon intensity: {why}; the table's figure is used")

@@ -1,0 +1,127 @@
+"""The carbon intensity of a zone as Electricity Maps states it: latest, the last 24 hours, the next."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from greenlove_mlflow.core.estimate import Scope
+from greenlove_mlflow.core.train_later import IntensityReading
+from greenlove_mlflow.electricity_maps.https import ServiceError, fetch_json
+
+BASE_URL_V3 = "https://api.electricitymaps.com/v3"
+BASE_URL_V4 = "https://api.electricitymaps.com/v4"
+DEFAULT_TIMEOUT_S = 3.0
+# The service updates hourly; asking again within a quarter of an hour tells nothing new.
+CACHE_S = 900.0
+# No grid emits more: lignite alone, losses included, stays below 1,500 g/kWh.
+MOST_G_PER_KWH = 2000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElectricityMaps:
+    """A door to the service, with its own cache.
+
+    Args:
+        key: The token; never shown, logged or written.
+        base_url: Of version 3 or 4 of the interface.
+        timeout_s: Seconds that one question may take.
+
+    Raises:
+        ServiceError: If the key cannot be one.
+    """
+
+    key: str = field(repr=False)
+    base_url: str = BASE_URL_V3
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    _answers: dict[tuple[str, str, str], tuple[float, Any]] = field(
+        default_factory=dict, repr=False, compare=False, init=False
+    )
+
+    def __post_init__(self) -> None:
+        if not self.key or not self.key.isascii() or not self.key.isprintable() or " " in self.key:
+            raise ServiceError(
+                "the key of Electricity Maps is empty or holds a space or control sign", reason="bad-key"
+            )
+
+    def fetch_latest(self, zone: str, scope: Scope = "lifecycle") -> IntensityReading:
+        """The newest reading of a zone.
+
+        Raises:
+            ServiceError: If there is no usable answer.
+        """
+        return _reading(self._ask("latest", zone, scope), zone, scope)
+
+    def fetch_history(self, zone: str, scope: Scope = "lifecycle") -> tuple[IntensityReading, ...]:
+        """The readings of the last 24 hours, oldest first; hours without a figure are left out."""
+        return self._series("history", "history", zone, scope)
+
+    def fetch_forecast(self, zone: str, scope: Scope = "lifecycle") -> tuple[IntensityReading, ...]:
+        """The hours ahead, soonest first; the free plan has no forecast."""
+        return self._series("forecast", "forecast", zone, scope)
+
+    def _series(self, question: str, name: str, zone: str, scope: Scope) -> tuple[IntensityReading, ...]:
+        answer = self._ask(question, zone, scope)
+        rows = answer.get(name) if isinstance(answer, dict) else None
+        if not isinstance(rows, list):
+            raise ServiceError(f"Electricity Maps gave no {name} for zone {zone}", reason="garbage")
+        stated = [row for row in rows if not (isinstance(row, dict) and row.get("carbonIntensity") is None)]
+        return tuple(sorted((_reading(row, zone, scope) for row in stated), key=lambda reading: reading.at))
+
+    def _ask(self, question: str, zone: str, scope: Scope) -> Any:
+        """The answer to a question, from the cache where it is fresh."""
+        name = (question, zone, scope)
+        asked_s, answer = self._answers.get(name, (-math.inf, None))
+        if time.monotonic() - asked_s < CACHE_S:
+            return answer
+        answer = fetch_json(
+            f"{self.base_url}/carbon-intensity/{question}",
+            params={"zone": zone, "emissionFactorType": scope},
+            headers={"auth-token": self.key},
+            timeout_s=self.timeout_s,
+        )
+        self._answers[name] = (time.monotonic(), answer)
+        return answer
+
+
+def _reading(answer: Any, zone: str, scope: Scope) -> IntensityReading:
+    """One reading of an answer, checked."""
+    if not isinstance(answer, dict):
+        raise ServiceError(f"Electricity Maps gave no reading for zone {zone}", reason="garbage")
+    if answer.get("zone", zone) != zone or answer.get("emissionFactorType", scope) != scope:
+        raise ServiceError(
+            f"Electricity Maps answered for another zone or scope than {zone}, {scope}", reason="garbage"
+        )
+    value = _intensity(answer.get("carbonIntensity"), zone)
+    estimated = answer.get("isEstimated")
+    return IntensityReading(
+        zone=zone,
+        at=_moment(answer.get("datetime"), zone),
+        intensity_g_per_kwh=value,
+        is_estimated=estimated if isinstance(estimated, bool) else None,
+    )
+
+
+def _intensity(value: Any, zone: str) -> float:
+    """Grams CO2e per kWh: 0 is a figure, null is none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= MOST_G_PER_KWH:
+        return float(value)
+    raise ServiceError(
+        f"Electricity Maps gave the carbon intensity {value!r:.40} for zone {zone}; it must lie in "
+        f"0..{MOST_G_PER_KWH:g} g/kWh",
+        reason="garbage",
+    )
+
+
+def _moment(text: Any, zone: str) -> datetime:
+    try:
+        # Python 3.10 reads no "Z".
+        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ServiceError(f"Electricity Maps dated a reading of zone {zone} {text!r:.40}", reason="garbage")
+    return moment
