@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,7 @@ class Part:
     model: Track | None = None
     idle_power_w: float | None = None
     notes: list[Caveat] = field(default_factory=list)
+    unread_because: str = ""
 
     @property
     def metered_energy_j(self) -> float | None:
@@ -82,10 +83,14 @@ class Part:
 
     def caveats(self) -> tuple[Caveat, ...]:
         """What the reader of its power must know."""
+        caveats = list(self.notes)
+        reading = self.reading()
+        if reading is not None and reading.source == "modelled":
+            caveats.append(_model_caveat(reading, self.unread_because))
         if self.meter is None:
-            return tuple(self.notes)
+            return tuple(caveats)
         ledger = self.meter.ledger
-        caveats = [*self.notes, *metering_caveats(ledger.metered())]
+        caveats.extend(metering_caveats(ledger.metered()))
         if ledger.is_lost:
             caveats.append(
                 Caveat(
@@ -140,6 +145,15 @@ def _given_source(device: str, model: PowerModel) -> ConstantSource:
     return ConstantSource(device, Interval.exactly(tdp_w), share, source, f"TDP {tdp_w:g} W as given x {share:.2f}")
 
 
+def _model_caveat(reading: PowerReading, reason: str) -> Caveat:
+    factor = math.exp(reading.log_half_width)
+    because = f", because {reason}" if reason else ""
+    message = (
+        f"power of {reading.device} is modelled ({reading.note}){because}; it may be off by a factor of {factor:.1f}"
+    )
+    return Caveat(code="power-modelled", message=message)
+
+
 def _meter_note(source: Any) -> str:
     if not isinstance(source, NvmlSource):
         return "RAPL counter"
@@ -156,5 +170,4 @@ def _read_model(track: Track) -> PowerReading | None:
     if mean_w is None or full_w.point <= 0.0:
         return model_power("cpu", full_w, 1.0, note=f"{full_w.point:.3g} W at full load, taken as fully used")
     share = min(1.0, mean_w / full_w.point)
-    reading = model_power("cpu", full_w, share, note=f"{full_w.point:.3g} W at full load x {share:.0%} of its cores")
-    return dataclasses.replace(reading, window_s=track.ledger.metered().counter_s)
+    return model_power("cpu", full_w, share, note=f"{full_w.point:.3g} W at full load x {share:.0%} of its cores")

@@ -11,7 +11,7 @@ from greenlove_mlflow.core.estimate import Caveat
 from greenlove_mlflow.power import rapl
 from greenlove_mlflow.power.boards import BoardNotFoundError, BoardRequest, call, find_board
 from greenlove_mlflow.power.parts import Part, Track
-from greenlove_mlflow.power.signals import GpuSignals, load_nvml
+from greenlove_mlflow.power.signals import load_nvml
 from greenlove_mlflow.power.sources import NvmlSource
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ class BoardLooks:
     def __init__(self, nvml: Any, source: NvmlSource) -> None:
         self._nvml, self._source = nvml, source
         self._tick_count = 0
-        self._looks: list[GpuSignals] = []
         self._sums: dict[str, tuple[float, int]] = {}
         self._first_c: float | None = None
         self._last_c: float | None = None
@@ -125,7 +124,7 @@ def attach_rapl(parts: list[Part], root: Path | None = None) -> None:
         if part.device in by_device:
             part.meter = Track(by_device[part.device])
         elif part.device == "cpu" and problem:
-            logger.info("CPU power is modelled: %s", problem)
+            part.unread_because = problem
 
 
 def _unreadable(name: str, reason: str) -> OpenedBoard:
