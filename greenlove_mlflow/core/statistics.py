@@ -52,6 +52,10 @@ class Statistics:
         probe: What the probe measured where no table knows the hardware.
         ratios: The ratio of each offer of the first comparison.
         caveats: Of the place, the power and the benchmark; those of the fit are in the fit.
+        prices_version: Of the price sheet of the first comparison.
+        throughput_version: Of the table that its ratios came from.
+        cloud_region: The region that offers were priced for; None for the median of those that list each.
+        gpu_count: GPUs rented in the first comparison, all of which ``ratios`` speak for together.
     """
 
     machine: Machine
@@ -71,6 +75,8 @@ class Statistics:
     caveats: tuple[Caveat, ...] = ()
     prices_version: str = ""
     throughput_version: str = ""
+    cloud_region: str | None = None
+    gpu_count: int = 1
     schema_version: str = SCHEMA_VERSION
 
     def to_json(self) -> str:

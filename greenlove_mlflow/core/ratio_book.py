@@ -1,0 +1,54 @@
+"""Speed ratios of runs against GPUs that their first comparison did not hold, worked out once per kind of home."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+from greenlove_mlflow.core.gpus import GpuSpec, ProbeResult, SpeedRatio
+from greenlove_mlflow.core.ratios import RatioEvidence, speed_ratio
+from greenlove_mlflow.core.statistics import Statistics
+from greenlove_mlflow.errors import InvalidInputError
+
+
+class RatioBook:
+    """The speed ratio of any run's machine against any GPU of the specs table.
+
+    Args:
+        specs: The specs table by its key.
+        evidence: What tables know about how fast GPUs are against each other.
+    """
+
+    def __init__(self, specs: Mapping[str, GpuSpec], evidence: RatioEvidence) -> None:
+        self.specs = specs
+        self._evidence = evidence
+        self._known: dict[Hashable, SpeedRatio | None] = {}
+
+    def ratio_of(self, statistics: Statistics, gpu_id: str) -> SpeedRatio | None:
+        """The ratio kept with the run, else one worked out from tables; None where neither home nor GPU is known."""
+        for kept in statistics.ratios:
+            if kept.gpu_id == gpu_id:
+                return kept.speed_ratio
+        if gpu_id not in self.specs:
+            return None
+        home = statistics.home
+        if home is None:
+            # Every probe measured its own numbers, so there is nothing to look up again.
+            return None if statistics.probe is None else self._work_out(statistics, statistics.probe, gpu_id)
+        key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind)
+        if key not in self._known:
+            self._known[key] = self._work_out(statistics, home, gpu_id)
+        return self._known[key]
+
+    def _work_out(self, statistics: Statistics, hardware: GpuSpec | ProbeResult, gpu_id: str) -> SpeedRatio | None:
+        try:
+            return speed_ratio(
+                hardware,
+                self.specs[gpu_id],
+                evidence=self._evidence,
+                precision=statistics.precision,
+                task=statistics.task,
+                model_kind=statistics.model_kind,
+            )
+        except InvalidInputError:
+            # Nothing is published about that GPU's speed, or the run's task is in no table any more.
+            return None
