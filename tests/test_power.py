@@ -550,13 +550,23 @@ def test_a_clock_of_cpu_time_that_stands_still_means_full_load_not_none(clock: V
     assert reading.power_w == pytest.approx(80.0)
 
 
-def test_memory_is_counted_when_its_figure_is_given(clock: VirtualClock) -> None:
+def test_memory_is_counted_when_its_figure_is_given(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     machine = a_machine(memory_gib=16.0)
     with open_meter(machine, cpu_power=Interval.exactly(80.0), ram_w_per_gib=Interval.exactly(0.5)) as meter:
         clock.pass_s(10.0, busy=2.0)
         readings = {reading.device: reading for reading in meter.readings()}
         assert meter.energy_j(modelled=True) == pytest.approx(80.0 * 10.0 + 8.0 * 10.0)
     assert readings["ram"].power_w == pytest.approx(8.0)
+
+
+def test_memory_of_a_shared_machine_goes_with_its_cores(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    machine = a_machine(memory_gib=1024.0, visible_cpu_count=2)
+    with open_meter(machine, cpu_power=Interval.exactly(80.0), ram_w_per_gib=Interval.exactly(0.5)) as meter:
+        ram = next(reading for reading in meter.readings() if reading.device == "ram")
+    assert ram.power_w == pytest.approx(16.0)
+    assert "2 of 64 cores" in ram.note
 
 
 def test_nothing_known_is_nothing_told(clock: VirtualClock) -> None:
@@ -606,3 +616,20 @@ def test_the_meter_tells_what_the_board_said(nvml: Any, clock: VirtualClock) -> 
     assert said["throttled_share"] == 1.0
     assert said["clock_ratio"] == pytest.approx(1410 / 1980)
     assert said["temperature_rise_c"] == 0.0
+    assert meter.gauges() == {"clock_ratio": pytest.approx(1410 / 1980), "throttled": 1.0, "temperature_c": 60}
+
+
+@pytest.mark.gpu
+def test_a_real_board_is_metered() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    with meter_gpu() as meter:
+        values = torch.randn(4096, 4096, device="cuda:0")
+        with meter.window():
+            until_s = time.perf_counter() + 6.0
+            while time.perf_counter() < until_s:
+                values = (values @ values).clamp(-1.0, 1.0)
+                torch.cuda.synchronize()
+        (reading,) = [each for each in meter.readings() if each.device == "gpu_0"]
+    assert reading.source in {"counter", "sampled"}
+    assert 20.0 < reading.power_w < 2000.0

@@ -111,6 +111,13 @@ class PowerMeter:
         """
         return () if self._looks is None else self._looks.summary()
 
+    def gauges(self) -> dict[str, float]:
+        """What the board said of itself within the last second or so: ``clock_ratio``, ``throttled``, ``temperature_c``.
+
+        Empty without a board; cheap, because the meter's thread does the asking.
+        """
+        return {} if self._looks is None else dict(self._looks.latest)
+
     def open(self, request: BoardRequest | None) -> None:
         """Starts reading. ``request`` says which board; None when the training runs on no NVIDIA GPU."""
         self._worker = Worker(self._tick, MODEL_POLL_INTERVAL_S, self._release)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,13 +121,20 @@ def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
     elif model.cpu_power is not None:
         cpu = CpuShareSource(model.cpu_power, machine.visible_cpu_count)
     parts.append(Part(device="cpu", model=None if cpu is None else Track(cpu)))
-    ram: Track | None = None
-    if model.ram_w_per_gib is not None and machine.memory_gib:
-        note = f"{model.ram_w_per_gib.point:.2g} W/GiB x {machine.memory_gib:.3g} GiB"
-        full_w = model.ram_w_per_gib.scaled(machine.memory_gib)
-        ram = Track(ConstantSource("ram", full_w, 1.0, "modelled", note))
-    parts.append(Part(device="ram", model=ram))
+    parts.append(Part(device="ram", model=_model_ram(machine, model)))
     return parts
+
+
+def _model_ram(machine: Machine, model: PowerModel) -> Track | None:
+    """The memory that goes with the cores this process may use: on a shared machine the rest is others'."""
+    if model.ram_w_per_gib is None or not machine.memory_gib:
+        return None
+    share = min(1.0, machine.visible_cpu_count / (os.cpu_count() or machine.visible_cpu_count))
+    memory_gib = machine.memory_gib * share
+    note = f"{model.ram_w_per_gib.point:.2g} W/GiB x {memory_gib:.3g} GiB"
+    if share < 1.0:
+        note += f", which goes with {machine.visible_cpu_count} of {os.cpu_count()} cores"
+    return Track(ConstantSource("ram", model.ram_w_per_gib.scaled(memory_gib), 1.0, "modelled", note))
 
 
 def _model_gpu(device: str, model: PowerModel) -> Track | None:

@@ -26,6 +26,7 @@ class BoardLooks:
     def __init__(self, nvml: Any, source: NvmlSource) -> None:
         self._nvml, self._source = nvml, source
         self._tick_count = 0
+        self.latest: dict[str, float] = {}
         self._sums: dict[str, tuple[float, int]] = {}
         self._first_c: float | None = None
         self._last_c: float | None = None
@@ -39,8 +40,15 @@ class BoardLooks:
             return
         signals = self._source.signals()
         self._others = max(self._others, signals.other_process_count or 0)
+        throttled = None if signals.is_throttled is None else float(signals.is_throttled)
+        gauges = {
+            "clock_ratio": signals.clock_ratio,
+            "throttled": throttled,
+            "temperature_c": signals.temperature_c,
+        }
+        self.latest = {name: value for name, value in gauges.items() if value is not None}
         self._count("clock_ratio", signals.clock_ratio)
-        self._count("throttled_share", None if signals.is_throttled is None else float(signals.is_throttled))
+        self._count("throttled_share", throttled)
         self._count("gpu_utilization", signals.utilization_share)
         if signals.temperature_c is not None:
             self._first_c = signals.temperature_c if self._first_c is None else self._first_c
