@@ -1,0 +1,188 @@
+"""The files that a run keeps: facts as Parquet with a CSV twin to look at, estimates as a table, pictures, the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from greenlove_mlflow import __version__
+from greenlove_mlflow.core.codec import from_plain, to_plain
+from greenlove_mlflow.core.compare import Comparison, ComparisonRow
+from greenlove_mlflow.core.estimate import G_PER_KG, Estimate
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, PowerSample
+from greenlove_mlflow.errors import RunDataError
+from greenlove_mlflow.tables import Table, parquet_metadata, read_parquet_metadata, write_parquet
+from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.record import quantities_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What the log says of itself, beside its rows; without the rows, which are columns.
+LOG_KEY = "greenlove.log"
+_ROWS = ("epochs", "blocks", "power_samples")
+_POWER_SCHEMA = pa.schema(
+    [("timestamp_ms", pa.int64()), ("at_s", pa.float64()), ("device", pa.string()), ("power_w", pa.float64())]
+)
+_POWER_ROWS = 100_000
+# 700 pixels wide is what the run page shows of a picture in the note.
+PNG_DPI = 100
+
+
+def write_table_parquet(table: Table, path: Path) -> None:
+    """Write a table with its provenance in the Parquet schema."""
+    write_parquet(table.frame, path, metadata=parquet_metadata(table))
+
+
+def write_table_csv(table: Table, path: Path) -> None:
+    """Write the CSV that a table came from; MLflow's page shows CSV, and no Parquet."""
+    shutil.copyfile(table.path, path)
+
+
+def write_epochs(log: BenchmarkLog, parquet: Path) -> None:
+    """Write the log's epochs, one row each, with everything else that it says of itself in the schema's metadata."""
+    _write_records(log.epochs, EpochRecord, log, "benchmark", parquet)
+
+
+def write_epochs_csv(log: BenchmarkLog, path: Path) -> None:
+    """Write the log's epochs as CSV, to look at."""
+    _frame(log.epochs, EpochRecord).to_csv(path, index=False)
+
+
+def write_blocks(log: BenchmarkLog, parquet: Path) -> None:
+    """Write the log's blocks of steps, one row each."""
+    _write_records(log.blocks, BlockRecord, log, "blocks", parquet)
+
+
+def write_power(samples: Iterable[tuple[int, float, str, float]], parquet: Path) -> int:
+    """Write power samples (timestamp in ms, seconds, device, watts) as they come; how many there were.
+
+    A week at ten a second is six million rows, so they are never all in memory.
+    """
+    metadata = {**_provenance("power", "", ""), "greenlove.unit.power_w": "W", "greenlove.unit.at_s": "s"}
+    schema = _POWER_SCHEMA.with_metadata(metadata)
+    count = 0
+    with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
+        for rows in _chunks(samples, _POWER_ROWS):
+            columns = list(zip(*rows, strict=True))
+            writer.write_table(pa.table([pa.array(column) for column in columns], schema=schema))
+            count += len(rows)
+    return count
+
+
+def write_estimates(estimate: Estimate, comparison: Comparison | None, path: Path) -> None:
+    """Write all estimates in the format of MLflow's ``log_table``, home first.
+
+    MLflow's page groups by the first column and compares the second across runs, so the order is GPU, cost, time, CO2.
+    """
+    rows = [_estimate_row("local", estimate, None)]
+    if comparison is not None:
+        rows += [_estimate_row(names.offer_slug(row), row.estimate, row) for row in comparison.rows]
+    pd.DataFrame(rows).to_json(path, orient="split", index=False, date_format="iso")
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG."""
+    figure.savefig(path, format="png", dpi=PNG_DPI)
+
+
+def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None) -> BenchmarkLog:
+    """The log that ``write_epochs``, ``write_blocks`` and ``write_power`` took apart.
+
+    Raises:
+        RunDataError: If a file is not one of ours.
+    """
+    stated = read_parquet_metadata(epochs).get(LOG_KEY)
+    if stated is None:
+        raise RunDataError(f"{epochs.name} says nothing of the log it belongs to")
+    try:
+        content = json.loads(stated)
+        content["epochs"] = _read_rows(epochs)
+        content["blocks"] = _read_rows(blocks) if blocks else []
+        log: BenchmarkLog = from_plain(BenchmarkLog, content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunDataError(f"the log in {epochs.name} is broken: {error}") from error
+    return dataclasses.replace(log, power_samples=tuple(read_power_samples(power)) if power else ())
+
+
+def read_power_samples(path: Path) -> Iterator[PowerSample]:
+    """The power samples of a file, in order."""
+    for batch in pq.ParquetFile(path).iter_batches(columns=["at_s", "device", "power_w"]):
+        for row in batch.to_pylist():
+            yield PowerSample(**row)
+
+
+def _write_records(records: Sequence[Any], kind: type, log: BenchmarkLog, name: str, parquet: Path) -> None:
+    frame = _frame(records, kind)
+    content = frame.to_csv(index=False).encode()
+    stated = {key: value for key, value in to_plain(log).items() if key not in _ROWS}
+    metadata = _provenance(name, log.started_at, hashlib.sha256(content).hexdigest())
+    write_parquet(frame, parquet, metadata={**metadata, LOG_KEY: json.dumps(stated, separators=(",", ":"))})
+
+
+def _frame(records: Sequence[Any], kind: type) -> pd.DataFrame:
+    columns = [field.name for field in dataclasses.fields(kind)]
+    return pd.DataFrame([[getattr(record, each) for each in columns] for record in records], columns=columns)
+
+
+def _provenance(name: str, as_of: str, sha256: str) -> dict[str, str]:
+    return {
+        "greenlove.table": name,
+        "greenlove.version": __version__,
+        "greenlove.as_of": as_of,
+        "greenlove.source": f"measured by greenlove-mlflow {__version__}",
+        "greenlove.sha256": sha256,
+    }
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _estimate_row(gpu: str, estimate: Estimate, row: ComparisonRow | None) -> dict[str, Any]:
+    short = {names.TIME_H: "time_h", names.COST_USD: "cost_usd", names.CO2_KG: "co2_kg", names.ENERGY_KWH: "energy_kwh"}
+    known = {short[quantity]: interval for quantity, interval in quantities_of(estimate)}
+    cells: dict[str, Any] = {"gpu": gpu}
+    for name in ("cost_usd", "time_h", "co2_kg", "energy_kwh"):
+        cells[name] = _end(known.get(name), "point")
+    for name in ("cost_usd", "time_h", "co2_kg", "energy_kwh"):
+        cells[f"{name}_lo"], cells[f"{name}_hi"] = _end(known.get(name), "low"), _end(known.get(name), "high")
+    market = None if row is None or row.co2_market_g is None else row.co2_market_g.scaled(1.0 / G_PER_KG)
+    return {
+        **cells,
+        "co2_market_kg": _end(market, "point"),
+        "speed_ratio": None if row is None else row.speed_ratio.ratio.point,
+        "basis": "benchmark" if row is None else row.speed_ratio.basis,
+        "usd_per_hour": None if row is None else row.offer.price_usd_per_hour,
+        "billing": "" if row is None else row.offer.billing,
+        "gpu_count": 1 if row is None else row.gpu_count,
+        "fits_memory": None if row is None else row.fits_memory,
+        "prices_version": "" if row is None else row.offer.version,
+        "gpu_name": "" if row is None else row.offer.gpu,
+    }
+
+
+def _end(interval: Interval | None, end: str) -> float | None:
+    return None if interval is None else float(getattr(interval, end))
+
+
+def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    chunk = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) >= size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,176 @@
+"""Every name that this package gives to something in MLflow: metrics, params, tags, artifacts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import unicodedata
+
+from greenlove_mlflow.core.compare import ComparisonRow, Offer
+from greenlove_mlflow.errors import InvalidInputError
+
+LOCAL = "local"
+
+# Metrics. MLflow's charts make one section of all that stands before the last slash.
+TIME_H = "green/time_h"
+COST_USD = "green/cost_usd"
+CO2_KG = "green/co2_kg"
+ENERGY_KWH = "green/energy_kwh"
+QUANTITIES = (TIME_H, COST_USD, CO2_KG, ENERGY_KWH)
+SAVING_USD = "green/saving/usd"
+SAVING_CO2_KG = "green/saving/co2_kg"
+SAVING_TIME_H = "green/saving/time_h"
+BENCH_EPOCH_S = "green/bench/epoch_s"
+BENCH_EPOCH_SCALED_S = "green/bench/epoch_scaled_s"
+BENCH_SAMPLE_COUNT = "green/bench/sample_count"
+BENCH_SPEARMAN_RHO = "green/bench/spearman_rho"
+TRAIN_EPOCH_S = "green/train/epoch_s"
+TRAIN_ENERGY_J = "green/train/energy_j"
+TRAIN_FORECAST_TIME_H = "green/train/forecast_time_h"
+ACTUAL_TIME_H = "green/actual/time_h"
+ACTUAL_ENERGY_KWH = "green/actual/energy_kwh"
+ACTUAL_COST_USD = "green/actual/cost_usd"
+ACTUAL_CO2_KG = "green/actual/co2_kg"
+ACTUAL_TIME_ERROR_RATIO = "green/actual/time_error_ratio"
+
+# Params.
+PARAM_GPU = "green.gpu"
+PARAM_EPOCHS = "green.epochs"
+PARAM_BATCH_SIZE = "green.batch_size"
+PARAM_SAMPLE_COUNT = "green.sample_count"
+PARAM_PRECISION = "green.precision"
+PARAM_TASK = "green.task"
+PARAM_COUNTRY = "green.country"
+PARAM_CARBON_G_PER_KWH = "green.carbon_g_per_kwh"
+PARAM_USD_PER_KWH = "green.usd_per_kwh"
+PARAM_PRICES_VERSION = "green.prices_version"
+PARAM_THROUGHPUT_VERSION = "green.throughput_version"
+PARAM_METHOD = "green.method"
+
+# Tags.
+TAG_SCHEMA_VERSION = "greenlove.schema_version"
+TAG_KIND = "greenlove.kind"
+TAG_STATUS = "greenlove.status"
+TAG_PARTIAL = "greenlove.partial"
+TAG_STATS = "greenlove.stats"
+TAG_VERSION = "greenlove.version"
+TAG_MACHINE = "greenlove.machine"
+TAG_GPU_ID = "greenlove.gpu_id"
+TAG_WORKLOAD = "greenlove.workload"
+TAG_PRICES_AS_OF = "greenlove.prices_as_of"
+TAG_POWER_SOURCE = "greenlove.power_source"
+TAG_SPOOL = "greenlove.spool"
+KIND_TRACK = "track"
+KIND_REESTIMATE = "reestimate"
+STATUS_RUNNING = "running"
+
+# MLflow cuts a tag's value at 8,000 characters, silently where it can; a JSON so cut is no JSON.
+TAG_VALUE_LIMIT = 8000
+KEY_LIMIT = 250
+_SLUG_LIMIT = 120
+
+# Artifacts.
+ARTIFACT_ROOT = "greenlove"
+ARTIFACT_TABLES = "greenlove/tables"
+ARTIFACT_BENCHMARK = "greenlove/benchmark.parquet"
+ARTIFACT_BENCHMARK_CSV = "greenlove/benchmark.csv"
+ARTIFACT_BLOCKS = "greenlove/blocks.parquet"
+ARTIFACT_POWER = "greenlove/power.parquet"
+ARTIFACT_ESTIMATES = "greenlove/estimates.json"
+ARTIFACT_PLOTS = "greenlove/plots"
+ARTIFACT_REPORT = "greenlove/report.html"
+
+VIEW_ID = "greenlove"
+TAG_SAVED_VIEW = f"mlflow.sharedViewState.{VIEW_ID}"
+
+# Crusoe is what a run is compared with by default, and a sheet of one's own without a provider names nobody.
+_UNNAMED_PROVIDERS = ("crusoe", "the user")
+_NOT_SLUG = re.compile(r"[^A-Za-z0-9.]+")
+_LEGAL_KEY = re.compile(r"^[\w.\- :]+(/[\w.\- :]+)*$")
+
+
+def slug(name: str) -> str:
+    """The name as one segment of a metric key: letters, digits, dots and dashes.
+
+    A letter that ASCII lacks is replaced by the closest one; where none is close, six digits of a hash keep two such
+    names apart.
+
+    >>> slug("H100 HGX 80GB"), slug("Apple M1 (8-core GPU)")
+    ('H100-HGX-80GB', 'Apple-M1-8-core-GPU')
+    """
+    decomposed = unicodedata.normalize("NFKD", name)
+    ascii_only = decomposed.encode("ascii", "ignore").decode()
+    lost = any(ord(char) > 127 and unicodedata.category(char)[0] in "LNS" for char in decomposed)
+    text = re.sub(r"\.{2,}", ".", _NOT_SLUG.sub("-", ascii_only)).strip("-.")
+    if lost or not text or len(text) > _SLUG_LIMIT or text == LOCAL:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+        text = f"{text[:_SLUG_LIMIT].strip('-.') or 'gpu'}-{digest}"
+    return text
+
+
+def offer_slug(row: ComparisonRow) -> str:
+    """The segment that names an offer in metric keys: its GPU, and what tells it from other offers of that GPU."""
+    return slug_of_offer(row.offer, row.gpu_count)
+
+
+def slug_of_offer(offer: Offer, gpu_count: int = 1) -> str:
+    """The same for an offer that no comparison was made with."""
+    is_plain = not offer.provider or offer.provider.lower().startswith(_UNNAMED_PROVIDERS)
+    parts = [] if is_plain else [slug(offer.provider)]
+    parts.append(slug(offer.gpu))
+    if offer.billing not in ("on-demand", "contact-sales"):
+        parts.append(slug(offer.billing))
+    if gpu_count > 1:
+        parts.append(f"x{gpu_count}")
+    return "-".join(parts)
+
+
+def metric_key(quantity: str, subject: str, end: str = "") -> str:
+    """The key of one quantity of one subject; ``end`` is ``lo``, ``hi`` or empty.
+
+    >>> metric_key(TIME_H, LOCAL, "lo")
+    'green/time_h/local_lo'
+    """
+    return f"{quantity}/{subject}_{end}" if end else f"{quantity}/{subject}"
+
+
+def power_key(device: str) -> str:
+    """The key of a device's power; MLflow's page draws it among the system metrics, over time.
+
+    >>> power_key("gpu_0")
+    'system/greenlove/gpu_0_power_w'
+    """
+    return f"system/greenlove/{device}_power_w"
+
+
+def step_of_date(date: str) -> int:
+    """An ISO date as the step yyyymmdd, so that a newer price sheet is the later step.
+
+    >>> step_of_date("2026-09-30")
+    20260930
+    """
+    day = _parse_date(date)
+    return day.year * 10_000 + day.month * 100 + day.day
+
+
+def timestamp_ms_of_date(date: str) -> int:
+    """Midnight UTC of an ISO date, in milliseconds since 1970.
+
+    >>> timestamp_ms_of_date("1970-01-02")
+    86400000
+    """
+    day = _parse_date(date)
+    return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.timezone.utc).timestamp() * 1000)
+
+
+def is_legal_key(key: str) -> bool:
+    """Whether MLflow takes the text as a metric, param or tag key on every platform and store."""
+    return len(key) <= KEY_LIMIT and ":" not in key and ".." not in key and bool(_LEGAL_KEY.match(key))
+
+
+def _parse_date(date: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(date[:10])
+    except ValueError as error:
+        raise InvalidInputError(f"a price sheet needs an as-of date such as 2026-09-30, got {date!r}") from error
