@@ -109,9 +109,10 @@ def _intensity(value: Any, zone: str) -> float:
     """Grams CO2e per kWh: 0 is a figure, null is none."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= MOST_G_PER_KWH:
         return float(value)
+    # A text is not repeated: it is the server's, and may be the key.
+    found = f"{value:g}" if isinstance(value, (int, float)) else type(value).__name__
     raise ServiceError(
-        f"Electricity Maps gave the carbon intensity {value!r:.40} for zone {zone}; it must lie in "
-        f"0..{MOST_G_PER_KWH:g} g/kWh",
+        f"Electricity Maps gave the carbon intensity {found} for zone {zone}; it must lie in 0..{MOST_G_PER_KWH:g} g/kWh",
         reason="garbage",
     )
 
@@ -123,5 +124,7 @@ def _moment(text: Any, zone: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise ServiceError(f"Electricity Maps dated a reading of zone {zone} {text!r:.40}", reason="garbage")
+        raise ServiceError(
+            f"Electricity Maps gave a reading of zone {zone} without a date and time zone", reason="garbage"
+        )
     return moment
