@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.compare import Comparison, PriceSheet
-from greenlove_mlflow.core.estimate import Estimate, Limits
+from greenlove_mlflow.core.estimate import Caveat, Estimate, Limits, broken_limits
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.pipeline.comparing import compare_estimate
 from greenlove_mlflow.pipeline.environment import read_environment
@@ -17,6 +19,8 @@ from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.session import TrackedTraining, replace_ratios
 
 if TYPE_CHECKING:
+    from greenlove_mlflow.core.calibration import Drift
+    from greenlove_mlflow.core.records import Machine
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.tracking import TrackedRun
 
@@ -139,41 +143,63 @@ def track(
         TrackingError: If the MLflow store cannot be used before anything ran.
     """
     from greenlove_mlflow.pipeline.stages import find_place, make_training, measure_training
-    from greenlove_mlflow.tracking import open_run
+    from greenlove_mlflow.tracking import open_run, promise
 
     settings, environment = make_options(epochs, options), read_environment()
     training = make_training(model, optimizer, criterion, data, settings)
     place = find_place(settings, environment)
     with open_run(experiment=experiment, run_name=run_name, nested=nested, rank=environment.rank) as tracked:
+        drift_of = partial(_learn_drift, tracked) if settings.history else _no_history
         with tracked.paused():
-            measured = measure_training(
-                training, settings, environment, place,
-                drift_of=tracked.learn_drift if settings.history else _no_history,
-            )
-            comparison = _compare_or_say_why(measured.estimate, settings)
-        promised = measured.estimate if comparison is None else replace_ratios(measured.estimate, comparison)
-        tracked.log_promise(
-            promised, comparison, measured.log, log_model=log_model, saved_view=saved_view, options=settings
-        )
+            measured = measure_training(training, settings, environment, place, drift_of=drift_of)
+            comparison, estimate = _compare_or_say_why(measured.estimate, settings)
+        promise.keep_promise(tracked, estimate, comparison, measured.log)
+        promise.keep_page(tracked, estimate, comparison, measured.log)
         session = TrackedTraining(
-            estimate=promised,
+            estimate=estimate,
             comparison=comparison,
             log=measured.log,
             tracked=tracked,
-            refusal=_refusal(promised, limits, confirm),
+            refusal=_refusal(estimate, limits, confirm),
             open_training_meter=lambda: measured.open_meter(on_sample=tracked.log_power_sample),
             synchronize=training.synchronize,
         )
         try:
             yield session
         finally:
-            tracked.log_outcome(session)
+            promise.keep_outcome(tracked, estimate, session.outcome)
+
+
+def _learn_drift(tracked: TrackedRun, machine: Machine) -> Drift | None:
+    return None
+
+
+def _no_history(machine: Machine) -> Drift | None:
+    """No drift learned: the fit falls back to its prior."""
+    return None
+
+
+def _compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison | None, Estimate]:
+    """The comparison, and the estimate that remembers its ratios; a comparison that fails costs a caveat only."""
+    try:
+        comparison = compare(
+            estimate,
+            prices=options.prices,
+            region=options.cloud_region,
+            speed_ratios=options.speed_ratios,
+            measured=options.measured,
+            billing=options.billing,
+            gpus=options.gpus,
+        )
+    except GreenloveError as error:
+        logger.warning("no comparison: %s", error)
+        caveat = Caveat(code="no-comparison", message=f"the offers could not be compared: {error}")
+        return None, replace(estimate, caveats=(*estimate.caveats, caveat))
+    return comparison, replace_ratios(estimate, comparison)
 
 
 def _refusal(estimate: Estimate, limits: Limits | None, confirm: Callable[[Estimate], bool] | None) -> str:
     """Why the training may not run, in words; empty when it may."""
-    from greenlove_mlflow.core.estimate import broken_limits
-
     broken = broken_limits(estimate, limits) if limits else ()
     if broken:
         reason = "the estimate breaks " + " and ".join(broken)

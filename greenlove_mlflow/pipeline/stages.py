@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, read_machine, run_benchmark
-from greenlove_mlflow.benchmark.signals import make_signal_reader
+from greenlove_mlflow.benchmark.signals import MachineSignals
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Workload
 from greenlove_mlflow.core.gpus import GpuSpec, match_gpu
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.scaling import fit_log
 from greenlove_mlflow.core.statistics import Statistics, estimate_training
-from greenlove_mlflow.power import open_meter
+from greenlove_mlflow.power import open_meter, read_gpu_signals
 from greenlove_mlflow.tables import read_cpu_power, read_default_pue, read_gpu_specs, read_ram_w_per_gib
 from greenlove_mlflow.tables.places import find_grid
 
@@ -82,7 +82,7 @@ def measure_training(
             machine=machine,
             meter=meter,
             progress=options.progress,
-            signals=make_signal_reader(meter),
+            signals=MachineSignals(gpu=_gpu_gauges(training, options)),
         )
         power_caveats = meter.caveats()
     workload = _plan_workload(options, log)
@@ -109,10 +109,10 @@ def find_place(options: Options, environment: Environment) -> Place:
     country = options.country
     caveats: list[Caveat] = []
     if options.locate == "geoip" and country is None:
-        from greenlove_mlflow.geoip import locate_by_address
+        from greenlove_mlflow.electricity_maps.address import locate_by_address
 
         country, located = locate_by_address()
-        caveats += located
+        caveats += [located] if located else []
     grid, found = find_grid(
         country=country,
         region=options.region,
@@ -177,6 +177,24 @@ def meter_opener(
         )
 
     return open_it, cpu_power.caveat
+
+
+def _gpu_gauges(training: Training, options: Options) -> Callable[[], dict[str, float]] | None:
+    """A reader of the board's clock, throttling and temperature for the benchmark's signals; None without a board."""
+    device = training.torch_device
+    if device.type != "cuda":
+        return None
+
+    def read() -> dict[str, float]:
+        signals = read_gpu_signals(device, gpu_index=options.gpu_index)
+        gauges = {} if signals is None else {
+            "clock_ratio": signals.clock_ratio,
+            "throttled": None if signals.is_throttled is None else float(signals.is_throttled),
+            "temperature_c": signals.temperature_c,
+        }  # fmt: skip
+        return {name: float(value) for name, value in gauges.items() if value is not None}
+
+    return read
 
 
 def _plan_workload(options: Options, log: BenchmarkLog) -> Workload:
