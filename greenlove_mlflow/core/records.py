@@ -33,6 +33,8 @@ class EpochRecord:
         data_wait_s: Of the duration, seconds spent waiting for batches; None when not measured.
         cpu_s: CPU seconds of this process during the pass; None when not measured.
         energy_j: Joules drawn by the metered devices during the pass; None when not measured.
+        close_s: Seconds that ending an unfinished pass took (its workers shutting down), beside the duration.
+        step_sd_s: SD of the duration of its steps as the host saw them, seconds; None with one step.
     """
 
     epoch_index: int
@@ -45,6 +47,8 @@ class EpochRecord:
     data_wait_s: float | None = None
     cpu_s: float | None = None
     energy_j: float | None = None
+    close_s: float = 0.0
+    step_sd_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.sample_count < 1 or self.step_count < 1:
@@ -187,6 +191,12 @@ class BenchmarkLog:
         loss_is_finite: False when a step gave a loss that is not finite; None when no step returned its loss.
         first_contact_steps_s: Durations of the very first steps one by one, seconds.
         workload_fingerprint: Equal for two benchmarks of the same model structure, batch, precision and data shape.
+        precision: Of the training's matrix products (``fp16``, ``bf16``, ``tf32``, ``fp32``).
+        model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``.
+        parameter_count: Parameters of the model; None when not counted.
+        worker_count: Processes that load the data.
+        validation_step_count: Batches of one validation pass; 0 when there is none.
+        warm_up_epoch_count: ``seed``: epochs at each size that are modelled apart.
     """
 
     method: Method
@@ -207,6 +217,12 @@ class BenchmarkLog:
     loss_is_finite: bool | None = None
     first_contact_steps_s: tuple[float, ...] = ()
     workload_fingerprint: str = ""
+    precision: str = "fp32"
+    model_kind: str = "other"
+    parameter_count: int | None = None
+    worker_count: int = 0
+    validation_step_count: int = 0
+    warm_up_epoch_count: int = 3
 
     def __post_init__(self) -> None:
         if min(self.sample_count, self.batch_size, self.steps_per_epoch) < 1:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from greenlove_mlflow.core.estimate import Caveat, Workload
-from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.records import Method
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, total
+from greenlove_mlflow.core.records import BenchmarkLog, Method
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.calibration import Drift
+
+# Compiling or tuning once more takes about as long, not just as long.
+ONE_OFF_LOG_HALF_WIDTH = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,8 @@ class ScalingFit:
         affine_slope_s: Seconds per sample of that fit.
         affine_r2: Its share of explained variance.
         calibrated_on: In words, what the drift was learned from.
+        conformal_log_half_width: Half-width by past errors alone, once there are enough of them; else None.
+        prior_drift_log_sd: The drift that this benchmark alone suggested, before past runs had their say.
         caveats: What the fit noticed.
     """
 
@@ -70,9 +79,61 @@ class ScalingFit:
     affine_slope_s: float | None = None
     affine_r2: float | None = None
     calibrated_on: str = ""
+    conformal_log_half_width: float | None = None
+    prior_drift_log_sd: float = 0.0
     caveats: tuple[Caveat, ...] = ()
 
 
+def fit_log(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None) -> ScalingFit:
+    """The fit of a log, by the formulas of the method that made it.
+
+    Args:
+        log: What a benchmark measured.
+        workload: The plan it is for.
+        drift: The machine's drift as finished runs taught it; the prior when None. ``seed`` knows no drift.
+    """
+    # Fits need quantiles of scipy, which a light reader of fits does not have.
+    if log.method == "seed":
+        from greenlove_mlflow.core.seed import fit_seed
+
+        return fit_seed(log, workload)
+    from greenlove_mlflow.core.adaptive import fit_adaptive
+
+    return fit_adaptive(log, workload, drift=drift)
+
+
 def predict_time_s(fit: ScalingFit, workload: Workload) -> Interval:
-    """Seconds the planned training takes, validation and other stated extras included."""
-    raise NotImplementedError
+    """Seconds the planned training takes, validation and other stated extras included.
+
+    The range holds the total of the training 95 % of the time. What one benchmark measured as a rate carries its
+    relative error; the one-off cost carries an error of its own; seconds that the caller gave are taken as exact.
+    """
+    scale = workload.sample_count / fit.sample_count
+    passes = workload.epoch_count // workload.validation_every_epochs
+    given_s = workload.one_off_s + workload.epoch_count * workload.extra_per_epoch_s
+    if fit.method == "seed":
+        return _predict_seed_s(fit, workload, scale).shifted(given_s + passes * workload.validation_s)
+    growing_s = (fit.epoch_s - fit.overhead_s) * scale + fit.overhead_s
+    first_s = (fit.first_epoch_s - fit.overhead_s) * scale + fit.overhead_s
+    rate_s = first_s + (workload.epoch_count - 1) * growing_s + passes * workload.validation_s
+    log_half_width = fit.conformal_log_half_width or fit.t_quantile * rate_log_sd(fit, rate_s)
+    running = Interval.from_log_width(rate_s * math.exp(fit.bias_log), log_half_width)
+    if fit.one_off_s > 0.0:
+        running = total(running, Interval.from_log_width(fit.one_off_s, ONE_OFF_LOG_HALF_WIDTH))
+    return running.shifted(given_s)
+
+
+def rate_log_sd(fit: ScalingFit, duration_s: float) -> float:
+    """SD of the log of ``duration_s`` seconds of steady training: fast noise, slow drift and what is extrapolated."""
+    future_blocks = max(1.0, duration_s / fit.block_s)
+    fast = fit.noise_log_sd**2 * fit.correlation_factor * (1.0 / max(1, fit.block_count) + 1.0 / future_blocks)
+    return math.sqrt(fast + fit.drift_log_sd**2 + fit.structure_log_sd**2)
+
+
+def _predict_seed_s(fit: ScalingFit, workload: Workload, scale: float) -> Interval:
+    """The original's total and range: warm-up epochs apart, ``+- 1.96 sqrt(B) sigma`` about the rest."""
+    epochs = workload.epoch_count
+    warm_up = fit.seed_warm_up_s[:epochs]
+    point_s = (math.fsum(warm_up) + (epochs - len(warm_up)) * fit.epoch_s) * scale
+    half_s = NORMAL_QUANTILE_95 * math.sqrt(epochs) * fit.seed_sigma_s * scale
+    return Interval(point=point_s, low=max(0.0, point_s - half_s), high=point_s + half_s)

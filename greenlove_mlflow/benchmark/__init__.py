@@ -1,0 +1,22 @@
+"""The benchmark: it runs the user's own training step for a few seconds and leaves everything as it found it."""
+
+from __future__ import annotations
+
+from greenlove_mlflow.benchmark.describe import ModelDescription, describe_model
+from greenlove_mlflow.benchmark.feed import Feed, make_feed
+from greenlove_mlflow.benchmark.machine import read_machine
+from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+from greenlove_mlflow.benchmark.run import run_benchmark
+from greenlove_mlflow.benchmark.training import Training, default_train_step
+
+__all__ = [
+    "BenchmarkPlan",
+    "Feed",
+    "ModelDescription",
+    "Training",
+    "default_train_step",
+    "describe_model",
+    "make_feed",
+    "read_machine",
+    "run_benchmark",
+]

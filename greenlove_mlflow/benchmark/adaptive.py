@@ -1,0 +1,197 @@
+"""The adaptive benchmark: as long as more data helps, and no longer."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from greenlove_mlflow.benchmark.feed import Feed
+from greenlove_mlflow.benchmark.plan import DEFAULT_BUDGET_S, HARD_CAP_S, SLOW_BUDGET_S, SLOW_STEP_S
+from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.steps import Limit, Pass
+from greenlove_mlflow.core.adaptive import (
+    LEAST_BLOCKS,
+    is_cached,
+    statistical_log_half_width,
+)
+from greenlove_mlflow.core.noise import noise_of_blocks
+
+FIRST_STEP_COUNT = 4
+FIRST_CONTACT_S = 0.4
+REVISIT_S = 0.5
+# Timed passes: at least this long altogether, so that ten percent of a short training is never too little to see.
+LEAST_TIMED_S = 3.0
+# A board's energy counter needs so long a steady window.
+LEAST_METERED_S = 5.0
+LONGEST_TRUNCATED_S = 4.0
+LARGEST_SHARE_OF_TOTAL = 0.10
+# Under this statistical half-width the drift of the machine is all that is left, and no benchmark sees that.
+PRECISE_LOG_HALF_WIDTH = 0.02
+SCALING_S = 1.0
+SCALING_SHARES = (0.25, 0.5, 1.0)
+
+
+def run_adaptive(session: Session, *, first_is_one_off: bool = False) -> str:
+    """Why the benchmark stopped: ``complete``, ``precise``, ``budget`` or ``cap``.
+
+    Args:
+        session: The benchmark to run.
+        first_is_one_off: The first step compiles the model, so it says nothing about the second.
+    """
+    return _Adaptive(session, first_is_one_off=first_is_one_off).run()
+
+
+class _Adaptive:
+    """What the phases of one adaptive benchmark hand to each other."""
+
+    def __init__(self, session: Session, *, first_is_one_off: bool) -> None:
+        self.session = session
+        self.plan = session.plan
+        self.first_is_one_off = first_is_one_off
+        self.whole_count = 0
+
+    @property
+    def feed(self) -> Feed:
+        """The data, its epoch as long as it turned out to be."""
+        return self.session.feed
+
+    def run(self) -> str:
+        first = self._first_contact()
+        if first.whole and self.plan.epoch_count <= self.whole_count:
+            return "complete"
+        self._set_deadline(first)
+        if time.perf_counter() + self.step_s >= self.deadline_s:
+            return "cap"
+        warm_part = self._probe_revisit(first)
+        reason = self._run_timed(warm_part)
+        self._run_scaling()
+        return reason
+
+    def _first_contact(self) -> Pass:
+        first = self.session.run(
+            "first-contact",
+            Limit(
+                beyond_first_s=HARD_CAP_S,
+                enough_step_count=FIRST_STEP_COUNT,
+                enough_s=FIRST_CONTACT_S,
+                whole_step_count=self.plan.steps_per_epoch,
+                each_step_apart=True,
+                first_is_one_off=self.first_is_one_off,
+            ),
+        )
+        self.whole_count += first.whole
+        self.step_s = first.steady_step_s
+        self.startup_s = max(0.0, first.blocks[0].data_wait_s - self.step_s) if self.feed.worker_count else 0.0
+        return first
+
+    def _set_deadline(self, first: Pass) -> None:
+        """The clock time at which the benchmark ends: by its budget, and by the cap beyond the very first step."""
+        slow = self.feed.worker_count > 0 or self.step_s > SLOW_STEP_S
+        self.budget_s = self.plan.budget_s or (SLOW_BUDGET_S if slow else DEFAULT_BUDGET_S)
+        self.begun_s = time.perf_counter()
+        cap_s = max(HARD_CAP_S, self.budget_s) if self.plan.budget_s else HARD_CAP_S
+        self.cap_s = first.first_end_s + cap_s
+        self.deadline_s = min(self.begun_s + self.budget_s, self.cap_s)
+        self.session.planned_s = self.deadline_s - self.session.begun_s
+
+    def _probe_revisit(self, first: Pass) -> Any:
+        """A loader over samples that are in a cache by now, when the data turns out to be cached; else None."""
+        if first.whole:
+            return None
+        count = int(min(max(2.0, REVISIT_S / max(self.step_s, 1e-9)), self.feed.steps_per_epoch))
+        part = self.feed.part(count * self.feed.batch_size, seed=self.plan.seed)
+        if part is None or time.perf_counter() + 2 * self.startup_s + REVISIT_S > self.deadline_s:
+            return None
+        samples = min(count * self.feed.batch_size, self.feed.sample_count)
+        visits = [self._fetch(part, samples) for _ in range(2)]
+        seen_share = min(0.9, first.step_count / self.feed.steps_per_epoch)
+        if not is_cached(visits[0], visits[1], seen_share=seen_share, step_s=self.step_s):
+            return None
+        return part, samples
+
+    def _fetch(self, part: Any, samples: int) -> float:
+        """Seconds that fetching one batch took, over the samples of ``part``; no step is run."""
+        done = self.session.run(
+            "revisit",
+            Limit(until_s=self.deadline_s),
+            batches=part,
+            sample_count=samples,
+            step=lambda _: None,
+        )
+        return done.data_wait_s / done.step_count
+
+    def _run_timed(self, warm_part: Any) -> str:
+        epoch_s = self.startup_s + self.feed.steps_per_epoch * self.step_s
+        whole = warm_part is None and epoch_s <= self.budget_s / 4.0
+        while True:
+            self._narrow_deadline()
+            now_s = time.perf_counter()
+            least_s = self.startup_s + self.step_s * (self.feed.prefetch_steps + 1)
+            if now_s + least_s > self.deadline_s:
+                return "cap" if self.deadline_s >= self.cap_s else "budget"
+            done = self._time_once(whole, warm_part, now_s)
+            self.whole_count += done.whole and warm_part is None
+            self._learn(done)
+            if self.whole_count >= self.plan.epoch_count:
+                return "complete"
+            if self._is_precise():
+                return "precise"
+
+    def _time_once(self, whole: bool, warm_part: Any, now_s: float) -> Pass:
+        left_s = self.deadline_s - now_s
+        head = self.feed.prefetch_steps + 1
+        if whole:
+            limit = Limit(until_s=self.deadline_s, whole_step_count=self.plan.steps_per_epoch, head_step_count=head)
+            return self.session.run("timed", limit)
+        length_s = min(max(1.0, left_s / 3.0), LONGEST_TRUNCATED_S) + self.startup_s
+        least_s = (head + 1) * self.step_s + self.startup_s
+        limit = Limit(
+            until_s=min(self.deadline_s, now_s + max(length_s, least_s)),
+            whole_step_count=self.plan.steps_per_epoch,
+            head_step_count=head,
+        )
+        if warm_part is None:
+            return self.session.run("timed", limit)
+        return self.session.run("timed", limit, batches=warm_part[0], sample_count=warm_part[1])
+
+    def _learn(self, done: Pass) -> None:
+        body = done.blocks[1:] or done.blocks
+        steps = sum(block.step_count for block in body)
+        self.step_s = sum(block.duration_s for block in body) / steps
+        head = done.blocks[0]
+        self.startup_s = max(0.0, head.duration_s - head.step_count * self.step_s) if len(done.blocks) > 1 else 0.0
+
+    def _narrow_deadline(self) -> None:
+        """No more than a tenth of what the training itself will take, once there is enough to see."""
+        total_s = self.plan.epoch_count * (self.startup_s + self.feed.steps_per_epoch * self.step_s)
+        least_s = LEAST_TIMED_S
+        if self.session.meter is not None and self.session.meter.energy_j() is not None:
+            least_s = LEAST_METERED_S
+        most_s = max(least_s, LARGEST_SHARE_OF_TOTAL * total_s)
+        self.deadline_s = min(self.deadline_s, self.begun_s + most_s)
+
+    def _is_precise(self) -> bool:
+        timed = [record for record in self.session.epochs if record.phase == "timed"]
+        timed_s = math.fsum(record.duration_s for record in timed)
+        if len(timed) < 2 or timed_s < LEAST_TIMED_S:
+            return False
+        noise = noise_of_blocks(self.session.epochs, self.session.blocks)
+        if noise.block_count < LEAST_BLOCKS:
+            return False
+        return statistical_log_half_width(noise) < PRECISE_LOG_HALF_WIDTH
+
+    def _run_scaling(self) -> None:
+        """Short epochs of a quarter, a half and all of the data, or of as much of it as fits in a second."""
+        steps = self.feed.steps_per_epoch
+        room_s = min(SCALING_S, self.cap_s - time.perf_counter()) - len(SCALING_SHARES) * self.startup_s
+        most = min(steps, int(room_s / sum(SCALING_SHARES) / max(self.step_s, 1e-9)))
+        counts = sorted({max(1, round(share * most)) for share in SCALING_SHARES})
+        if most < 1 or len(counts) < len(SCALING_SHARES):
+            return
+        for count in counts:
+            whole = count == steps
+            samples = self.feed.sample_count if whole else count * self.feed.batch_size
+            part = None if whole else self.feed.part(samples, seed=self.plan.seed)
+            limit = Limit(until_s=self.cap_s, whole_step_count=count if part is None and not whole else None)
+            self.session.run("scaling", limit, batches=part, sample_count=samples)

@@ -1,0 +1,172 @@
+"""Feed: the user's own data as batches, with the sizes of an epoch and how to take a part of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+
+from greenlove_mlflow.benchmark.plan import DEFAULT_BATCH_SIZE
+from greenlove_mlflow.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """Batches of one epoch, as the real training will draw them.
+
+    Args:
+        loader: What is iterated, once an epoch.
+        sample_count: Samples in one epoch.
+        batch_size: Samples in a full batch.
+        steps_per_epoch: Batches in one epoch.
+        worker_count: Processes that load.
+        prefetch_steps: Batches in flight right after an epoch begins: their cost is paid before the first step.
+        keeps_workers: Whether workers outlive an epoch.
+    """
+
+    loader: Any
+    sample_count: int
+    batch_size: int
+    steps_per_epoch: int
+    worker_count: int = 0
+    prefetch_steps: int = 0
+    keeps_workers: bool = False
+
+    def samples_in(self, step_count: int) -> int:
+        """How many samples so many steps of an epoch process."""
+        if step_count >= self.steps_per_epoch:
+            return self.sample_count
+        return max(1, min(self.sample_count, step_count * self.batch_size))
+
+    def part(self, sample_count: int, *, seed: int = 0) -> Any:
+        """A loader over ``sample_count`` fixed samples, otherwise like the user's; None when the data has no index."""
+        loader = self.loader
+        if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+            return None
+        if loader.batch_size is None or type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
+            return None  # sampler of the user's own: its indices may not fit a part
+        total = len(loader.dataset)  # type: ignore[arg-type]
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[: min(sample_count, total)]
+        return DataLoader(
+            Subset(loader.dataset, order.tolist()),
+            batch_size=loader.batch_size,
+            shuffle=True,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            drop_last=loader.drop_last and sample_count >= loader.batch_size,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            prefetch_factor=loader.prefetch_factor,
+            persistent_workers=False,
+        )
+
+    def close(self) -> None:
+        """End the workers that iterating left running."""
+        iterator = getattr(self.loader, "_iterator", None)
+        if self.keeps_workers and iterator is not None:
+            iterator._shutdown_workers()
+            self.loader._iterator = None
+
+
+def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int | None = None) -> Feed:
+    """The feed of a dataset, of a ``DataLoader`` or of any loader that can be iterated again and again.
+
+    Raises:
+        InvalidInputError: If the data is empty, has no length and no ``steps_per_epoch``, or contradicts what is given.
+    """
+    if isinstance(data, DataLoader):
+        return _feed_of_loader(data, batch_size, steps_per_epoch)
+    if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and not hasattr(data, "batch_size")):
+        return _feed_of_dataset(data, batch_size or DEFAULT_BATCH_SIZE, steps_per_epoch)
+    if not isinstance(data, Iterable) or iter(data) is data:
+        raise InvalidInputError(
+            f"data must be a Dataset, a DataLoader or a loader that can be iterated anew each epoch, "
+            f"got {type(data).__name__}"
+        )
+    own = getattr(data, "batch_size", None)
+    size = own if isinstance(own, int) and own > 0 else batch_size or 1
+    _check_batch_size(batch_size, size)
+    steps = _steps(_length(data), steps_per_epoch, type(data).__name__)
+    dataset_length = _length(getattr(data, "dataset", None))
+    return Feed(
+        loader=data,
+        sample_count=min(dataset_length or steps * size, steps * size),
+        batch_size=size,
+        steps_per_epoch=steps,
+    )
+
+
+def _feed_of_dataset(dataset: Any, batch_size: int, steps_per_epoch: int | None) -> Feed:
+    iterable = isinstance(dataset, IterableDataset)
+    if not iterable and _length(dataset) is None:
+        raise InvalidInputError(f"{type(dataset).__name__} has no length; give it __len__ or pass a DataLoader")
+    if _length(dataset) == 0:
+        raise InvalidInputError("the data is empty: there is nothing to train on")
+    loader: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, shuffle=None if iterable else True)
+    return _feed_of_loader(loader, None, steps_per_epoch)
+
+
+def _feed_of_loader(loader: DataLoader[Any], batch_size: int | None, steps_per_epoch: int | None) -> Feed:
+    own = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
+    samples = _length(loader.dataset)
+    if samples == 0:
+        raise InvalidInputError("the data is empty: there is nothing to train on")
+    length = _length(loader)
+    if length == 0:
+        raise InvalidInputError(
+            f"drop_last leaves no batch: {samples} samples are fewer than batch_size={own}; lower the batch size"
+        )
+    steps = _steps(length, steps_per_epoch, type(loader.dataset).__name__)
+    size = own or (1 if samples is None else max(1, round(samples / steps)))
+    _check_batch_size(batch_size, size)
+    # The sampler may draw fewer or more samples than the data holds.
+    drawn = None if isinstance(loader.dataset, IterableDataset) else _length(loader.sampler)
+    epoch_samples = steps * size if steps != length or loader.drop_last else (drawn or samples or steps * size)
+    return Feed(
+        loader=_private_copy(loader),
+        sample_count=min(epoch_samples, steps * size) if own else epoch_samples,
+        batch_size=size,
+        steps_per_epoch=steps,
+        worker_count=loader.num_workers,
+        prefetch_steps=loader.num_workers * (loader.prefetch_factor or 0),
+        keeps_workers=loader.persistent_workers and loader.num_workers > 0,
+    )
+
+
+def _private_copy(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """The same loader with workers of its own, so that those of the user's loader are left as they are."""
+    if not loader.persistent_workers:
+        return loader
+    private = copy.copy(loader)
+    private._iterator = None
+    return private
+
+
+def _steps(length: int | None, given: int | None, name: str) -> int:
+    if length is None and given is None:
+        raise InvalidInputError(f"{name} has no length; pass steps_per_epoch= (batches in one epoch)")
+    if length is not None and given is not None and given > length:
+        raise InvalidInputError(f"steps_per_epoch={given}, but one epoch of the data has {length} batches")
+    if length == 0:
+        raise InvalidInputError("the data is empty: there is nothing to train on")
+    return given or length or 1
+
+
+def _length(data: Any) -> int | None:
+    try:
+        return len(data)
+    except TypeError:  # data without a length, or with one that cannot be told
+        return None
+
+
+def _check_batch_size(given: int | None, own: int) -> None:
+    if given is not None and given != own:
+        raise InvalidInputError(
+            f"batch_size={given}, but the loader's own is {own}; leave batch_size out or make them equal"
+        )

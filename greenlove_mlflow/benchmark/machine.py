@@ -1,0 +1,88 @@
+"""The machine that a training runs on, read once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from greenlove_mlflow.core.records import Machine
+
+BYTES_PER_GIB = 2**30
+
+
+def read_machine(device: Any = None) -> Machine:
+    """This machine as a record; what cannot be read is None.
+
+    Args:
+        device: Where the training runs; the CPU when None.
+    """
+    place = torch.device(device if device is not None else "cpu")
+    fields: dict[str, Any] = {
+        "device": str(place),
+        "torch_version": torch.__version__,
+        "cuda_version": torch.version.cuda,
+        "cpu_name": _read_cpu_name(),
+        "visible_cpu_count": count_visible_cpus(),
+        "memory_gib": psutil.virtual_memory().total / BYTES_PER_GIB,
+        "os_name": f"{platform.system()} {platform.release()}".strip() or None,
+        "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
+    }
+    if place.type == "cuda" and torch.cuda.is_available():
+        fields.update(_read_gpu(place))
+    return Machine(**fields)
+
+
+def count_visible_cpus() -> int:
+    """Cores that this process may use: its affinity, within the quota of its container."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()[:2]
+        if quota != "max":
+            count = min(count, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control groups, or of the older kind
+        pass
+    return count
+
+
+def _read_gpu(place: torch.device) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(place)
+    uuid = getattr(properties, "uuid", None)
+    fields: dict[str, Any] = {
+        "device": f"cuda:{torch.cuda.current_device() if place.index is None else place.index}",
+        "gpu_name": properties.name,
+        "gpu_memory_gib": properties.total_memory / BYTES_PER_GIB,
+        "gpu_uuid": None if uuid is None else f"GPU-{uuid}",
+    }
+    fields["driver_version"] = _read_driver_version()
+    return fields
+
+
+def _read_driver_version() -> str | None:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            version = pynvml.nvmlSystemGetDriverVersion()
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # noqa: BLE001 - NVML raises its own types and OSError; a version is worth no failure
+        return None
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _read_cpu_name() -> str | None:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith("model name"):
+                return line.split(":", 1)[1].strip() or None
+    except OSError:  # no /proc on this system
+        pass
+    return platform.processor() or None

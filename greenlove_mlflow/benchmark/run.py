@@ -1,0 +1,167 @@
+"""``run_benchmark``: the door of this package; the state of the training is the same before and after."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from greenlove_mlflow.benchmark.adaptive import run_adaptive
+from greenlove_mlflow.benchmark.describe import AutocastWatch, ModelDescription, describe_model
+from greenlove_mlflow.benchmark.feed import Feed, make_feed
+from greenlove_mlflow.benchmark.machine import read_machine
+from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+from greenlove_mlflow.benchmark.seed import run_seed
+from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
+from greenlove_mlflow.benchmark.signals import summarise_signals
+from greenlove_mlflow.benchmark.state import preserved
+from greenlove_mlflow.benchmark.training import Training
+from greenlove_mlflow.core.records import BenchmarkLog, Machine
+
+BYTES_PER_GIB = 2**30
+
+
+def run_benchmark(
+    subject: Training,
+    plan: BenchmarkPlan,
+    *,
+    machine: Machine | None = None,
+    meter: Meter | None = None,
+    progress: Progress | None = None,
+    signals: Signals | None = None,
+) -> BenchmarkLog:
+    """What the benchmark of a training measured; the training itself is left bit by bit as it was found.
+
+    Args:
+        subject: Model, optimizer, criterion and data.
+        plan: How to benchmark.
+        machine: Where it runs; read here when None.
+        meter: An open power meter.
+        progress: Called with phase, seconds done and seconds planned, outside of what is timed.
+        signals: Reader of the machine's own signals; without one the range follows step noise and bursts alone.
+
+    Raises:
+        InvalidInputError: If the data cannot be used; nothing has run then.
+        BenchmarkError: If no step could be timed.
+    """
+    feed = make_feed(subject.data, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
+    device = subject.torch_device
+    machine = machine or read_machine(device)
+    started_at = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+    recorder = _StepRecorder(subject)
+    with preserved(subject):
+        begun_s = time.perf_counter()
+        _begin_training(subject)
+        session = Session(
+            feed,
+            recorder.step,
+            plan,
+            synchronize=subject.synchronize,
+            meter=meter,
+            progress=progress,
+            signals=signals,
+        )
+        try:
+            stop_reason = (
+                run_seed(session)
+                if plan.method == "seed"
+                else run_adaptive(session, first_is_one_off=subject.is_compiled)
+            )
+        finally:
+            feed.close()
+        duration_s = time.perf_counter() - begun_s
+        description = describe_model(
+            subject.model,
+            subject.optimizer,
+            recorder.first_batch,
+            feed.batch_size,
+            autocast_dtype=recorder.autocast_dtype,
+        )
+        peaks = _peaks_gib(device)
+    return _make_log(
+        session,
+        machine=machine,
+        description=description,
+        started_at=started_at,
+        duration_s=duration_s,
+        stop_reason=stop_reason,
+        peaks=peaks,
+    )
+
+
+class _StepRecorder:
+    """The training's step, which keeps the first batch it sees and the precision it computes in."""
+
+    def __init__(self, subject: Training) -> None:
+        self.first_batch: Any = None
+        self.autocast_dtype: torch.dtype | None = None
+        self._plain = subject.make_step()
+
+    def step(self, batch: Any) -> Any:
+        if self.first_batch is not None:
+            return self._plain(batch)
+        self.first_batch = batch
+        watch = AutocastWatch()
+        with watch.watching():
+            loss = self._plain(batch)
+        self.autocast_dtype = watch.dtype
+        return loss
+
+
+def _begin_training(subject: Training) -> None:
+    if getattr(subject.model, "training", True) is False:
+        subject.model.train()
+    if subject.torch_device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(subject.torch_device)
+
+
+def _peaks_gib(device: torch.device) -> tuple[float | None, float | None]:
+    if device.type != "cuda":
+        return None, None
+    return (
+        torch.cuda.max_memory_allocated(device) / BYTES_PER_GIB,
+        torch.cuda.max_memory_reserved(device) / BYTES_PER_GIB,
+    )
+
+
+def _make_log(
+    session: Session,
+    *,
+    machine: Machine,
+    description: ModelDescription,
+    started_at: str,
+    duration_s: float,
+    stop_reason: str,
+    peaks: tuple[float | None, float | None],
+) -> BenchmarkLog:
+    feed: Feed = session.feed
+    meter: Any = session.meter
+    signals: Mapping[str, float] = summarise_signals(session.readings)
+    return BenchmarkLog(
+        method=session.plan.method,
+        machine=machine,
+        sample_count=feed.sample_count,
+        batch_size=feed.batch_size,
+        steps_per_epoch=feed.steps_per_epoch,
+        epochs=tuple(session.epochs),
+        blocks=tuple(session.blocks),
+        power=() if meter is None else tuple(meter.readings()),
+        power_samples=() if meter is None else tuple(meter.samples()),
+        started_at=started_at,
+        duration_s=duration_s,
+        stop_reason=stop_reason,
+        peak_allocated_gib=peaks[0],
+        peak_reserved_gib=peaks[1],
+        machine_signals=tuple(sorted(signals.items())),
+        loss_is_finite=session.loss_is_finite,
+        first_contact_steps_s=tuple(session.first_steps_s),
+        workload_fingerprint=description.fingerprint,
+        precision=description.precision,
+        model_kind=description.kind,
+        parameter_count=description.parameter_count,
+        worker_count=feed.worker_count,
+        warm_up_epoch_count=session.plan.warm_up_epoch_count,
+    )

@@ -1,0 +1,201 @@
+"""Session: one benchmark while it runs. It times passes and writes their records; the methods decide which passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from greenlove_mlflow.benchmark.feed import Feed
+from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+from greenlove_mlflow.benchmark.steps import Limit, Pass, Step, run_pass
+from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase
+from greenlove_mlflow.errors import BenchmarkError
+
+Progress = Callable[[str, float, float], None]
+# Blocks are facts about steady steps; those of other phases say nothing that their epoch record does not.
+_PHASES_WITH_BLOCKS = frozenset({"timed", "steady"})
+
+
+class Meter(Protocol):
+    """What a session asks of a power meter."""
+
+    def energy_j(self) -> float | None:
+        """Joules of all counted devices since the meter opened."""
+
+    def window(self) -> AbstractContextManager[object]:
+        """A steady segment, to be metered."""
+
+
+class Signals(Protocol):
+    """A reader of what the machine says of itself."""
+
+    def read(self) -> Mapping[str, float]:
+        """Readings by name; counters rise, gauges do not. See ``benchmark.signals``."""
+
+
+class Session:
+    """A benchmark while it runs.
+
+    Attributes:
+        feed: The data.
+        step: The training step as a function of the batch.
+        plan: How the benchmark is run.
+        epochs: The records so far.
+        blocks: The blocks so far.
+        first_steps_s: Durations of the first steps of the first contact.
+        loss_is_finite: False once a pass ended with a loss that is not finite; None while no step returned one.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        step: Step,
+        plan: BenchmarkPlan,
+        *,
+        synchronize: Callable[[], None],
+        meter: Meter | None = None,
+        progress: Progress | None = None,
+        signals: Signals | None = None,
+    ) -> None:
+        self.feed = feed
+        self.step = step
+        self.plan = plan
+        self.epochs: list[EpochRecord] = []
+        self.blocks: list[BlockRecord] = []
+        self.first_steps_s: list[float] = []
+        self.readings: list[tuple[Phase, Mapping[str, float]]] = []
+        self.loss_is_finite: bool | None = None
+        self.begun_s = time.perf_counter()
+        self.planned_s = math.inf
+        self.meter = meter
+        self._synchronize = synchronize
+        self._progress = progress
+        self._signals = signals
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the benchmark began."""
+        return time.perf_counter() - self.begun_s
+
+    def run(
+        self,
+        phase: Phase,
+        limit: Limit,
+        *,
+        batches: Any = None,
+        sample_count: int | None = None,
+        step: Step | None = None,
+    ) -> Pass:
+        """One pass over the user's loader, or over ``batches`` of ``sample_count`` samples, timed and recorded.
+
+        Args:
+            phase: What it is run for.
+            limit: Where it ends at the latest.
+            batches: In place of the user's loader.
+            sample_count: Samples of the pass when it comes to its end.
+            step: In place of the training step.
+
+        Raises:
+            BenchmarkError: If there was no batch.
+        """
+        self.show_progress(phase)
+        window = self.meter.window() if self.meter is not None and phase == "timed" else nullcontext()
+        before_j = None if self.meter is None else self.meter.energy_j()
+        self._read_signals(phase)
+        with window:
+            done = run_pass(
+                self.feed.loader if batches is None else batches,
+                step or self.step,
+                limit,
+                synchronize=self._synchronize,
+                at_block_edge=None if self._progress is None else lambda _: self.show_progress(phase),
+            )
+        self._read_signals(phase)
+        after_j = None if self.meter is None else self.meter.energy_j()
+        if not done.step_count:
+            raise BenchmarkError("the data gave no batch; check the loader's sampler and drop_last")
+        if phase == "first-contact":
+            self.first_steps_s = done.first_steps_s
+        if batches is None and sample_count is None and done.whole:
+            self._settle_epoch(done.step_count)
+        self._check_loss(done)
+        energy_j = None if before_j is None or after_j is None else max(0.0, after_j - before_j)
+        self._record(phase, done, sample_count, energy_j)
+        return done
+
+    def show_progress(self, phase: str) -> None:
+        """Tell the caller how far the benchmark is."""
+        if self._progress is not None:
+            self._progress(phase, self.elapsed_s, self.planned_s)
+
+    def _settle_epoch(self, step_count: int) -> None:
+        """An epoch that ended early or late is as long as it is, whatever length was stated."""
+        if step_count != self.feed.steps_per_epoch:
+            sample_count = max(1, round(self.feed.sample_count * step_count / self.feed.steps_per_epoch))
+            self.feed = dataclasses.replace(self.feed, steps_per_epoch=step_count, sample_count=sample_count)
+
+    def _record(self, phase: Phase, done: Pass, sample_count: int | None, energy_j: float | None) -> None:
+        index = len(self.epochs)
+        if sample_count is None or not done.whole:
+            sample_count = self.feed.sample_count if done.whole else self.feed.samples_in(done.step_count)
+        self.epochs.append(
+            EpochRecord(
+                epoch_index=index,
+                phase=phase,
+                sample_count=sample_count,
+                step_count=done.step_count,
+                duration_s=max(done.duration_s, 1e-9),  # a clock of coarse grain may show no time at all
+                whole=done.whole,
+                start_s=done.start_s - self.begun_s,
+                data_wait_s=done.data_wait_s,
+                cpu_s=done.cpu_s,
+                energy_j=energy_j,
+                close_s=done.close_s,
+                step_sd_s=_step_sd_s(done),
+            )
+        )
+        if phase in _PHASES_WITH_BLOCKS:
+            self.blocks += [
+                BlockRecord(
+                    epoch_index=index,
+                    phase=phase,
+                    start_s=block.start_s - self.begun_s,
+                    step_count=block.step_count,
+                    duration_s=block.duration_s,
+                    data_wait_s=block.data_wait_s,
+                    cpu_s=block.cpu_s,
+                )
+                for block in done.blocks
+            ]
+
+    def _read_signals(self, phase: Phase) -> None:
+        if self._signals is not None:
+            self.readings.append((phase, dict(self._signals.read())))
+
+    def _check_loss(self, done: Pass) -> None:
+        loss, done.last_loss = done.last_loss, None
+        if loss is None or self.loss_is_finite is False:
+            return
+        finite = _is_finite(loss)
+        if finite is not None:
+            self.loss_is_finite = finite
+
+
+def _step_sd_s(done: Pass) -> float | None:
+    if done.step_count < 2:
+        return None
+    mean_s = done.duration_s / done.step_count
+    return math.sqrt(max(0.0, done.step_square_s2 / done.step_count - mean_s * mean_s))
+
+
+def _is_finite(loss: Any) -> bool | None:
+    """Whether a step's result is finite; None when it is no number at all."""
+    if hasattr(loss, "detach"):
+        return bool(loss.detach().isfinite().all().item())
+    if isinstance(loss, (int, float)):
+        return math.isfinite(loss)
+    return None

@@ -1,0 +1,119 @@
+"""What the machine says of itself while it is benchmarked: who else computes, who waits, what throttles."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from greenlove_mlflow.core.records import Phase
+
+_NS_PER_S = 1e9
+# A clock that runs so much faster or slower than the machine's own is a simulation's: its signals mean nothing.
+_CLOCK_TOLERANCE = 0.2
+
+
+class MachineSignals:
+    """Reads this machine's signals; every reading takes well under a millisecond.
+
+    Counters (rising): ``clock_s``, ``real_s``, ``cpu_s``, ``run_wait_s`` (this process ready but not running),
+    ``steal_s`` (the hypervisor running others), ``busy_s`` (all processes). Gauges: ``load``, ``core_count``,
+    ``clock_ratio`` and ``throttled`` of the GPU, ``temperature_c``. What cannot be read is absent.
+    """
+
+    def __init__(self, gpu: Any = None) -> None:
+        """Args: ``gpu``: a function that returns the GPU's gauges by name; None without a GPU."""
+        self._gpu = gpu
+        self._core_count = float(os.cpu_count() or 1)
+
+    def read(self) -> Mapping[str, float]:
+        """The readings of now, by name."""
+        times = os.times()
+        reading = {
+            "clock_s": time.perf_counter(),
+            "real_s": time.clock_gettime(time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime") else time.monotonic(),
+            "cpu_s": times.user + times.system,
+            "core_count": self._core_count,
+        }
+        run_wait_s = _read_run_wait_s()
+        if run_wait_s is not None:
+            reading["run_wait_s"] = run_wait_s
+        reading.update(_read_proc_stat())
+        with contextlib.suppress(AttributeError, OSError):  # Windows; a container that hides it
+            reading["load"] = os.getloadavg()[0]
+        if self._gpu is not None:
+            reading.update(self._gpu())
+        return reading
+
+
+def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> dict[str, float]:
+    """Shares and ratios over the timed passes, by name; what could not be read is absent.
+
+    ``cpu_share``, ``run_wait_share``, ``steal_share``, ``neighbour_share``, ``load_ratio``, ``throttled_share``,
+    ``clock_ratio``, ``temperature_rise_c``. Nothing at all under a clock that is not the machine's.
+    """
+    timed = [reading for phase, reading in readings if phase in ("timed", "steady")] or [r for _, r in readings]
+    if len(timed) < 2 or not _clock_is_real(timed):
+        return {}
+    summary: dict[str, float] = {}
+    passed = {key: timed[-1][key] - timed[0][key] for key in timed[0] if key.endswith("_s") and key in timed[-1]}
+    wall_s, cores = passed.get("clock_s", 0.0), timed[-1].get("core_count", 1.0)
+    cpu_s = passed.get("cpu_s")
+    if wall_s > 0.0:
+        if cpu_s is not None:
+            summary["cpu_share"] = cpu_s / wall_s
+        if "run_wait_s" in passed and cpu_s:
+            summary["run_wait_share"] = passed["run_wait_s"] / (passed["run_wait_s"] + cpu_s)
+        if "steal_s" in passed:
+            summary["steal_share"] = passed["steal_s"] / (wall_s * cores)
+        if "busy_s" in passed and cpu_s is not None:
+            summary["neighbour_share"] = max(0.0, passed["busy_s"] - cpu_s) / (wall_s * cores)
+    for gauge, name, scale in (("load", "load_ratio", cores), ("throttled", "throttled_share", 1.0),
+                               ("clock_ratio", "clock_ratio", 1.0)):  # fmt: skip
+        values = [reading[gauge] for reading in timed if gauge in reading]
+        if values:
+            summary[name] = sum(values) / len(values) / scale
+    temperatures = [reading["temperature_c"] for reading in timed if "temperature_c" in reading]
+    if len(temperatures) >= 2:
+        summary["temperature_rise_c"] = temperatures[-1] - temperatures[0]
+    return summary
+
+
+def _clock_is_real(timed: Sequence[Mapping[str, float]]) -> bool:
+    first, last = timed[0], timed[-1]
+    if "real_s" not in first or "clock_s" not in first:
+        return True
+    real_s, clock_s = last["real_s"] - first["real_s"], last["clock_s"] - first["clock_s"]
+    return abs(clock_s - real_s) <= _CLOCK_TOLERANCE * max(real_s, 1e-3)
+
+
+def _read_run_wait_s() -> float | None:
+    """Seconds that the threads of this process were ready but not running; None where the kernel does not say."""
+    total_ns, found = 0, False
+    try:
+        for task in os.listdir("/proc/self/task"):  # noqa: PTH208 - read at every pass; a Path each is slower
+            try:
+                content = Path(f"/proc/self/task/{task}/schedstat").read_text(encoding="ascii").split()
+            except OSError:  # a thread that has just ended
+                continue
+            if len(content) >= 2:
+                total_ns, found = total_ns + int(content[1]), True
+    except OSError:
+        return None
+    return total_ns / _NS_PER_S if found else None
+
+
+def _read_proc_stat() -> dict[str, float]:
+    try:
+        with open("/proc/stat", encoding="ascii") as file:  # noqa: PTH123 - as above
+            words = file.readline().split()
+        ticks_per_s = os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    if len(words) < 9 or words[0] != "cpu":
+        return {}
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(word) / ticks_per_s for word in words[1:9])
+    return {"steal_s": steal, "busy_s": user + nice + system + irq + softirq}

@@ -1,0 +1,191 @@
+"""Training: what is benchmarked, and the training step that is used when the user gives none."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from greenlove_mlflow.errors import BenchmarkError, InvalidInputError
+
+TrainStep = Callable[..., Any]
+_LABEL_KEYS = ("labels", "label", "targets", "target")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A model with everything one of its training steps needs.
+
+    Args:
+        model: As it will be trained, on its device.
+        optimizer: Over the model's parameters.
+        criterion: ``criterion(output, target)``; None when the model returns its loss.
+        data: A ``Dataset``, a ``DataLoader`` or a loader that can be iterated anew each epoch.
+        train_step: ``train_step(model, batch, optimizer, criterion, device)`` in place of the default step.
+        device: Where batches go; the model's own device when None.
+        validation: A loader, or a pair of a loader and a step of the same signature, timed once.
+        extra_state: Further objects that a step changes: gradient scaler, scheduler, averaged model.
+    """
+
+    model: Any
+    optimizer: Any
+    criterion: Any
+    data: Any
+    train_step: TrainStep | None = None
+    device: Any = None
+    validation: Any = None
+    extra_state: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not callable(self.model):
+            raise InvalidInputError(f"model must be callable, got {type(self.model).__name__}")
+        if self.train_step is None and not hasattr(self.optimizer, "step"):
+            raise InvalidInputError(
+                f"optimizer must have step(), got {type(self.optimizer).__name__}; or pass train_step= that needs none"
+            )
+        for item in self.extra_state:
+            if not (hasattr(item, "state_dict") and hasattr(item, "load_state_dict")):
+                raise InvalidInputError(
+                    f"extra_state needs objects with state_dict and load_state_dict, got {type(item).__name__}"
+                )
+        own, given = _device_of(self.model), self.device
+        if given is not None and own is not None and torch.device(given).type != own.type:
+            raise InvalidInputError(f"device={str(given)!r}, but the model is on {own}; move it there with model.to()")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Where the training runs."""
+        return torch.device(self.device) if self.device is not None else _device_of(self.model) or torch.device("cpu")
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the first step compiles the model."""
+        compiled = getattr(torch._dynamo, "OptimizedModule", ()) if "torch._dynamo" in sys.modules else ()
+        modules = self.model.modules() if isinstance(self.model, torch.nn.Module) else ()
+        return any(isinstance(each, compiled) or each._compiled_call_impl is not None for each in modules)
+
+    def make_step(self) -> Callable[[Any], Any]:
+        """The training step as a function of the batch alone; it returns the loss, or None when the step does not."""
+        model, optimizer, criterion = self.model, self.optimizer, self.criterion
+        device, step = self.torch_device, self.train_step or default_train_step
+
+        def run_step(batch: Any) -> Any:
+            return step(model, batch, optimizer, criterion, device)
+
+        return run_step
+
+    def synchronize(self) -> None:
+        """Wait until the device is idle."""
+        device = self.torch_device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
+
+
+def default_train_step(model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> Any:
+    """The loss of one plain training step: zero the gradients, forward, backward, step.
+
+    A batch is ``(x, y)``, ``(x1, x2, ..., y)``, a mapping with labels, or one tensor; a model may return its loss.
+    """
+    batch = to_device(batch, device)
+    if isinstance(optimizer, torch.optim.LBFGS):
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            value = compute_loss(model, batch, criterion)
+            value.backward()
+            return value
+
+        return optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.zero_grad()
+    loss = compute_loss(model, batch, criterion)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def compute_loss(model: Any, batch: Any, criterion: Any) -> Any:
+    """The loss of one batch that is already on the device.
+
+    Raises:
+        BenchmarkError: If neither the model nor the criterion gives one.
+    """
+    if isinstance(batch, Mapping):
+        return _mapping_loss(model, batch, criterion)
+    if isinstance(batch, Sequence) and len(batch) >= 2:
+        output, target = model(*batch[:-1]), batch[-1]
+    else:
+        inputs = batch[0] if isinstance(batch, Sequence) else batch
+        output, target = model(inputs), inputs
+    return _loss_of(output, target, criterion)
+
+
+def _mapping_loss(model: Any, batch: Mapping[str, Any], criterion: Any) -> Any:
+    label = next((key for key in _LABEL_KEYS if key in batch), None)
+    if label is not None and not _accepts(model, label):
+        rest = {key: value for key, value in batch.items() if key != label}
+        return _loss_of(model(**rest), batch[label], criterion)
+    return _loss_of(model(**batch), None if label is None else batch[label], criterion)
+
+
+def _loss_of(output: Any, target: Any, criterion: Any) -> Any:
+    loss = _own_loss(output)
+    if loss is not None:
+        return loss
+    if criterion is None or target is None:
+        raise BenchmarkError(
+            f"the model returned {type(output).__name__} without a loss and there is no criterion and target for it; "
+            "pass criterion=, or train_step(model, batch, optimizer, criterion, device)"
+        )
+    return criterion(_prediction_of(output), target)
+
+
+def _own_loss(output: Any) -> Any:
+    if isinstance(output, torch.Tensor):
+        return output if output.ndim == 0 and output.requires_grad else None
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if loss is None and isinstance(output, Sequence) and output:
+        first = output[0]
+        return first if isinstance(first, torch.Tensor) and first.ndim == 0 and first.requires_grad else None
+    return loss
+
+
+def _prediction_of(output: Any) -> Any:
+    if isinstance(output, Mapping):
+        return output["logits"] if "logits" in output else next(iter(output.values()))
+    logits = getattr(output, "logits", None)
+    if logits is not None:
+        return logits
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _accepts(model: Any, name: str) -> bool:
+    try:
+        parameters = inspect.signature(getattr(model, "forward", model)).parameters
+    except (TypeError, ValueError):  # a callable without a readable signature
+        return True
+    return name in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def to_device(batch: Any, device: Any) -> Any:
+    """The batch with every tensor in it on the device, its shape of tuples, lists and mappings kept."""
+    if isinstance(batch, torch.Tensor) or hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def _device_of(model: Any) -> torch.device | None:
+    parameters = getattr(model, "parameters", None)
+    first = next(iter(parameters()), None) if callable(parameters) else None
+    return first.device if first is not None else None

@@ -1,0 +1,214 @@
+"""The adaptive fit: from timed passes over the user's own data to the cost of an epoch and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.special import stdtrit
+
+from greenlove_mlflow.core.calibration import Drift
+from greenlove_mlflow.core.estimate import Workload
+from greenlove_mlflow.core.noise import Noise, noise_of_blocks, startup_of_passes
+from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
+from greenlove_mlflow.core.scaling import ScalingFit
+from greenlove_mlflow.errors import BenchmarkError
+
+LEVEL = 0.975
+LEAST_BLOCKS = 6
+# A second visit that costs so little of the first is a cache's doing, when the gap matters beside a step.
+CACHED_FETCH_RATIO = 0.7
+CACHED_STEP_SHARE = 0.05
+
+# What each way of measuring extrapolates (delta).
+STRUCTURE_LOG_SD = {"whole": 0.005, "truncated": 0.01, "cached": 0.03}
+FIRST_STEPS_ONLY_LOG_SD = 0.10
+SINGLE_STEP_LOG_SD = 0.30
+
+DRIFT_DEGREES_OF_FREEDOM = 10.0
+LEAST_DRIFT_LOG_SD = 0.04
+LARGEST_DRIFT_LOG_SD = 0.20
+
+Mode = Literal["whole", "truncated", "cached", "seed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EpochCost:
+    """Seconds: paid once, the first epoch, any later one; what of an epoch is overhead and what a step costs."""
+
+    mode: Mode
+    one_off_s: float
+    first_epoch_s: float
+    epoch_s: float
+    overhead_s: float
+    step_s: float
+    structure_log_sd: float
+
+
+def is_cached(first_fetch_s: float, second_fetch_s: float, *, seen_share: float, step_s: float) -> bool:
+    """Whether data is cheaper to fetch once it has been fetched.
+
+    Args:
+        first_fetch_s: Seconds a batch took on the first visit.
+        second_fetch_s: Seconds it took on the second.
+        seen_share: Share of the data that had been seen before the first visit, below 1.
+        step_s: Seconds of a whole step.
+    """
+    cold_s = cold_fetch_s(first_fetch_s, second_fetch_s, seen_share=seen_share)
+    gap_s = cold_s - second_fetch_s
+    return second_fetch_s < CACHED_FETCH_RATIO * cold_s and gap_s > CACHED_STEP_SHARE * step_s
+
+
+def cold_fetch_s(first_fetch_s: float, second_fetch_s: float, *, seen_share: float) -> float:
+    """Seconds that fetching a batch takes on the very first visit, in seconds.
+
+    Of the batches of the first visit, ``seen_share`` had been seen before and cost what the second visit costs.
+
+    >>> cold_fetch_s(0.6, 0.2, seen_share=0.5)
+    1.0
+    """
+    return max(first_fetch_s, (first_fetch_s - seen_share * second_fetch_s) / (1.0 - seen_share))
+
+
+def statistical_log_half_width(noise: Noise) -> float:
+    """Half-width, on the log scale, of the mean cost as far as the noise of the blocks goes."""
+    quantile = float(stdtrit(noise.degrees_of_freedom, LEVEL))
+    return quantile * noise.log_sd * math.sqrt(noise.correlation_factor / max(1, noise.block_count))
+
+
+def prior_drift(log: BenchmarkLog, noise: Noise | None = None) -> Drift:
+    """The drift to expect of the machine, from what it showed and said while it was benchmarked."""
+    noise = noise or noise_of_blocks(log.epochs, log.blocks)
+    log_sd = max(LEAST_DRIFT_LOG_SD, min(noise.log_sd, LARGEST_DRIFT_LOG_SD))
+    return Drift(log_sd=log_sd, degrees_of_freedom=DRIFT_DEGREES_OF_FREEDOM)
+
+
+def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None) -> ScalingFit:
+    """The fit of an adaptive log, with the uncertainty of the planned workload.
+
+    Args:
+        log: What was measured.
+        workload: The plan; its length decides how far fast noise averages out.
+        drift: Learned from finished runs; the machine's prior when None.
+    """
+    noise = noise_of_blocks(log.epochs, log.blocks)
+    cost = _epoch_cost(log)
+    prior = prior_drift(log, noise)
+    drift = drift or prior
+    total_s = cost.first_epoch_s + (workload.epoch_count - 1) * cost.epoch_s
+    fast = (
+        noise.log_sd**2
+        * noise.correlation_factor
+        * (1.0 / max(1, noise.block_count) + 1.0 / max(1.0, total_s / noise.block_s))
+    )
+    slow = drift.log_sd**2 + cost.structure_log_sd**2
+    fast_freedom = noise.degrees_of_freedom
+    freedom = (fast + slow) ** 2 / (fast**2 / fast_freedom + slow**2 / drift.degrees_of_freedom)
+    return ScalingFit(
+        method="adaptive",
+        mode=cost.mode,
+        sample_count=log.sample_count,
+        steps_per_epoch=log.steps_per_epoch,
+        one_off_s=cost.one_off_s,
+        first_epoch_s=cost.first_epoch_s,
+        epoch_s=cost.epoch_s,
+        overhead_s=cost.overhead_s,
+        step_s=cost.step_s,
+        noise_log_sd=noise.log_sd,
+        correlation_factor=noise.correlation_factor,
+        block_count=noise.block_count,
+        block_s=noise.block_s,
+        drift_log_sd=drift.log_sd,
+        structure_log_sd=cost.structure_log_sd,
+        degrees_of_freedom=freedom,
+        t_quantile=float(stdtrit(freedom, LEVEL)),
+        bias_log=drift.bias_log,
+        calibrated_on=drift.calibrated_on,
+    )
+
+
+def _epoch_cost(log: BenchmarkLog) -> _EpochCost:
+    first = next(iter(log.epochs_of("first-contact")), None)
+    if first is None:
+        raise BenchmarkError("the log holds no first contact; it is no adaptive benchmark")
+    timed = log.epochs_of("timed")
+    if not timed:
+        return _cost_of_first_contact(log, first)
+    whole = [record for record in timed if record.whole and record.sample_count == log.sample_count]
+    startup = startup_of_passes(log.epochs, log.blocks)
+    cold_gap_s = _cold_gap_s(log, first)
+    steps = log.sample_count / log.batch_size
+    if startup is None:
+        step_s = math.fsum(r.duration_s for r in timed) / sum(r.step_count for r in timed)
+        overhead_s = 0.0
+    else:
+        step_s, overhead_s = startup.step_s, startup.overhead_s
+    if len(whole) >= 2 or (whole and len(whole) == len(timed)):
+        mode: Mode = "whole"
+        warm = whole[1:] if cold_gap_s and len(whole) > 1 else whole
+        epoch_s = math.fsum(record.duration_s for record in warm) / len(warm)
+    else:
+        mode = "truncated"
+        epoch_s = overhead_s + steps * step_s
+    first_epoch_s = epoch_s
+    if cold_gap_s:
+        mode = "cached"
+        first_epoch_s = epoch_s + steps * cold_gap_s
+    one_off_s = _one_off_s(log, step_s, overhead_s)
+    return _EpochCost(
+        mode=mode,
+        one_off_s=one_off_s,
+        first_epoch_s=first_epoch_s,
+        epoch_s=epoch_s,
+        overhead_s=overhead_s,
+        step_s=step_s,
+        structure_log_sd=STRUCTURE_LOG_SD[mode],
+    )
+
+
+def _cold_gap_s(log: BenchmarkLog, first: EpochRecord) -> float:
+    """Seconds a batch costs more on the first visit; 0 when the data is not cached."""
+    visits = [r.data_wait_s / r.step_count for r in log.epochs_of("revisit") if r.data_wait_s is not None]
+    if len(visits) < 2:
+        return 0.0
+    seen_share = min(0.9, first.step_count / log.steps_per_epoch)
+    if not is_cached(visits[0], visits[1], seen_share=seen_share, step_s=_steady_s(first, log)):
+        return 0.0
+    return cold_fetch_s(visits[0], visits[1], seen_share=seen_share) - visits[1]
+
+
+def _one_off_s(log: BenchmarkLog, step_s: float, overhead_s: float) -> float:
+    """The excess of the very first step over a later one and over what every epoch's first step costs more."""
+    steps = log.first_contact_steps_s
+    if not steps:
+        return 0.0
+    later = sorted(steps[1:])
+    usual_s = later[len(later) // 2] if later else step_s
+    return max(0.0, steps[0] - usual_s - overhead_s)
+
+
+def _cost_of_first_contact(log: BenchmarkLog, first: EpochRecord) -> _EpochCost:
+    """The cost of an epoch when steps are so slow, or epochs so few, that there was nothing after first contact."""
+    step_s = _steady_s(first, log)
+    one_off_s = _one_off_s(log, step_s, 0.0)
+    if first.whole:
+        epoch_s, delta = first.duration_s - one_off_s, STRUCTURE_LOG_SD["truncated"]
+    else:
+        epoch_s = log.sample_count / log.batch_size * step_s
+        delta = FIRST_STEPS_ONLY_LOG_SD if first.step_count > 1 else SINGLE_STEP_LOG_SD
+    return _EpochCost(
+        mode="whole" if first.whole else "truncated",
+        one_off_s=one_off_s,
+        first_epoch_s=epoch_s,
+        epoch_s=epoch_s,
+        overhead_s=0.0,
+        step_s=step_s,
+        structure_log_sd=delta,
+    )
+
+
+def _steady_s(first: EpochRecord, log: BenchmarkLog) -> float:
+    if first.step_count < 2 or not log.first_contact_steps_s:
+        return first.duration_s / first.step_count
+    return (first.duration_s - log.first_contact_steps_s[0]) / (first.step_count - 1)

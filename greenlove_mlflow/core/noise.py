@@ -1,0 +1,129 @@
+"""Noise of a benchmark: how much blocks of steps differ, how they hang together, how many there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from greenlove_mlflow.core.records import BlockRecord, EpochRecord
+
+# Blocks shorter than this are joined: jitter of the scheduler is no property of the training.
+LEAST_BLOCK_S = 0.4
+LARGEST_CORRELATION = 0.8
+# With fewer blocks a correlation is a guess.
+LEAST_BLOCKS_FOR_CORRELATION = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """The noise of the timed passes.
+
+    Args:
+        log_sd: SD of the log cost per step of a block (s).
+        correlation_factor: How many blocks carry the information of one (kappa), at least 1.
+        block_count: Blocks (m).
+        block_s: Their mean length, seconds.
+        costs_s: Cost per step of each block, in the order they ran, seconds.
+        starts_s: When each began, seconds from the start of the benchmark.
+    """
+
+    log_sd: float
+    correlation_factor: float
+    block_count: int
+    block_s: float
+    costs_s: tuple[float, ...] = ()
+    starts_s: tuple[float, ...] = ()
+
+    @property
+    def degrees_of_freedom(self) -> float:
+        """Of the SD, correlation taken into account."""
+        return max(3.0, self.block_count / self.correlation_factor - 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """What a fresh pass over the data costs beside its steps.
+
+    Args:
+        overhead_s: Per pass: iterator, workers, the first batches; seconds.
+        step_s: Mean step behind the head, its batch included; seconds.
+    """
+
+    overhead_s: float
+    step_s: float
+
+
+def noise_of_blocks(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Noise:
+    """The noise of the timed passes, from blocks of about half a second."""
+    joined = list(_join(_units(epochs, blocks)))
+    if not joined:
+        return Noise(log_sd=0.0, correlation_factor=1.0, block_count=0, block_s=LEAST_BLOCK_S)
+    costs = np.array([duration_s / steps for _, duration_s, steps in joined])
+    logs = np.log(costs)
+    count = len(joined)
+    return Noise(
+        log_sd=float(np.std(logs, ddof=1)) if count > 1 else 0.0,
+        correlation_factor=_correlation_factor(logs),
+        block_count=count,
+        block_s=float(np.mean([duration_s for _, duration_s, _ in joined])),
+        costs_s=tuple(costs.tolist()),
+        starts_s=tuple(start_s for start_s, _, _ in joined),
+    )
+
+
+def startup_of_passes(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Startup | None:
+    """What a fresh pass costs beside its steps, from the timed passes; None without steps behind a head."""
+    passes = list(_passes(epochs, blocks))
+    body = [block for _, own in passes for block in own[1:]]
+    steps = sum(block.step_count for block in body)
+    if not steps:
+        return None
+    step_s = math.fsum(block.duration_s for block in body) / steps
+    heads = [own[0].duration_s - own[0].step_count * step_s + record.close_s for record, own in passes if len(own) > 1]
+    return Startup(overhead_s=max(0.0, float(np.median(heads))), step_s=step_s)
+
+
+def _passes(
+    epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]
+) -> Iterator[tuple[EpochRecord, list[BlockRecord]]]:
+    for record in epochs:
+        if record.phase == "timed":
+            own = [block for block in blocks if block.epoch_index == record.epoch_index]
+            if own:
+                yield record, own
+
+
+def _units(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Iterator[tuple[float, float, int]]:
+    """Start, duration and steps of stretches alike: whole short passes, or blocks behind heads."""
+    for record, own in _passes(epochs, blocks):
+        if len(own) == 1 or (record.whole and record.duration_s < LEAST_BLOCK_S):
+            yield record.start_s, record.duration_s, record.step_count
+        else:
+            yield from ((block.start_s, block.duration_s, block.step_count) for block in own[1:])
+
+
+def _join(units: Iterator[tuple[float, float, int]]) -> Iterator[tuple[float, float, int]]:
+    start_s, duration_s, steps = 0.0, 0.0, 0
+    for unit_start_s, unit_s, unit_steps in units:
+        start_s = start_s if steps else unit_start_s
+        duration_s, steps = duration_s + unit_s, steps + unit_steps
+        if duration_s >= LEAST_BLOCK_S:
+            yield start_s, duration_s, steps
+            duration_s, steps = 0.0, 0
+    if duration_s >= LEAST_BLOCK_S / 2.0:
+        yield start_s, duration_s, steps
+
+
+def _correlation_factor(logs: np.ndarray) -> float:
+    """(1 + rho) / (1 - rho) with the lag-1 correlation, its bias at small counts taken out."""
+    count = len(logs)
+    centred = logs - logs.mean()
+    power = float(centred @ centred)
+    if count < LEAST_BLOCKS_FOR_CORRELATION or power <= 0.0:
+        return 1.0
+    raw = float(centred[1:] @ centred[:-1]) / power
+    rho = min(LARGEST_CORRELATION, max(0.0, (raw * (count - 1) + 1.0) / (count - 4)))
+    return (1.0 + rho) / (1.0 - rho)

@@ -1,0 +1,116 @@
+"""The original's formulas: scaled epochs averaged over all sizes, and its interval.
+
+Source: the README of the original, ``A(N) = mean(e_ik N / k)``, ``T = e1 + e2 + e3 + (B - 3) A``,
+``T +- 1.96 sqrt(B) sigma``, Spearman's rank correlation of size and run total.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from greenlove_mlflow.core.estimate import Caveat, Workload
+from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
+from greenlove_mlflow.core.scaling import ScalingFit
+from greenlove_mlflow.errors import BenchmarkError
+
+LEAST_SIZES_FOR_RANKS = 3
+
+
+def fit_seed(log: BenchmarkLog, workload: Workload) -> ScalingFit:
+    """The fit of a seed log: scaled warm-up epochs, the mean and SD of the scaled steady ones."""
+    del workload  # the formulas know the plan's length only when they predict
+    runs = _runs(log)
+    warm_up = [record for records in runs.values() for record in records if record.phase == "warm-up"]
+    steady = [record for records in runs.values() for record in records if record.phase == "steady"]
+    caveats = []
+    if not steady:
+        steady = warm_up or list(log.epochs_of("exploration"))
+        caveats.append(
+            Caveat(code="too-few-epochs", message="the cap came before any steady epoch; try method='adaptive'")
+        )
+    if not steady:
+        raise BenchmarkError("the seed method finished no epoch within its cap; try method='adaptive'")
+    scaled = [record.scaled_s(log.sample_count) for record in steady]
+    mean_s = math.fsum(scaled) / len(scaled)
+    return ScalingFit(
+        method="seed",
+        mode="seed",
+        sample_count=log.sample_count,
+        steps_per_epoch=log.steps_per_epoch,
+        one_off_s=0.0,
+        first_epoch_s=mean_s,
+        epoch_s=mean_s,
+        seed_warm_up_s=_warm_up_means(runs, log),
+        seed_sigma_s=_sample_sd(scaled),
+        spearman_rho=_spearman_of_runs(runs),
+        caveats=tuple(caveats),
+    )
+
+
+def spearman_rho(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Spearman's rank correlation with average ranks; None with fewer than three pairs or without spread.
+
+    >>> spearman_rho([1, 2, 3, 4], [1, 4, 9, 8])
+    0.8
+    """
+    if len(xs) < LEAST_SIZES_FOR_RANKS:
+        return None
+    ranks_x, ranks_y = _ranks(xs), _ranks(ys)
+    mean = (len(xs) + 1) / 2.0
+    covariance = math.fsum((a - mean) * (b - mean) for a, b in zip(ranks_x, ranks_y, strict=True))
+    spread = math.fsum((a - mean) ** 2 for a in ranks_x) * math.fsum((b - mean) ** 2 for b in ranks_y)
+    return covariance / math.sqrt(spread) if spread > 0.0 else None
+
+
+def _runs(log: BenchmarkLog) -> dict[int, list[EpochRecord]]:
+    """The records of the grid by size, in the order they ran."""
+    runs: dict[int, list[EpochRecord]] = {}
+    for record in log.epochs_of("warm-up", "steady"):
+        if record.whole:
+            runs.setdefault(record.sample_count, []).append(record)
+    return runs
+
+
+def _warm_up_means(runs: dict[int, list[EpochRecord]], log: BenchmarkLog) -> tuple[float, ...]:
+    means = []
+    for index in range(log.warm_up_epoch_count):
+        values = [
+            records[index].scaled_s(log.sample_count)
+            for records in runs.values()
+            if index < len(records) and records[index].phase == "warm-up"
+        ]
+        if not values:
+            break
+        means.append(math.fsum(values) / len(values))
+    return tuple(means)
+
+
+def _spearman_of_runs(runs: dict[int, list[EpochRecord]]) -> float | None:
+    """Size against run total, over the runs that were not cut short by the cap."""
+    longest = max((len(records) for records in runs.values()), default=0)
+    complete = {size: records for size, records in runs.items() if len(records) == longest}
+    totals = [math.fsum(record.duration_s for record in records) for records in complete.values()]
+    return spearman_rho(list(complete), totals)
+
+
+def _sample_sd(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Ranks from 1; ties share the mean of theirs."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        end = start
+        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
+            end += 1
+        for place in order[start : end + 1]:
+            ranks[place] = (start + end) / 2.0 + 1.0
+        start = end + 1
+    return ranks
