@@ -112,7 +112,7 @@ class PowerMeter:
         return () if self._looks is None else self._looks.summary()
 
     def gauges(self) -> dict[str, float]:
-        """What the board said of itself within the last second or so: ``clock_ratio``, ``throttled``, ``temperature_c``.
+        """What the board said of itself about a second ago: ``clock_ratio``, ``throttled``, ``temperature_c``.
 
         Empty without a board; cheap, because the meter's thread does the asking.
         """
