@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from greenlove_mlflow.tracking.describe import describe_store
 from greenlove_mlflow.tracking.header import state_folder
+from greenlove_mlflow.tracking.reading import (
+    HistoryPoint,
+    StoredRun,
+    finished_runs,
+    read_history,
+    read_run,
+    runs_of_workload,
+)
 from greenlove_mlflow.tracking.recovery import Recovered, recover
 from greenlove_mlflow.tracking.run import TrackedRun, open_run
 from greenlove_mlflow.tracking.trouble import TrackingWarning
 
-__all__ = ["Recovered", "TrackedRun", "TrackingWarning", "open_run", "recover", "state_folder"]
+__all__ = [
+    "HistoryPoint",
+    "Recovered",
+    "StoredRun",
+    "TrackedRun",
+    "TrackingWarning",
+    "describe_store",
+    "finished_runs",
+    "open_run",
+    "read_history",
+    "read_run",
+    "recover",
+    "runs_of_workload",
+    "state_folder",
+]

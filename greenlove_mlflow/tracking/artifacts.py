@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tables import Table, parquet_metadata, read_parquet_metadata, write_parquet
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.record import quantities_of
+from greenlove_mlflow.tracking.record import quantities_of, started_ms
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,14 +113,16 @@ def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None
         log: BenchmarkLog = from_plain(BenchmarkLog, content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunDataError(f"the log in {epochs.name} is broken: {error}") from error
-    return dataclasses.replace(log, power_samples=tuple(read_power_samples(power)) if power else ())
+    end_ms = started_ms(log) + math.ceil(log.duration_s * 1000.0)
+    return dataclasses.replace(log, power_samples=tuple(read_power_samples(power, end_ms)) if power else ())
 
 
-def read_power_samples(path: Path) -> Iterator[PowerSample]:
-    """The power samples of a file, in order."""
-    for batch in pq.ParquetFile(path).iter_batches(columns=["at_s", "device", "power_w"]):
+def read_power_samples(path: Path, end_ms: int) -> Iterator[PowerSample]:
+    """The power samples of a file up to a time, in order; those of the real training come after the benchmark's."""
+    for batch in pq.ParquetFile(path).iter_batches():
         for row in batch.to_pylist():
-            yield PowerSample(**row)
+            if row.pop("timestamp_ms") <= end_ms:
+                yield PowerSample(**row)
 
 
 def _write_records(records: Sequence[Any], kind: type, log: BenchmarkLog, name: str, parquet: Path) -> None:

@@ -38,8 +38,9 @@ def keep_benchmark(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | Non
     for point in record.benchmark_points(log, spearman_rho):
         run.metric(point.key, point.value, point.step, point.timestamp_ms)
     began_ms = record.started_ms(log)
-    for sample in log.power_samples:
-        run.power_sample(sample, began_ms + round(sample.at_s * 1000.0))
+    times_ms = [began_ms + round(sample.at_s * 1000.0) for sample in log.power_samples]
+    for sample, at_ms in zip(log.power_samples, times_ms, strict=True):
+        run.power_sample(sample, at_ms)
     sampled = {sample.device for sample in log.power_samples}
     for reading in log.power:
         if reading.device not in sampled:
@@ -47,6 +48,10 @@ def keep_benchmark(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | Non
     run.artifact(names.ARTIFACT_BENCHMARK, lambda path: artifacts.write_epochs(log, path))
     run.artifact(names.ARTIFACT_BENCHMARK_CSV, lambda path: artifacts.write_epochs_csv(log, path))
     run.artifact(names.ARTIFACT_BLOCKS, lambda path: artifacts.write_blocks(log, path))
+    rows = [
+        (at_ms, each.at_s, each.device, each.power_w) for at_ms, each in zip(times_ms, log.power_samples, strict=True)
+    ]
+    run.artifact(names.ARTIFACT_POWER, lambda path: artifacts.write_power(rows, path))
 
 
 def keep_estimates(run: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:

@@ -21,7 +21,7 @@ from greenlove_mlflow.tracking.recovery import recover_quietly
 from greenlove_mlflow.tracking.sender import Sender
 from greenlove_mlflow.tracking.spool import Spool
 from greenlove_mlflow.tracking.store import run_url, without_credentials
-from greenlove_mlflow.tracking.trouble import Boundary
+from greenlove_mlflow.tracking.trouble import Boundary, within
 from greenlove_mlflow.tracking.writer import Writer
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
+    from greenlove_mlflow.core.calibration import FinishedRun
     from greenlove_mlflow.core.compare import Comparison
     from greenlove_mlflow.core.estimate import Estimate
     from greenlove_mlflow.core.outcome import Outcome
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # Steps of power metrics count tenths of a second since the run began: they rise, also when a run is taken up again.
 _POWER_STEP_MS = 100
+HISTORY_DEADLINE_S = 3.0
 
 
 class TrackedRun:
@@ -198,6 +200,17 @@ class TrackedRun:
             self.metric(names.TRAIN_FORECAST_TIME_H, hours.point, epoch, now_ms)
             self.metric(f"{names.TRAIN_FORECAST_TIME_H}_lo", hours.low, epoch, now_ms)
             self.metric(f"{names.TRAIN_FORECAST_TIME_H}_hi", hours.high, epoch, now_ms)
+
+    def finished_runs(self, deadline_s: float = HISTORY_DEADLINE_S) -> tuple[FinishedRun, ...]:
+        """What ran to its end in this store before; empty when it does not answer in time."""
+        from greenlove_mlflow.tracking.reading import finished_runs
+
+        if self._opened is None or self.is_offline:
+            return ()
+        store_uri = self._opened.store_uri
+        with self._boundary.guard("reading finished runs"):
+            return within(deadline_s, lambda: finished_runs(store_uri))
+        return ()
 
     def later(self, doing: str, job: Callable[[MlflowClient, str], object]) -> None:
         """Run ``job(client, run_id)`` off the training's way, once all kept before has been sent.

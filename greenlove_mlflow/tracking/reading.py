@@ -1,0 +1,252 @@
+"""Runs read back: one run with all it keeps, and what many runs teach, by search alone."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.core.calibration import FinishedRun
+from greenlove_mlflow.core.estimate import G_PER_KG, S_PER_H
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.outcome import Outcome
+from greenlove_mlflow.core.records import BenchmarkLog
+from greenlove_mlflow.core.scaling import ScalingFit
+from greenlove_mlflow.core.statistics import Statistics
+from greenlove_mlflow.errors import RunDataError
+from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.store import make_client, run_url
+from greenlove_mlflow.tracking.trouble import first_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+# More runs than this teach nothing new about a machine, and a page of them is one request.
+FINISHED_RUN_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPoint:
+    """One point of a metric's history."""
+
+    step: int
+    timestamp_ms: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """A tracked run as MLflow keeps it.
+
+    Args:
+        run_id: Of the run.
+        name: Of the run.
+        experiment_id: Where it is.
+        status: MLflow's status, in lower case.
+        statistics: What every estimate is made from.
+        params: All of them.
+        tags: All of them.
+        metrics: The latest value of each.
+        started_ms: Milliseconds since 1970.
+        ended_ms: The same; None while it runs.
+        url: Its page; None when the store has none.
+        outcome: What really happened; None when no epoch was run.
+        log: What the benchmark measured; None when its files are missing or were not asked for.
+    """
+
+    run_id: str
+    name: str
+    experiment_id: str
+    status: str
+    statistics: Statistics
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    started_ms: int
+    ended_ms: int | None = None
+    url: str | None = None
+    outcome: Outcome | None = None
+    log: BenchmarkLog | None = None
+
+
+def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True) -> StoredRun:
+    """A tracked run with its statistics, its outcome and, read from its files, its benchmark log.
+
+    Args:
+        run_id: Of the run.
+        store_uri: Where it is; the store that MLflow is set to when not given.
+        with_log: Whether to download the log's files.
+
+    Raises:
+        RunDataError: If there is no such run, or it was not made by ``track``, or its statistics are broken.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = store_uri or mlflow.get_tracking_uri()
+    client = make_client(uri)
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise RunDataError(f"there is no run {run_id!r} in this store: {first_line(error)}") from error
+    text = run.data.tags.get(names.TAG_STATS)
+    if not text:
+        raise RunDataError(
+            f"run {run_id} keeps no {names.TAG_STATS} tag: it was not made by greenlove.track, or its benchmark did "
+            "not finish"
+        )
+    return StoredRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name or "",
+        experiment_id=run.info.experiment_id,
+        status=run.info.status.lower(),
+        statistics=Statistics.from_json(text),
+        params=run.data.params,
+        tags=run.data.tags,
+        metrics=run.data.metrics,
+        started_ms=run.info.start_time,
+        ended_ms=run.info.end_time,
+        url=run_url(uri, run.info.experiment_id, run.info.run_id),
+        outcome=_read_outcome(client, run),
+        log=_read_log(client, run_id) if with_log else None,
+    )
+
+
+def read_history(run_id: str, key: str, *, store_uri: str | None = None) -> tuple[HistoryPoint, ...]:
+    """All points of one metric of a run, by step and time: for an estimate, one per price sheet."""
+    import mlflow
+
+    client = make_client(store_uri or mlflow.get_tracking_uri())
+    return _history(client, run_id, key)
+
+
+def finished_runs(store_uri: str, experiment_ids: list[str] | None = None) -> tuple[FinishedRun, ...]:
+    """The trainings in a store that were promised and ran to their end, the latest first; broken ones are left out."""
+    client = make_client(store_uri)
+    if experiment_ids is None:
+        experiment_ids = [each.experiment_id for each in client.search_experiments()]
+    found = client.search_runs(
+        experiment_ids,
+        filter_string=(
+            f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}' and metrics.`{names.ACTUAL_TIME_ERROR_RATIO}` > 0 "
+            "and attributes.status = 'FINISHED'"
+        ),
+        max_results=FINISHED_RUN_LIMIT,
+        order_by=["attributes.start_time DESC"],
+    )
+    return tuple(each for each in map(_finished_run, found) if each is not None)
+
+
+def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[str, Statistics], ...]:
+    """Id and statistics of the runs that benchmarked that workload, on whatever hardware, the latest first."""
+    client = make_client(store_uri)
+    found = client.search_runs(
+        [each.experiment_id for each in client.search_experiments()],
+        filter_string=f"tags.`{names.TAG_WORKLOAD}` = '{workload_fingerprint}'",
+        max_results=FINISHED_RUN_LIMIT,
+        order_by=["attributes.start_time DESC"],
+    )
+    return tuple((run.info.run_id, statistics) for run in found if (statistics := _statistics_or_none(run)) is not None)
+
+
+def _finished_run(run: Run) -> FinishedRun | None:
+    statistics = _statistics_or_none(run)
+    ratio = run.data.metrics.get(names.ACTUAL_TIME_ERROR_RATIO, 0.0)
+    if statistics is None or not 0.0 < ratio < math.inf:
+        return None
+    fit = statistics.fit
+    return FinishedRun(
+        log_ratio=math.log(ratio) + fit.bias_log,
+        machine_fingerprint=statistics.machine.fingerprint,
+        processor_name=statistics.machine.processor_name,
+        prior_log_sd=fit.prior_drift_log_sd or None,
+        statistical_log_sd=_statistical_log_sd(fit),
+        finished_at=_iso(run.info.end_time or run.info.start_time),
+        run_id=run.info.run_id,
+    )
+
+
+def _statistical_log_sd(fit: ScalingFit) -> float:
+    """The part of a promise's uncertainty that is not drift."""
+    noise = fit.noise_log_sd * math.sqrt(fit.correlation_factor / max(1, fit.block_count))
+    return math.hypot(noise, fit.structure_log_sd)
+
+
+def _statistics_or_none(run: Run) -> Statistics | None:
+    try:
+        return Statistics.from_json(run.data.tags.get(names.TAG_STATS, ""))
+    except RunDataError:
+        return None
+
+
+def _read_outcome(client: MlflowClient, run: Run) -> Outcome | None:
+    time_h = run.data.metrics.get(names.ACTUAL_TIME_H)
+    if time_h is None:
+        return None
+    metrics = run.data.metrics
+    co2_kg = metrics.get(names.ACTUAL_CO2_KG)
+    return Outcome(
+        epoch_durations_s=_every_epoch(_history(client, run.info.run_id, names.TRAIN_EPOCH_S)),
+        time_s=time_h * S_PER_H,
+        completed=names.ACTUAL_TIME_ERROR_RATIO in metrics,
+        energy_kwh=metrics.get(names.ACTUAL_ENERGY_KWH),
+        energy_source=run.data.tags.get(f"{names.TAG_POWER_SOURCE}.actual", ""),
+        cost_usd=metrics.get(names.ACTUAL_COST_USD),
+        co2_g=None if co2_kg is None else co2_kg * G_PER_KG,
+        forecasts_s=_forecasts(client, run.info.run_id),
+    )
+
+
+def _every_epoch(points: tuple[HistoryPoint, ...]) -> tuple[float, ...]:
+    """One duration per epoch; an epoch that thinning left out has that of the next one kept."""
+    durations: list[float] = []
+    for point in points:
+        durations += [point.value] * max(0, point.step + 1 - len(durations))
+    return tuple(durations)
+
+
+def _forecasts(client: MlflowClient, run_id: str) -> tuple[Interval, ...]:
+    ends = [
+        {point.step: point.value * S_PER_H for point in _history(client, run_id, f"{names.TRAIN_FORECAST_TIME_H}{end}")}
+        for end in ("", "_lo", "_hi")
+    ]
+    return tuple(
+        Interval(point=ends[0][step], low=min(ends[1][step], ends[0][step]), high=max(ends[2][step], ends[0][step]))
+        for step in sorted(set(ends[0]) & set(ends[1]) & set(ends[2]))
+    )
+
+
+def _history(client: MlflowClient, run_id: str, key: str) -> tuple[HistoryPoint, ...]:
+    points = [
+        HistoryPoint(step=each.step, timestamp_ms=each.timestamp, value=each.value)
+        for each in client.get_metric_history(run_id, key)
+    ]
+    return tuple(sorted(points, key=lambda point: (point.step, point.timestamp_ms)))
+
+
+def _read_log(client: MlflowClient, run_id: str) -> BenchmarkLog | None:
+    from greenlove_mlflow.tracking.artifacts import read_log
+
+    present = {each.path for each in client.list_artifacts(run_id, names.ARTIFACT_ROOT)}
+    if names.ARTIFACT_BENCHMARK not in present:
+        return None
+    with tempfile.TemporaryDirectory(prefix="greenlove-") as folder:
+        files: dict[str, Any] = {
+            path: Path(client.download_artifacts(run_id, path, folder))
+            for path in (names.ARTIFACT_BENCHMARK, names.ARTIFACT_BLOCKS, names.ARTIFACT_POWER)
+            if path in present
+        }
+        return read_log(
+            files[names.ARTIFACT_BENCHMARK],
+            files.get(names.ARTIFACT_BLOCKS),
+            files.get(names.ARTIFACT_POWER),
+        )
+
+
+def _iso(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000.0))
