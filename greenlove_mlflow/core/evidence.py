@@ -12,46 +12,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from greenlove_mlflow.core.estimate import Source
-from greenlove_mlflow.core.gpus import MlperfRow, Precision, SuiteBridge, ThroughputRow
+from greenlove_mlflow.core.gpus import GpuSpec, MlperfRow, Precision, SuiteBridge, ThroughputRow
+from greenlove_mlflow.core.ratio_model import RatioModel, table_precision
 
-# The tables print two precisions: mixed (FP16) and FP32, which is TF32 on cards of 2020 and newer.
-_TABLE_PRECISION: Mapping[Precision, str] = {"fp16": "fp16", "bf16": "fp16", "tf32": "fp32", "fp32": "fp32"}
 # A suite with fewer common tasks says less than more tasks over a bridge.
 MIN_COMMON_TASKS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RatioModel:
-    """The constants that turn evidence into a range.
-
-    Args:
-        prior_log_sd: SD of a new workload's log ratio about the mean over tasks, before any task is seen.
-        prior_weight: How many tasks that prior counts for.
-        device_log_half_width: Half-width of the range between two boards of one model.
-        lean_weight: Weight of a task of the workload's own kind; other tasks weigh 1.
-        chosen_log_sd: SD about the ratio of the task that the user chose.
-        spec_compute_weight: Exponent of the TFLOPS ratio.
-        spec_bandwidth_weight: Exponent of the bandwidth ratio.
-        spec_log_sd: SD about a ratio of specs.
-        probe_log_sd: SD about a ratio that starts from a probe, in addition to the probe's own range.
-        mlperf_log_sd: SD of a new workload's log ratio about one by MLPerf.
-
-    Source:
-        prior_log_sd, prior_weight: leave-one-task-out over Lambda's tables (94 to 96 % coverage).
-        device_log_half_width: Sinha et al., SC22, arXiv 2208.11035: 8 % between boards of one model.
-        spec_compute_weight, spec_bandwidth_weight: green-love's published fallback.
-    """
-
-    prior_log_sd: float = 0.2
-    prior_weight: float = 4.0
-    device_log_half_width: float = math.log(1.08)
-    lean_weight: float = 10.0
-    chosen_log_sd: float = 0.08
-    spec_compute_weight: float = 0.7
-    spec_bandwidth_weight: float = 0.3
-    spec_log_sd: float = 0.4
-    probe_log_sd: float = 0.5
-    mlperf_log_sd: float = 0.2
+# On several GPUs these exchange so much that the links between them decide, not the GPUs.
+LINK_BOUND_BENCHMARKS = frozenset({"bert", "dlrm", "dlrm_dcnv2"})
+_LINKED_FORMS = frozenset({"SXM", "OAM", "superchip"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,6 +29,7 @@ class RatioEvidence:
     throughput: tuple[ThroughputRow, ...] = ()
     bridges: tuple[SuiteBridge, ...] = ()
     mlperf: tuple[MlperfRow, ...] = ()
+    specs: tuple[GpuSpec, ...] = ()
     model: RatioModel = field(default_factory=RatioModel)
     throughput_source: Source | None = None
     mlperf_source: Source | None = None
@@ -88,24 +57,40 @@ def throughput_log_ratios(
     evidence: RatioEvidence, home_id: str, offer_id: str, precision: Precision, *, gpu_count: int = 1
 ) -> tuple[LogRatio, ...]:
     """Log ratios by task: of the newest suite that measured both on enough tasks, else over a bridge as well."""
-    cells = _log_throughputs(evidence, _TABLE_PRECISION[precision], gpu_count)
+    cells = _log_throughputs(evidence, table_precision(precision), gpu_count)
     shared = _within_one_suite(cells, home_id, offer_id)
     if len(shared) >= MIN_COMMON_TASKS:
         return shared
     tasks = {each.task for each in shared}
-    bridged = _over_a_bridge(evidence, _TABLE_PRECISION[precision], cells, home_id, offer_id)
+    bridged = _over_a_bridge(evidence, table_precision(precision), cells, home_id, offer_id)
     return (*shared, *(each for each in bridged if each.task not in tasks))
 
 
-def mlperf_log_ratios(evidence: RatioEvidence, home_id: str, offer_id: str) -> tuple[LogRatio, ...]:
-    """Log ratios by benchmark: the best time of each in the newest round that has both with as many GPUs."""
-    best = _best_minutes(evidence)
+def mlperf_log_ratios(evidence: RatioEvidence, home: GpuSpec, offer: GpuSpec) -> tuple[LogRatio, ...]:
+    """Log ratios by benchmark: best times in the newest round that has both with as many GPUs, as few as there are.
+
+    Where the GPUs of one side are linked and those of the other are not, benchmarks bound by the link are left out.
+    """
+    alike = has_fast_links(home) == has_fast_links(offer)
     found: dict[str, LogRatio] = {}
-    for key in sorted(best):
-        home, offer = best[key].get(home_id), best[key].get(offer_id)
-        if home is not None and offer is not None:
-            found[key[1]] = LogRatio(task=key[1], log_ratio=math.log(home / offer), within=f"round {key[0]}")
-    return tuple(found[task] for task in sorted(found))
+    for (round_, benchmark, count), minutes in _best_minutes(evidence):
+        times = minutes.get(home.gpu_id), minutes.get(offer.gpu_id)
+        if times[0] is None or times[1] is None or not (alike or benchmark not in LINK_BOUND_BENCHMARKS):
+            continue
+        within = f"round {round_}, {count} GPUs"
+        found[benchmark] = LogRatio(task=benchmark, log_ratio=math.log(times[0] / times[1]), within=within)
+    return tuple(found[benchmark] for benchmark in sorted(found))
+
+
+def mlperf_partners(evidence: RatioEvidence, gpu_id: str) -> frozenset[str]:
+    """Every other GPU that some round of MLPerf has beside this one, with as many GPUs."""
+    beside = (minutes.keys() for _, minutes in _best_minutes(evidence) if gpu_id in minutes)
+    return frozenset(other for others in beside for other in others if other != gpu_id)
+
+
+def has_fast_links(spec: GpuSpec) -> bool:
+    """Whether several such GPUs are linked by more than PCIe."""
+    return spec.form_factor in _LINKED_FORMS
 
 
 Cells = Mapping[tuple[str, str], Mapping[str, float]]
@@ -121,12 +106,13 @@ def _log_throughputs(evidence: RatioEvidence, precision: str, gpu_count: int) ->
 
 
 @lru_cache(maxsize=8)
-def _best_minutes(evidence: RatioEvidence) -> Mapping[tuple[str, str, int], Mapping[str, float]]:
+def _best_minutes(evidence: RatioEvidence) -> tuple[tuple[tuple[str, str, int], Mapping[str, float]], ...]:
+    """Best minutes by GPU for each round, benchmark and count; older rounds first, then more GPUs first."""
     best: dict[tuple[str, str, int], dict[str, float]] = defaultdict(dict)
     for row in evidence.mlperf:
         times = best[row.round, row.benchmark, row.accelerator_count]
         times[row.gpu_id] = min(row.minutes, times.get(row.gpu_id, math.inf))
-    return best
+    return tuple(sorted(best.items(), key=lambda item: (item[0][0], -item[0][2], item[0][1])))
 
 
 def _within_one_suite(cells: Cells, home_id: str, offer_id: str) -> tuple[LogRatio, ...]:
