@@ -112,7 +112,7 @@ def _intensity(value: Any, zone: str) -> float:
     # A text is not repeated: it is the server's, and may be the key.
     found = f"{value:g}" if isinstance(value, (int, float)) else type(value).__name__
     raise ServiceError(
-        f"Electricity Maps gave the carbon intensity {found} for zone {zone}; it must lie in 0..{MOST_G_PER_KWH:g} g/kWh",
+        f"Electricity Maps gave the carbon intensity {found} for zone {zone}; it must lie in 0..{MOST_G_PER_KWH:g}",
         reason="garbage",
     )
 

@@ -14,6 +14,7 @@ from greenlove_mlflow.core.estimate import Source
 from greenlove_mlflow.core.gpus import GpuSpec
 from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables.hardware import read_gpu_specs
+from greenlove_mlflow.tables.own import own_folder, own_versions
 from greenlove_mlflow.tables.rows import plain_rows, rows_of
 from greenlove_mlflow.tables.schema import Sidecar, read_sidecar
 from greenlove_mlflow.tables.store import NEWEST, Table, read_schema, read_table, read_table_file, table_versions
@@ -40,8 +41,8 @@ def read_price_sheet(
     """The offers of one price sheet, on demand, spot and reserved; a GPU without a public price has None.
 
     Args:
-        prices: ``newest``, a version of ``crusoe_prices``, ``cloud_prices`` (other clouds), the path of a CSV of one's
-            own, or a sheet, which is returned as it is.
+        prices: ``newest``, a version of ``crusoe_prices``, ``cloud_prices`` (other clouds), a version that ``greenlove
+            tables add`` kept, the path of a CSV of one's own, or a sheet, which is returned as it is.
         version: What a CSV of one's own is called; by default what its TOML says, else the file's name.
         as_of: The date of its prices, ISO 8601; by default what its TOML or its rows say.
         source: Where its prices come from, in words; by default what its TOML says.
@@ -57,11 +58,11 @@ def read_price_sheet(
         table = read_table(CLOUD_TABLE)
     elif prices == NEWEST or prices in table_versions(PRICE_TABLE):
         table = read_table(PRICE_TABLE, prices)
+    elif prices in own_versions():
+        table = read_own_prices(own_folder() / f"{prices}.csv")
     else:
-        raise TableError(
-            f"no price sheet {prices!r}: neither a file nor one of newest, {', '.join(table_versions(PRICE_TABLE))}, "
-            f"{CLOUD_TABLE}"
-        )
+        known = (NEWEST, *table_versions(PRICE_TABLE), CLOUD_TABLE, *own_versions())
+        raise TableError(f"no price sheet {prices!r}: neither a CSV file nor one of {', '.join(known)}")
     return price_sheet(table)
 
 
@@ -92,7 +93,13 @@ def read_own_prices(
         version=version or own.source.version,
     )
     sidecar = dataclasses.replace(
-        schema, source=source_of, as_of=as_of or own.as_of, row_count=own.row_count, sha256=own.sha256
+        schema,
+        source=source_of,
+        as_of=as_of or own.as_of,
+        # One GPU may be offered by several clouds, in several sizes, or at several dates.
+        key=("provider", "gpu", "gpu_counts", "regions", "version", "as_of"),
+        row_count=own.row_count,
+        sha256=own.sha256,
     )
     return _dated(read_table_file(path, sidecar), is_titled=bool(source or own.source.title))
 

@@ -61,6 +61,7 @@ class Sidecar:
         columns: In the order of the file.
         row_count: Rows in the file; None when it is not stated.
         sha256: Of the file's bytes, hexadecimal; empty when it is not stated.
+        notes: What a reader of the table must know: gaps, conflicts between sources, how figures were made.
         row_sources: Full texts of the short names in the column ``source``; empty when that column is plain.
     """
 
@@ -71,6 +72,7 @@ class Sidecar:
     columns: tuple[Column, ...] = ()
     row_count: int | None = None
     sha256: str = ""
+    notes: tuple[str, ...] = ()
     row_sources: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -112,6 +114,7 @@ def parse_sidecar(content: dict[str, Any], *, name: str) -> Sidecar:
             columns=tuple(_column(column, entry) for column, entry in content.get("columns", {}).items()),
             row_count=content.get("rows"),
             sha256=content.get("sha256", ""),
+            notes=tuple(content.get("notes", ())),
             row_sources=dict(content.get("row_sources", {})),
         )
     except TypeError as error:
@@ -146,6 +149,8 @@ def format_sidecar(sidecar: Sidecar) -> str:
         lines.append(f"rows = {sidecar.row_count}")
     if sidecar.sha256:
         lines.append(f"sha256 = {_toml(sidecar.sha256)}")
+    if sidecar.notes:
+        lines += ["notes = [", *(f"  {_toml(note)}," for note in sidecar.notes), "]"]
     lines += ["", "[source]"]
     lines += [f"{name} = {_toml(getattr(source, name))}" for name in ("producer", "title", "url", "licence")]
     if sidecar.row_sources:

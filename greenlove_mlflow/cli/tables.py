@@ -1,0 +1,242 @@
+"""``greenlove tables``: the dated figures behind every estimate, each with its source; price sheets of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from greenlove_mlflow.tables.difference import PriceChange
+    from greenlove_mlflow.tables.store import Table
+
+# Rows that are shown when nothing narrows the table.
+SHOWN_ROWS = 20
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object.")
+_PROVENANCE = (
+    click.option("--version", help="What the sheet is called; by default what its TOML or rows say."),
+    click.option("--as-of", help="Date of its prices, such as 2026-09-28."),
+    click.option("--source", help="Where its prices come from, in words."),
+)
+
+
+def _provenance(function: Any) -> Any:
+    for option in reversed(_PROVENANCE):
+        function = option(function)
+    return function
+
+
+@click.group()
+def command() -> None:
+    """Show, check and compare the tables of prices, GPUs, grids and the rest; add price sheets of your own."""
+
+
+@command.command("list")
+@_JSON
+def list_tables(as_json: bool) -> None:
+    """List every table: versions, rows, date, producer, licence."""
+    from greenlove_mlflow.tables.own import own_versions
+    from greenlove_mlflow.tables.store import read_table, table_names, table_versions
+
+    tables = [read_table(name) for name in table_names()]
+    own = own_versions()
+    if as_json:
+        rows = [{**_head(table), "versions": list(table_versions(table.name))} for table in tables]
+        _print_json({"tables": rows, "own_prices": list(own)})
+        return
+    for table in tables:
+        versions = table_versions(table.name)
+        count = f"{len(versions)} versions, newest " if len(versions) > 1 else ""
+        click.echo(f"{click.style(table.name, bold=True)}  {count}{table.version}, {len(table.frame)} rows")
+        click.echo(f"  {table.source.title}")
+        click.echo(f"  {table.source.producer}; {table.source.licence}")
+    if own:
+        click.echo(f"{click.style('own prices', bold=True)}  {', '.join(own)}")
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--version", default="newest", show_default=True, help="Which version of the table.")
+@click.option("--gpu", help='Rows with these words in their name, such as "H100" or "RTX 4090".')
+@click.option("--find", help='The same for any table: "Virginia", "EPYC 7763".')
+@click.option("--where", multiple=True, metavar="COLUMN=TEXT", help="Rows with this text in this column; repeatable.")
+@click.option("--all", "show_all", is_flag=True, help=f"More than {SHOWN_ROWS} rows.")
+@_JSON
+def show_table(
+    *, name: str, version: str, gpu: str | None, find: str | None, where: tuple[str, ...], show_all: bool, as_json: bool
+) -> None:
+    """Show rows of a table, every figure with its unit and its source.
+
+    NAME is a table that `greenlove tables list` names, such as gpu_specs.
+    """
+    from greenlove_mlflow.tables.search import find_rows
+    from greenlove_mlflow.tables.store import read_table
+
+    table = read_table(name, version)
+    rows = find_rows(table, words=[text for text in (gpu, find) if text], equal=dict(map(_column_text, where)))
+    if as_json:
+        _print_json({**_head(table), "rows": [{**row, "source": _row_source(table, row)} for row in rows]})
+        return
+    if not rows:
+        raise click.ClickException(f"no row of {name} {table.version} fits; it has {len(table.frame)} rows")
+    shown = rows if show_all else rows[:SHOWN_ROWS]
+    for row in shown:
+        _print_row(table, row)
+    if len(shown) < len(rows):
+        click.echo(f"... and {len(rows) - len(shown)} more rows; --gpu, --find or --where narrow, --all shows them")
+    click.echo(f"{table.name} {table.version}: {table.source.title}, {table.source.licence}")
+
+
+@command.command("validate")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@_provenance
+@_JSON
+def validate(path: Path | None, version: str | None, as_of: str | None, source: str | None, as_json: bool) -> None:
+    """Check a price sheet of your own, or without PATH every table of this installation.
+
+    A refusal names row and column; the exit code is then 1.
+    """
+    from greenlove_mlflow.tables.prices import price_sheet, read_own_prices
+
+    if path is None:
+        tables = list(_checked_tables())
+    else:
+        tables = [read_own_prices(path, version=version, as_of=as_of, source=source)]
+        price_sheet(tables[0])
+    if as_json:
+        _print_json({"valid": True, "tables": [_head(table) for table in tables]})
+        return
+    for table in tables:
+        click.echo(f"{table.name} {table.version}: {len(table.frame)} rows, all checks passed")
+
+
+@command.command("add")
+@click.argument("path", type=click.Path(path_type=Path))
+@_provenance
+@_JSON
+def add(path: Path, version: str | None, as_of: str | None, source: str | None, as_json: bool) -> None:
+    """Keep a price sheet of your own, so that --prices VERSION finds it from now on.
+
+    PATH is a CSV with at least the columns gpu and price_usd_per_hour (US dollars per GPU and hour).
+    """
+    from greenlove_mlflow.tables.add import add_price_sheet
+
+    table = add_price_sheet(path, version=version, as_of=as_of, source=source)
+    if as_json:
+        _print_json({**_head(table), "path": str(table.path)})
+        return
+    click.echo(f"added version {table.version}: {len(table.frame)} rows as of {table.as_of}, in {table.path}")
+
+
+@command.command("diff")
+@click.argument("before")
+@click.argument("after")
+@_JSON
+def diff(before: str, after: str, as_json: bool) -> None:
+    """Show what rose, fell, vanished or appeared between two price sheets.
+
+    BEFORE and AFTER are versions (2026-02-25, newest, one of your own) or CSV files.
+    """
+    from greenlove_mlflow.tables.difference import compare_sheets
+    from greenlove_mlflow.tables.prices import read_price_sheet
+
+    first, second = read_price_sheet(before), read_price_sheet(after)
+    changes = compare_sheets(first, second)
+    if as_json:
+        _print_json({"before": first.version, "after": second.version, "changes": [_change(each) for each in changes]})
+        return
+    click.echo(f"{first.version} -> {second.version}, US dollars per GPU and hour")
+    width = max((len(change.gpu) for change in changes), default=0)
+    for change in changes:
+        click.echo(f"  {change.change:<22} {change.gpu:<{width}}  {change.billing:<11}  {_prices(change)}")
+    if any(change.change == "vanished" for change in changes):
+        click.echo("A GPU that vanished was not given by the source, which does not prove that it is not sold.")
+
+
+def _checked_tables() -> Iterable[Table]:
+    """Every version of every table, read and checked, references included."""
+    from greenlove_mlflow.tables.references import check_references
+    from greenlove_mlflow.tables.store import read_table, table_names, table_versions
+
+    for name in table_names():
+        for version in table_versions(name):
+            table = read_table(name, version)
+            check_references(table)
+            yield table
+
+
+def _column_text(text: str) -> tuple[str, str]:
+    column, found, value = text.partition("=")
+    if not found:
+        raise click.BadParameter(f"{text!r} is not COLUMN=TEXT")
+    return column.strip(), value.strip()
+
+
+def _head(table: Table) -> dict[str, Any]:
+    source = table.source
+    return {
+        "table": table.name,
+        "version": table.version,
+        "as_of": table.as_of,
+        "row_count": len(table.frame),
+        "sha256": table.sha256,
+        "producer": source.producer,
+        "title": source.title,
+        "url": source.url,
+        "licence": source.licence,
+        "units": table.units,
+    }
+
+
+def _row_source(table: Table, row: dict[str, Any]) -> str:
+    """Where a row comes from, in full."""
+    from greenlove_mlflow.tables.rows import row_source
+
+    return row_source(table, row).title
+
+
+def _print_row(table: Table, row: dict[str, Any]) -> None:
+    """One row as a block: its key, each figure with its unit, then where all of it comes from."""
+    key = table.sidecar.key or tuple(row)[:1]
+    click.secho(", ".join(str(row[name]) for name in key if name in row), bold=True)
+    for name, value in row.items():
+        if value is None or name in key or name == "source":
+            continue
+        unit = table.units.get(name, "")
+        text = f"{value:.12g}" if isinstance(value, float) else str(value)
+        click.echo(f"  {name:<28} {text}{f' {unit}' if unit not in ('', 'year', 'count') else ''}")
+    click.echo(f"  {'source':<28} {_row_source(table, row)}")
+
+
+def _change(change: PriceChange) -> dict[str, Any]:
+    return {
+        "provider": change.provider,
+        "gpu": change.gpu,
+        "billing": change.billing,
+        "change": change.change,
+        "before_usd_per_hour": change.before_usd_per_hour,
+        "after_usd_per_hour": change.after_usd_per_hour,
+        "relative_change": change.relative_change,
+    }
+
+
+def _prices(change: PriceChange) -> str:
+    before, after = (_price(price) for price in (change.before_usd_per_hour, change.after_usd_per_hour))
+    if change.change in ("same", "appeared"):
+        return after
+    if change.change == "vanished":
+        return f"was {before}"
+    share = change.relative_change
+    return f"{before} -> {after}" + ("" if share is None else f" ({share:+.1%})")
+
+
+def _price(price: float | None) -> str:
+    return "no public price" if price is None else f"{price:.2f}"
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    click.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
