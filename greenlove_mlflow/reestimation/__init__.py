@@ -2,3 +2,10 @@
 
 The package is not called ``reestimate``: importing it would then hide ``greenlove_mlflow.reestimate``, the function.
 """
+
+from __future__ import annotations
+
+from greenlove_mlflow.reestimation.flow import Reestimate, reestimate
+from greenlove_mlflow.reestimation.reading import SkippedRun
+
+__all__ = ["Reestimate", "SkippedRun", "reestimate"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Measured: the cost per run is flat from 200 runs a page on, and a page of 500 holds some 40,000 rows at most.
 PAGE_SIZE = 500
+TAG_WRITTEN_BACK = "greenlove.written_back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class StoredFacts:
         statistics: From its tag.
         written_back: What earlier re-estimations wrote into the run, as they noted it there; empty when none did.
         status: MLflow's status of the run.
+        digest: Of the statistics as the tag holds them.
     """
 
     run_id: str
@@ -35,6 +38,7 @@ class StoredFacts:
     name: str = ""
     written_back: str = ""
     status: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +55,6 @@ class Page:
 
     facts: tuple[StoredFacts, ...]
     skipped: tuple[SkippedRun, ...]
-
-
-TAG_WRITTEN_BACK = "greenlove.written_back"
 
 
 def find_experiment_ids(client: MlflowClient, experiments: Sequence[str]) -> tuple[str, ...]:
@@ -136,4 +137,5 @@ def read_facts(run: Run) -> StoredFacts:
         statistics=Statistics.from_json(text),
         written_back=run.data.tags.get(TAG_WRITTEN_BACK, ""),
         status=run.info.status,
+        digest=hashlib.sha256(text.encode()).hexdigest(),
     )

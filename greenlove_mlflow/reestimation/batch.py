@@ -1,0 +1,148 @@
+"""The pages of a re-estimation taken one after another: priced, counted, written; nothing of a page stays in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow import __version__
+from greenlove_mlflow.core.codec import to_plain
+from greenlove_mlflow.core.replan import Change
+from greenlove_mlflow.errors import RunDataError
+from greenlove_mlflow.reestimation.pricing import PricedPage, Pricer, best_choices
+from greenlove_mlflow.reestimation.reading import Page, SkippedRun, StoredFacts
+from greenlove_mlflow.reestimation.results import Choices, ResultFiles, Summary, choice_names
+from greenlove_mlflow.reestimation.sheets import OfferColumns, published_sheet, sheet_digest
+from greenlove_mlflow.reestimation.verify import verify_facts
+from greenlove_mlflow.reestimation.writing import WriteBack, Written
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """What a re-estimation does with each page, and what has come of it so far.
+
+    Args:
+        client: Of the store.
+        offers: On which the runs are priced.
+        change: What is taken otherwise than the runs had it.
+        pricer: Prices runs.
+        files: Where the rows go.
+        write_back: Writes into the source runs; None leaves them alone.
+        verify: Whether to hold each run's Parquet facts against its statistics.
+    """
+
+    client: MlflowClient
+    offers: OfferColumns
+    change: Change
+    pricer: Pricer
+    files: ResultFiles
+    write_back: WriteBack | None = None
+    verify: bool = False
+    summary: Summary = field(init=False)
+    skipped: list[SkippedRun] = field(default_factory=list)
+    written: Written = field(default_factory=Written)
+    _own_offers: dict[str, OfferColumns | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.summary = Summary(self.offers)
+        made_of = {
+            "package": __version__,
+            "sheets": [sheet_digest(sheet) for sheet in self.offers.sheets],
+            "billing": self.offers.billing,
+            "change": to_plain(self.change),
+        }
+        self._digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
+
+    @property
+    def digest(self) -> str:
+        """A name for everything that went in so far: prices, changes, runs and what each of them keeps."""
+        return self._digest.hexdigest()
+
+    def take_all(self, pages: Iterable[Page], progress: Progress | None) -> None:
+        """Take every page; ``progress`` is told how many runs were estimated and how many were left out."""
+        for page in pages:
+            self.take(page)
+            if progress is not None:
+                progress(self.summary.run_count, len(self.skipped))
+
+    def take(self, page: Page) -> None:
+        """Price a page, count it, write it."""
+        self.skipped += page.skipped
+        facts = self._verified(page.facts) if self.verify else page.facts
+        priced = self.pricer.price(facts, self.offers, self.change)
+        self.skipped += priced.skipped
+        for each in priced.facts:
+            self._digest.update(f"{each.run_id} {each.digest}\n".encode())
+        choices = self._choices(priced)
+        self.files.add(priced, self.offers, choices)
+        self.summary.add(priced, choices)
+        if self.write_back is not None:
+            self.written += self.write_back.write(priced)
+
+    def _verified(self, facts: Iterable[StoredFacts]) -> tuple[StoredFacts, ...]:
+        sound = []
+        for each in facts:
+            reason = _reason_against(self.client, each)
+            if reason:
+                self.skipped.append(SkippedRun(run_id=each.run_id, reason=reason))
+            else:
+                sound.append(each)
+        return tuple(sound)
+
+    def _choices(self, page: PricedPage) -> Choices:
+        best = choice_names(best_choices(page, self.offers), self.offers)
+        before = [""] * len(page.facts)
+        versions = [each.statistics.prices_version for each in page.facts]
+        for version in dict.fromkeys(versions):
+            own = self._offers_of_version(version)
+            if own is None:
+                continue
+            at = [index for index, each in enumerate(versions) if each == version]
+            # Each of them was priced above already, so none is skipped here.
+            first = self.pricer.price([page.facts[index] for index in at], own, Change())
+            names = {
+                facts.run_id: of_run[0]
+                for facts, of_run in zip(first.facts, choice_names(best_choices(first, own), own), strict=True)
+            }
+            for index in at:
+                before[index] = names.get(page.facts[index].run_id, "")
+        return Choices(best=best, before=before, version_before=versions)
+
+    def _offers_of_version(self, version: str) -> OfferColumns | None:
+        """The offers that runs of that price version were first compared with; None when they are not known."""
+        if version not in self._own_offers:
+            sheets = {sheet.version: sheet for sheet in self.offers.sheets}
+            sheet = sheets.get(version) or published_sheet(version)
+            own = None if sheet is None else OfferColumns(sheets=(sheet,), regions=self.offers.regions)
+            self._own_offers[version] = own
+        return self._own_offers[version]
+
+
+def _reason_against(client: MlflowClient, facts: StoredFacts) -> str:
+    """Why the run's facts do not hold; empty when they do."""
+    try:
+        verify_facts(client, facts)
+    except RunDataError as error:
+        return str(error)
+    return ""
+
+
+def files_in(folder: Path, offers: OfferColumns) -> ResultFiles:
+    """The result files in a folder, which say what they are."""
+    versions = ", ".join(sheet.version for sheet in offers.sheets)
+    metadata = {
+        "greenlove.table": "reestimates",
+        "greenlove.version": __version__,
+        "greenlove.as_of": offers.sheets[-1].as_of,
+        "greenlove.source": f"estimated by greenlove-mlflow {__version__} with the prices of {versions}",
+    }
+    return ResultFiles(folder, metadata)

@@ -1,0 +1,66 @@
+"""The picture of a re-estimation: what the runs cost on each offer, over the dates of the prices."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from greenlove_mlflow.plots.canvas import INK, PALETTE, empty_canvas, log_ticks, open_canvas, style_axes
+from greenlove_mlflow.tracking.names import LOCAL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "What these runs would cost, by date of the prices"
+_MARKERS = "osD^vP"
+
+
+def plot_price_history(summary: pd.DataFrame, run_count: int) -> Figure:
+    """Mean cost of a run on each offer and at home, one point per price version.
+
+    Args:
+        summary: As ``Summary.frame`` makes it.
+        run_count: Runs that were estimated.
+    """
+    known = summary[summary["cost_usd_run_count"] > 0]
+    known = known.assign(
+        mean_usd=known["cost_usd_total"] / known["cost_usd_run_count"],
+        day=[dt.date.fromisoformat(date[:10]) for date in known["as_of"]],
+    )
+    known = known[known["mean_usd"] > 0.0]
+    if known.empty:
+        return empty_canvas(title=TITLE, reason="no cost is known")
+    first, last = known["as_of"].min(), known["as_of"].max()
+    figure = open_canvas(
+        title=TITLE,
+        subtitle=f"mean of {run_count:,} runs, US dollars; home is the electricity bill",
+        caption=f"Prices of {first} to {last}. A gap means that the sheet of that date does not list the GPU.\n"
+        "The range of each run is in reestimates.parquet; speed ratios move all dates of a GPU together.",
+        height_in=3.4,
+    )
+    axes = figure.subplots()
+    _draw_lines(axes, known)
+    axes.set_yscale("log")
+    style_axes(axes, x_label="date of the prices", y_label="US dollars per run")
+    log_ticks(axes, along="y", prefix="$")
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return figure
+
+
+def _draw_lines(axes: object, known: pd.DataFrame) -> None:
+    order = known.groupby("gpu", sort=False)["mean_usd"].mean().sort_values(ascending=False)
+    for index, gpu in enumerate(order.index):
+        of_gpu = known[known["gpu"] == gpu].sort_values("day")
+        is_home = gpu == LOCAL
+        axes.plot(  # type: ignore[attr-defined]
+            of_gpu["day"],
+            of_gpu["mean_usd"],
+            color=INK if is_home else PALETTE[index % len(PALETTE)],
+            linestyle="--" if is_home else "-",
+            marker=_MARKERS[index // len(PALETTE) % len(_MARKERS)],
+            markersize=4,
+            linewidth=1.4,
+            label="home" if is_home else gpu,
+        )

@@ -1,0 +1,248 @@
+"""A whole experiment estimated again."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from greenlove_mlflow.core.estimate import Grid
+from greenlove_mlflow.core.replan import Change
+from greenlove_mlflow.errors import InvalidInputError, TrackingError
+from greenlove_mlflow.pyfunc_model.gather import read_ratio_book
+from greenlove_mlflow.reestimation import record
+from greenlove_mlflow.reestimation.batch import Batch, Progress, files_in
+from greenlove_mlflow.reestimation.note import make_note, transitions_frame
+from greenlove_mlflow.reestimation.pricing import Pricer
+from greenlove_mlflow.reestimation.reading import PAGE_SIZE, SkippedRun, find_experiment_ids, read_pages
+from greenlove_mlflow.reestimation.sheets import BILLING, OfferColumns, Prices, read_sheets
+from greenlove_mlflow.reestimation.writing import WriteBack, Written
+from greenlove_mlflow.tables import find_grid, read_default_pue, read_regions
+from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.store import is_reachable, make_client, run_url, without_credentials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reestimate:
+    """What a re-estimation found.
+
+    Args:
+        run_id: The MLflow run that keeps it; None after a dry run, or when no run could be estimated.
+        url: Of that run's page; None for a store that has none.
+        is_new: Whether that run was made now; False when an equal re-estimation was there already.
+        run_count: Runs that were estimated.
+        versions: Of the prices, oldest first.
+        skipped: Runs that were left out, each with its reason.
+        written: What was written back into the source runs.
+        summary: Totals by version and option, and for how many runs each is the best choice.
+        changes: How often which best choice became which other one.
+        changed_run_count: Runs whose best choice is another one now.
+    """
+
+    run_id: str | None
+    url: str | None
+    is_new: bool
+    run_count: int
+    versions: tuple[str, ...]
+    skipped: tuple[SkippedRun, ...]
+    written: Written
+    summary: pd.DataFrame
+    changes: pd.DataFrame
+    changed_run_count: int
+    files: tuple[Path, ...]
+    _folder: tempfile.TemporaryDirectory[str]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per run, offer and price version.
+
+        Columns: run_id, gpu, version, time_h, cost_usd, energy_kwh, co2_kg (each with ``_lo`` and ``_hi``; NaN where
+        unknown), basis, problem, as_of, billing, price_usd_per_hour, fits_memory. Read anew at each call: it may be
+        large.
+        """
+        return _read(self.files[0])
+
+    @property
+    def home(self) -> pd.DataFrame:
+        """One row per run: the same figures at home."""
+        return _read(self.files[1])
+
+    @property
+    def choices(self) -> pd.DataFrame:
+        """One row per run and price version: the best choice, and what it was when the run was first compared."""
+        return _read(self.files[2])
+
+
+def reestimate(
+    experiment: str | Sequence[str],
+    *,
+    prices: Prices | Sequence[Prices] = "newest",
+    grid: Grid | str | None = None,
+    carbon_intensity_g_per_kwh: float | None = None,
+    electricity_price_usd_per_kwh: float | None = None,
+    pue: float | None = None,
+    epochs: int | None = None,
+    sample_count: int | None = None,
+    write_back: bool = False,
+    dry_run: bool = False,
+    verify: bool = False,
+    filter_string: str = "",
+    billing: Sequence[str] = BILLING,
+    tracking_uri: str | None = None,
+    run_name: str | None = None,
+    progress: Progress | None = None,
+    page_size: int = PAGE_SIZE,
+) -> Reestimate:
+    """All tracked runs of an experiment estimated again from what each of them keeps, with other prices or places.
+
+    Reads runs by ``search_runs`` alone. A run that cannot be estimated is reported and left out. Done again with the
+    same, it makes no second run and writes nothing twice.
+
+    Args:
+        experiment: Name or id, or several of them; the new run goes into the first.
+        prices: ``newest``, ``all``, a version, a path to a CSV of one's own, a ``PriceSheet``, or several of these.
+        grid: Another place for home ("DE", "US-VA"), or its ``Grid``.
+        carbon_intensity_g_per_kwh: Of home, in place of each run's own.
+        electricity_price_usd_per_kwh: Of home, in place of each run's own.
+        pue: Of home, in place of each run's own.
+        epochs: In place of each run's own.
+        sample_count: In place of each run's own.
+        write_back: Whether to log the estimates into the source runs, as the step of the prices' date.
+        dry_run: Whether to leave MLflow as it is.
+        verify: Whether to download each run's benchmark and hold it against its statistics first.
+        filter_string: MLflow's filter for the runs.
+        billing: Which kinds of price count.
+        tracking_uri: Of the store; MLflow's own setting when not given.
+        run_name: Of the new run.
+        progress: Called after each page with the number of runs estimated and of runs left out.
+        page_size: Runs read at a time.
+
+    Raises:
+        InvalidInputError: If an argument cannot be used.
+        TableError: If a price sheet cannot be used.
+        RunDataError: If there is no such experiment.
+        TrackingError: If the store does not answer.
+    """
+    sheets = read_sheets(prices)
+    change = Change(
+        epoch_count=epochs,
+        sample_count=sample_count,
+        grid=_grid(grid),
+        intensity_g_per_kwh=carbon_intensity_g_per_kwh,
+        price_usd_per_kwh=electricity_price_usd_per_kwh,
+        pue=pue,
+    )
+    if write_back:
+        _check_dates([sheet.as_of for sheet in sheets])
+    uri = _store(tracking_uri)
+    client = make_client(uri)
+    experiment_ids = find_experiment_ids(client, [experiment] if isinstance(experiment, str) else experiment)
+    regions = {region.name: region for region in read_regions()}
+    offers = OfferColumns(sheets=sheets, regions=regions, billing=tuple(billing))
+    folder = tempfile.TemporaryDirectory(prefix="greenlove-reestimate-")
+    batch = Batch(
+        client=client,
+        offers=offers,
+        change=change,
+        pricer=Pricer(book=read_ratio_book(), cloud_pue=read_default_pue("cloud")[0]),
+        files=files_in(Path(folder.name), offers),
+        write_back=WriteBack(client, offers, change) if write_back and not dry_run else None,
+        verify=verify,
+    )
+    pages = read_pages(client, experiment_ids, filter_string=filter_string, page_size=page_size)
+    try:
+        batch.take_all(pages, progress)
+    finally:
+        batch.files.close()
+    run_id, is_new = (None, False) if dry_run else _keep(batch, experiment_ids[0], run_name)
+    return Reestimate(
+        run_id=run_id,
+        url=None if run_id is None else run_url(uri, experiment_ids[0], run_id),
+        is_new=is_new,
+        run_count=batch.summary.run_count,
+        versions=tuple(sheet.version for sheet in sheets),
+        skipped=(*batch.skipped, *batch.written.failed),
+        written=batch.written,
+        summary=batch.summary.frame(),
+        changes=transitions_frame(batch.summary),
+        changed_run_count=batch.summary.changed_run_count,
+        files=(batch.files.rows, batch.files.homes, batch.files.choices),
+        _folder=folder,
+    )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    return frame
+
+
+def _keep(batch: Batch, experiment_id: str, run_name: str | None) -> tuple[str | None, bool]:
+    """The run that keeps the re-estimation, and whether it is new; None when there is nothing to keep."""
+    if not batch.summary.run_count:
+        return None, False
+    same = record.find_same(batch.client, experiment_id, batch.digest)
+    if same is not None:
+        return same, False
+    summary = batch.summary
+    content = record.Content(
+        digest=batch.digest,
+        sheets=batch.offers.sheets,
+        summary=summary.frame(),
+        changes=transitions_frame(summary),
+        files=(batch.files.rows, batch.files.homes, batch.files.choices),
+        skipped=(*batch.skipped, *batch.written.failed),
+        counts={
+            record.RUN_COUNT: summary.run_count,
+            record.SKIPPED_COUNT: len(batch.skipped),
+            record.CHANGED_COUNT: summary.changed_run_count,
+            record.WRITTEN_COUNT: batch.written.run_count,
+        },
+        settings=_settings(batch),
+        note=make_note(batch),
+    )
+    return record.record(batch.client, experiment_id, content, run_name=run_name), True
+
+
+def _settings(batch: Batch) -> dict[str, str]:
+    change = batch.change
+    values = {
+        names.PARAM_PRICES_VERSION: ", ".join(sheet.version for sheet in batch.offers.sheets),
+        names.PARAM_EPOCHS: change.epoch_count,
+        names.PARAM_SAMPLE_COUNT: change.sample_count,
+        names.PARAM_COUNTRY: None if change.grid is None else change.grid.code or change.grid.place,
+        names.PARAM_CARBON_G_PER_KWH: change.intensity_g_per_kwh,
+        names.PARAM_USD_PER_KWH: change.price_usd_per_kwh,
+        "green.pue": change.pue,
+    }
+    return {key: str(value) for key, value in values.items() if value is not None}
+
+
+def _grid(grid: Grid | str | None) -> Grid | None:
+    if not isinstance(grid, str):
+        return grid
+    return dataclasses.replace(find_grid(environment_place=grid)[0], basis="named")
+
+
+def _check_dates(dates: Sequence[str]) -> None:
+    """Refuse to write two price sheets into one step."""
+    steps = [names.step_of_date(date) for date in dates]
+    twice = sorted({step for step in steps if steps.count(step) > 1})
+    if twice:
+        raise InvalidInputError(
+            f"two price sheets are of the date {twice[0]}, which is the step that they would be written back as; "
+            "write them back one after the other"
+        )
+
+
+def _store(tracking_uri: str | None) -> str:
+    import mlflow
+
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    if not is_reachable(uri):
+        raise TrackingError(f"MLflow at {without_credentials(uri)} does not answer")
+    return uri

@@ -1,0 +1,140 @@
+"""A page of runs priced: every run on every offer of every price sheet, and the best choice of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from greenlove_mlflow.core.batch import (
+    IndexArray,
+    OfferRows,
+    RowFigures,
+    best_value_index,
+    estimate_rows,
+    run_columns,
+)
+from greenlove_mlflow.core.estimate import Estimate
+from greenlove_mlflow.core.interval import FloatArray, Interval
+from greenlove_mlflow.core.pricing import Ranges
+from greenlove_mlflow.core.ratio_book import RatioBook
+from greenlove_mlflow.core.replan import Change, estimate_changed
+from greenlove_mlflow.errors import GreenloveError
+from greenlove_mlflow.reestimation.reading import SkippedRun, StoredFacts
+from greenlove_mlflow.reestimation.sheets import OfferColumns
+
+LOCAL_CHOICE = -1
+NO_CHOICE = -2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedPage:
+    """Some runs, each at home and on each offer.
+
+    Args:
+        facts: The runs that could be estimated.
+        homes: The estimate at home of each.
+        figures: One row per run and offer, run by run.
+        offer_count: Offers of each run.
+        skipped: The runs that could not be.
+    """
+
+    facts: tuple[StoredFacts, ...]
+    homes: tuple[Estimate, ...]
+    figures: RowFigures
+    offer_count: int
+    skipped: tuple[SkippedRun, ...]
+
+    def table(self, values: FloatArray) -> FloatArray:
+        """A column of the figures as a table of runs x offers."""
+        return values.reshape(len(self.facts), self.offer_count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pricer:
+    """Prices runs; the same for every page.
+
+    Args:
+        book: Speed ratios that the runs do not keep.
+        cloud_pue: Power usage effectiveness of the offers' data centres.
+    """
+
+    book: RatioBook
+    cloud_pue: Interval
+
+    def price(self, facts: Sequence[StoredFacts], offers: OfferColumns, change: Change) -> PricedPage:
+        """Every run on every offer, with what is to be taken otherwise than the run had it."""
+        prepared = [_prepare(each, offers, change) for each in facts]
+        ready = [each for each in prepared if isinstance(each, _Ready)]
+        columns = run_columns(
+            [each.facts.statistics for each in ready],
+            [each.home for each in ready],
+            offers.gpu_ids,
+            specs=self.book.specs,
+            ratio_of=self.book.ratio_of,
+        )
+        rows = OfferRows(
+            run_index=np.repeat(np.arange(len(ready), dtype=np.intp), len(offers.offers)),
+            gpu_index=np.tile(offers.gpu_index, len(ready)),
+            price_usd_per_hour=np.tile(offers.price_usd_per_hour, len(ready)),
+            memory_gib=np.tile(offers.memory_gib, len(ready)),
+            intensity_g_per_kwh=_joined([each.intensity_g_per_kwh for each in ready]),
+        )
+        return PricedPage(
+            facts=tuple(each.facts for each in ready),
+            homes=tuple(each.home for each in ready),
+            figures=estimate_rows(columns, rows, pue=self.cloud_pue),
+            offer_count=len(offers.offers),
+            skipped=tuple(each for each in prepared if isinstance(each, SkippedRun)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """A run estimated at home, and the grid of each offer as that run looks at it."""
+
+    facts: StoredFacts
+    home: Estimate
+    intensity_g_per_kwh: Ranges
+
+
+def _prepare(facts: StoredFacts, offers: OfferColumns, change: Change) -> _Ready | SkippedRun:
+    try:
+        home = estimate_changed(facts.statistics, change)
+        intensity = offers.intensity_g_per_kwh(facts.statistics.cloud_region, home.grid.scope)
+    except (GreenloveError, ArithmeticError, TypeError, ValueError) as error:
+        # Statistics are read from a tag that anybody may have written; one bad run must not end the batch.
+        return SkippedRun(run_id=facts.run_id, reason=f"its statistics cannot be estimated: {error}")
+    return _Ready(facts=facts, home=home, intensity_g_per_kwh=intensity)
+
+
+def _joined(ranges: Sequence[Ranges]) -> Ranges:
+    none = np.empty(0)
+    return Ranges(
+        point=np.concatenate([none, *(each.point for each in ranges)]),
+        low=np.concatenate([none, *(each.low for each in ranges)]),
+        high=np.concatenate([none, *(each.high for each in ranges)]),
+    )
+
+
+def best_choices(page: PricedPage, offers: OfferColumns) -> IndexArray:
+    """The index of the offer of best value, per run and price sheet.
+
+    ``LOCAL_CHOICE`` for home, ``NO_CHOICE`` when no cost is known.
+    """
+    home_usd = np.array([np.nan if home.cost_usd is None else home.cost_usd.point for home in page.homes])
+    home_s = np.array([home.time_s.point for home in page.homes])
+    cost_usd, time_s = page.table(page.figures.cost_usd.point), page.table(page.figures.time_s.point)
+    fits = page.table(page.figures.fits_memory)
+    choices = np.full((len(page.facts), len(offers.sheets)), NO_CHOICE, dtype=np.intp)
+    for sheet in range(len(offers.sheets)):
+        at = np.flatnonzero(offers.sheet_index == sheet)
+        best = best_value_index(
+            np.column_stack([home_usd, cost_usd[:, at]]),
+            np.column_stack([home_s, time_s[:, at]]),
+            np.column_stack([np.ones_like(home_s), fits[:, at]]),
+        )
+        names = np.concatenate([[LOCAL_CHOICE], at])
+        choices[:, sheet] = np.where(best < 0, NO_CHOICE, names[best])
+    return choices

@@ -1,0 +1,155 @@
+"""The price sheets of a re-estimation, and their offers as columns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from greenlove_mlflow.core.batch import IndexArray
+from greenlove_mlflow.core.codec import to_plain
+from greenlove_mlflow.core.compare import Offer, PriceSheet, Region
+from greenlove_mlflow.core.estimate import Scope
+from greenlove_mlflow.core.interval import FloatArray
+from greenlove_mlflow.core.pricing import Ranges, offer_grid
+from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.tables import read_price_sheet, read_table, table_versions
+from greenlove_mlflow.tables.prices import PRICE_TABLE
+
+ALL_VERSIONS = "all"
+Prices = str | Path | PriceSheet
+BILLING = ("on-demand", "contact-sales")
+
+
+def read_sheets(prices: Prices | Sequence[Prices]) -> tuple[PriceSheet, ...]:
+    """The price sheets that were asked for, oldest first.
+
+    Args:
+        prices: ``newest``, ``all`` (every published version), a version, a path to a CSV of one's own, a
+            ``PriceSheet``, or several of these.
+
+    Raises:
+        TableError: If a sheet cannot be read; the message names row and column.
+        InvalidInputError: If there is no sheet, or two of them call themselves the same version.
+    """
+    asked: list[Prices] = []
+    for each in [prices] if isinstance(prices, str | Path | PriceSheet) else prices:
+        asked += list(table_versions(PRICE_TABLE)) if each == ALL_VERSIONS else [each]
+    sheets = sorted((read_price_sheet(each) for each in asked), key=lambda sheet: (sheet.as_of, sheet.version))
+    versions = [sheet.version for sheet in sheets]
+    if not versions:
+        raise InvalidInputError("prices= names no price sheet; use 'newest', 'all', a version or a path")
+    twice = sorted({version for version in versions if versions.count(version) > 1})
+    if twice:
+        raise InvalidInputError(f"two price sheets are of version {', '.join(twice)}; give one another version")
+    return tuple(sheets)
+
+
+def published_sheet(version: str) -> PriceSheet | None:
+    """The published price sheet of that version; None when there is none."""
+    return read_price_sheet(version) if version in table_versions(PRICE_TABLE) else None
+
+
+def sheet_digest(sheet: PriceSheet) -> str:
+    """A sha256 over all that the sheet says, hexadecimal."""
+    return hashlib.sha256(json.dumps(to_plain(sheet), sort_keys=True).encode()).hexdigest()
+
+
+def content_sha256(sheet: PriceSheet) -> str:
+    """The digest of the published table that the sheet is, else one over the sheet, hexadecimal."""
+    if sheet == published_sheet(sheet.version):
+        return read_table(PRICE_TABLE, sheet.version).sha256
+    return sheet_digest(sheet)
+
+
+def sheet_frame(sheet: PriceSheet) -> pd.DataFrame:
+    """The offers of a sheet as a table."""
+    rows = [
+        {
+            "gpu": offer.gpu,
+            "gpu_id": offer.gpu_id,
+            "provider": offer.provider,
+            "billing": offer.billing,
+            "price_usd_per_hour": offer.price_usd_per_hour,
+            "memory_gib": offer.memory_gib,
+            "regions": "|".join(offer.regions),
+            "version": sheet.version,
+            "as_of": offer.as_of or sheet.as_of,
+            "evidence": offer.evidence,
+            "source": offer.source,
+        }
+        for offer in sheet.offers
+    ]
+    return pd.DataFrame(rows).astype({"price_usd_per_hour": float})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferColumns:
+    """The offers of some price sheets as columns, sheet after sheet.
+
+    Args:
+        sheets: Oldest first.
+        regions: Of the cloud by name.
+        billing: Which kinds of price count.
+    """
+
+    sheets: tuple[PriceSheet, ...]
+    regions: Mapping[str, Region]
+    billing: tuple[str, ...] = BILLING
+
+    @cached_property
+    def offers(self) -> tuple[Offer, ...]:
+        """All offers, in the order of the sheets."""
+        return tuple(offer for sheet in self.sheets for offer in sheet.offers if offer.billing in self.billing)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """What each offer is called among those of its sheet: its GPU, and how it is billed when not on demand."""
+        return tuple(
+            offer.gpu if offer.billing in BILLING else f"{offer.gpu} ({offer.billing})" for offer in self.offers
+        )
+
+    @cached_property
+    def sheet_index(self) -> IndexArray:
+        """Of each offer, which sheet it is on."""
+        counts = [sum(offer.billing in self.billing for offer in sheet.offers) for sheet in self.sheets]
+        return np.repeat(np.arange(len(self.sheets), dtype=np.intp), counts)
+
+    @cached_property
+    def gpu_ids(self) -> tuple[str, ...]:
+        """The GPUs of all offers, each once."""
+        return tuple(dict.fromkeys(offer.gpu_id for offer in self.offers))
+
+    @cached_property
+    def gpu_index(self) -> IndexArray:
+        """Of each offer, which GPU it is."""
+        at = {gpu_id: index for index, gpu_id in enumerate(self.gpu_ids)}
+        return np.array([at[offer.gpu_id] for offer in self.offers], dtype=np.intp)
+
+    @cached_property
+    def price_usd_per_hour(self) -> FloatArray:
+        """Of each offer; NaN without a public price."""
+        prices = [np.nan if each.price_usd_per_hour is None else each.price_usd_per_hour for each in self.offers]
+        return np.array(prices, dtype=np.float64)
+
+    @cached_property
+    def memory_gib(self) -> FloatArray:
+        """Of each offer."""
+        return np.array([offer.memory_gib for offer in self.offers], dtype=np.float64)
+
+    @cached_property
+    def _intensities(self) -> dict[tuple[str | None, Scope], Ranges]:
+        return {}
+
+    def intensity_g_per_kwh(self, region: str | None, scope: Scope) -> Ranges:
+        """Of each offer, the grid of that region, or of its own regions when None."""
+        if (region, scope) not in self._intensities:
+            grids = [offer_grid(offer, self.regions, region=region, scope=scope) for offer in self.offers]
+            self._intensities[region, scope] = Ranges.of([grid.intensity_g_per_kwh for grid in grids])
+        return self._intensities[region, scope]

@@ -1,0 +1,173 @@
+"""Estimates written back into the runs they are of: new steps of the same metrics, never twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.batch import IndexArray
+from greenlove_mlflow.core.codec import to_plain
+from greenlove_mlflow.core.interval import FloatArray
+from greenlove_mlflow.core.replan import Change
+from greenlove_mlflow.pyfunc_model.output import figure_columns, home_columns
+from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage, best_choices
+from greenlove_mlflow.reestimation.reading import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
+from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest
+from greenlove_mlflow.tracking import names
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+QUANTITIES = {
+    "time_h": names.TIME_H,
+    "cost_usd": names.COST_USD,
+    "co2_kg": names.CO2_KG,
+    "energy_kwh": names.ENERGY_KWH,
+}
+SAVINGS = {"time_h": names.SAVING_TIME_H, "cost_usd": names.SAVING_USD, "co2_kg": names.SAVING_CO2_KG}
+_DIGEST_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """How much was written back, and which runs could not be."""
+
+    run_count: int = 0
+    metric_count: int = 0
+    failed: tuple[SkippedRun, ...] = ()
+
+    def __add__(self, other: Written) -> Written:
+        return Written(
+            run_count=self.run_count + other.run_count,
+            metric_count=self.metric_count + other.metric_count,
+            failed=(*self.failed, *other.failed),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """One price sheet that a run has to be given: where it lies, its step and its time."""
+
+    sheet: int
+    step: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cells:
+    """The figures of a page by column: at home one per run, of offers runs x offers, the choices runs x sheets."""
+
+    homes: Mapping[str, FloatArray]
+    offers: Mapping[str, FloatArray]
+    choices: IndexArray
+
+
+class WriteBack:
+    """Writes the estimates of pages into their runs.
+
+    A step is the date of a price sheet, and its time that date too, as long as nothing but the prices differs from
+    the run's own estimate; made again for another reason, or over another sheet of that date, it carries the time of
+    writing, which makes it the newest of its step. A tag of the run says what each step was last written from, so that
+    the same again writes nothing.
+    """
+
+    def __init__(self, client: MlflowClient, offers: OfferColumns, change: Change) -> None:
+        self._client = client
+        self._offers = offers
+        self._is_own = change.is_none
+        made_of = "own" if change.is_none else _digest(json.dumps(to_plain(change), sort_keys=True))
+        self._marks = [f"{sheet_digest(sheet)[:_DIGEST_LENGTH]}/{made_of}" for sheet in offers.sheets]
+        self._subjects: dict[tuple[int, int], str] = {}
+
+    def write(self, page: PricedPage) -> Written:
+        """Write a page; a run that cannot be written is reported, and the next one taken."""
+        cells = _Cells(
+            homes=home_columns(page.homes),
+            offers={name: page.table(column) for name, column in figure_columns(page.figures).items()},
+            choices=best_choices(page, self._offers),
+        )
+        written = Written()
+        for run, facts in enumerate(page.facts):
+            steps = self._missing_steps(facts)
+            points = [
+                (key, value, step)
+                for step in steps
+                for key, value in self._points(cells, run, step.sheet, facts.statistics.gpu_count)
+            ]
+            if points:
+                written += self._send(facts, points, steps)
+        return written
+
+    def _missing_steps(self, facts: StoredFacts) -> list[_Step]:
+        marks = _read_marks(facts.written_back)
+        missing = []
+        for index, sheet in enumerate(self._offers.sheets):
+            step = names.step_of_date(sheet.as_of)
+            mark = marks.get(str(step))
+            is_tracks = mark is None and facts.statistics.prices_version == sheet.version
+            if mark == self._marks[index] or (is_tracks and self._is_own):
+                continue
+            is_first = mark is None and not is_tracks
+            at_ms = names.timestamp_ms_of_date(sheet.as_of) if is_first and self._is_own else _now_ms()
+            missing.append(_Step(sheet=index, step=step, timestamp_ms=at_ms))
+        return missing
+
+    def _points(self, cells: _Cells, run: int, sheet: int, gpu_count: int) -> Iterator[tuple[str, float]]:
+        """Key and value of everything that track logs of an estimate and its comparison."""
+        homes, values, choice = cells.homes, cells.offers, int(cells.choices[run, sheet])
+        for column, quantity in QUANTITIES.items():
+            for end in ("", "lo", "hi"):
+                value = float(homes[f"{column}_{end}" if end else column][run])
+                if math.isfinite(value):
+                    yield names.metric_key(quantity, names.LOCAL, end), value
+            for offer in (self._offers.sheet_index == sheet).nonzero()[0]:
+                value = float(values[column][run, offer])
+                if math.isfinite(value):
+                    yield names.metric_key(quantity, self._subject(int(offer), gpu_count)), value
+        if choice != NO_CHOICE:
+            for column, key in SAVINGS.items():
+                home = float(homes[column][run])
+                best = home if choice == LOCAL_CHOICE else float(values[column][run, choice])
+                if math.isfinite(home - best):
+                    yield key, home - best
+
+    def _subject(self, offer: int, gpu_count: int) -> str:
+        if (offer, gpu_count) not in self._subjects:
+            self._subjects[offer, gpu_count] = names.slug_of_offer(self._offers.offers[offer], gpu_count)
+        return self._subjects[offer, gpu_count]
+
+    def _send(self, facts: StoredFacts, points: list[tuple[str, float, _Step]], steps: list[_Step]) -> Written:
+        from mlflow.entities import Metric, RunTag
+        from mlflow.exceptions import MlflowException
+
+        unique = {(key, step.step): Metric(key, value, step.timestamp_ms, step.step) for key, value, step in points}
+        marks = {**_read_marks(facts.written_back), **{str(each.step): self._marks[each.sheet] for each in steps}}
+        tag = RunTag(TAG_WRITTEN_BACK, json.dumps(marks, separators=(",", ":"), sort_keys=True))
+        try:
+            self._client.log_batch(facts.run_id, metrics=list(unique.values()), tags=[tag])
+        except MlflowException as error:
+            reason = f"writing back failed: {str(error).splitlines()[0]}"
+            return Written(failed=(SkippedRun(run_id=facts.run_id, reason=reason),))
+        return Written(run_count=1, metric_count=len(unique))
+
+
+def _read_marks(text: str) -> dict[str, str]:
+    """What each step was last written from; nothing where the tag is not one of ours."""
+    try:
+        content = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in content.items()} if isinstance(content, dict) else {}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
