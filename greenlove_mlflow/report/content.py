@@ -6,11 +6,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.compare import Comparison
+    from greenlove_mlflow.core.compare import Comparison, PriceSheet
+    from greenlove_mlflow.core.equivalences import Equivalence
     from greenlove_mlflow.core.estimate import Estimate, Source
     from greenlove_mlflow.core.outcome import Outcome
     from greenlove_mlflow.core.records import BenchmarkLog
     from greenlove_mlflow.core.scaling import ScalingFit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricePoint:
+    """What the training was estimated to cost on one option by the prices of one date.
+
+    Args:
+        as_of: Date of the prices, ISO 8601.
+        gpu: Name of the option.
+        cost_usd: US dollars.
+        price_usd_per_hour: Per GPU and hour; None at home.
+    """
+
+    as_of: str
+    gpu: str
+    cost_usd: float
+    price_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +46,9 @@ class ReportContent:
         status: ``running``, ``finished``, ``failed``, ``killed`` or empty.
         url: Where the run is looked at.
         outcome: What really happened; None before the training has begun.
+        price_history: Each estimate of a cost that the run holds, when prices of several dates were used.
+        price_sheets: The dated sheets that the what-if panel offers.
+        equivalences: What the CO2e is put beside.
         made_at: When the page was made, ISO 8601 in UTC.
     """
 
@@ -41,4 +62,13 @@ class ReportContent:
     status: str = ""
     url: str | None = None
     outcome: Outcome | None = None
+    price_history: tuple[PricePoint, ...] = ()
+    price_sheets: tuple[PriceSheet, ...] = ()
+    equivalences: tuple[Equivalence, ...] = ()
     made_at: str = ""
+
+    @property
+    def known_fit(self) -> ScalingFit | None:
+        """The fit given, else that of the estimate's statistics."""
+        statistics = self.estimate.statistics
+        return self.fit if self.fit is not None or statistics is None else statistics.fit

@@ -2,43 +2,115 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.report.verdict import outcome_sentences, verdict_sentences
-from greenlove_mlflow.report.view import caveats_of, figures_of, measured_of, offers_of, plan_of, sources_of
+from greenlove_mlflow import __version__
+from greenlove_mlflow.report import notes, view
+from greenlove_mlflow.report.chart_tables import chart_tables
+from greenlove_mlflow.report.facts import can_replan, page_facts
+from greenlove_mlflow.report.verdict import outcome_sentences, outcome_table, verdict_sentences
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from greenlove_mlflow.report.content import ReportContent
 
+ASSETS = Path(__file__).parent / "assets"
+# A browser ends a script at these, and JavaScript ends a line at the last two; as JSON escapes they mean the same.
+_JSON_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_OPTION_CHARTS = ("cost_time", "carbon")
+
 
 def render_report(content: ReportContent) -> str:
     """The report of one run as the text of one HTML file: nothing fetched, everything escaped."""
-    outcome = () if content.outcome is None else outcome_sentences(content.estimate, content.outcome)
-    return _environment().get_template("report.html.j2").render(
+    content = _with_tables(content)
+    estimate, comparison = content.estimate, content.comparison
+    facts = page_facts(content)
+    charts = [*(_OPTION_CHARTS if comparison is not None else ()), *facts["charts"]]
+    return render(
+        "report.html.j2",
+        facts,
+        charts,
         content=content,
-        verdict=verdict_sentences(content.estimate, content.comparison),
-        outcome=outcome,
-        figures=figures_of(content.estimate),
-        offers=offers_of(content.comparison),
-        plan=plan_of(content),
-        caveats=caveats_of(content),
-        measured=measured_of(content),
-        sources=sources_of(content),
+        verdict=verdict_sentences(estimate, comparison),
+        outcome=() if content.outcome is None else outcome_sentences(estimate, content.outcome),
+        outcome_rows=[] if content.outcome is None else outcome_table(estimate, content.outcome),
+        figures=view.figures_of(estimate),
+        options=None if comparison is None else view.options_of(comparison),
+        equivalents=view.equivalents_of(estimate, content.equivalences),
+        tables=chart_tables(facts["charts"]),
+        version=__version__,
+        can_replan=can_replan(content),
+        plan=notes.plan_of(content),
+        diagnostics=notes.diagnostics_of(content),
+        caveats=notes.caveats_of(content),
+        offer_caveats=notes.offer_caveats_of(content),
+        measured=notes.measured_of(content),
+        sources=notes.sources_of(content),
+        commands=notes.commands_of(content),
+    )
+
+
+def render(template: str, facts: dict[str, Any], charts: list[str], **texts: Any) -> str:
+    """A page from its template, its facts and the names of its charts."""
+    specs = {name: chart_specs()[name] for name in charts}
+    return _environment().get_template(template).render(
+        facts_json=script_json(facts),
+        charts_json=script_json(specs),
+        chart_names=frozenset(charts),
+        vega=_asset("vega.js"),
+        **texts,
     )  # fmt: skip
+
+
+def script_json(value: Any) -> Any:
+    """JSON that may stand inside a script element, whatever texts it holds."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    for char, escape in _JSON_ESCAPES.items():
+        text = text.replace(char, escape)
+    return Markup(text)  # noqa: S704 - no character is left that HTML gives a meaning to
+
+
+@lru_cache(maxsize=1)
+def chart_specs() -> dict[str, Any]:
+    """The compiled charts by name."""
+    charts: dict[str, Any] = json.loads((ASSETS / "charts.json").read_text(encoding="utf-8"))["charts"]
+    return charts
+
+
+@lru_cache(maxsize=1)
+def _asset(name: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup((ASSETS / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment: Any = Environment(
+    return Environment(
         loader=PackageLoader("greenlove_mlflow.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment  # type: ignore[no-any-return]
+
+
+def _with_tables(content: ReportContent) -> ReportContent:
+    """The content with the price sheets and equivalences of our own tables, where it brings none."""
+    from greenlove_mlflow.tables import read_equivalences, read_price_sheet, table_versions
+
+    sheets, equivalences = content.price_sheets, content.equivalences
+    if not sheets and content.comparison is not None:
+        sheets = tuple(read_price_sheet(version) for version in table_versions("crusoe_prices"))
+    if not equivalences and content.estimate.co2_g is not None:
+        equivalences = read_equivalences()
+    return dataclasses.replace(content, price_sheets=sheets, equivalences=equivalences)

@@ -1,21 +1,23 @@
-"""What the page shows, as plain texts: figures, offers, caveats, what was measured, sources."""
+"""What the page shows as texts: the four figures, the table of options, what the numbers mean."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from greenlove_mlflow.core.equivalences import find_equivalents
 from greenlove_mlflow.formatting import (
+    UNKNOWN,
+    Scale,
     format_co2_g,
     format_count,
-    format_duration_s,
-    format_interval,
     format_kwh,
     format_probability,
     format_ratio,
+    format_significant,
     format_usd,
-    format_w,
 )
+from greenlove_mlflow.formatting.durations import spoken_point, spoken_range
 from greenlove_mlflow.formatting.text import (
     comparison_scales,
     home_label,
@@ -28,14 +30,16 @@ from greenlove_mlflow.formatting.text import (
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.compare import Comparison, ComparisonRow
-    from greenlove_mlflow.core.estimate import Caveat, Estimate, Source
-    from greenlove_mlflow.report.content import ReportContent
+    from greenlove_mlflow.core.equivalences import Equivalence
+    from greenlove_mlflow.core.estimate import Estimate
+    from greenlove_mlflow.core.interval import Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """One of the four figures of the first screen."""
 
+    key: str
     name: str
     value: str
     spread: str
@@ -43,132 +47,161 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfferLine:
-    """One line of the table of offers, in words."""
+class Cell:
+    """A quantity in the table: its point, its range, and the plain number that sorting goes by.
 
+    Args:
+        words: The range in words with its unit, for a reader who points at it.
+        missing: What stands in the cell when the figure is unknown.
+    """
+
+    point: str
+    spread: str = ""
+    value: float | None = None
+    words: str = ""
+    missing: str = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionLine:
+    """One line of the table of options: home or an offer."""
+
+    key: str
     name: str
-    time: str
-    cost: str
-    co2: str
-    speed: str
+    time: Cell
+    cost: Cell
+    co2: Cell
+    claim: Cell
+    speed: Cell
+    memory: Cell
+    cheaper: Cell
+    price: Cell
     basis: str
-    basis_detail: str
-    memory: str
-    p_cheaper: str
-    price: str
+    basis_detail: str = ""
     is_home: bool = False
+    fits: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionTable:
+    """The table of options and the units of its columns."""
+
+    lines: tuple[OptionLine, ...]
+    time_unit: str
+    co2_unit: str
 
 
 def figures_of(estimate: Estimate) -> tuple[Figure, ...]:
     """Time, energy, cost and CO2e of the training here."""
-    grid = estimate.grid
-    price = (
-        "" if grid.price_usd_per_kwh is None else f"at {format_usd(grid.price_usd_per_kwh.point)} per kWh, {grid.place}"
+    grid, plan = estimate.grid, estimate.workload
+    price = grid.price_usd_per_kwh
+    intensity = grid.intensity_g_per_kwh
+    rate = "" if price is None else f"electricity at {format_usd(price, with_range=False)} per kWh, {grid.place}"
+    carbon = "" if intensity is None else f"{format_count(intensity.point)} g per kWh ({grid.scope}), {grid.place}"
+    epochs = "1 epoch" if plan.epoch_count == 1 else f"{plan.epoch_count:,} epochs"
+    time_s = estimate.time_s
+    spread = "" if time_s.is_exact else spoken_range(time_s)
+    return (
+        Figure(key="time", name="Time", value=spoken_point(time_s), spread=spread, note=epochs),
+        _figure("energy", "Energy", format_kwh(estimate.energy_kwh), "the building's overhead included"),
+        _figure("cost", "Cost", format_usd(estimate.cost_usd, missing=missing_cost(estimate)), rate),
+        _figure("co2", "CO2e", format_co2_g(estimate.co2_g, missing=missing_co2(estimate)), carbon),
     )
-    carbon = (
-        ""
-        if grid.intensity_g_per_kwh is None
-        else f"at {format_count(grid.intensity_g_per_kwh.point)} g per kWh ({grid.scope}), {grid.place}"
-    )
-    texts = (
-        ("Time", format_duration_s(estimate.time_s), f"{estimate.workload.epoch_count:,} epochs"),
-        ("Energy", format_kwh(estimate.energy_kwh), "building overhead included"),
-        ("Cost", format_usd(estimate.cost_usd, missing=missing_cost(estimate)), price),
-        ("CO2e", format_co2_g(estimate.co2_g, missing=missing_co2(estimate)), carbon),
-    )
-    return tuple(_figure(name, text, note) for name, text, note in texts)
 
 
-def offers_of(comparison: Comparison | None) -> tuple[OfferLine, ...]:
+def options_of(comparison: Comparison) -> OptionTable:
     """Home and the offers, one unit a column."""
-    if comparison is None:
+    time, _, co2 = comparison_scales(comparison)
+    lines = (_home_line(comparison), *(_offer_line(comparison, index) for index in range(len(comparison.rows))))
+    return OptionTable(lines=lines, time_unit=time.unit, co2_unit=co2.unit)
+
+
+def equivalents_of(estimate: Estimate, equivalences: tuple[Equivalence, ...]) -> tuple[tuple[str, str], ...]:
+    """What the CO2e is as much as: amount and unit, and the factor's year."""
+    if estimate.co2_g is None:
         return ()
-    time, usd, co2 = comparison_scales(comparison)
-    home = comparison.home
-    first = OfferLine(
+    return tuple(
+        (
+            f"{format_significant(each.amount)} {_plural(each.unit, each.amount)}, {each.equivalence.thing}",
+            f"factor of {each.equivalence.factor_year}",
+        )
+        for each in find_equivalents(estimate.co2_g.point, equivalences)
+    )
+
+
+def _home_line(comparison: Comparison) -> OptionLine:
+    home, (time, usd, co2) = comparison.home, comparison_scales(comparison)
+    return OptionLine(
+        key="home",
         name=home_label(comparison),
-        time=format_interval(home.time_s, time),
-        cost=format_interval(home.cost_usd, usd, missing=missing_cost(home)),
-        co2=format_interval(home.co2_g, co2, missing=missing_co2(home)),
-        speed="1x",
+        time=quantity_cell(home.time_s, time),
+        cost=quantity_cell(home.cost_usd, usd, missing_cost(home)),
+        co2=quantity_cell(home.co2_g, co2, missing_co2(home)),
+        claim=Cell(point=""),
+        speed=Cell(point="1x", value=1.0),
+        memory=Cell(point="runs here"),
+        cheaper=Cell(point=""),
+        price=Cell(point="electricity"),
         basis="benchmarked here",
-        basis_detail="",
-        memory="",
-        p_cheaper="",
-        price="electricity",
         is_home=True,
     )
 
-    def line(row: ComparisonRow) -> OfferLine:
-        hourly = row.offer.price_usd_per_hour
-        return OfferLine(
-            name=offer_label(row),
-            time=format_interval(row.estimate.time_s, time),
-            cost=format_interval(row.estimate.cost_usd, usd, missing=missing_rent(row)),
-            co2=format_interval(row.estimate.co2_g, co2),
-            speed=format_ratio(row.speed_ratio.ratio),
-            basis=row.speed_ratio.basis,
-            basis_detail=row.speed_ratio.detail,
-            memory=memory_words(row),
-            p_cheaper=format_probability(row.p_cheaper),
-            price=missing_rent(row) if hourly is None else f"{format_usd(hourly)} per hour, {row.offer.as_of}",
-        )
 
-    return (first, *(line(row) for row in comparison.rows))
-
-
-def caveats_of(content: ReportContent) -> tuple[Caveat, ...]:
-    """Every caveat once: of the estimate, the comparison and the speed ratios."""
-    found = list(content.estimate.caveats)
-    if content.comparison is not None:
-        found += content.comparison.caveats
-        found += [caveat for row in content.comparison.rows for caveat in row.speed_ratio.caveats]
-    return tuple(dict.fromkeys(found))
+def _offer_line(comparison: Comparison, index: int) -> OptionLine:
+    row, (time, usd, co2) = comparison.rows[index], comparison_scales(comparison)
+    estimate, ratio = row.estimate, row.speed_ratio.ratio
+    point, _, spread = format_ratio(ratio).partition(" (")
+    return OptionLine(
+        key=f"offer-{index}",
+        name=offer_label(row),
+        time=quantity_cell(estimate.time_s, time),
+        cost=quantity_cell(estimate.cost_usd, usd, missing_rent(row)),
+        co2=quantity_cell(estimate.co2_g, co2),
+        claim=_claim_cell(row),
+        speed=Cell(point=point, spread=spread.rstrip(")"), value=ratio.point),
+        memory=Cell(point=memory_words(row), spread=f"{format_significant(row.offer.memory_gib, 3)} GiB"),
+        cheaper=Cell(point=format_probability(row.p_cheaper), value=row.p_cheaper),
+        price=_price_cell(row),
+        basis=row.speed_ratio.basis,
+        basis_detail=row.speed_ratio.detail,
+        fits={None: "", True: "yes", False: "no"}[row.fits_memory],
+    )
 
 
-def plan_of(content: ReportContent) -> tuple[tuple[str, str], ...]:
-    """What is planned and on what, as pairs of name and text."""
-    plan, statistics = content.estimate.workload, content.estimate.statistics
-    pairs = [
-        ("Plan", f"{plan.epoch_count:,} epochs of {plan.sample_count:,} samples, batches of {plan.batch_size:,}"),
-    ]
-    if statistics is not None:
-        machine = statistics.machine
-        pairs += [
-            ("Machine", machine.processor_name),
-            ("Precision", statistics.precision),
-            ("Electricity of", f"{content.estimate.grid.place} (found by: {content.estimate.grid.basis})"),
-        ]
-    if content.log is not None:
-        pairs.append(("Benchmark", f"{format_duration_s(content.log.duration_s)}, {len(content.log.epochs)} passes"))
-    return tuple(pairs)
+def quantity_cell(value: Interval | None, scale: Scale, missing: str = UNKNOWN) -> Cell:
+    """A cell whose column says the unit."""
+    if value is None:
+        return Cell(point=missing, missing=missing)
+    bare = Scale(unit="", factor=scale.factor, prefix=scale.prefix, fewest_decimals=scale.fewest_decimals)
+    if value.is_exact:
+        return Cell(point=bare.text(value.point), value=value.point, missing=missing)
+    return Cell(
+        point=bare.point(value),
+        spread=bare.range(value),
+        value=value.point,
+        words=f"{scale.range(value)}, 95 times in 100",
+        missing=missing,
+    )
 
 
-def measured_of(content: ReportContent) -> tuple[tuple[str, str, str], ...]:
-    """What was measured and what was modelled: quantity, value, how it is known."""
-    statistics = content.estimate.statistics
-    rows = [("Time of an epoch", format_duration_s(None if statistics is None else statistics.fit.epoch_s), "measured")]
-    if statistics is None or not statistics.power:
-        rows.append(("Power", "not measured", "no meter and no model: energy, cost and CO2e are unknown"))
-        return tuple(rows)
-    for reading in statistics.power:
-        known = "measured" if reading.source in ("counter", "sampled") else reading.source
-        rows.append(
-            (f"Power of {reading.device}", format_w(reading.power_w), f"{known}: {reading.note or reading.source}")
-        )
-    rows.append(("Overhead of the building (PUE)", f"{statistics.pue.point:.2f}", "assumed unless given"))
-    return tuple(rows)
+def _claim_cell(row: ComparisonRow) -> Cell:
+    claim = row.co2_market_g
+    if claim is None:
+        return Cell(point="no claim")
+    return Cell(point=format_co2_g(claim), value=claim.point)
 
 
-def sources_of(content: ReportContent) -> tuple[Source, ...]:
-    """Every source once: those given, of prices, grid and speed ratios."""
-    grid = content.estimate.grid
-    found = [*content.sources, grid.intensity_source, grid.price_source]
-    if content.comparison is not None:
-        found += [content.comparison.prices.source, *(row.speed_ratio.source for row in content.comparison.rows)]
-    return tuple(dict.fromkeys(source for source in found if source is not None))
+def _price_cell(row: ComparisonRow) -> Cell:
+    hourly = row.offer.price_usd_per_hour
+    if hourly is None:
+        return Cell(point=missing_rent(row), spread=row.offer.as_of)
+    return Cell(point=f"{format_usd(hourly)} per hour", spread=row.offer.as_of, value=hourly)
 
 
-def _figure(name: str, text: str, note: str) -> Figure:
+def _figure(key: str, name: str, text: str, note: str) -> Figure:
     value, _, spread = text.partition(" (")
-    return Figure(name=name, value=value, spread=spread.rstrip(")"), note=note)
+    return Figure(key=key, name=name, value=value, spread=spread.rstrip(")"), note=note)
+
+
+def _plural(unit: str, amount: float) -> str:
+    return f"{unit}s" if unit in ("charge", "mile") and amount != 1.0 else unit

@@ -1,0 +1,167 @@
+// The page of one run: draws its charts, and answers the what-if panel.
+(() => {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const facts = read("facts");
+  const specs = read("charts");
+  const form = document.getElementById("whatif");
+  const hasTable = document.getElementById("options") !== null;
+  const stored = [facts.home, ...facts.rows];
+  const ROLE = { true: "best trade-off", false: "other offers" };
+
+  // The options as the charts draw them, in the units that the axes say.
+  function optionData(options) {
+    const time = format.durationScale(options.map((each) => each.time));
+    const co2 = format.co2Scale(options.map((each) => each.co2));
+    const rows = options.map((each, order) => ({
+      name: each.name,
+      order,
+      role: each.isHome ? "here" : ROLE[Boolean(each.onFront)],
+      co2_role: each.isHome ? "here" : "by the grid",
+      on_front: Boolean(each.onFront),
+      ...spread("time", each.time, time.factor),
+      ...spread("cost", each.cost, 1),
+      ...spread("co2", each.co2, co2.factor),
+      co2_claim: each.claim === null || each.claim === undefined ? null : each.claim * co2.factor,
+      claim_text: each.claim === 0 ? "0 g, as the provider claims" : format.co2(each.claim ?? null),
+      time_text: format.duration(each.time),
+      cost_text: format.usd(each.cost, "no public price"),
+      co2_text: format.co2(each.co2),
+      basis: each.isHome ? "benchmarked here" : each.basis,
+    }));
+    const priced = rows.filter((row) => row.cost !== null);
+    return {
+      cost_time: [{ rows: priced }, { time_title: `time, ${time.unit}` }],
+      carbon: [{ rows }, { co2_title: `CO2e, ${co2.unit}` }],
+    };
+  }
+
+  function spread(name, value, factor) {
+    const part = (end) => (value ? value[end] * factor : null);
+    return { [name]: part("point"), [`${name}_low`]: part("low"), [`${name}_high`]: part("high") };
+  }
+
+  function drawCharts() {
+    const options = hasTable ? optionData(stored) : {};
+    for (const [name, spec] of Object.entries(specs)) {
+      const { titles, ...data } = facts.charts[name] ?? {};
+      const [rows, rowTitles] = options[name] ?? [data, titles];
+      charts.draw(name, spec, rows, rowTitles);
+    }
+  }
+
+  function showFigures(home) {
+    const texts = {
+      time: [format.durationPoint(home.time), format.isExact(home.time) ? "" : format.durationRange(home.time)],
+      energy: split(format.kwh(home.energy)),
+      cost: split(format.usd(home.cost, "not known")),
+      co2: split(format.co2(home.co2, "not known")),
+    };
+    for (const [name, [value, range]] of Object.entries(texts)) {
+      const figure = document.querySelector(`[data-figure="${name}"]`);
+      figure.querySelector(".value").textContent = value;
+      figure.querySelector(".spread").textContent = range;
+    }
+  }
+
+  function split(text) {
+    const [value, range] = text.split(" (");
+    return [value, range ? range.replace(/\)$/, "") : ""];
+  }
+
+  function showVerdict(options) {
+    const [first, ...rest] = verdict.sentences(options);
+    const place = document.getElementById("verdict");
+    const title = place.querySelector("h1");
+    title.textContent = first;
+    const leads = rest.map((sentence) => {
+      const line = document.createElement("p");
+      line.className = "lead";
+      line.textContent = sentence;
+      return line;
+    });
+    place.replaceChildren(title, ...leads);
+  }
+
+  const original = form && {
+    epochs: facts.home.plan.epoch_count,
+    samples: facts.home.plan.sample_count,
+    price: facts.home.price?.point ?? null,
+    intensity: facts.home.intensity?.point ?? null,
+    pue: facts.home.pue.point,
+    version: facts.version,
+    gpus: facts.rows[0]?.gpu_count ?? 1,
+  };
+
+  const shown = (value) => (value === null ? "" : String(Number(value.toPrecision(6))));
+
+  function fillForm() {
+    for (const name of ["epochs", "samples"]) form.elements[name].value = original[name];
+    for (const name of ["price", "intensity", "pue"]) form.elements[name].value = shown(original[name]);
+    if (form.elements.version) form.elements.version.value = original.version;
+    if (form.elements.gpus) form.elements.gpus.value = String(original.gpus);
+  }
+
+  // What the reader typed; a figure left as the run had it keeps its range, one typed anew is taken as exact.
+  function readForm() {
+    const inputs = { version: form.elements.version?.value ?? "", gpus: Number(form.elements.gpus?.value ?? 1) };
+    for (const name of ["epochs", "samples"]) inputs[name] = Math.round(Number(form.elements[name].value));
+    for (const name of ["price", "intensity", "pue"]) {
+      const text = form.elements[name].value;
+      inputs[name] = text === "" || text === shown(original[name]) ? null : Number(text);
+    }
+    const bad = [...form.elements].find((field) => field.willValidate && !field.checkValidity());
+    return [inputs, bad];
+  }
+
+  function isUnchanged(inputs) {
+    return ["price", "intensity", "pue"].every((name) => inputs[name] === null)
+      && ["epochs", "samples", "version", "gpus"].every((name) => String(inputs[name]) === String(original[name]));
+  }
+
+  function show(options) {
+    showVerdict(options);
+    showFigures(options[0]);
+    if (!hasTable) return;
+    table.fill(options);
+    table.filter();
+    for (const [name, [rows, titles]] of Object.entries(optionData(options))) charts.update(name, rows, titles);
+  }
+
+  function answer() {
+    const [inputs, bad] = readForm();
+    const problem = document.getElementById("whatif-problem");
+    problem.textContent = bad ? `${bad.closest("label").firstChild.textContent.trim()}: ${bad.validationMessage}` : "";
+    if (bad || !inputs.epochs || !inputs.samples) return;
+    const unchanged = isUnchanged(inputs);
+    document.getElementById("assumed").hidden = unchanged;
+    show(unchanged ? stored : estimating.estimate(facts, inputs));
+  }
+
+  function wireForm() {
+    if (form.elements.version) {
+      const sheets = [...facts.sheets].reverse();
+      form.elements.version.replaceChildren(...sheets.map((sheet) => new Option(sheet.as_of, sheet.version)));
+      const counts = facts.rows.reduce(
+        (common, row) => common.filter((count) => row.scaling.some(([gpus]) => gpus === count)),
+        facts.rows[0].scaling.map(([gpus]) => gpus),
+      );
+      form.elements.gpus.replaceChildren(...counts.map((count) => new Option(count, count)));
+      form.elements.gpus.closest("label").hidden = counts.length < 2;
+    }
+    fillForm();
+    form.addEventListener("input", answer);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    for (const button of document.querySelectorAll("[data-reset]")) {
+      button.addEventListener("click", () => {
+        fillForm();
+        answer();
+      });
+    }
+  }
+
+  if (hasTable) table.wire();
+  if (form) wireForm();
+  charts.wire();
+  drawCharts();
+  window.greenlove = { facts, estimating, format, verdict };
+})();

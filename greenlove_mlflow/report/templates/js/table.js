@@ -1,0 +1,99 @@
+// The table of options: sorted by a click on a column's head or by the list above it, filtered, and filled again.
+const table = (() => {
+  const body = document.querySelector("#options tbody");
+  const heads = [...document.querySelectorAll("#options thead th")];
+  const counter = document.querySelector("#shown");
+
+  const value = (line, key) => {
+    const text = line.dataset[key];
+    if (text === undefined || text === "") return null;
+    const number = Number(text);
+    return Number.isNaN(number) ? text.toLowerCase() : number;
+  };
+
+  // Unknown values go last, whichever way the table is sorted.
+  function sort(key, descending) {
+    const lines = [...body.rows];
+    const turn = descending ? -1 : 1;
+    lines.sort((one, other) => {
+      const [a, b] = [value(one, key), value(other, key)];
+      if (a === null || b === null) return (a === null) - (b === null);
+      return (a < b ? -1 : a > b ? 1 : 0) * turn;
+    });
+    body.append(...lines);
+    for (const head of heads) {
+      const mine = head.dataset.key === key;
+      if (mine) head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    }
+    const list = document.querySelector("#sort-by");
+    if (list) list.value = key;
+  }
+
+  function filter() {
+    const wanted = document.querySelector("#filter-name").value.trim().toLowerCase();
+    const fits = document.querySelector("#filter-fits").checked;
+    const priced = document.querySelector("#filter-priced").checked;
+    let shown = 0;
+    for (const line of body.rows) {
+      const isHome = line.dataset.key === "home";
+      const named = !wanted || line.dataset.words.toLowerCase().includes(wanted);
+      line.hidden = !isHome && !(named && (!fits || line.dataset.fits !== "no") && (!priced || line.dataset.cost !== ""));
+      if (!line.hidden && !isHome) shown += 1;
+    }
+    counter.textContent = `${shown} of ${body.rows.length - 1} offers shown`;
+  }
+
+  function fillCell(line, name, interval, scale, missing) {
+    const cell = line.querySelector(`[data-cell="${name}"]`);
+    const spread = interval && !format.isExact(interval);
+    cell.querySelector(".point").textContent = interval ? scale.bare().point(interval) : missing;
+    cell.querySelector(".range").textContent = spread ? scale.bare().range(interval) : "";
+    if (spread) cell.title = `${scale.range(interval)}, 95 times in 100`;
+    else cell.removeAttribute("title");
+    line.dataset[name] = interval ? String(interval.point) : "";
+  }
+
+  // Show the options as estimated again, all columns in the unit that their smallest value asks for.
+  function fill(options) {
+    const scales = {
+      time: format.durationScale(options.map((each) => each.time)),
+      cost: format.usdScale(),
+      co2: format.co2Scale(options.map((each) => each.co2)),
+    };
+    for (const [name, scale] of Object.entries(scales)) {
+      const unit = document.querySelector(`#options thead [data-unit="${name}"]`);
+      if (unit && scale.unit) unit.textContent = `, ${scale.unit}`;
+    }
+    for (const option of options) {
+      const line = body.querySelector(`tr[data-key="${option.key}"]`);
+      const missing = (name) => line.querySelector(`[data-cell="${name}"]`).dataset.missing;
+      for (const [name, scale] of Object.entries(scales)) fillCell(line, name, option[name], scale, missing(name));
+      if (option.isHome) continue;
+      line.dataset.cheaper = option.pCheaper === null ? "" : String(option.pCheaper);
+      line.querySelector('[data-cell="cheaper"] .point').textContent = format.probability(option.pCheaper);
+      line.dataset.price = option.price === null ? "" : String(option.price);
+      const price = line.querySelector('[data-cell="price"]');
+      price.querySelector(".point").textContent =
+        option.price === null ? "no public price" : `${format.usd(option.price)} per hour`;
+      price.querySelector(".range").textContent = option.asOf;
+    }
+  }
+
+  function wire() {
+    for (const head of heads) {
+      const button = head.querySelector("button");
+      if (!button) continue;
+      button.addEventListener("click", () => {
+        sort(head.dataset.key, head.getAttribute("aria-sort") === "ascending");
+      });
+    }
+    document.querySelector("#sort-by").addEventListener("change", (event) => sort(event.target.value, false));
+    for (const name of ["filter-name", "filter-fits", "filter-priced"]) {
+      document.querySelector(`#${name}`).addEventListener("input", filter);
+    }
+    filter();
+  }
+
+  return { wire, fill, filter };
+})();
