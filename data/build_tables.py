@@ -208,9 +208,9 @@ def cpu_tdp(source_dir: Path) -> list[Built]:
 
 def ram_power(source_dir: Path) -> list[Built]:
     """Rules in watts per GB or per DIMM; an energy per GB and hour is a power per GB."""
-    frame = _read(source_dir, "ram_power.csv").rename(columns={"value": "power_w"})
+    frame = _read(source_dir, "ram_power.csv").rename(columns={"value": "w_per_unit"})
     hourly = frame["unit"] == "kWh per GB-hour"
-    frame.loc[hourly, "power_w"] = (frame.loc[hourly, "power_w"] * 1000.0).round(6)
+    frame.loc[hourly, "w_per_unit"] = (frame.loc[hourly, "w_per_unit"] * 1000.0).round(6)
     frame.loc[hourly, "unit"] = "W per GB"
     return [("2026-08-08", "2026-08-08", frame)]
 

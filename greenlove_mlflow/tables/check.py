@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 import re
@@ -23,17 +24,21 @@ def read_cells(content: bytes, *, name: str) -> pd.DataFrame:
         TableError: If the bytes are no UTF-8 CSV with one header.
     """
     try:
-        # keep_default_na=False: the country code of Namibia is NA.
-        cells = pd.read_csv(
-            io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig", index_col=False
-        )
-    except (ValueError, pd.errors.ParserError) as error:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{name} cannot be read as CSV: {error}") from error
-    cells.columns = [str(column).strip() for column in cells.columns]
-    doubled = cells.columns[cells.columns.duplicated()]
-    if len(doubled):
+    if not rows or not any(rows[0]):
+        raise TableError(f"{name} cannot be read as CSV: it has no header")
+    header = [column.strip() for column in rows[0]]
+    doubled = [column for index, column in enumerate(header) if column in header[:index]]
+    if doubled:
         raise TableError(f"{name} has the column {doubled[0]!r} twice")
-    return cells.astype(object).where(cells.notna(), None)
+    for index, row in enumerate(rows[1:]):
+        if row and len(row) != len(header):
+            raise TableError(f"{name}, row {index + 2}: {len(row)} cells, but the header has {len(header)} columns")
+    # Read without pandas, which takes the country code of Namibia for a missing value and renames a doubled column.
+    cells = [[cell.strip() or None for cell in row] for row in rows[1:] if row]
+    return pd.DataFrame(cells, columns=header, dtype=object)
 
 
 def check_cells(cells: pd.DataFrame, sidecar: Sidecar, *, name: str) -> pd.DataFrame:

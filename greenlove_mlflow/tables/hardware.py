@@ -201,5 +201,5 @@ def _plain_cpu(name: str) -> str:
 
 def read_ram_w_per_gib() -> Interval:
     """Power of memory in watts per GiB: the median of the rules other tools use, none of which measures it."""
-    rules = [row["power_w"] for _, row in rows_of("ram_power") if row["unit"] == "W per GB"]
+    rules = [row["w_per_unit"] for _, row in rows_of("ram_power") if row["unit"] == "W per GB"]
     return Interval.from_log_width(statistics.median(rules) * GB_PER_GIB, NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD)

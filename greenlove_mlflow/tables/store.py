@@ -60,8 +60,9 @@ def data_root() -> Path:
 
 
 def table_names() -> tuple[str, ...]:
-    """The names of all tables, sorted."""
-    return tuple(sorted(path.parent.name for path in data_root().glob(f"*/{SCHEMA_FILE}")))
+    """The names of all tables that have a version, sorted."""
+    folders = [path.parent for path in data_root().glob(f"*/{SCHEMA_FILE}")]
+    return tuple(sorted(folder.name for folder in folders if next(folder.glob("*.csv"), None)))
 
 
 def table_versions(name: str) -> tuple[str, ...]:
@@ -77,8 +78,10 @@ def table_versions(name: str) -> tuple[str, ...]:
 
 def read_schema(name: str) -> Sidecar:
     """The columns and the key that every version of a table has."""
-    table_versions(name)
-    return read_sidecar(data_root() / name / SCHEMA_FILE)
+    path = data_root() / name / SCHEMA_FILE
+    if not path.is_file():
+        raise TableError(f"no table {name!r}; the tables are {', '.join(table_names())}")
+    return read_sidecar(path)
 
 
 @functools.lru_cache(maxsize=64)
@@ -93,8 +96,6 @@ def read_table(name: str, version: str = NEWEST) -> Table:
         TableError: If there is no such table or version, or the file fails a check.
     """
     versions = table_versions(name)
-    if not versions:
-        raise TableError(f"table {name!r} has no version yet")
     version = versions[-1] if version == NEWEST else version
     if version not in versions:
         raise TableError(f"table {name!r} has no version {version!r}; it has {', '.join(versions)}")

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from greenlove_mlflow.cli import main
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(main, ["tables", *words])
+
+
+def answer(*words: str) -> Any:
+    result = call(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def a_csv(tmp_path: Path, text: str = "gpu,price_usd_per_hour\nL4,1\n") -> str:
+    path = tmp_path / "mine.csv"
+    path.write_text(text)
+    return str(path)
+
+
+def test_list_names_every_table_with_version_and_licence() -> None:
+    output = call("list").output
+    for words in ("gpu_specs", "8 versions, newest 2026-09-28", "ODbL", "Ember"):
+        assert words in output
+    tables = {table["table"]: table for table in answer("list")["tables"]}
+    assert len(tables) >= 14
+    assert tables["crusoe_prices"]["versions"][0] == "2024-05-18"
+    assert len(tables["gpu_specs"]["sha256"]) == 64
+
+
+def test_show_gives_each_figure_its_unit_and_source() -> None:
+    output = call("show", "gpu_specs", "--gpu", "H100").output
+    assert "989.4 TFLOPS" in output
+    assert "700 W" in output
+    assert "https://resources.nvidia.com" in output
+    assert "evidence" in output
+    assert "nvidia-a100" not in output
+
+
+def test_show_finds_whole_words_only() -> None:
+    rows = answer("show", "gpu_specs", "--gpu", "NVIDIA A40")["rows"]
+    assert [row["gpu_id"] for row in rows] == ["nvidia-a40"]
+
+
+def test_show_narrows_by_column_and_tells_of_more() -> None:
+    rows = answer("show", "gpu_specs", "--where", "vendor=amd", "--where", "segment=datacenter")["rows"]
+    assert rows
+    assert {row["vendor"] for row in rows} == {"AMD"}
+    assert "more rows" in call("show", "gpu_specs").output
+    assert "more rows" not in call("show", "gpu_specs", "--where", "vendor=AMD", "--all").output
+
+
+def test_show_expands_a_short_source() -> None:
+    assert "codecarbon 3.3.2" in call("show", "cpu_tdp", "--find", "EPYC 7763").output
+
+
+def test_show_of_an_older_version() -> None:
+    rows = answer("show", "crusoe_prices", "--version", "2025-12-15", "--find", "MI300X 192GB")["rows"]
+    assert rows[0]["price_usd_per_hour"] == 3.45
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("show", "gpus"), "no table 'gpus'"),
+        (("show", "gpu_specs", "--version", "1999-01-01"), "no version"),
+        (("show", "gpu_specs", "--gpu", "Voodoo2"), "no row"),
+        (("show", "gpu_specs", "--where", "colour=red"), "no column 'colour'"),
+        (("show", "gpu_specs", "--where", "colour"), "COLUMN=TEXT"),
+        (("diff", "newest", "1999-01-01"), "no price sheet"),
+        (("validate", "no-such.csv"), "no-such.csv"),
+    ],
+)
+def test_a_refusal_is_one_line_and_no_traceback(words: tuple[str, ...], said: str) -> None:
+    result = call(*words)
+    assert result.exit_code in (1, 2)
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
+def test_validate_checks_every_table() -> None:
+    assert call("validate").output.count("all checks passed") >= 21
+    assert answer("validate")["valid"] is True
+
+
+def test_validate_refuses_by_row_and_column(tmp_path: Path) -> None:
+    result = call("validate", a_csv(tmp_path, "gpu,price_usd_per_hour\nL4,dear\n"), "--as-of", "2026-10-01")
+    assert result.exit_code == 1
+    assert "row 2" in result.output
+    assert "'price_usd_per_hour'" in result.output
+
+
+def test_add_then_list_show_and_diff(tmp_path: Path) -> None:
+    path = a_csv(tmp_path)
+    added = answer("add", path, "--version", "deal", "--as-of", "2026-10-01", "--source", "contract")
+    assert added["version"] == "deal"
+    assert "deal" in call("list").output
+    assert answer("list")["own_prices"] == ["deal"]
+    changes = answer("diff", "newest", "deal")["changes"]
+    assert {change["change"] for change in changes} == {"vanished", "appeared"}
+    assert call("add", path, "--version", "deal", "--as-of", "2026-10-01").exit_code == 0
+
+
+def test_diff_says_what_rose_and_what_vanished() -> None:
+    output = call("diff", "2026-02-25", "2026-06-11").output
+    assert "1.95 -> 2.30 (+17.9%)" in output
+    assert "vanished" in output
+    assert "does not prove" in output
+    changes = {(each["gpu"], each["billing"]): each for each in answer("diff", "2026-02-25", "2026-06-11")["changes"]}
+    assert changes["A40 48GB", "on-demand"]["after_usd_per_hour"] is None
