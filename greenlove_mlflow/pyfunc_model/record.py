@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import greenlove_mlflow
 from greenlove_mlflow.pyfunc_model.carried import copy_light_part
 from greenlove_mlflow.pyfunc_model.facts import FACTS_ARTIFACT, ModelFacts
+from greenlove_mlflow.pyfunc_model.gather import gather_facts
 from greenlove_mlflow.pyfunc_model.signature import make_signature
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from greenlove_mlflow.core.compare import PriceSheet
+    from greenlove_mlflow.core.statistics import Statistics
 
 MODEL_NAME = "greenlove-estimator"
 # Stated, not inferred: inferring them takes four seconds and a process of its own.
@@ -46,16 +50,27 @@ def save_estimator_model(path: Path | str, facts: ModelFacts, *, mlflow_model: A
         )
 
 
-def log_estimator_model(run_id: str, facts: ModelFacts, *, client: MlflowClient) -> str:
+def log_estimator_model(
+    run_id: str, statistics: Statistics, *, sheet: PriceSheet | None = None, tracking_uri: str | None = None
+) -> str:
     """Log the model into a run as ``greenlove-estimator`` and return its address ``models:/m-...``.
 
-    Also loads as ``runs:/<run id>/greenlove-estimator``. It is not registered: that is the user's decision.
+    Also loads as ``runs:/<run id>/greenlove-estimator``. It is not registered: that is the user's decision. By the
+    client alone, so no active run is needed, used or made; the store's answers are waited for.
 
     Args:
-        run_id: The run whose facts these are.
-        facts: What the model carries.
-        client: Of the store that holds the run.
+        run_id: The run that was estimated.
+        statistics: Of that run, its speed ratios included.
+        sheet: The prices of its comparison, where they are the user's own.
+        tracking_uri: Of the store that holds the run; MLflow's own setting when not given.
     """
+    from mlflow import MlflowClient
+
+    return log_facts(run_id, gather_facts(statistics, sheet=sheet), client=MlflowClient(tracking_uri))
+
+
+def log_facts(run_id: str, facts: ModelFacts, *, client: MlflowClient) -> str:
+    """Log a model that carries those facts into a run and return its address."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
