@@ -153,14 +153,17 @@ def test_the_tables_stay_small() -> None:
     assert sum(path.stat().st_size for path in data_root().rglob("*") if path.is_file()) < 2_000_000
 
 
-def test_no_price_changed_by_an_order_of_magnitude_between_versions() -> None:
-    versions = table_versions("crusoe_prices")
-    for before, after in itertools.pairwise(versions):
-        old = {row["gpu"]: row["price_usd_per_hour"] for _, row in rows_of("crusoe_prices", before)}
-        for _, row in rows_of("crusoe_prices", after):
-            price, past = row["price_usd_per_hour"], old.get(row["gpu"])
-            if price is not None and past is not None:
-                assert 0.5 < price / past < 2.0, (after, row["gpu"])
+@EVERY_TABLE
+def test_no_figure_changed_by_its_magnitude_between_versions(name: str) -> None:
+    schema = read_schema(name)
+    numbers = [column.name for column in schema.columns if column.type == "number"]
+    for before, after in itertools.pairwise(table_versions(name)):
+        old = {tuple(row[part] for part in schema.key): row for _, row in rows_of(name, before)}
+        for _, row in rows_of(name, after):
+            past = old.get(tuple(row[part] for part in schema.key), {})
+            for number in numbers:
+                if past.get(number) and row[number]:
+                    assert 0.5 < row[number] / past[number] < 2.0, (after, row, number)
 
 
 def test_a_gpu_keeps_its_key_and_memory_between_versions() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlove_mlflow.core.estimate import Grid, Source
@@ -369,6 +369,7 @@ def test_a_reading_needs_a_time_zone_and_no_negative_figure() -> None:
         IntensityReading(zone="DE", at=NOON, intensity_g_per_kwh=-1.0)
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(st.floats(min_value=0.0, max_value=1500.0), min_size=2, max_size=60),
     hours=st.floats(min_value=0.05, max_value=30.0),

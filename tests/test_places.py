@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlove_mlflow.core.estimate import Caveat, Grid
@@ -250,6 +250,7 @@ def test_a_derived_lifecycle_figure_is_as_far_off_as_its_range_says() -> None:
     assert math.sqrt(sum(log * log for log in logs) / len(logs)) < DERIVED_LOG_SD
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(places())))
 def test_every_place_is_found_by_its_own_code(code: str) -> None:
     if code == "WORLD":

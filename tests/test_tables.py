@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlove_mlflow.core.estimate import Source
@@ -142,6 +142,7 @@ def test_a_sidecar_that_says_nonsense_is_refused(tmp_path: Path, text: str) -> N
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=30)
 
 
+@settings(deadline=None)
 @given(title=TEXT, notes=st.lists(TEXT, max_size=3), sources=st.dictionaries(TEXT, TEXT, max_size=3))
 def test_a_sidecar_reads_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, title: str, notes: list[str], sources: dict[str, str]
@@ -155,6 +156,7 @@ def test_a_sidecar_reads_back_as_it_was_written(
     assert read_sidecar(path) == sidecar
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_no_cell_slips_through_as_a_number(tmp_path_factory: pytest.TempPathFactory, cell: str) -> None:
     path = tmp_path_factory.mktemp("table") / "x.csv"

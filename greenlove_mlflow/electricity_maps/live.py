@@ -50,7 +50,8 @@ def live_grid(
         reading = service_for(key, base_url, timeout_s).fetch_latest(zone, grid.scope)
     except ServiceError as error:
         logger.warning("live carbon intensity of %s: %s", zone, error)
-        return grid, (_kept(error.reason, str(error)),)
+        hint = "; zones read like DE or US-TEX-ERCO: pass one as region=" if error.reason == "unknown-zone" else ""
+        return grid, (_kept(error.reason, f"{error}{hint}"),)
     return _with_reading(grid, reading, base_url)
 
 

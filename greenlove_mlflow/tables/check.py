@@ -74,12 +74,15 @@ def _check_columns(found: list[str], sidecar: Sidecar, *, name: str) -> None:
 def _typed(
     values: list[str | None], column: Column, cells: pd.DataFrame, sidecar: Sidecar, name: str
 ) -> pd.Series[Any]:
-    typed: list[Any] = []
-    for index, value in enumerate(values):
+    # Columns repeat themselves: each different cell is checked and parsed once.
+    parsed: dict[str | None, Any] = {}
+    for value in dict.fromkeys(values):
         problem = _problem(value, column)
         if problem:
+            index = values.index(value)
             raise TableError(f"{name}, {_row(cells, index, sidecar)}, column {column.name!r}: {problem}")
-        typed.append(_parsed(value, column))
+        parsed[value] = _parsed(value, column)
+    typed = [parsed[value] for value in values]
     if column.type == "number":
         return pd.Series(typed, dtype="float64")
     if column.type == "integer":

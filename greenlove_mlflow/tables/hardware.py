@@ -129,7 +129,7 @@ def read_cpu_power(cpu_name: str | None, visible_cpu_count: int) -> CpuPower:
         cpu_name: As the system names it ("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz"); None when unknown.
         visible_cpu_count: Threads this process may use, at least 1.
     """
-    found = _cpus().get(_plain_cpu(cpu_name)) if cpu_name else None
+    found = _find_cpu(cpu_name) if cpu_name else None
     if found is None:
         return _unknown_cpu(cpu_name, visible_cpu_count)
     power_w, threads, name, source = found
@@ -174,15 +174,17 @@ def _unknown_cpu(cpu_name: str | None, visible_cpu_count: int) -> CpuPower:
     )
 
 
-@functools.lru_cache(maxsize=1)
-def _cpus() -> dict[str, tuple[float, int | None, str, Source]]:
-    """Design power, threads, name and source of every CPU by plain name; the greater power where names collide."""
-    found: dict[str, tuple[float, int | None, str, Source]] = {}
-    for table, row in rows_of("cpu_tdp"):
-        plain = _plain_cpu(row["cpu"])
-        if plain not in found or row["tdp_w"] > found[plain][0]:
-            found[plain] = (row["tdp_w"], row["thread_count"], row["cpu"], row_source(table, row))
-    return found
+def _find_cpu(cpu_name: str) -> tuple[float, int | None, str, Source] | None:
+    """Design power, threads, name and source of a CPU by its plain name, the greatest power where several have it."""
+    plain = _plain_cpu(cpu_name)
+    words = plain.split()
+    found = [
+        (row["tdp_w"], row["thread_count"], row["cpu"], row_source(table, row))
+        for table, row in rows_of("cpu_tdp")
+        # Most rows lack one of the words: theirs need no reading.
+        if all(word in row["cpu"].lower() for word in words) and _plain_cpu(row["cpu"]) == plain
+    ]
+    return max(found, key=lambda cpu: cpu[0], default=None)
 
 
 def _plain_cpu(name: str) -> str:

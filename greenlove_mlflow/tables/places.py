@@ -73,15 +73,7 @@ def find_grid(
     given_price = _given("electricity_price_usd_per_kwh", electricity_price_usd_per_kwh)
     both_given = given_intensity is not None and given_price is not None
     if both_given and country is None and region is None:
-        grid = Grid(
-            place="as given",
-            intensity_g_per_kwh=given_intensity,
-            price_usd_per_kwh=given_price,
-            scope=scope,
-            intensity_source=_GIVEN_INTENSITY,
-            price_source=_GIVEN_PRICE,
-        )
-        return grid, ()
+        return _grid_as_given(given_intensity, given_price, scope), ()
     place, basis, caveats = _locate(country, region, environment_place, address_country, time_zone)
     if not place.intensities and given_intensity is None:
         raise UnknownPlaceError(
@@ -104,6 +96,17 @@ def find_grid(
         price_source=price_source,
     )
     return grid, (*(() if both_given else caveats), *intensity_caveats, *price_caveats)
+
+
+def _grid_as_given(intensity: Interval | None, price: Interval | None, scope: Scope) -> Grid:
+    return Grid(
+        place="as given",
+        intensity_g_per_kwh=intensity,
+        price_usd_per_kwh=price,
+        scope=scope,
+        intensity_source=_GIVEN_INTENSITY,
+        price_source=_GIVEN_PRICE,
+    )
 
 
 def _given(name: str, value: float | None) -> Interval | None:

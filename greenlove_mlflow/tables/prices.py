@@ -133,7 +133,12 @@ def _is_path(prices: str) -> bool:
 def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
     """One offer for each price of a row; one without a price where there is no public price."""
     gpu_id = row.get("gpu_id") or _gpu_id(row, index, table)
-    spec = _specs()[gpu_id]
+    spec = _specs().get(gpu_id)
+    if spec is None:
+        raise TableError(
+            f"{table.path.name}, row {index + 2} ({row['gpu']}), column 'gpu_id': {gpu_id!r} is no key of gpu_specs; "
+            "leave it empty to have the GPU found by its name"
+        )
     memory = row.get("memory_gib") or spec.memory_gib
     if memory is None:
         raise TableError(
