@@ -64,17 +64,15 @@ def input_event(table: Table) -> dict[str, Any]:
     """The table as an MLflow dataset, in plain values; its digest is that of the content, not of a file."""
     import mlflow.data
 
+    source = table.source.url.split()[0] if table.source.url.startswith("http") else str(table.path)
     with warnings.catch_warnings():
         # MLflow hints at whole-number columns that may be missing at serving time; no model is served from these.
         warnings.simplefilter("ignore")
         dataset = mlflow.data.from_pandas(  # type: ignore[attr-defined]
-            table.frame,
-            source=table.source.url.split()[0] if table.source.url.startswith("http") else str(table.path),
-            name=table.name,
-            digest=table.sha256[:DIGEST_LENGTH],
-        )
+            table.frame, source=source, name=table.name, digest=table.sha256[:DIGEST_LENGTH]
+        ).to_dict()
     return {
-        "dataset": dataset.to_dict(),
+        "dataset": dataset,
         "context": context_of(table),
         "tags": {"greenlove.version": table.version, "greenlove.as_of": table.as_of},
     }
