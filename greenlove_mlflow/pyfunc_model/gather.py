@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import greenlove_mlflow
 from greenlove_mlflow.core.compare import Offer, PriceSheet
@@ -24,8 +25,9 @@ from greenlove_mlflow.tables import (
 from greenlove_mlflow.tables.prices import PRICE_TABLE
 
 
+@cache
 def read_ratio_book() -> RatioBook:
-    """The speed ratios that the tables know of."""
+    """The speed ratios that the tables know of; one book for the process, as it remembers what it worked out."""
     evidence = RatioEvidence(throughput=read_throughput(), bridges=read_suite_bridges(), mlperf=read_mlperf())
     return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, evidence)
 
