@@ -98,7 +98,8 @@ def a_server() -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def server() -> Iterator[FakeServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     service_for.cache_clear()
     with a_server() as fake:
         yield fake
