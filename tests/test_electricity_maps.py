@@ -137,6 +137,14 @@ def test_the_question_names_zone_and_scope_and_carries_the_key(server: FakeServe
     assert token == KEY
 
 
+def test_either_version_of_the_interface_can_be_asked(server: FakeServer) -> None:
+    server.answers(an_answer())
+    base_url = server.base_url.replace("/v3", "/v4")
+    grid, _ = live_grid(a_grid(), KEY, base_url=base_url)
+    assert server.asked[0][0] == "/v4/carbon-intensity/latest"
+    assert grid.basis == "live"
+
+
 def test_a_zone_of_the_callers_is_asked_for_instead_of_the_place(server: FakeServer) -> None:
     server.answers(an_answer(zone="US-TEX-ERCO"))
     live_grid(a_grid(code="US-TX"), KEY, zone="US-TEX-ERCO", base_url=server.base_url)
@@ -152,6 +160,7 @@ def test_zero_is_an_answer(server: FakeServer) -> None:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
+        (400, "unknown-zone"),
         (401, "bad-key"),
         (403, "not-allowed"),
         (404, "unknown-zone"),
@@ -307,6 +316,8 @@ def test_a_forecast_gives_the_best_start(server: FakeServer) -> None:
     best = best_start_in("DE", 2.0, KEY, base_url=server.base_url)
     assert best is not None
     assert (best.wait_h, best.intensity_g_per_kwh, best.saved_share) == (2.0, 100.0, 0.75)
+    # 24 hours to start in and 2 to train are asked for with the next horizon there is.
+    assert server.asked[0][1]["horizonHours"] == ["48"]
 
 
 @pytest.mark.parametrize("content", [{}, {"forecast": None}, {"forecast": [None]}, {"forecast": [{}, 3]}])

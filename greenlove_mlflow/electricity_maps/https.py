@@ -18,6 +18,8 @@ Reason = Literal[
     "bad-key", "not-allowed", "unknown-zone", "too-many-requests", "timeout", "unreachable", "server-error", "garbage"
 ]
 _REASON_OF_STATUS: dict[int, Reason] = {
+    # Both are seen for a zone that is none.
+    400: "unknown-zone",
     401: "bad-key",
     403: "not-allowed",
     404: "unknown-zone",

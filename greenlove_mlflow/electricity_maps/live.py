@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 from greenlove_mlflow.core.estimate import Caveat, Grid, Source
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
-from greenlove_mlflow.core.train_later import BestStart, IntensityReading, best_start
+from greenlove_mlflow.core.train_later import DEFAULT_WINDOW_H, BestStart, IntensityReading, best_start
 from greenlove_mlflow.electricity_maps.https import ServiceError
 from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, DEFAULT_TIMEOUT_S, ElectricityMaps
 
@@ -68,7 +68,8 @@ def best_start_in(
     Raises:
         ServiceError: If the service gives no forecast.
     """
-    return best_start(service_for(key, base_url, timeout_s).fetch_forecast(zone), hours)
+    service = service_for(key, base_url, timeout_s)
+    return best_start(service.fetch_forecast(zone, hours=DEFAULT_WINDOW_H + hours), hours)
 
 
 @functools.lru_cache(maxsize=8)

@@ -17,6 +17,8 @@ BASE_URL_V4 = "https://api.electricitymaps.com/v4"
 DEFAULT_TIMEOUT_S = 3.0
 # The service updates hourly; asking again within a quarter of an hour tells nothing new.
 CACHE_S = 900.0
+# The horizons that a forecast is offered for.
+HORIZONS_H = (24, 48, 72)
 # No grid emits more: lignite alone, losses included, stays below 1,500 g/kWh.
 MOST_G_PER_KWH = 2000.0
 
@@ -37,7 +39,7 @@ class ElectricityMaps:
     key: str = field(repr=False)
     base_url: str = BASE_URL_V3
     timeout_s: float = DEFAULT_TIMEOUT_S
-    _answers: dict[tuple[str, str, str], tuple[float, Any]] = field(
+    _answers: dict[tuple[str, str, str, int], tuple[float, Any]] = field(
         default_factory=dict, repr=False, compare=False, init=False
     )
 
@@ -57,34 +59,42 @@ class ElectricityMaps:
 
     def fetch_history(self, zone: str, scope: Scope = "lifecycle") -> tuple[IntensityReading, ...]:
         """The readings of the last 24 hours, oldest first; hours without a figure are left out."""
-        return self._series("history", "history", zone, scope)
+        return _readings(self._ask("history", zone, scope), "history", zone, scope)
 
-    def fetch_forecast(self, zone: str, scope: Scope = "lifecycle") -> tuple[IntensityReading, ...]:
-        """The hours ahead, soonest first; the free plan has no forecast."""
-        return self._series("forecast", "forecast", zone, scope)
+    def fetch_forecast(
+        self, zone: str, scope: Scope = "lifecycle", *, hours: float = 24.0
+    ) -> tuple[IntensityReading, ...]:
+        """At least so many hours ahead where the service offers them, soonest first; the free plan has no forecast."""
+        horizon_h = next((horizon for horizon in HORIZONS_H if horizon >= hours), HORIZONS_H[-1])
+        return _readings(self._ask("forecast", zone, scope, horizon_h), "forecast", zone, scope)
 
-    def _series(self, question: str, name: str, zone: str, scope: Scope) -> tuple[IntensityReading, ...]:
-        answer = self._ask(question, zone, scope)
-        rows = answer.get(name) if isinstance(answer, dict) else None
-        if not isinstance(rows, list):
-            raise ServiceError(f"Electricity Maps gave no {name} for zone {zone}", reason="garbage")
-        stated = [row for row in rows if not (isinstance(row, dict) and row.get("carbonIntensity") is None)]
-        return tuple(sorted((_reading(row, zone, scope) for row in stated), key=lambda reading: reading.at))
-
-    def _ask(self, question: str, zone: str, scope: Scope) -> Any:
+    def _ask(self, question: str, zone: str, scope: Scope, horizon_h: int = 0) -> Any:
         """The answer to a question, from the cache where it is fresh."""
-        name = (question, zone, scope)
+        name = (question, zone, scope, horizon_h)
         asked_s, answer = self._answers.get(name, (-math.inf, None))
         if time.monotonic() - asked_s < CACHE_S:
             return answer
         answer = fetch_json(
             f"{self.base_url}/carbon-intensity/{question}",
-            params={"zone": zone, "emissionFactorType": scope},
+            params={
+                "zone": zone,
+                "emissionFactorType": scope,
+                **({"horizonHours": str(horizon_h)} if horizon_h else {}),
+            },
             headers={"auth-token": self.key},
             timeout_s=self.timeout_s,
         )
         self._answers[name] = (time.monotonic(), answer)
         return answer
+
+
+def _readings(answer: Any, name: str, zone: str, scope: Scope) -> tuple[IntensityReading, ...]:
+    """The readings in a list of an answer, in order of time; those without a figure are left out."""
+    rows = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(rows, list):
+        raise ServiceError(f"Electricity Maps gave no {name} for zone {zone}", reason="garbage")
+    stated = [row for row in rows if not (isinstance(row, dict) and row.get("carbonIntensity") is None)]
+    return tuple(sorted((_reading(row, zone, scope) for row in stated), key=lambda reading: reading.at))
 
 
 def _reading(answer: Any, zone: str, scope: Scope) -> IntensityReading:
