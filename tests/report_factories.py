@@ -10,7 +10,7 @@ from greenlove_mlflow.core.estimate import Caveat, Estimate, Source
 from greenlove_mlflow.core.gpus import SpeedRatio
 from greenlove_mlflow.core.interval import Interval, product, quotient
 from greenlove_mlflow.core.outcome import Outcome
-from greenlove_mlflow.core.records import BenchmarkLog, PowerSample
+from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, PowerSample
 from tests.factories import a_fit, a_grid, a_log, a_machine, a_power, a_workload, an_epoch, some_statistics
 
 A_SOURCE = Source(
@@ -106,28 +106,33 @@ def a_comparison(home: Estimate | None = None, specs: tuple[tuple[Any, ...], ...
 
 
 def a_benchmark(**over: Any) -> BenchmarkLog:
-    """A log with first contact, timed epochs, other sizes, and power."""
-    epochs = [
-        an_epoch(phase="first-contact", sample_count=320, step_count=5, duration_s=2.4, whole=False),
-        an_epoch(epoch_index=1, phase="revisit", sample_count=320, step_count=5, duration_s=0.95, whole=False),
-    ]
-    for index, factor in enumerate((1.0, 1.02, 0.99, 1.01)):
-        epochs.append(an_epoch(epoch_index=2 + index, sample_count=2000, step_count=32, duration_s=6.1 * factor))
-    for index, count in enumerate((500, 1000, 2000)):
+    """A log with first contact, timed epochs in blocks, other sizes, and power."""
+    plan = [("first-contact", 320, 5, 2.4), ("revisit", 320, 5, 0.95)]
+    plan += [("timed", 2000, 32, 6.1 * factor) for factor in (1.0, 1.02, 0.99, 1.01)]
+    plan += [("scaling", count, max(1, count // 64), count * 0.0031) for count in (500, 1000, 2000)]
+    epochs, blocks, at_s = [], [], 0.0
+    for index, (phase, samples, steps, duration_s) in enumerate(plan):
         epochs.append(
-            an_epoch(
-                epoch_index=6 + index, phase="scaling", sample_count=count, step_count=8, duration_s=count * 0.0031
-            )
-        )
-    samples = [PowerSample(at_s=t / 10.0, device="gpu_0", power_w=150 + 8 * math.sin(t / 5.0)) for t in range(300)]
+            an_epoch(epoch_index=index, phase=phase, sample_count=samples, step_count=steps, duration_s=duration_s,
+                     whole=samples == 2000, start_s=at_s)
+        )  # fmt: skip
+        if phase == "timed":
+            blocks += [
+                BlockRecord(epoch_index=index, phase="timed", start_s=at_s + part * duration_s / 8, step_count=4,
+                            duration_s=duration_s / 8 * (1.0 + 0.03 * math.sin(3.0 * part + index)))
+                for part in range(8)
+            ]  # fmt: skip
+        at_s += duration_s + 0.1
+    samples = [PowerSample(at_s=t / 10.0, device="gpu_0", power_w=150 + 8 * math.sin(t / 5.0)) for t in range(380)]
     fields = {
         "epochs": tuple(epochs),
+        "blocks": tuple(blocks),
         "sample_count": 2000,
         "batch_size": 64,
         "steps_per_epoch": 32,
         "power": (a_power(power_w=150.0, log_half_width=0.05, window_s=24.0, energy_j=3600.0),),
         "power_samples": tuple(samples),
-        "duration_s": 30.0,
+        "duration_s": 38.0,
         "started_at": "2026-11-24T10:00:00+00:00",
         "machine": a_machine(gpu_name="NVIDIA GeForce RTX 3060"),
     }
@@ -143,6 +148,7 @@ def a_benchmark_fit(**over: Any) -> Any:
 
 
 def an_outcome(**over: Any) -> Outcome:
+    widths = [0.07 * (1.0 - done / 100.0) + 0.002 for done in range(1, 101)]
     fields = {
         "epoch_durations_s": tuple(186.0 + index % 3 for index in range(100)),
         "time_s": 18_900.0,
@@ -151,6 +157,10 @@ def an_outcome(**over: Any) -> Outcome:
         "energy_source": "measured",
         "cost_usd": 0.65,
         "co2_g": 815.0,
+        "forecasts_s": tuple(
+            Interval.from_log_width(18_610.0 + 2.9 * done + 60.0 * math.sin(done / 6.0) * (1.0 - done / 100.0), width)
+            for done, width in enumerate(widths, start=1)
+        ),
     }
     return Outcome(**{**fields, **over})
 

@@ -1,9 +1,17 @@
-"""The report: one self-contained HTML page per run, and the sentences it shares with terminal and note."""
+"""The report: one self-contained HTML page a run or experiment, and the sentences that terminal and note share."""
 
 from __future__ import annotations
 
-from greenlove_mlflow.report.content import ReportContent
+from greenlove_mlflow.report.content import PricePoint, ReportContent
+from greenlove_mlflow.report.experiment import ExperimentContent, render_experiment
 from greenlove_mlflow.report.page import render_report
 from greenlove_mlflow.report.verdict import verdict_sentences
 
-__all__ = ["ReportContent", "render_report", "verdict_sentences"]
+__all__ = [
+    "ExperimentContent",
+    "PricePoint",
+    "ReportContent",
+    "render_experiment",
+    "render_report",
+    "verdict_sentences",
+]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
-_CHART_MODULES = ("run_charts",)
+_CHART_MODULES = ("run_charts", "experiment_charts")
 # vl-convert bundles Vega Embed, which brings Vega, Vega-Lite and the tooltips; nothing else becomes global.
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 _NOTICE = """/*
@@ -92,9 +92,11 @@ def _vega_lite_version(spec: dict[str, Any]) -> str:
 
 
 def _with_signals(node: Any) -> Any:
-    """The specification with each text ``@name`` become the signal of that name."""
+    """The specification with each text ``@name``, or list of that alone, become the signal of that name."""
     if isinstance(node, dict):
         return {key: _with_signals(value) for key, value in node.items()}
+    if isinstance(node, list) and len(node) == 1 and isinstance(node[0], str) and node[0].startswith("@"):
+        return {"signal": node[0][1:]}
     if isinstance(node, list):
         return [_with_signals(value) for value in node]
     if isinstance(node, str) and node.startswith("@"):

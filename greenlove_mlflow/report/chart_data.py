@@ -39,8 +39,8 @@ PHASE_WORDS = {
 HOLLOW_PHASES = frozenset({"first-contact", "warm-up", "exploration"})
 _FIT_POINTS = 40
 # More points than a chart has pixels only make the page heavier.
-_MOST_SAMPLES = 600
-_MOST_FORECASTS = 300
+_MOST_SAMPLES = 400
+_MOST_FORECASTS = 200
 _J_PER_KWH = 3.6e6
 
 
@@ -49,11 +49,16 @@ def chart_data(content: ReportContent) -> dict[str, Json]:
     found: dict[str, Json] = {}
     log, fit = content.log, content.known_fit
     if log is not None and (passes := _passes(log)):
-        found["scaling"] = {"passes": passes, "fit": [] if fit is None else fit_line(log, fit)}
+        found["scaling"] = {
+            "passes": passes,
+            "fit": [] if fit is None else fit_line(log, fit),
+            **_seen("phase", passes),
+        }
         if fit is not None and (left := residuals(log, fit)):
-            found["residuals"] = {"residuals": left, "zero": [{"residual": 0.0}]}
+            found["residuals"] = {"residuals": left, "zero": [{"residual": 0.0}], **_seen("phase", left)}
     if log is not None and (log.power or log.power_samples):
-        found["power"] = {"samples": _power_samples(log), "means": _power_means(log)}
+        samples, means = _power_samples(log), _power_means(log)
+        found["power"] = {"samples": samples, "means": means, **_seen("kind", [*samples, *means])}
     outcome = content.outcome
     if outcome is not None and outcome.forecasts_s:
         found["forecast"] = _forecast(content)
@@ -114,6 +119,12 @@ def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
     return kept
 
 
+def _seen(field: str, rows: Sequence[Json]) -> Json:
+    """The categories that a chart has data of, for its legend."""
+    parameter = {"phase": "phases_seen", "kind": "devices_seen"}[field]
+    return {"titles": {parameter: list(dict.fromkeys(row[field] for row in rows))}}
+
+
 def _passes(log: BenchmarkLog) -> list[Json]:
     return [_pass(record) for record in log.epochs if record.phase in PHASE_WORDS]
 
@@ -136,8 +147,8 @@ def _power_samples(log: BenchmarkLog) -> list[Json]:
     for device in devices:
         mine = [sample for sample in log.power_samples if sample.device == device]
         found += [
-            {"at_s": each.at_s, "watts": each.power_w, "device": device, "kind": _kind(device),
-             "text": format_w(each.power_w)}
+            {"at_s": round(each.at_s, 2), "watts": round(each.power_w, 2), "device": device, "kind": _kind(device),
+             }
             for each in thinned(mine, _MOST_SAMPLES)
         ]  # fmt: skip
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from greenlove_mlflow.core.equivalences import SHOWN_KEYS
 from greenlove_mlflow.formatting import (
     NOT_MEASURED,
     format_count,
@@ -129,7 +130,7 @@ def sources_of(content: ReportContent) -> tuple[Source, ...]:
     found = [*content.sources, grid.intensity_source, grid.price_source]
     if content.comparison is not None:
         found += [content.comparison.prices.source, *(row.speed_ratio.source for row in content.comparison.rows)]
-    found += [each.source for each in content.equivalences]
+    found += [each.source for each in content.equivalences if each.key in SHOWN_KEYS]
     return tuple({(source.producer, source.title, source.version): source for source in found if source}.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent / "assets"
 # A browser ends a script at these, and JavaScript ends a line at the last two; as JSON escapes they mean the same.
 _JSON_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+# A number stays on one line with its unit.
+_NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:d|h|min|s|ms|m?Wh|kWh|MWh|mg|g|kg|t|W|kW)\b|%)|(?<=\d [dh]) (?=\d)")
 _OPTION_CHARTS = ("cost_time", "carbon")
 
 
@@ -95,13 +98,15 @@ def _asset(name: str) -> Any:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("greenlove_mlflow.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["together"] = lambda text: _NUMBER_AND_UNIT.sub("\u00a0", text)
+    return environment
 
 
 def _with_tables(content: ReportContent) -> ReportContent:

@@ -19,6 +19,7 @@ from greenlove_mlflow.report.specs import (
 )
 
 ROLES = {"here": "vermillion", "best trade-off": "blue", "other offers": "soft"}
+CO2_ROLES = {"here": "vermillion", "by the grid": "blue", "by the provider's claim": "green"}
 PHASES = {
     "first contact": "vermillion",
     "exploration": "orange",
@@ -53,7 +54,13 @@ def cost_time() -> Any:
     )
     names = (
         base.transform_filter("datum.role != 'other offers'")
-        .mark_text(align="left", dx=9, dy=-9, fontSize=12, color=colour("ink"))
+        .mark_text(
+            align=alt.ExprRef("datum.near_right ? 'right' : 'left'"),
+            dx=alt.ExprRef("datum.near_right ? -9 : 9"),
+            dy=-9,
+            fontSize=12,
+            color=colour("ink"),
+        )
         .encode(x=x, y=y, text="name:N")
     )
     return finished(
@@ -69,7 +76,7 @@ def carbon() -> Any:
         "name:N", sort=alt.SortField("order"), axis=titled(None, grid=False, labelColor=colour("ink"), labelLimit=150)
     )  # type: ignore[arg-type]
     x = alt.X("co2:Q", scale=alt.Scale(zero=True, nice=True), axis=titled("@co2_title", tickCount=6))
-    role = coloured("co2_role", {"here": "vermillion", "by the grid": "blue", "by the provider's claim": "green"})
+    role = coloured("co2_role", CO2_ROLES, seen="roles_seen")
     known = base.transform_filter("isValid(datum.co2)")
     bars = known.mark_rule(strokeWidth=4, opacity=0.35).encode(x="co2_low:Q", x2="co2_high:Q", y=y, color=role)
     points = known.mark_point(filled=True, size=90, opacity=1.0).encode(x=x, y=y, color=role, tooltip=_OFFER_WORDS)
@@ -106,7 +113,7 @@ def scaling() -> Any:
 def residuals() -> Any:
     """How far each block of steps lies from the fit, in per cent, over the time of the benchmark."""
     left = alt.Chart(alt.NamedData("residuals"))
-    x = alt.X("at_s:Q", axis=titled("seconds since the benchmark began", grid=False))
+    x = alt.X("at_s:Q", axis=titled("seconds since the benchmark began", grid=False, tickCount=8))
     y = alt.Y("residual:Q", axis=titled("per cent above the fit", tickCount=6))
     zero = alt.Chart(alt.NamedData("zero")).mark_rule(color=colour("soft")).encode(y="residual:Q")
     tooltip = words(("phase", "Phase"), ("samples_text", "Over"), ("residual_text", "Against the fit"))
@@ -118,7 +125,7 @@ def residuals() -> Any:
 def power() -> Any:
     """Power of each device over the benchmark, with the mean that is used and its range."""
     samples, means = alt.Chart(alt.NamedData("samples")), alt.Chart(alt.NamedData("means"))
-    kind = coloured("kind", DEVICES)
+    kind = coloured("kind", DEVICES, seen="devices_seen")
     y = alt.Y("watts:Q", scale=alt.Scale(zero=True), axis=titled("watts", tickCount=6))
     band = means.mark_area(opacity=0.15).encode(x="at_s:Q", y="low:Q", y2="high:Q", color=kind, detail="device:N")
     mean = means.mark_line(strokeDash=[6, 4], strokeWidth=2).encode(
@@ -128,11 +135,10 @@ def power() -> Any:
         ),
     )  # fmt: skip
     line = samples.mark_line(strokeWidth=1.5).encode(
-        x=alt.X("at_s:Q", axis=titled("seconds since the benchmark began", grid=False)),
+        x=alt.X("at_s:Q", axis=titled("seconds since the benchmark began", grid=False, tickCount=8)),
         y=y,
         color=kind,
         detail="device:N",
-        tooltip=words(("device", "Device"), ("text", "Power")),
     )
     return finished(band + line + mean, height=240, description="Power over time")
 
@@ -167,7 +173,7 @@ def price_history() -> Any:
     base = alt.Chart(alt.NamedData("history"))
     x = alt.X("as_of:T", axis=titled("date of the price sheet", grid=False, tickCount=6))
     y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=USD_LABELS))
-    legend = alt.Legend(orient="top", title=None, columns=3, labelColor=colour("ink"), labelLimit=160)
+    legend = alt.Legend(orient="top", title=None, columns=2, labelColor=colour("ink"), labelLimit=160)
     colours = alt.Color("name:N", scale=alt.Scale(scheme="tableau10"), legend=legend)
     tooltip = words(("name", "GPU"), ("version", "Price sheet"), ("price_text", "Price"), ("cost_text", "Cost"))
     line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, color=colours)
@@ -177,5 +183,5 @@ def price_history() -> Any:
 
 def _points(base: Any, *, hollow: bool) -> Any:
     return base.mark_point(filled=not hollow, size=70, opacity=1.0, strokeWidth=1.6).encode(
-        color=coloured("phase", PHASES)
+        color=coloured("phase", PHASES, seen="phases_seen")
     )

@@ -26,7 +26,9 @@ COLOURS = {
     "sky": "#2b83b8",
 }
 # Titles of axes that carry a unit which the data decides; written as "@name" in a chart.
-TITLES = {"time_title": "time", "cost_title": "cost", "co2_title": "CO2e", "amount_title": "amount"}
+TITLES = {"time_title": "time", "co2_title": "CO2e", "amount_title": "amount"}
+# Parameters that hold the categories a chart has data of; written as a list of one "@name".
+SEEN = {"phases_seen": [], "devices_seen": [], "roles_seen": []}
 
 # Label only 1, 2 and 5 of each decade, as plain numbers.
 _LEAD = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
@@ -66,16 +68,19 @@ def words(*pairs: tuple[str, str]) -> list[Any]:
     return [alt.Tooltip(f"{field}:N", title=heading) for field, heading in pairs]
 
 
-def coloured(field: str, looks: dict[str, str], *, title: str | None = None) -> Any:
-    """A colour by category, each category with a colour of the style sheet, and a legend above the chart."""
+def coloured(field: str, looks: dict[str, str], *, seen: str = "") -> Any:
+    """A colour by category, each category with a colour of the style sheet, and a legend above the chart.
+
+    ``seen`` names the parameter with the categories that the page has data of; the legend shows only those.
+    """
     return alt.Color(
         f"{field}:N",
         scale=alt.Scale(domain=list(looks), range=[colour(name) for name in looks.values()]),
         legend=alt.Legend(
             orient="top",
-            title=title,
+            title=None,
+            values=[f"@{seen}"] if seen else alt.Undefined,
             labelColor=colour("ink"),
-            titleColor=colour("soft"),
             labelFontSize=12,
             symbolOpacity=1.0,
             columns=3,
@@ -85,12 +90,15 @@ def coloured(field: str, looks: dict[str, str], *, title: str | None = None) -> 
 
 def finished(chart: Any, *, height: Any, description: str) -> Any:
     """The chart with what all share: full width, its height, colours as parameters, no frame."""
-    params = [alt.param(name=name, value=value) for name, value in {**COLOURS, **TITLES}.items()]
+    params = [alt.param(name=name, value=value) for name, value in {**COLOURS, **TITLES, **SEEN}.items()]
     return (
         chart.properties(width="container", height=height, background="transparent", description=description)
         .add_params(*params)
-        .configure_view(stroke=None)
-        .configure(font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+        .configure(
+            font="system-ui, sans-serif",
+            autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+            view=alt.ViewConfig(stroke="transparent"),
+        )
     )
 
 

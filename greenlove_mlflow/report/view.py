@@ -73,7 +73,7 @@ class OptionLine:
     co2: Cell
     claim: Cell
     speed: Cell
-    memory: Cell
+    memory: str
     cheaper: Cell
     price: Cell
     basis: str
@@ -139,7 +139,7 @@ def _home_line(comparison: Comparison) -> OptionLine:
         co2=quantity_cell(home.co2_g, co2, missing_co2(home)),
         claim=Cell(point=""),
         speed=Cell(point="1x", value=1.0),
-        memory=Cell(point="runs here"),
+        memory="runs here",
         cheaper=Cell(point=""),
         price=Cell(point="electricity"),
         basis="benchmarked here",
@@ -159,7 +159,7 @@ def _offer_line(comparison: Comparison, index: int) -> OptionLine:
         co2=quantity_cell(estimate.co2_g, co2),
         claim=_claim_cell(row),
         speed=Cell(point=point, spread=spread.rstrip(")"), value=ratio.point),
-        memory=Cell(point=memory_words(row), spread=f"{format_significant(row.offer.memory_gib, 3)} GiB"),
+        memory=f"{row.offer.memory_gib:,.0f} GiB, {_memory_words(row)}",
         cheaper=Cell(point=format_probability(row.p_cheaper), value=row.p_cheaper),
         price=_price_cell(row),
         basis=row.speed_ratio.basis,
@@ -182,6 +182,10 @@ def quantity_cell(value: Interval | None, scale: Scale, missing: str = UNKNOWN) 
         words=f"{scale.range(value)}, 95 times in 100",
         missing=missing,
     )
+
+
+def _memory_words(row: ComparisonRow) -> str:
+    return "need not measured" if row.fits_memory is None else memory_words(row)
 
 
 def _claim_cell(row: ComparisonRow) -> Cell:

@@ -13,7 +13,7 @@ const charts = (() => {
     for (const [name, value] of colours()) view.signal(name, value);
   }
 
-  const LOOK = { mode: "vega", renderer: "svg", actions: false, tooltip: { theme: "page" } };
+  const LOOK = { mode: "vega", renderer: "svg", actions: false, logLevel: 1, tooltip: { theme: "page" } };
 
   async function draw(name, spec, data, titles = {}) {
     const place = document.querySelector(`#chart-${name}`);

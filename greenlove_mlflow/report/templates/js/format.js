@@ -2,7 +2,7 @@
 const format = (() => {
   const KWH = [["mWh", 1e6], ["Wh", 1e3], ["kWh", 1], ["MWh", 1e-3]];
   const CO2 = [["mg", 1e3], ["g", 1], ["kg", 1e-3], ["t", 1e-6]];
-  const TIME = [["ms", 1e3], ["s", 1], ["min", 1 / 60], ["h", 1 / 3600], ["d", 1 / 86400]];
+  const TIME = [["ms", 1e3], ["s", 1], ["min", 1 / 60], ["h", 1 / 3600]];
   const STEPS = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 21600, 86400];
   const MINUTE = 60;
 
@@ -152,8 +152,13 @@ const format = (() => {
     return `${Math.max(1, Math.min(99, halfEven(value * 100)))} %`;
   }
 
+  // A number stays on one line with its unit.
+  const UNIT = /(?<=\d) (?=(?:d|h|min|s|ms|m?Wh|kWh|MWh|mg|g|kg|t|W|kW)\b|%)|(?<=\d [dh]) (?=\d)/g;
+  const together = (text) => text.replace(UNIT, "\u00a0");
+
   return {
     Scale,
+    together,
     usdScale: () => USD,
     durationScale: (values) => scaleFor(values, TIME, 0.1, 1),
     energyScale: (values) => scaleFor(values, KWH, 0.1, 2),

@@ -29,10 +29,19 @@
       basis: each.isHome ? "benchmarked here" : each.basis,
     }));
     const priced = rows.filter((row) => row.cost !== null);
+    markRight(priced);
+    const seen = ["here", "by the grid", ...(rows.some((row) => row.co2_claim !== null) ? ["by the provider's claim"] : [])];
     return {
       cost_time: [{ rows: priced }, { time_title: `time, ${time.unit}` }],
-      carbon: [{ rows }, { co2_title: `CO2e, ${co2.unit}` }],
+      carbon: [{ rows }, { co2_title: `CO2e, ${co2.unit}`, roles_seen: seen }],
     };
+  }
+
+  // Names of points in the right third stand left of their point, where there is room.
+  function markRight(rows) {
+    const low = Math.log(Math.min(...rows.map((row) => row.time_low)));
+    const high = Math.log(Math.max(...rows.map((row) => row.time_high)));
+    for (const row of rows) row.near_right = Math.log(row.time) > low + (high - low) * 0.6;
   }
 
   function spread(name, value, factor) {
@@ -43,7 +52,7 @@
   function drawCharts() {
     const options = hasTable ? optionData(stored) : {};
     for (const [name, spec] of Object.entries(specs)) {
-      const { titles, ...data } = facts.charts[name] ?? {};
+      const { titles, ...data } = facts.charts[name] ?? {}; // titles: of axes, and categories that have data
       const [rows, rowTitles] = options[name] ?? [data, titles];
       charts.draw(name, spec, rows, rowTitles);
     }
@@ -72,11 +81,11 @@
     const [first, ...rest] = verdict.sentences(options);
     const place = document.getElementById("verdict");
     const title = place.querySelector("h1");
-    title.textContent = first;
+    title.textContent = format.together(first);
     const leads = rest.map((sentence) => {
       const line = document.createElement("p");
       line.className = "lead";
-      line.textContent = sentence;
+      line.textContent = format.together(sentence);
       return line;
     });
     place.replaceChildren(title, ...leads);

@@ -1,34 +1,9 @@
-// The table of options: sorted by a click on a column's head or by the list above it, filtered, and filled again.
+// The table of options: sorted, filtered, and filled again when the what-if panel asks for it.
 const table = (() => {
-  const body = document.querySelector("#options tbody");
-  const heads = [...document.querySelectorAll("#options thead th")];
+  const options = document.querySelector("#options");
+  const body = options.tBodies[0];
+  const list = document.querySelector("#sort-by");
   const counter = document.querySelector("#shown");
-
-  const value = (line, key) => {
-    const text = line.dataset[key];
-    if (text === undefined || text === "") return null;
-    const number = Number(text);
-    return Number.isNaN(number) ? text.toLowerCase() : number;
-  };
-
-  // Unknown values go last, whichever way the table is sorted.
-  function sort(key, descending) {
-    const lines = [...body.rows];
-    const turn = descending ? -1 : 1;
-    lines.sort((one, other) => {
-      const [a, b] = [value(one, key), value(other, key)];
-      if (a === null || b === null) return (a === null) - (b === null);
-      return (a < b ? -1 : a > b ? 1 : 0) * turn;
-    });
-    body.append(...lines);
-    for (const head of heads) {
-      const mine = head.dataset.key === key;
-      if (mine) head.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      else head.removeAttribute("aria-sort");
-    }
-    const list = document.querySelector("#sort-by");
-    if (list) list.value = key;
-  }
 
   function filter() {
     const wanted = document.querySelector("#filter-name").value.trim().toLowerCase();
@@ -81,14 +56,8 @@ const table = (() => {
   }
 
   function wire() {
-    for (const head of heads) {
-      const button = head.querySelector("button");
-      if (!button) continue;
-      button.addEventListener("click", () => {
-        sort(head.dataset.key, head.getAttribute("aria-sort") === "ascending");
-      });
-    }
-    document.querySelector("#sort-by").addEventListener("change", (event) => sort(event.target.value, false));
+    sorting.wire(options, (key) => { list.value = key; });
+    list.addEventListener("change", () => sorting.sort(options, list.value, false));
     for (const name of ["filter-name", "filter-fits", "filter-priced"]) {
       document.querySelector(`#${name}`).addEventListener("input", filter);
     }

@@ -1,0 +1,203 @@
+"""The report of a whole experiment: what it took, whether promises were kept, what it would have cost elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from greenlove_mlflow import __version__
+from greenlove_mlflow.core.estimate import Source
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.totals import (
+    Elsewhere,
+    Spent,
+    Training,
+    promises_kept,
+    spent,
+    spent_by_month,
+    spent_elsewhere,
+)
+from greenlove_mlflow.formatting import (
+    duration_scale,
+    format_co2_g,
+    format_duration_s,
+    format_kwh,
+    format_share,
+    format_usd,
+)
+from greenlove_mlflow.formatting.text import missing_rent, offer_label
+from greenlove_mlflow.report.page import render
+from greenlove_mlflow.report.run_lines import run_lines
+from greenlove_mlflow.report.view import Figure
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentContent:
+    """What an experiment's report is made from.
+
+    Args:
+        name: Of the experiment.
+        trainings: Its runs.
+        skipped: Runs that could not be read, and why.
+        sources: Of every table used.
+        url: Where the experiment is looked at.
+        prices_as_of: Date of the prices that offers are taken with.
+        made_at: When the page was made, ISO 8601 in UTC.
+    """
+
+    name: str
+    trainings: tuple[Training, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+    sources: tuple[Source, ...] = ()
+    url: str | None = None
+    prices_as_of: str = ""
+    made_at: str = ""
+
+
+def render_experiment(content: ExperimentContent) -> str:
+    """The report of an experiment as the text of one HTML file: nothing fetched, everything escaped."""
+    trainings = content.trainings
+    total, months, offers = spent(trainings), spent_by_month(trainings), spent_elsewhere(trainings)
+    charts = _charts(trainings, total, offers)
+    charts |= {"months": _month_bars(months)} if months else {}
+    return render(
+        "experiment.html.j2",
+        {"charts": charts},
+        list(charts),
+        content=content,
+        verdict=_verdict(content, total, offers),
+        figures=_figures(total),
+        lines=run_lines(trainings),
+        months=[(month, *_spent_texts(each)) for month, each in months],
+        offers=[_offer_texts(each) for each in offers],
+        here=_spent_texts(total),
+        version=__version__,
+    )
+
+
+def _verdict(content: ExperimentContent, total: Spent, offers: tuple[Elsewhere, ...]) -> tuple[str, ...]:
+    if not total.run_count:
+        return (f"None of the {_counted(len(content.trainings))} in {content.name} has run yet.",)
+    parts = [
+        format_duration_s(total.time_s),
+        format_kwh(total.energy_kwh, missing=""),
+        format_usd(total.cost_usd, missing=""),
+    ]
+    co2 = format_co2_g(total.co2_g, missing="")
+    parts += [f"{co2} CO2e"] if co2 else []
+    took = ", ".join(part for part in parts if part)
+    sentences = [f"{_counted(total.run_count).capitalize()} so far: {took}."]
+    kept, finished = promises_kept(content.trainings)
+    if finished:
+        sentences.append(f"{kept} of the {finished} that ran to their end took a time within the promised range.")
+    full = [each for each in offers if each.cost_usd is not None and each.run_count == total.run_count]
+    if full:
+        best = min(full, key=lambda each: each.cost_usd.point * each.time_s.point if each.cost_usd else 0.0)
+        cost = format_usd(best.cost_usd)
+        sentences.append(
+            f"On {offer_label(best.row)} the same would have taken {format_duration_s(best.time_s)} for {cost}."
+        )
+    return tuple(sentences)
+
+
+def _figures(total: Spent) -> tuple[Figure, ...]:
+    unmetered = (
+        f"{total.unmetered_count} without a known energy" if total.unmetered_count else "of every training that ran"
+    )
+    return (
+        Figure(key="time", name="Time", value=format_duration_s(total.time_s), spread=_counted(total.run_count)),
+        Figure(key="energy", name="Energy", value=format_kwh(total.energy_kwh), spread="", note=unmetered),
+        Figure(key="cost", name="Cost of electricity", value=format_usd(total.cost_usd), spread="", note=unmetered),
+        Figure(key="co2", name="CO2e", value=format_co2_g(total.co2_g), spread="", note=unmetered),
+    )
+
+
+def _spent_texts(total: Spent) -> tuple[str, str, str, str, str]:
+    return (
+        f"{total.run_count:,}",
+        format_duration_s(total.time_s),
+        format_kwh(total.energy_kwh),
+        format_usd(total.cost_usd),
+        format_co2_g(total.co2_g),
+    )
+
+
+def _offer_texts(each: Elsewhere) -> tuple[str, str, str, str, str]:
+    return (
+        offer_label(each.row),
+        f"{each.run_count:,}",
+        format_duration_s(each.time_s),
+        format_usd(each.cost_usd, missing=missing_rent(each.row)),
+        format_co2_g(each.co2_g),
+    )
+
+
+def _charts(trainings: tuple[Training, ...], total: Spent, offers: tuple[Elsewhere, ...]) -> dict[str, Json]:
+    charts: dict[str, Json] = {}
+    finished = [each for each in trainings if each.outcome is not None and each.outcome.completed]
+    if finished:
+        charts["calibration"] = _calibration(finished)
+    if total.cost_usd and any(each.cost_usd is not None for each in offers):
+        here = Interval.exactly(total.cost_usd)
+        rows = [_bar("here", "here", here, format_duration_s(total.time_s), format_co2_g(total.co2_g))]
+        rows += [
+            _bar(
+                offer_label(each.row), "offer", each.cost_usd, format_duration_s(each.time_s), format_co2_g(each.co2_g)
+            )
+            for each in offers
+        ]
+        charts["elsewhere"] = {"offers": rows}
+    return charts
+
+
+def _calibration(finished: list[Training]) -> Json:
+    scale = duration_scale([each.estimate.time_s for each in finished])
+    rows = []
+    for each in finished:
+        promised, happened = each.estimate.time_s, each.outcome.time_s if each.outcome else 0.0
+        rows.append({
+            "name": each.name or each.run_id,
+            "promised": promised.point * scale.factor,
+            "ratio": happened / promised.point,
+            "low": promised.low / promised.point,
+            "high": promised.high / promised.point,
+            "kept": "within its range" if promised.contains(happened) else "outside its range",
+            "promised_text": format_duration_s(promised),
+            "actual_text": format_duration_s(happened),
+            "off_text": format_share(happened / promised.point - 1.0),
+        })  # fmt: skip
+    titles = {
+        "time_title": f"promised time, {scale.unit}",
+        "roles_seen": list(dict.fromkeys(row["kept"] for row in rows)),
+    }
+    return {"runs": rows, "one": [{"ratio": 1.0}], "titles": titles}
+
+
+def _bar(name: str, role: str, cost: Interval | None, time_text: str, co2_text: str) -> Json:
+    return {
+        "name": name,
+        "role": role,
+        "cost": None if cost is None else cost.point,
+        "cost_low": None if cost is None else cost.low,
+        "cost_high": None if cost is None else cost.high,
+        "cost_text": format_usd(cost),
+        "time_text": time_text,
+        "co2_text": co2_text,
+    }
+
+
+def _month_bars(months: tuple[tuple[str, Spent], ...]) -> Json:
+    rows = []
+    for month, each in months:
+        count, time_text, energy, cost, co2 = _spent_texts(each)
+        rows.append({
+            "month": month, "cost": each.cost_usd or 0.0, "runs": count, "time_text": time_text,
+            "energy_text": energy, "cost_text": cost, "co2_text": co2,
+        })  # fmt: skip
+    return {"months": rows}
+
+
+def _counted(count: int) -> str:
+    return "1 training" if count == 1 else f"{count:,} trainings"
