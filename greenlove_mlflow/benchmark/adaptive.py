@@ -24,7 +24,10 @@ REVISIT_S = 0.5
 LEAST_TIMED_S = 3.0
 # A board's energy counter needs so long a steady window.
 LEAST_METERED_S = 5.0
-LONGEST_TRUNCATED_S = 4.0
+# Truncated passes: long beside what starting them costs, short enough to stop in time.
+LONGEST_TRUNCATED_S = 2.5
+# A machine that slows down while it is watched is watched for longer, once.
+DRIFT_EXTENSION_S = 10.0
 LARGEST_SHARE_OF_TOTAL = 0.10
 # Under this statistical half-width the drift of the machine is all that is left, and no benchmark sees that.
 PRECISE_LOG_HALF_WIDTH = 0.02
@@ -50,6 +53,7 @@ class _Adaptive:
         self.plan = session.plan
         self.first_is_one_off = first_is_one_off
         self.whole_count = 0
+        self.extended = False
 
     @property
     def feed(self) -> Feed:
@@ -57,6 +61,7 @@ class _Adaptive:
         return self.session.feed
 
     def run(self) -> str:
+        """Why the benchmark stopped."""
         first = self._first_contact()
         if first.whole and self.plan.epoch_count <= self.whole_count:
             return "complete"
@@ -128,26 +133,28 @@ class _Adaptive:
             self._narrow_deadline()
             now_s = time.perf_counter()
             least_s = self.startup_s + self.step_s * (self.feed.prefetch_steps + 1)
-            if now_s + least_s > self.deadline_s:
+            until_s = self.deadline_s - self._scaling_s()
+            if now_s + least_s > until_s:
                 return "cap" if self.deadline_s >= self.cap_s else "budget"
-            done = self._time_once(whole, warm_part, now_s)
+            done = self._time_once(whole, warm_part, until_s)
             self.whole_count += done.whole and warm_part is None
             self._learn(done)
             if self.whole_count >= self.plan.epoch_count:
                 return "complete"
-            if self._is_precise():
+            if self._is_precise() and not self._extend():
                 return "precise"
 
-    def _time_once(self, whole: bool, warm_part: Any, now_s: float) -> Pass:
-        left_s = self.deadline_s - now_s
+    def _time_once(self, whole: bool, warm_part: Any, until_s: float) -> Pass:
+        now_s = time.perf_counter()
+        left_s = until_s - now_s
         head = self.feed.prefetch_steps + 1
         if whole:
-            limit = Limit(until_s=self.deadline_s, whole_step_count=self.plan.steps_per_epoch, head_step_count=head)
+            limit = Limit(until_s=until_s, whole_step_count=self.plan.steps_per_epoch, head_step_count=head)
             return self.session.run("timed", limit)
-        length_s = min(max(1.0, left_s / 3.0), LONGEST_TRUNCATED_S) + self.startup_s
+        length_s = min(max(1.0, left_s / 4.0), LONGEST_TRUNCATED_S) + self.startup_s
         least_s = (head + 1) * self.step_s + self.startup_s
         limit = Limit(
-            until_s=min(self.deadline_s, now_s + max(length_s, least_s)),
+            until_s=min(until_s, now_s + max(length_s, least_s)),
             whole_step_count=self.plan.steps_per_epoch,
             head_step_count=head,
         )
@@ -171,7 +178,17 @@ class _Adaptive:
         most_s = max(least_s, LARGEST_SHARE_OF_TOTAL * total_s)
         self.deadline_s = min(self.deadline_s, self.begun_s + most_s)
 
+    def _extend(self) -> bool:
+        """Whether the machine's pace is moving, so that it is watched for longer; once only."""
+        if self.extended or not noise_of_blocks(self.session.epochs, self.session.blocks).is_drifting:
+            return False
+        self.extended = True
+        self.deadline_s = min(time.perf_counter() + DRIFT_EXTENSION_S, self.cap_s)
+        return True
+
     def _is_precise(self) -> bool:
+        if self.extended:
+            return False
         timed = [record for record in self.session.epochs if record.phase == "timed"]
         timed_s = math.fsum(record.duration_s for record in timed)
         if len(timed) < 2 or timed_s < LEAST_TIMED_S:
@@ -181,15 +198,23 @@ class _Adaptive:
             return False
         return statistical_log_half_width(noise) < PRECISE_LOG_HALF_WIDTH
 
-    def _run_scaling(self) -> None:
-        """Short epochs of a quarter, a half and all of the data, or of as much of it as fits in a second."""
-        steps = self.feed.steps_per_epoch
-        room_s = min(SCALING_S, self.cap_s - time.perf_counter()) - len(SCALING_SHARES) * self.startup_s
-        most = min(steps, int(room_s / sum(SCALING_SHARES) / max(self.step_s, 1e-9)))
+    def _scaling_counts(self) -> list[int]:
+        """Steps of a quarter, a half and all of the data, or of as much of it as fits in a second; else none."""
+        room_s = SCALING_S - len(SCALING_SHARES) * self.startup_s
+        most = min(self.feed.steps_per_epoch, int(room_s / sum(SCALING_SHARES) / max(self.step_s, 1e-9)))
         counts = sorted({max(1, round(share * most)) for share in SCALING_SHARES})
-        if most < 1 or len(counts) < len(SCALING_SHARES):
+        return counts if most >= 1 and len(counts) == len(SCALING_SHARES) else []
+
+    def _scaling_s(self) -> float:
+        counts = self._scaling_counts()
+        return sum(counts) * self.step_s + len(counts) * self.startup_s
+
+    def _run_scaling(self) -> None:
+        """Short epochs at three sizes, for the diagnostic of how time grows with the data."""
+        if time.perf_counter() + self._scaling_s() > self.cap_s:
             return
-        for count in counts:
+        steps = self.feed.steps_per_epoch
+        for count in self._scaling_counts():
             whole = count == steps
             samples = self.feed.sample_count if whole else count * self.feed.batch_size
             part = None if whole else self.feed.part(samples, seed=self.plan.seed)

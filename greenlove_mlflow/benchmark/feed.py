@@ -99,6 +99,7 @@ def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int 
         sample_count=min(dataset_length or steps * size, steps * size),
         batch_size=size,
         steps_per_epoch=steps,
+        worker_count=max(0, int(getattr(data, "num_workers", 0) or 0)),
     )
 
 

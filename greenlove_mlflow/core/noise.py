@@ -13,6 +13,10 @@ from greenlove_mlflow.core.records import BlockRecord, EpochRecord
 # Blocks shorter than this are joined: jitter of the scheduler is no property of the training.
 LEAST_BLOCK_S = 0.4
 LARGEST_CORRELATION = 0.8
+# The pace has moved when the halves of the blocks differ by so much and the slope's t statistic is beyond chance.
+DRIFT_GAP_LOG = 0.02
+TREND_T = 3.5
+LEAST_BLOCKS_FOR_TREND = 6
 # With fewer blocks a correlation is a guess.
 LEAST_BLOCKS_FOR_CORRELATION = 8
 
@@ -36,6 +40,21 @@ class Noise:
     block_s: float
     costs_s: tuple[float, ...] = ()
     starts_s: tuple[float, ...] = ()
+
+    @property
+    def halves_gap_log(self) -> float:
+        """Log of the median cost of the second half of the blocks over that of the first."""
+        half = self.block_count // 2
+        if not half:
+            return 0.0
+        return math.log(float(np.median(self.costs_s[-half:]) / np.median(self.costs_s[:half])))
+
+    @property
+    def is_drifting(self) -> bool:
+        """Whether the pace moved while it was measured: the halves differ, and a straight line in time explains it."""
+        if self.block_count < LEAST_BLOCKS_FOR_TREND or abs(self.halves_gap_log) < DRIFT_GAP_LOG:
+            return False
+        return abs(_trend_t(np.log(self.costs_s))) > TREND_T
 
     @property
     def degrees_of_freedom(self) -> float:
@@ -115,6 +134,15 @@ def _join(units: Iterator[tuple[float, float, int]]) -> Iterator[tuple[float, fl
             duration_s, steps = 0.0, 0
     if duration_s >= LEAST_BLOCK_S / 2.0:
         yield start_s, duration_s, steps
+
+
+def _trend_t(logs: np.ndarray) -> float:
+    """The t statistic of the slope of a straight line through the blocks, their correlation taken into account."""
+    times = np.arange(len(logs)) - (len(logs) - 1) / 2.0
+    slope = float(times @ logs) / float(times @ times)
+    residuals = logs - logs.mean() - slope * times
+    variance = float(residuals @ residuals) / (len(logs) - 2) * _correlation_factor(residuals)
+    return slope / math.sqrt(variance / float(times @ times)) if variance > 0.0 else 0.0
 
 
 def _correlation_factor(logs: np.ndarray) -> float:
