@@ -66,7 +66,8 @@ def _matmul_tflops(device: torch.device, dtype: torch.dtype, budget_s: float) ->
     first()
     first_s = _seconds(first, device)
     # The work grows with the cube of the side; a tenth of the budget leaves room for repeats.
-    growth = (budget_s / 10.0 / max(first_s, 1e-9)) ** (1.0 / 3.0)
+    # A clock that does not move (a simulation's) says nothing of how large it may be.
+    growth = (budget_s / 10.0 / first_s) ** (1.0 / 3.0) if first_s > 0.0 else 1.0
     side = max(FIRST_SIDE, min(MAX_SIDE, int(FIRST_SIDE * growth) // 64 * 64))
     durations = _repeat(product_of(side), device, budget_s)
     return _rate(2.0 * side**3 / FLOP_PER_TFLOP, durations)

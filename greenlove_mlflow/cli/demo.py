@@ -33,14 +33,20 @@ def command(epochs: int) -> None:
     with (
         TerminalProgress(console) as progress,
         greenlove.track(
-            model, optimizer, criterion, loader, epochs=epochs, run_name="greenlove-demo", progress=progress
+            model,
+            optimizer,
+            criterion,
+            loader,
+            epochs=epochs,
+            run_name="greenlove-demo",
+            progress=progress,
+            on_epoch=progress.epoch,
         ) as run,
     ):
         progress.pause()
         print_summary(console, run.estimate, run.comparison, run.url)
-        for epoch in run.epochs():
-            loss = train_one_epoch(model, loader, optimizer, criterion)
-            progress.epoch(epoch + 1, epochs, run.forecast, f"loss {loss:.3f}")
+        for _ in run.epochs():
+            train_one_epoch(model, loader, optimizer, criterion)
     print_outcome(console, run.estimate, run.outcome)
     _print_how_to_open(console, run)
 
@@ -67,16 +73,14 @@ def make_network() -> Any:
     )  # fmt: skip
 
 
-def train_one_epoch(model: Any, loader: Any, optimizer: Any, criterion: Any) -> float:
-    """One plain epoch as anyone would write it; the loss of its last batch."""
+def train_one_epoch(model: Any, loader: Any, optimizer: Any, criterion: Any) -> None:
+    """One plain epoch as anyone would write it."""
     model.train()
-    loss = None
     for images, labels in loader:
         optimizer.zero_grad()
         loss = criterion(model(images), labels)
         loss.backward()
         optimizer.step()
-    return float(loss.detach()) if loss is not None else float("nan")
 
 
 def _print_how_to_open(console: Console, run: TrackedTraining) -> None:

@@ -1,4 +1,4 @@
-"""``greenlove doctor``: what this machine, its tables and its MLflow store let the package see, each with its source."""
+"""``greenlove doctor``: what machine, tables and MLflow store let the package see, each with its source."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ def power_findings() -> Iterator[tuple[str, str]]:
 def place_findings() -> Iterator[tuple[str, str]]:
     """The place that prices and grid would be taken for, and how it was found."""
     from greenlove_mlflow.formatting import format_interval
+    from greenlove_mlflow.formatting.quantities import Scale
     from greenlove_mlflow.pipeline.environment import ELECTRICITY_MAPS_KEY_VARIABLE, read_environment
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.pipeline.stages import find_place
@@ -87,10 +88,10 @@ def place_findings() -> Iterator[tuple[str, str]]:
     yield "place", f"{grid.place}, by {grid.basis}"
     if grid.intensity_g_per_kwh is not None:
         source = grid.intensity_source.producer if grid.intensity_source else "given"
-        yield "grid", f"{format_interval(grid.intensity_g_per_kwh, 'g/kWh')} {grid.scope} ({source})"
+        yield "grid", f"{format_interval(grid.intensity_g_per_kwh, Scale(unit='g/kWh'))} {grid.scope} ({source})"
     if grid.price_usd_per_kwh is not None:
         source = grid.price_source.producer if grid.price_source else "given"
-        yield "electricity", f"{format_interval(grid.price_usd_per_kwh, '$/kWh')} ({source})"
+        yield "electricity", f"{format_interval(grid.price_usd_per_kwh, Scale(unit='per kWh', prefix='$'))} ({source})"
     key = "set" if environment.electricity_maps_key else "not set"
     yield "live grid", f"off unless live_carbon=True; {ELECTRICITY_MAPS_KEY_VARIABLE} is {key}"
     for caveat in place.caveats:

@@ -217,7 +217,7 @@ class BenchmarkLog:
     loss_is_finite: bool | None = None
     first_contact_steps_s: tuple[float, ...] = ()
     workload_fingerprint: str = ""
-    precision: str = "fp32"
+    precision: Literal["fp16", "bf16", "tf32", "fp32"] = "fp32"
     model_kind: str = "other"
     parameter_count: int | None = None
     worker_count: int = 0

@@ -20,6 +20,7 @@ from greenlove_mlflow.pipeline.session import TrackedTraining, replace_ratios
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.calibration import Drift
+    from greenlove_mlflow.core.gpus import Precision
     from greenlove_mlflow.core.records import Machine
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.tracking import TrackedRun
@@ -61,7 +62,7 @@ def compare(
     prices: str | Path | PriceSheet = "newest",
     region: str | None = None,
     task: str | None = None,
-    precision: str | None = None,
+    precision: Precision | None = None,
     speed_ratios: Mapping[str, float] | None = None,
     measured: str | None = None,
     billing: tuple[str, ...] = ("on-demand", "contact-sales"),
@@ -163,10 +164,12 @@ def track(
             refusal=_refusal(estimate, limits, confirm),
             open_training_meter=lambda: measured.open_meter(on_sample=tracked.log_power_sample),
             synchronize=training.synchronize,
+            on_epoch=settings.on_epoch,
         )
         try:
             yield session
         finally:
+            session.close()
             promise.keep_outcome(tracked, estimate, session.outcome)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from greenlove_mlflow.core.compare import Comparison, PriceSheet, compare_offers
 from greenlove_mlflow.core.estimate import Caveat, Estimate
-from greenlove_mlflow.core.gpus import GpuSpec, ProbeResult, SpeedRatio, find_gpu
 from greenlove_mlflow.core.evidence import RatioEvidence
+from greenlove_mlflow.core.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio, find_gpu
 from greenlove_mlflow.core.ratios import speed_ratio
 from greenlove_mlflow.core.statistics import Statistics
 from greenlove_mlflow.errors import InvalidInputError
@@ -41,7 +41,7 @@ def compare_estimate(
     prices: str | Path | PriceSheet,
     region: str | None,
     task: str | None,
-    precision: str | None,
+    precision: Precision | None,
     speed_ratios: Mapping[str, float],
     measured: str | None,
     billing: tuple[str, ...],
@@ -105,11 +105,16 @@ def find_home(statistics: Statistics, gpu: str | None) -> Home:
         from greenlove_mlflow.benchmark.probe import probe_hardware
 
         probe = probe_hardware(statistics.machine.device, statistics.precision)
+    name = statistics.machine.processor_name
     message = (
-        f"no table knows {statistics.machine.processor_name}: a short matrix product and copy stand in for its specs, so the ratios "
+        f"no table knows {name}: a short matrix product and copy stand in for its specs, so the ratios "
         "are rough; pass speed_ratios= where you know better"
     )
-    return Home(hardware=probe, name=statistics.machine.processor_name, caveats=(Caveat(code="probed-hardware", message=message),))
+    return Home(
+        hardware=probe,
+        name=statistics.machine.processor_name,
+        caveats=(Caveat(code="probed-hardware", message=message),),
+    )
 
 
 def _given_by_gpu(

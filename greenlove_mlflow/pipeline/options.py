@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from greenlove_mlflow.core.compare import PriceSheet
+    from greenlove_mlflow.core.estimate import Estimate
 
 Progress = Callable[[str, float, float], None]
 TrainStep = Callable[..., Any]
@@ -62,6 +63,7 @@ class Options:
         history: Learn the machine's drift from finished runs in MLflow.
         power_poll_interval_s: Seconds between power samples.
         progress: Called with phase, seconds done and seconds planned while the benchmark runs.
+        on_epoch: Called after each real epoch with epochs done, epochs planned and the forecast.
         plan: Fields of ``BenchmarkPlan`` to set otherwise.
     """
 
@@ -99,6 +101,7 @@ class Options:
     history: bool = True
     power_poll_interval_s: float = 0.1
     progress: Progress | None = None
+    on_epoch: Callable[[int, int, Estimate], None] | None = None
     plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -6,19 +6,21 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.estimate import Estimate
 from greenlove_mlflow.core.forecast import forecast_total_s
 from greenlove_mlflow.core.outcome import Outcome, settle_outcome
-from greenlove_mlflow.core.statistics import estimate_for_time
+from greenlove_mlflow.core.statistics import OfferRatio, estimate_for_time
+from greenlove_mlflow.tables import table_versions
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from greenlove_mlflow.core.compare import Comparison
     from greenlove_mlflow.core.interval import Interval
-    from greenlove_mlflow.core.records import BenchmarkLog, PowerSample
+    from greenlove_mlflow.core.records import BenchmarkLog
     from greenlove_mlflow.power import PowerMeter
     from greenlove_mlflow.tracking import TrackedRun
 
@@ -48,6 +50,7 @@ class TrackedTraining:
         refusal: str,
         open_training_meter: Callable[[], AbstractContextManager[PowerMeter]],
         synchronize: Callable[[], None],
+        on_epoch: Callable[[int, int, Estimate], None] | None = None,
     ) -> None:
         self.estimate = estimate
         self.comparison = comparison
@@ -55,10 +58,12 @@ class TrackedTraining:
         self.refusal = refusal
         self.forecast = estimate
         self.outcome: Outcome | None = None
-        self.power_samples: tuple[PowerSample, ...] = ()
+        self._forecasts: list[Interval] = []
+        self._open = ExitStack()
         self._tracked = tracked
         self._open_meter = open_training_meter
         self._synchronize = synchronize
+        self._on_epoch = on_epoch
 
     @property
     def approved(self) -> bool:
@@ -87,44 +92,56 @@ class TrackedTraining:
         """
         if not self.approved:
             return
+        self.close()
+        meter = self._open.enter_context(self._open_meter())
         durations: list[float] = []
-        forecasts: list[Interval] = []
-        with self._open_meter() as meter:
-            training_start = epoch_start = time.perf_counter()
-            energy_start = meter.energy_j()
-            for epoch in range(self.estimate.workload.epoch_count):
-                energy_before = meter.energy_j()
-                yield epoch
-                self._synchronize()
-                now = time.perf_counter()
-                durations.append(now - epoch_start)
-                epoch_start = now
-                energy_now = meter.energy_j()
-                forecasts.append(self._renew_forecast(durations, now - training_start))
-                self.outcome = settle_outcome(
-                    self.estimate,
-                    epoch_durations_s=tuple(durations),
-                    time_s=now - training_start,
-                    energy_j=_difference(energy_now, energy_start),
-                    forecasts_s=tuple(forecasts),
-                )
-                self._tracked.log_epoch(epoch, durations[-1], _difference(energy_now, energy_before), forecasts[-1])
-            self.power_samples = meter.samples()
+        started_s = time.perf_counter()
+        started_j = meter.energy_j()
+        begun_s, begun_j = started_s, started_j
+        for epoch in range(self.estimate.workload.epoch_count):
+            yield epoch
+            self._synchronize()
+            now_s, now_j = time.perf_counter(), meter.energy_j()
+            durations.append(now_s - begun_s)
+            try:
+                self._settle(tuple(durations), now_s - started_s, _difference(now_j, started_j))
+                self._tracked.log_epoch(epoch, durations[-1], _difference(now_j, begun_j), self.forecast.time_s)
+            except (ArithmeticError, ValueError) as error:
+                # An odd clock must not end the training that it was to time.
+                logger.warning("epoch %d is not in the forecast: %s", epoch, error)
+            if self._on_epoch is not None:
+                self._on_epoch(len(durations), self.estimate.workload.epoch_count, self.forecast)
+            begun_s, begun_j = now_s, now_j
+        self.close()
 
-    def _renew_forecast(self, durations: list[float], elapsed_s: float) -> Interval:
-        statistics = self.estimate.statistics
-        if statistics is None:
-            return self.estimate.time_s
-        total_s = forecast_total_s(statistics.fit, self.estimate.workload, durations, elapsed_s)
-        promised = self.estimate.time_s
-        if total_s.low > promised.high or total_s.high < promised.low:
-            if self.forecast.time_s.high >= promised.low and self.forecast.time_s.low <= promised.high:
+    def close(self) -> None:
+        """Stop metering; epochs that are still under way are no longer counted."""
+        self._open.close()
+
+    def _settle(self, durations_s: tuple[float, ...], elapsed_s: float, energy_j: float | None) -> None:
+        """Renew forecast and outcome after an epoch, and say so at once when the promise no longer holds."""
+        statistics, promised = self.estimate.statistics, self.estimate.time_s
+        total_s = promised
+        if statistics is not None:
+            total_s = forecast_total_s(statistics.fit, self.estimate.workload, durations_s, elapsed_s)
+            if _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised):
                 logger.warning(
-                    "after %d epochs the training is heading for %.0f s (%.0f to %.0f), outside the promised %.0f to %.0f s",
-                    len(durations), total_s.point, total_s.low, total_s.high, promised.low, promised.high,
+                    "after %d epochs the training heads for %.0f s (%.0f to %.0f), outside the promised %.0f to %.0f s",
+                    len(durations_s), total_s.point, total_s.low, total_s.high, promised.low, promised.high,
                 )  # fmt: skip
-        self.forecast = estimate_for_time(statistics, total_s)
-        return total_s
+            self.forecast = estimate_for_time(statistics, total_s)
+        self._forecasts.append(total_s)
+        self.outcome = settle_outcome(
+            self.estimate,
+            epoch_durations_s=durations_s,
+            time_s=elapsed_s,
+            energy_j=energy_j,
+            forecasts_s=tuple(self._forecasts),
+        )
+
+
+def _are_apart(one: Interval, other: Interval) -> bool:
+    return one.low > other.high or one.high < other.low
 
 
 def _difference(after: float | None, before: float | None) -> float | None:
@@ -133,8 +150,6 @@ def _difference(after: float | None, before: float | None) -> float | None:
 
 def replace_ratios(estimate: Estimate, comparison: Comparison) -> Estimate:
     """The estimate whose statistics remember the speed ratio that each offer was given."""
-    from greenlove_mlflow.core.statistics import OfferRatio
-
     if estimate.statistics is None:
         return estimate
     ratios = {row.offer.gpu_id: row.speed_ratio for row in comparison.rows}
@@ -142,5 +157,6 @@ def replace_ratios(estimate: Estimate, comparison: Comparison) -> Estimate:
         estimate.statistics,
         ratios=tuple(OfferRatio(gpu_id=gpu_id, speed_ratio=ratio) for gpu_id, ratio in ratios.items()),
         prices_version=comparison.prices.version,
+        throughput_version=table_versions("gpu_throughput")[-1],
     )
     return dataclasses.replace(estimate, statistics=statistics)
