@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -28,17 +27,6 @@ STEPS_PER_EPOCH = SAMPLE_COUNT // BATCH_SIZE
 def clock() -> Iterator[VirtualClock]:
     with VirtualClock().installed() as installed:
         yield installed
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    yield uri
-    while mlflow.active_run() is not None:
-        mlflow.end_run()
 
 
 def parts() -> tuple[Any, Any, Any, Any]:
@@ -87,7 +75,7 @@ def test_a_bad_option_is_refused_before_a_step_has_run(
     with pytest.raises(InvalidInputError, match=message), greenlove.track(*parts(), **settings):
         pass
     assert steps == []
-    assert not Path("mlflow.db").exists()
+    assert mlflow.MlflowClient(store).search_runs(["0"]) == []
 
 
 def test_an_unknown_country_is_refused_with_near_names(clock: VirtualClock) -> None:
@@ -119,7 +107,7 @@ def test_an_estimate_on_a_steady_machine_is_the_truth(clock: VirtualClock) -> No
 def test_estimate_opens_no_mlflow_run(clock: VirtualClock, store: str) -> None:
     greenlove.estimate(*parts(), **options(clock))
     assert mlflow.active_run() is None
-    assert not Path("mlflow.db").exists()
+    assert mlflow.MlflowClient(store).search_runs(["0"]) == []
 
 
 def test_given_figures_are_used_as_given(clock: VirtualClock) -> None:

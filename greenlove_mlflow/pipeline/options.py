@@ -53,6 +53,7 @@ class Options:
         gpu_utilization: Share of the board power that a modelled figure assumes, 0 to 1.
         gpu_index: NVML index of the board to meter; the training's own when not given.
         live_carbon: Ask Electricity Maps for the grid now (needs the key in the environment).
+        live_zone: Electricity Maps zone to ask for ("US-MIDA-PJM"); the place's own code when not given.
         locate: ``"geoip"`` looks the place up by the machine's address; nothing is looked up otherwise.
         prices: ``newest``, a version, a path to a sheet of one's own, or a ``PriceSheet``.
         speed_ratios: Known ratios by GPU, ``{"H100 HGX 80GB": 2.5}``.
@@ -91,6 +92,7 @@ class Options:
     gpu_utilization: float | None = None
     gpu_index: int | None = None
     live_carbon: bool = False
+    live_zone: str | None = None
     locate: Literal["geoip"] | None = None
     prices: str | Path | PriceSheet = "newest"
     speed_ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -106,16 +106,17 @@ def measure_training(
 
 def find_place(options: Options, environment: Environment) -> Place:
     """The grid and the PUE of the machine's place; the network is asked only where the caller asked for it."""
-    country = options.country
+    address_country = None
     caveats: list[Caveat] = []
-    if options.locate == "geoip" and country is None:
+    if options.locate == "geoip":
         from greenlove_mlflow.electricity_maps.address import locate_by_address
 
-        country, located = locate_by_address()
+        address_country, located = locate_by_address()
         caveats += [located] if located else []
     grid, found = find_grid(
-        country=country,
+        country=options.country,
         region=options.region,
+        address_country=address_country,
         carbon_intensity_g_per_kwh=options.carbon_intensity_g_per_kwh,
         electricity_price_usd_per_kwh=options.electricity_price_usd_per_kwh,
         environment_place=environment.place,
@@ -126,7 +127,7 @@ def find_place(options: Options, environment: Environment) -> Place:
     if options.live_carbon:
         from greenlove_mlflow.electricity_maps import live_grid
 
-        grid, live = live_grid(grid, key=environment.electricity_maps_key)
+        grid, live = live_grid(grid, environment.electricity_maps_key, zone=options.live_zone)
         caveats += live
     pue = read_default_pue("local")[0] if options.pue is None else Interval.exactly(options.pue)
     return Place(grid=grid, pue=pue, caveats=tuple(caveats))

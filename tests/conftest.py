@@ -1,0 +1,94 @@
+"""What every test stands on: one thread, no telemetry, no state of the user's, no network but this machine's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before torch is imported: two threads a test, two tests at a time and a server are more than two cores bear.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DO_NOT_TRACK"] = "true"
+for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "RANK"):
+    os.environ.pop(_name, None)
+
+_LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+def _is_loopback(host: Any) -> bool:
+    text = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    return text.startswith(_LOOPBACK) or text == socket.gethostname()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Every look-up and every connection that would leave this machine is refused."""
+    look_up, connect, connect_ex = socket.getaddrinfo, socket.socket.connect, socket.socket.connect_ex
+
+    def refuse(host: Any) -> None:
+        raise OSError(f"a test tried to reach {host!r}; the network is off unless the user turned it on")
+
+    def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        return look_up(host, *args, **kwargs) if _is_loopback(host) else refuse(host)
+
+    def guarded_connect(self: socket.socket, address: Any) -> Any:
+        return connect(self, address) if _may_connect(self, address) else refuse(address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> Any:
+        return connect_ex(self, address) if _may_connect(self, address) else refuse(address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", guarded_look_up)
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+        yield
+
+
+def _may_connect(own: socket.socket, address: Any) -> bool:
+    return own.family not in (socket.AF_INET, socket.AF_INET6) or _is_loopback(address[0])
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spools and added price sheets go to a folder of the test's own."""
+    state = tmp_path_factory.mktemp("user")
+    monkeypatch.setenv("XDG_STATE_HOME", str(state / "state"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(state / "data"))
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with MLflow's tables and no run; making them anew takes seconds, a copy none."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+def copy_store(source: Path, target: Path) -> None:
+    """A copy of a SQLite file, whatever still stands in its journal included."""
+    with sqlite3.connect(source) as old, sqlite3.connect(target) as new:
+        old.backup(new)
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URI of an empty store of the test's own, which is what MLflow uses by default in it."""
+    import mlflow
+
+    copy_store(empty_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    yield uri
+    while mlflow.active_run() is not None:
+        mlflow.end_run()
+    mlflow.set_tracking_uri(before)
