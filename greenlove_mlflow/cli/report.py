@@ -1,0 +1,65 @@
+"""``greenlove report``: the page of a run, or of a whole experiment, from what MLflow holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run_id", required=False)
+@click.option("--experiment", help="Make one page of all runs of this experiment (name or id).")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@click.option("--prices", help="Version of the price sheet; what each run was priced with when not given.")
+@click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
+@click.option("--refresh", is_flag=True, help="Put the page into the run as well, in place of the one it holds.")
+@click.option("--json", "as_json", is_flag=True, help="Say what was written as one JSON object.")
+def command(  # noqa: PLR0917 - click hands options over by keyword
+    run_id: str | None,
+    experiment: str | None,
+    output: Path | None,
+    prices: str | None,
+    store_uri: str | None,
+    refresh: bool,
+    as_json: bool,
+) -> None:
+    """Write the report of RUN_ID, or of a whole experiment, as one HTML file that fetches nothing.
+
+    Exit code 0 when the page was written, 1 when the run or experiment cannot be read, 2 for a wrong call.
+    """
+    if (run_id is None) == (experiment is None):
+        raise click.UsageError("name either a RUN_ID or an --experiment")
+    if refresh and run_id is None:
+        raise click.UsageError("--refresh puts the page into a run; an experiment has no place for it")
+    import mlflow
+
+    from greenlove_mlflow.cli import stored
+    from greenlove_mlflow.report import render_experiment, render_report
+
+    uri = store_uri or mlflow.get_tracking_uri()
+    if experiment is not None:
+        page = render_experiment(stored.experiment_content(experiment, store_uri=uri, prices=prices))
+        path = output or Path(f"greenlove-{_file_name(experiment)}.html")
+    else:
+        page = render_report(stored.run_content(str(run_id), store_uri=uri, prices=prices))
+        path = output or Path(f"greenlove-{_file_name(str(run_id))}.html")
+    _write(path, page)
+    if refresh:
+        stored.refresh_report(str(run_id), page, store_uri=uri)
+    written = {"path": str(path), "size_bytes": len(page.encode()), "run_id": run_id, "experiment": experiment}
+    click.echo(json.dumps(written) if as_json else f"Wrote {path}")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write by way of a temporary name, so that a page is never half there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "report"

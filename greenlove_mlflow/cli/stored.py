@@ -1,0 +1,224 @@
+"""Runs and experiments as MLflow holds them, made into what a report shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.core.compare import Comparison, PriceSheet, compare_offers
+from greenlove_mlflow.core.estimate import Caveat, Estimate
+from greenlove_mlflow.core.ratio_book import RatioBook
+from greenlove_mlflow.core.statistics import Statistics, estimate_training
+from greenlove_mlflow.core.totals import Training
+from greenlove_mlflow.errors import GreenloveError, TableError
+from greenlove_mlflow.pipeline.comparing import find_home, read_evidence
+from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent
+from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions, table_versions
+from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
+from greenlove_mlflow.tracking.inputs import tables_used
+from greenlove_mlflow.tracking.store import make_client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_PRICES = "crusoe_prices"
+_DEFAULT_BILLING = ("on-demand", "contact-sales")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Which offers a run was compared with: their billing and how many GPUs were rented."""
+
+    billing: tuple[str, ...] = _DEFAULT_BILLING
+    gpu_count: int = 1
+
+
+class StoredComparer:
+    """Compares stored runs with offers by the speed ratios that each run keeps; tables are read once.
+
+    Args:
+        prices: Version of the price sheet; each run's own when None.
+    """
+
+    def __init__(self, prices: str | None = None) -> None:
+        specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
+        self._prices = prices
+        self._book = RatioBook(specs, read_evidence())
+        self._regions = {each.name: each for each in read_regions()}
+        self._pue = read_default_pue("cloud")[0]
+
+    def compare(self, estimate: Estimate, shown: Shown) -> Comparison | None:
+        """The comparison of one run's estimate; None when it has no ratio to any offer."""
+        statistics = estimate.statistics
+        if statistics is None:
+            return None
+        sheet, caveats = self._sheet(statistics)
+        ratios = {offer.gpu_id: self._book.ratio_of(statistics, offer.gpu_id) for offer in sheet.offers}
+        known = {gpu_id: ratio for gpu_id, ratio in ratios.items() if ratio is not None}
+        if not known:
+            return None
+        return compare_offers(
+            estimate,
+            sheet=sheet,
+            ratios=known,
+            specs=self._book.specs,
+            regions=self._regions,
+            pue=self._pue,
+            home_name=_home_name(statistics),
+            billing=shown.billing,
+            gpu_count=shown.gpu_count,
+            caveats=caveats,
+        )
+
+    def _sheet(self, statistics: Statistics) -> tuple[PriceSheet, tuple[Caveat, ...]]:
+        wanted = self._prices or statistics.prices_version or "newest"
+        try:
+            return read_price_sheet(wanted), ()
+        except TableError:
+            if self._prices is not None:
+                raise
+            sheet = read_price_sheet("newest")
+        message = f"the run was priced by a sheet of its own, {wanted!r}; this page takes the one of {sheet.as_of}"
+        return sheet, (Caveat(code="prices-not-in-tables", message=message),)
+
+
+def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> ReportContent:
+    """Everything one run's report shows, read from MLflow."""
+    stored = read_run(run_id, store_uri=store_uri)
+    estimate = estimate_training(stored.statistics)
+    comparison = StoredComparer(prices).compare(estimate, _shown(stored, store_uri))
+    return ReportContent(
+        estimate=estimate,
+        comparison=comparison,
+        log=stored.log,
+        sources=tuple(table.source for table in tables_used(estimate, comparison)),
+        run_id=stored.run_id,
+        run_name=stored.name,
+        status=stored.status,
+        url=stored.url,
+        outcome=stored.outcome,
+        price_history=price_history(stored, store_uri),
+        made_at=now(),
+    )
+
+
+def experiment_content(name: str, *, store_uri: str, prices: str | None = None) -> ExperimentContent:
+    """Everything an experiment's report shows, read from MLflow."""
+    from greenlove_mlflow.reestimation.reading import find_experiment_ids, read_pages
+
+    client = make_client(store_uri)
+    ids = find_experiment_ids(client, [name])
+    comparer = StoredComparer(prices)
+    trainings: list[Training] = []
+    skipped: list[tuple[str, str]] = []
+    comparisons: list[Comparison] = []
+    for page in read_pages(client, ids):
+        skipped += [(each.run_id, each.reason) for each in page.skipped]
+        for facts in page.facts:
+            try:
+                stored = read_run(facts.run_id, store_uri=store_uri, with_log=False)
+            except GreenloveError as error:
+                skipped.append((facts.run_id, str(error)))
+                continue
+            estimate = estimate_training(stored.statistics)
+            comparison = comparer.compare(estimate, Shown())
+            comparisons += [comparison] if comparison is not None else []
+            trainings.append(_training(stored, estimate, comparison))
+    used = {table.source: None for each in comparisons for table in tables_used(each.home, each)}
+    dates = sorted({each.prices.as_of for each in comparisons})
+    return ExperimentContent(
+        name=name,
+        trainings=tuple(trainings),
+        skipped=tuple(skipped),
+        sources=tuple(used),
+        prices_as_of=" and ".join((dates[0], dates[-1]) if len(dates) > 1 else dates),
+        made_at=now(),
+    )
+
+
+def price_history(stored: StoredRun, store_uri: str) -> tuple[PricePoint, ...]:
+    """What the run was estimated to cost on each option, by the date of each price sheet it was priced with."""
+    by_slug = _offers_by_slug()
+    found: list[PricePoint] = []
+    for key in sorted(stored.metrics):
+        subject = key.removeprefix(f"{names.COST_USD}/")
+        if subject == key or subject.endswith(("_lo", "_hi")):
+            continue
+        for point in read_history(stored.run_id, key, store_uri=store_uri):
+            as_of = _date_of_step(point.step)
+            offers = by_slug.get(subject, {})
+            found.append(PricePoint(
+                as_of=as_of,
+                gpu="here" if subject == names.LOCAL else next((name for name, _ in offers.values()), subject),
+                cost_usd=point.value,
+                price_usd_per_hour=offers.get(as_of, ("", None))[1],
+            ))  # fmt: skip
+    return tuple(dict.fromkeys(found))
+
+
+def refresh_report(run_id: str, page: str, *, store_uri: str) -> None:
+    """Put the page into the run, in place of the one it holds."""
+    with tempfile.TemporaryDirectory(prefix="greenlove-") as folder:
+        path = Path(folder) / Path(names.ARTIFACT_REPORT).name
+        path.write_text(page, encoding="utf-8")
+        make_client(store_uri).log_artifact(run_id, str(path), str(Path(names.ARTIFACT_REPORT).parent))
+
+
+def now() -> str:
+    """This moment, ISO 8601 in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | None) -> Training:
+    return Training(
+        name=stored.name,
+        run_id=stored.run_id,
+        started_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.started_ms / 1000.0)),
+        status=stored.status,
+        estimate=estimate,
+        rows=() if comparison is None else comparison.rows,
+        outcome=stored.outcome,
+    )
+
+
+def _home_name(statistics: Statistics) -> str:
+    if statistics.home is None and statistics.probe is None:
+        return "local"
+    return find_home(statistics, None).name
+
+
+def _shown(stored: StoredRun, store_uri: str) -> Shown:
+    """Which offers the run's own table of estimates holds; the usual ones when it has none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        path = make_client(store_uri).download_artifacts(stored.run_id, names.ARTIFACT_ESTIMATES)
+        table: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (MlflowException, OSError, ValueError):
+        return Shown()
+    columns: Sequence[str] = table.get("columns", ())
+    if not {"billing", "gpu_count"} <= set(columns):
+        return Shown()
+    rows = [dict(zip(columns, row, strict=True)) for row in table.get("data", ())]
+    billing = tuple(dict.fromkeys(row["billing"] for row in rows if row["billing"]))
+    return Shown(billing=billing or _DEFAULT_BILLING, gpu_count=max((int(row["gpu_count"]) for row in rows), default=1))
+
+
+def _offers_by_slug() -> dict[str, dict[str, tuple[str, float | None]]]:
+    """By the slug of an offer: by date, its name and price on that price sheet."""
+    found: dict[str, dict[str, tuple[str, float | None]]] = {}
+    for version in table_versions(_PRICES):
+        sheet = read_price_sheet(version)
+        for offer in sheet.offers:
+            by_date = found.setdefault(names.slug_of_offer(offer), {})
+            by_date[sheet.as_of] = (offer.gpu, offer.price_usd_per_hour)
+    return found
+
+
+def _date_of_step(step: int) -> str:
+    text = str(step)
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == 8 else text
