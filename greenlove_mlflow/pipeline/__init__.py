@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,7 @@ from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.session import TrackedTraining, replace_ratios
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.calibration import Drift
     from greenlove_mlflow.core.gpus import Precision
-    from greenlove_mlflow.core.records import Machine
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.tracking import TrackedRun
 
@@ -52,7 +49,7 @@ def estimate(model: Any, optimizer: Any, criterion: Any, data: Any, *, epochs: i
     settings, environment = make_options(epochs, options), read_environment()
     training = make_training(model, optimizer, criterion, data, settings)
     place = find_place(settings, environment)
-    return measure_training(training, settings, environment, place, drift_of=_no_history).estimate
+    return measure_training(training, settings, environment, place).estimate
 
 
 def compare(
@@ -144,18 +141,19 @@ def track(
         TrackingError: If the MLflow store cannot be used before anything ran.
     """
     from greenlove_mlflow.pipeline.stages import find_place, make_training, measure_training
-    from greenlove_mlflow.tracking import open_run, promise
+    from greenlove_mlflow.tracking import open_run
 
     settings, environment = make_options(epochs, options), read_environment()
     training = make_training(model, optimizer, criterion, data, settings)
     place = find_place(settings, environment)
     with open_run(experiment=experiment, run_name=run_name, nested=nested, rank=environment.rank) as tracked:
-        drift_of = partial(_learn_drift, tracked) if settings.history else _no_history
+        history = tracked.finished_runs if settings.history else tuple
         with tracked.paused():
-            measured = measure_training(training, settings, environment, place, drift_of=drift_of)
+            measured = measure_training(training, settings, environment, place, history=history)
             comparison, estimate = _compare_or_say_why(measured.estimate, settings)
-        promise.keep_promise(tracked, estimate, comparison, measured.log)
-        promise.keep_page(tracked, estimate, comparison, measured.log)
+        tracked.log_promise(estimate, comparison, measured.log, saved_view=saved_view)
+        if log_model:
+            _log_model_later(tracked, estimate, comparison)
         session = TrackedTraining(
             estimate=estimate,
             comparison=comparison,
@@ -170,16 +168,19 @@ def track(
             yield session
         finally:
             session.close()
-            promise.keep_outcome(tracked, estimate, session.outcome)
+            tracked.log_outcome(estimate, comparison, measured.log, session.outcome)
 
 
-def _learn_drift(tracked: TrackedRun, machine: Machine) -> Drift | None:
-    return None
+def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
+    """Have the estimator logged as an MLflow model, once everything before it has been sent."""
+    from greenlove_mlflow.pyfunc_model.gather import gather_facts
+    from greenlove_mlflow.pyfunc_model.record import log_facts
 
-
-def _no_history(machine: Machine) -> Drift | None:
-    """No drift learned: the fit falls back to its prior."""
-    return None
+    sheet = None if comparison is None else comparison.prices
+    tracked.later(
+        "logging the estimator as a model",
+        lambda client, run_id: log_facts(run_id, gather_facts(estimate.statistics, sheet=sheet), client=client),
+    )
 
 
 def _compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison | None, Estimate]:

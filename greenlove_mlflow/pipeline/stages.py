@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, read_machine, run_benchmark
 from greenlove_mlflow.benchmark.signals import MachineSignals
+from greenlove_mlflow.core.adaptive import prior_drift
+from greenlove_mlflow.core.calibration import learn_drift
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Workload
 from greenlove_mlflow.core.gpus import GpuSpec, match_gpu
 from greenlove_mlflow.core.interval import Interval
@@ -21,7 +23,7 @@ from greenlove_mlflow.tables import read_cpu_power, read_default_pue, read_gpu_s
 from greenlove_mlflow.tables.places import find_grid
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.calibration import Drift
+    from greenlove_mlflow.core.calibration import Drift, FinishedRun
     from greenlove_mlflow.pipeline.environment import Environment
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.power import PowerMeter
@@ -69,11 +71,18 @@ def measure_training(
     environment: Environment,
     place: Place,
     *,
-    drift_of: Callable[[Machine], Drift | None],
+    history: Callable[[], Sequence[FinishedRun]] = tuple,
 ) -> Measured:
-    """The benchmark of a training and its estimate: machine, meter, benchmark, fit, estimate, in that order."""
+    """The benchmark of a training and its estimate: machine, meter, benchmark, fit, estimate, in that order.
+
+    Args:
+        training: What is benchmarked.
+        options: What the caller said.
+        environment: What the process was told.
+        place: Where the electricity comes from.
+        history: Reads the finished runs that the machine's drift is learned from.
+    """
     machine, spec = identify_machine(training.torch_device)
-    drift = drift_of(machine)
     opener, cpu_caveat = meter_opener(options, environment, machine, spec, training.torch_device)
     with opener() as meter:
         log = run_benchmark(
@@ -89,7 +98,7 @@ def measure_training(
     statistics = Statistics(
         machine=machine,
         workload=workload,
-        fit=fit_log(log, workload, drift=drift),
+        fit=fit_log(log, workload, drift=_learn_drift(log, history())),
         power=log.power,
         pue=place.pue,
         grid=place.grid,
@@ -102,6 +111,13 @@ def measure_training(
         caveats=(*place.caveats, *power_caveats, *([cpu_caveat] if cpu_caveat else [])),
     )
     return Measured(log=log, estimate=estimate_training(statistics), open_meter=opener)
+
+
+def _learn_drift(log: BenchmarkLog, runs: Sequence[FinishedRun]) -> Drift | None:
+    """The machine's drift as finished runs show it; None leaves it to the prior."""
+    if not runs or log.method == "seed":
+        return None
+    return learn_drift(runs, machine=log.machine, prior=prior_drift(log))
 
 
 def find_place(options: Options, environment: Environment) -> Place:
