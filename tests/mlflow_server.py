@@ -15,7 +15,7 @@ from pathlib import Path
 
 import requests
 
-START_DEADLINE_S = 120.0
+START_DEADLINE_S = 300.0
 
 
 @dataclass

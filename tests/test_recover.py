@@ -17,6 +17,7 @@ from greenlove_mlflow.tracking import spool as kinds
 from greenlove_mlflow.tracking.header import new_header, spool_root
 from greenlove_mlflow.tracking.sender import Sender
 from greenlove_mlflow.tracking.spool import Spool, find_spools
+from tests.conftest import copy_store
 from tests.tracking_factories import EPOCH_COUNT, artifact_paths, run_script, start_script
 
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -25,8 +26,10 @@ POWER = "system/greenlove/gpu_0_power_w"
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'm.db'}"
+def uri(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("store") / "m.db"
+    copy_store(empty_store, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
@@ -53,7 +56,8 @@ def abandon(spool: Spool) -> None:
     spool.unlock()
 
 
-def test_kill_9_loses_no_sample_and_doubles_none(tmp_path: Path) -> None:
+def test_kill_9_loses_no_sample_and_doubles_none(empty_store: Path, tmp_path: Path) -> None:
+    copy_store(empty_store, tmp_path / "m.db")
     uri = f"sqlite:///{tmp_path / 'm.db'}"
     script = """
 with open_run(run_name="killed") as run:
@@ -86,7 +90,8 @@ with open_run(run_name="killed") as run:
     assert list(recover(tmp_path / "state")) == []
 
 
-def test_a_live_training_is_left_alone(tmp_path: Path) -> None:
+def test_a_live_training_is_left_alone(empty_store: Path, tmp_path: Path) -> None:
+    copy_store(empty_store, tmp_path / "m.db")
     uri = f"sqlite:///{tmp_path / 'm.db'}"
     script = 'run = open_run()\ntrain(run)\nprint("ready", flush=True)\nsys.stdin.read()\n'
     process = start_script(script, cwd=tmp_path, uri=uri, state=tmp_path / "state")

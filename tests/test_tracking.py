@@ -27,6 +27,7 @@ from greenlove_mlflow.tracking import (
 from greenlove_mlflow.tracking.delivery import deliver
 from greenlove_mlflow.tracking.header import spool_root
 from greenlove_mlflow.tracking.store import absolute, translated, without_credentials
+from tests.conftest import copy_store
 from tests.report_factories import a_comparison
 from tests.tracking_factories import (
     EPOCH_COUNT,
@@ -42,14 +43,12 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("store")
+    copy_store(empty_store, folder / "mlflow.db")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
-            patch.delenv(name, raising=False)
         before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(uri)
         yield uri
@@ -373,7 +372,10 @@ def test_a_full_disk_costs_a_warning_not_the_training(
         ("mlflow.end_run()", "FINISHED", 0),
     ],
 )
-def test_a_run_of_ours_ends_by_what_ended_it(tmp_path: Path, ending: str, status: str, code: int) -> None:
+def test_a_run_of_ours_ends_by_what_ended_it(
+    empty_store: Path, tmp_path: Path, ending: str, status: str, code: int
+) -> None:
+    copy_store(empty_store, tmp_path / "m.db")
     uri = f"sqlite:///{tmp_path / 'm.db'}"
     script = f"import mlflow\nwith open_run() as run:\n    train(run)\n    {ending}\n"
     done = run_script(script, cwd=tmp_path, uri=uri, state=tmp_path / "state")

@@ -16,7 +16,7 @@ from greenlove_mlflow.core.statistics import OfferRatio, Statistics
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, table_versions
 from greenlove_mlflow.tracking import artifacts, names, record
-from greenlove_mlflow.tracking.inputs import input_event, tables_used
+from greenlove_mlflow.tracking.inputs import input_of, tables_used
 from greenlove_mlflow.tracking.note import make_note
 from tests.factories import a_grid, a_log, a_power, an_epoch, some_statistics
 from tests.report_factories import a_benchmark, a_comparison, a_row, an_estimate, an_offer, an_outcome
@@ -190,7 +190,7 @@ def test_inputs_name_version_date_source_and_content() -> None:
     comparison = a_comparison()
     tables = {table.name: table for table in tables_used(comparison.home, comparison)}
     assert {"crusoe_prices", "gpu_specs", "gpu_throughput"} <= set(tables)
-    event = input_event(tables["crusoe_prices"])
+    event = input_of(tables["crusoe_prices"])
     assert event["context"] == "prices"
     assert event["tags"] == {"greenlove.version": "2026-09-28", "greenlove.as_of": "2026-09-28"}
     assert event["dataset"]["digest"] == tables["crusoe_prices"].sha256[:36]

@@ -29,8 +29,12 @@ import os, signal, sys, time
 from pathlib import Path
 from greenlove_mlflow.tracking import open_run
 from greenlove_mlflow.core.records import PowerSample
-from tests.tracking_factories import a_tracked_log, keep_promise, train
+from greenlove_mlflow.tracking import writer
+from tests.tracking_factories import a_tracked_log, keep_outcome, keep_promise, train
 """
+
+# A machine busy with other tests may need longer than a user's.
+PATIENT = "writer.CLOSE_DEADLINE_S = 120.0\n"
 
 
 def a_tracked_log() -> BenchmarkLog:

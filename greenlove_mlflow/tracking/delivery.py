@@ -33,8 +33,8 @@ def deliver(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> No
         experiment_id = client.get_run(run_id).info.experiment_id
         for key, value in rest[0].items():
             client.set_experiment_tag(experiment_id, key, value)
-    elif kind == kinds.INPUT:
-        client.log_inputs(run_id, datasets=[_dataset_input(rest[0])])
+    elif kind == kinds.INPUTS:
+        client.log_inputs(run_id, datasets=[_dataset_input(content) for content in rest[0]])
     elif kind in (kinds.ARTIFACT, kinds.TABLE):
         _deliver_artifact(client, spool, run_id, event)
     elif kind == kinds.END and rest[0] is not None:
@@ -122,7 +122,18 @@ def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: Event) 
             run = client.get_run(each)
             if run.info.status != "RUNNING" or run.data.tags.get(TAG_SPOOL) != spool.header.spool_id:
                 continue
-        client.set_terminated(each, status=status, end_time=end_ms)
+        _terminate(client, each, status, end_ms)
+
+
+def _terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> None:
+    """Set status and end; ``set_terminated`` would also print links, from this thread into the user's output."""
+    from mlflow.entities import RunStatus
+
+    store: Any = getattr(getattr(client, "_tracking_client", None), "store", None)
+    if store is None:
+        client.set_terminated(run_id, status=status, end_time=end_ms)
+    else:
+        store.update_run_info(run_id, run_status=RunStatus.from_string(status), end_time=end_ms, run_name=None)
 
 
 def _announce_table(client: MlflowClient, run_id: str, path: str) -> None:

@@ -60,7 +60,7 @@ def context_of(table: Table) -> str:
     return CONTEXTS.get(table.name, table.name)
 
 
-def input_event(table: Table) -> dict[str, Any]:
+def input_of(table: Table) -> dict[str, Any]:
     """The table as an MLflow dataset, in plain values; its digest is that of the content, not of a file."""
     import mlflow.data
 

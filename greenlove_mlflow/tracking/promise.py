@@ -13,7 +13,7 @@ from greenlove_mlflow.core.estimate import Estimate
 from greenlove_mlflow.core.outcome import Outcome, time_error_ratio
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.tracking import artifacts, names, record
-from greenlove_mlflow.tracking.inputs import input_event, tables_used
+from greenlove_mlflow.tracking.inputs import input_of, tables_used
 from greenlove_mlflow.tracking.note import NOTE_TAG, make_note
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ def keep_promise(run: TrackedRun, estimate: Estimate, comparison: Comparison | N
     """Keep the benchmark, the estimates and everything they rest on; pictures and page come with ``keep_page``."""
     keep_benchmark(run, log, None if estimate.statistics is None else estimate.statistics.fit.spearman_rho)
     keep_estimates(run, estimate, comparison)
-    for table in tables_used(estimate, comparison):
+    tables = tables_used(estimate, comparison)
+    run.inputs([input_of(table) for table in tables])
+    for table in tables:
         folder = names.ARTIFACT_TABLES
         run.artifact(f"{folder}/{table.name}.parquet", partial(artifacts.write_table_parquet, table))
         run.artifact(f"{folder}/{table.name}.csv", partial(artifacts.write_table_csv, table))
-        run.dataset(input_event(table))
 
 
 def keep_benchmark(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None) -> None:
@@ -88,12 +89,16 @@ def keep_page(
     outcome: Outcome | None = None,
     status: str = names.STATUS_RUNNING,
 ) -> None:
-    """Keep the pictures, the report and, on a run of ours, the note; called again, the newer ones take their place."""
+    """Keep the pictures, the report and, on a run of ours, the note.
+
+    With an outcome, report and note take the place of the earlier ones; the pictures show the promise and stay.
+    """
     from greenlove_mlflow.report import ReportContent, render_report
 
     if run.is_ours:
         run.tags({NOTE_TAG: make_note(estimate, comparison, run_id=run.run_id, outcome=outcome)})
-    keep_pictures(run, estimate, comparison, log)
+    if outcome is None:
+        keep_pictures(run, estimate, comparison, log)
     content = ReportContent(
         estimate=estimate,
         comparison=comparison,

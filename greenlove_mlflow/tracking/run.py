@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from greenlove_mlflow.tracking.recovery import recover_quietly
 from greenlove_mlflow.tracking.sender import Sender
 from greenlove_mlflow.tracking.spool import Spool
 from greenlove_mlflow.tracking.store import run_url, without_credentials
-from greenlove_mlflow.tracking.trouble import Boundary, within
+from greenlove_mlflow.tracking.trouble import Boundary, OutOfTimeError, within
 from greenlove_mlflow.tracking.writer import Writer
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.estimate import Estimate
     from greenlove_mlflow.core.outcome import Outcome
     from greenlove_mlflow.core.records import BenchmarkLog
+
+logger = logging.getLogger(__name__)
 
 # Steps of power metrics count tenths of a second since the run began: they rise, also when a run is taken up again.
 _POWER_STEP_MS = 100
@@ -126,9 +129,9 @@ class TrackedRun:
         """Keep tags of the run's experiment."""
         self._put(kinds.EXPERIMENT_TAGS, dict(tags))
 
-    def dataset(self, content: Mapping[str, Any]) -> None:
-        """Keep an input, as ``inputs.input_event`` describes it."""
-        self._put(kinds.INPUT, dict(content))
+    def inputs(self, contents: Sequence[Mapping[str, Any]]) -> None:
+        """Keep inputs, as ``inputs.input_of`` describes them; all in one request."""
+        self._put(kinds.INPUTS, list(contents))
 
     def artifact(self, path: str, write: Callable[[Path], object], *, is_table: bool = False) -> None:
         """Keep a file that ``write`` makes at the path it is given; ``path`` is where it goes in the run."""
@@ -209,7 +212,10 @@ class TrackedRun:
             return ()
         store_uri = self._opened.store_uri
         with self._boundary.guard("reading finished runs"):
-            return within(deadline_s, lambda: finished_runs(store_uri))
+            try:
+                return within(deadline_s, lambda: finished_runs(store_uri))
+            except OutOfTimeError as error:
+                logger.info("the promise learns nothing from finished runs: %s", error)
         return ()
 
     def later(self, doing: str, job: Callable[[MlflowClient, str], object]) -> None:

@@ -75,12 +75,12 @@ class Writer:
         self._jobs.append((doing, job))
         self._wake.set()
 
-    def close(self, deadline_s: float = CLOSE_DEADLINE_S) -> bool:
-        """Whether everything was sent within the deadline; the thread goes on by itself when not."""
+    def close(self) -> bool:
+        """Whether everything was sent within the deadline of ten seconds; the thread goes on by itself when not."""
         self._is_closing = True
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(deadline_s)
+            self._thread.join(CLOSE_DEADLINE_S)
         return self._is_done
 
     def _run(self) -> None:
