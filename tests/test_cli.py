@@ -1,0 +1,91 @@
+"""The commands as a user runs them: the demo from an empty directory, the doctor, and how errors read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from greenlove_mlflow.cli import main
+from greenlove_mlflow.tables import read_price_sheet
+
+GREENLOVE = Path(sys.executable).parent / "greenlove"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo")
+    environ = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "COLUMNS": "160", "TZ": "UTC"}
+    done = subprocess.run(
+        [str(GREENLOVE), "demo", "--epochs", "4"],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_demo_prints_promise_offers_and_outcome(demo: tuple[Path, str]) -> None:
+    _, printed = demo
+    for offer in read_price_sheet().offers:
+        assert offer.gpu in printed
+    assert "promised" in printed
+    assert "happened" in printed
+    assert "95 times in 100" in printed
+
+
+def test_the_demo_records_one_finished_run_in_the_default_store(demo: tuple[Path, str]) -> None:
+    from mlflow import MlflowClient
+
+    folder, printed = demo
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    runs = client.search_runs(["0"])
+    assert [run.info.status for run in runs] == ["FINISHED"]
+    run = runs[0]
+    assert run.info.run_id in printed
+    assert len(client.get_metric_history(run.info.run_id, "green/train/epoch_s")) == 4
+    assert len(run.outputs.model_outputs) == 1
+    assert run.data.tags["greenlove.status"] == "finished"
+
+
+def test_nothing_is_left_waiting_after_the_demo(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    assert list((folder / "state").rglob("*.jsonl")) == []
+
+
+def test_the_doctor_names_a_source_for_everything(store: str) -> None:
+    done = CliRunner().invoke(main, ["doctor", "--json"], env={"TZ": "Europe/Paris"})
+    assert done.exit_code == 0, done.output
+    findings = json.loads(done.stdout)
+    assert set(findings) == {"machine", "power", "place", "tables", "mlflow"}
+    assert findings["place"]["place"].startswith("France")
+    assert "time-zone" in findings["place"]["place"]
+    assert "crusoe_prices" in findings["tables"]
+    assert "sqlite" in json.dumps(findings["mlflow"])
+
+
+def test_the_doctor_never_shows_the_key(store: str) -> None:
+    done = CliRunner().invoke(main, ["doctor"], env={"ELECTRICITY_MAPS_API_KEY": "hush-hush"})
+    assert done.exit_code == 0, done.output
+    assert "is set" in done.output
+    assert "hush" not in done.output
+
+
+def test_an_error_of_ours_is_one_line_and_exit_code_1() -> None:
+    done = CliRunner().invoke(main, ["tables", "show", "no_such_table"])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: ")
+    assert "Traceback" not in done.output
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert CliRunner().invoke(main, ["fly"]).exit_code == 2
