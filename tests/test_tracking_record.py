@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +20,7 @@ from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, table_vers
 from greenlove_mlflow.tracking import artifacts, names, record
 from greenlove_mlflow.tracking.inputs import input_of, tables_used
 from greenlove_mlflow.tracking.note import make_note
+from greenlove_mlflow.tracking.view import saved_view
 from tests.factories import a_grid, a_log, a_power, an_epoch, some_statistics
 from tests.report_factories import a_benchmark, a_comparison, a_row, an_estimate, an_offer, an_outcome
 
@@ -196,6 +199,45 @@ def test_inputs_name_version_date_source_and_content() -> None:
     assert event["dataset"]["digest"] == tables["crusoe_prices"].sha256[:36]
     assert "http" in event["dataset"]["source"]
     json.dumps(event)
+
+
+def test_prices_of_ones_own_are_an_input_too(tmp_path: Path) -> None:
+    sheet = tmp_path / "mine.csv"
+    sheet.write_text("gpu,price_usd_per_hour\nH100 HGX 80GB,2.5\nL40S 48GB,\n")
+    prices = read_price_sheet(sheet, version="v1", as_of="2026-11-01", source="a quote")
+    comparison = a_comparison(prices=prices)
+    table = tables_used(comparison.home, comparison)[0]
+    event = input_of(table)
+    assert (event["context"], event["dataset"]["name"]) == ("prices", "prices")
+    assert event["tags"] == {"greenlove.version": "v1", "greenlove.as_of": "2026-11-01"}
+    assert str(tmp_path) not in json.dumps(event)
+    artifacts.write_table_parquet(table, tmp_path / "p.parquet")
+    artifacts.write_table_csv(table, tmp_path / "p.csv")
+    assert pd.read_csv(tmp_path / "p.csv")["price_usd_per_hour"].tolist()[0] == 2.5
+
+
+def test_the_saved_view_is_what_mlflows_page_reads() -> None:
+    comparison = a_comparison()
+    text = saved_view(comparison.home, comparison)
+    assert len(text) < 5000
+    envelope = json.loads(text)
+    assert isinstance(envelope["createdAt"], int)
+    kind, packed = envelope["state"].split(";", 1)
+    assert kind == "deflate"
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
+    assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == len(state["compareRunCharts"])
+    keys = {chart.get("metricKey") for chart in state["compareRunCharts"]}
+    assert {"green/cost_usd/local", "green/cost_usd/H100-HGX-80GB", "green/co2_kg/A100-SXM-80GB"} <= keys
+    assert "green/cost_usd/B200-180GB" not in keys
+
+
+def test_the_view_of_a_training_without_power_asks_for_no_cost() -> None:
+    home = an_estimate(energy_kwh=None, cost_usd=None, co2_g=None)
+    state = saved_view(home, None)
+    packed = json.loads(state)["state"].split(";", 1)[1]
+    assert b"green/cost_usd/local" not in zlib.decompress(base64.b64decode(packed))
 
 
 def test_the_note_begins_with_the_verdict_and_shows_the_picture() -> None:

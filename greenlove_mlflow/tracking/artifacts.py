@@ -47,7 +47,10 @@ def write_table_parquet(table: Table, path: Path) -> None:
 
 def write_table_csv(table: Table, path: Path) -> None:
     """Write the CSV that a table came from; MLflow's page shows CSV, and no Parquet."""
-    shutil.copyfile(table.path, path)
+    if table.path.is_file():
+        shutil.copyfile(table.path, path)
+    else:
+        table.frame.to_csv(path, index=False)
 
 
 def write_epochs(log: BenchmarkLog, parquet: Path) -> None:

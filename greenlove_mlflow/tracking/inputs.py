@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from pathlib import Path
 from typing import Any
 
-from greenlove_mlflow.core.compare import Comparison
+import pandas as pd
+
+from greenlove_mlflow.core.codec import to_plain
+from greenlove_mlflow.core.compare import Comparison, PriceSheet
 from greenlove_mlflow.core.estimate import Estimate
 from greenlove_mlflow.tables import Table, read_table, table_names, table_versions
+from greenlove_mlflow.tables.schema import Sidecar
 
+NEWEST = "newest"
 # Table -> the context under which MLflow shows it. What is not listed is shown by its own name.
 CONTEXTS = {
     "crusoe_prices": "prices",
@@ -17,6 +24,7 @@ CONTEXTS = {
     "gpu_throughput": "throughput",
     "gpu_throughput_bridge": "throughput",
     "mlperf": "throughput",
+    "speed_ratio_model": "throughput",
     "carbon_intensity": "grid",
     "electricity_prices": "grid",
     "electricity_maps_zones": "grid",
@@ -26,32 +34,58 @@ CONTEXTS = {
     "ram_power": "hardware",
     "pue": "hardware",
 }
-# An offer's time, energy and CO2e always pass through these.
-_OF_EVERY_COMPARISON = ("gpu_specs", "gpu_throughput", "crusoe_regions", "pue")
+# An offer's time, energy and CO2e pass through these.
+_OF_COMPARISONS = (
+    "gpu_specs",
+    "gpu_throughput",
+    "gpu_throughput_bridge",
+    "mlperf",
+    "speed_ratio_model",
+    "crusoe_regions",
+)
+# Device whose power is modelled -> table of the figures it is modelled with.
+_OF_MODELS = {"cpu": "cpu_tdp", "ram": "ram_power", "gpu_0": "gpu_specs"}
 # MLflow takes a digest of at most 36 characters.
 DIGEST_LENGTH = 36
 
 
 def tables_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Table, ...]:
     """The tables behind an estimate and its comparison, each once, in the version that was used."""
-    wanted: dict[str, str] = {}
+    wanted: dict[str, str] = {"pue": NEWEST}
     for source in (estimate.grid.intensity_source, estimate.grid.price_source):
         if source is not None and source.table:
             wanted[source.table] = source.version
+    for reading in () if estimate.statistics is None else estimate.statistics.power:
+        if reading.source == "modelled" and reading.device in _OF_MODELS:
+            wanted.setdefault(_OF_MODELS[reading.device], NEWEST)
     if comparison is not None:
-        sheet = comparison.prices
-        wanted[sheet.source.table or "crusoe_prices"] = sheet.version
-        for name in _OF_EVERY_COMPARISON:
-            wanted.setdefault(name, "newest")
-        for row in comparison.rows:
-            source = row.speed_ratio.source
-            if source is not None and source.table:
-                wanted.setdefault(source.table, source.version)
-    known = table_names()
-    return tuple(
-        read_table(name, version)
-        for name, version in wanted.items()
-        if name in known and (version == "newest" or version in table_versions(name))
+        wanted.update(dict.fromkeys(_OF_COMPARISONS, NEWEST))
+    found = [read_table(name, version) for name, version in wanted.items() if _is_known(name, version)]
+    return tuple(found) if comparison is None else (_price_table(comparison.prices), *found)
+
+
+def _is_known(name: str, version: str) -> bool:
+    return name in table_names() and (version == NEWEST or version in table_versions(name))
+
+
+def _price_table(sheet: PriceSheet) -> Table:
+    """The table of a price sheet; for a sheet of the user's own, its offers as they were understood."""
+    name = sheet.source.table or "prices"
+    if _is_known(name, sheet.version):
+        return read_table(name, sheet.version)
+    frame = pd.DataFrame([to_plain(offer) for offer in sheet.offers])
+    content = frame.to_csv(index=False).encode()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Table(
+        name="prices",
+        version=sheet.version,
+        as_of=sheet.as_of,
+        sha256=sha256,
+        source=sheet.source,
+        frame=frame.astype({column: str for column in frame if frame[column].dtype == object}),
+        path=Path("prices.csv"),
+        units={"price_usd_per_hour": "USD per GPU and hour", "memory_gib": "GiB"},
+        sidecar=Sidecar(source=sheet.source, as_of=sheet.as_of),
     )
 
 
@@ -64,7 +98,7 @@ def input_of(table: Table) -> dict[str, Any]:
     """The table as an MLflow dataset, in plain values; its digest is that of the content, not of a file."""
     import mlflow.data
 
-    source = table.source.url.split()[0] if table.source.url.startswith("http") else str(table.path)
+    source = table.source.url.split()[0] if table.source.url.startswith("http") else table.path.name
     with warnings.catch_warnings():
         # MLflow hints at whole-number columns that may be missing at serving time; no model is served from these.
         warnings.simplefilter("ignore")

@@ -98,6 +98,15 @@ class TrackedRun:
         return run_url(self._opened.store_uri, self._opened.experiment_id, self.run_id)
 
     @property
+    def view_url(self) -> str | None:
+        """The saved view of the run's experiment; None when the store has no pages or the run is not created yet."""
+        from greenlove_mlflow.tracking.view import view_url
+
+        if self._opened is None or self.url is None or self._opened.experiment_id is None:
+            return None
+        return view_url(self._opened.store_uri, self._opened.experiment_id)
+
+    @property
     def how_to_open(self) -> str:
         """An address or a command that shows the run."""
         if self._opened is None:
@@ -173,6 +182,7 @@ class TrackedRun:
     ) -> None:
         """Keep the benchmark, the estimates and all they rest on, pictures and report included."""
         from greenlove_mlflow.tracking.promise import keep_page, keep_promise
+        from greenlove_mlflow.tracking.view import saved_view as make_saved_view
 
         if self._spool is None:
             return
@@ -180,6 +190,9 @@ class TrackedRun:
             keep_promise(self, estimate, comparison, log)
         with self._boundary.guard("drawing the pictures and the report"):
             keep_page(self, estimate, comparison, log)
+        if saved_view:
+            with self._boundary.guard("saving a view of the experiment"):
+                self.experiment_tags({names.TAG_SAVED_VIEW: make_saved_view(estimate, comparison)})
 
     def log_outcome(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, outcome: Outcome | None

@@ -162,6 +162,9 @@ class Sender:
         permanent = is_permanent(error)
         if not permanent and not is_reachable(self._uri):
             raise StoreDownError(self.spool.header.store_uri) from error
+        if events[0][0] == kinds.EXPERIMENT_TAGS:
+            logger.info("the saved view of the experiment is left out: %s", first_line(error))
+            return  # best effort: its format is the page's own, and older stores take only short tags
         self._complain(f"MLflow did not take {events[0][0]} of run {self.spool.header.run_id}: {first_line(error)}")
         path = self.spool.folder / kinds.REFUSED if permanent else self._later
         with path.open("a", encoding="utf-8") as file:

@@ -1,0 +1,166 @@
+"""A saved view of MLflow's experiment page: the columns and charts that answer what a training takes where.
+
+A fresh experiment page shows no metric at all. The page keeps saved views as experiment tags in a format of its own,
+which may change; nothing else rests on it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from greenlove_mlflow.core.compare import Comparison
+from greenlove_mlflow.core.estimate import Estimate
+from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.names import LOCAL, metric_key
+from greenlove_mlflow.tracking.record import quantities_of
+from greenlove_mlflow.tracking.store import without_credentials
+
+VIEW_NAME = "Green Love: time, cost, energy and CO2e"
+# The page takes this many runs into a bar chart before it asks.
+_RUNS_A_CHART = 20
+_COLUMN_WIDTH = 150
+_TITLES = {
+    names.TIME_H: "hours",
+    names.COST_USD: "US dollars",
+    names.CO2_KG: "kg CO2e",
+    names.ENERGY_KWH: "kWh",
+}
+_PARAMS = (names.PARAM_GPU, names.PARAM_EPOCHS, names.PARAM_BATCH_SIZE, names.PARAM_PRECISION)
+
+
+def saved_view(estimate: Estimate, comparison: Comparison | None) -> str:
+    """The value of the experiment tag that holds the view, for the quantities and offers that are known."""
+    state = json.dumps(_view_state(estimate, comparison), separators=(",", ":"))
+    # Compressed as the page itself does it: an older store takes no tag longer than 5,000 characters.
+    packed = "deflate;" + base64.b64encode(zlib.compress(state.encode())).decode()
+    return json.dumps({"name": VIEW_NAME, "createdAt": time.time_ns() // 1_000_000, "state": packed})
+
+
+def view_url(store_uri: str, experiment_id: str, *, charts: bool = False) -> str:
+    """The address of the view on a server."""
+    base = without_credentials(store_uri).rstrip("/")
+    query = f"workflowType=machine_learning&viewStateShareKey={names.VIEW_ID}"
+    return f"{base}/#/experiments/{experiment_id}/runs?{query}" + ("&compareRunsMode=CHART" if charts else "")
+
+
+def _view_state(estimate: Estimate, comparison: Comparison | None) -> dict[str, Any]:
+    subjects = [LOCAL] if comparison is None else [LOCAL, *(names.offer_slug(row) for row in comparison.rows)]
+    known = _known_keys(estimate, comparison)
+    columns = _columns(known)
+    return {
+        "searchFilter": "",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnWidths": {column: _COLUMN_WIDTH for column in columns if column.startswith("metrics.")},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "compareRunCharts": [*_overview_charts(known), *_offer_charts(known, subjects)],
+        "compareRunSections": _sections(),
+        "viewMaximized": True,
+        "runListHidden": False,
+        "isAccordionReordered": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+
+
+def _known_keys(estimate: Estimate, comparison: Comparison | None) -> set[str]:
+    keys = {metric_key(quantity, LOCAL) for quantity, _ in quantities_of(estimate)}
+    for row in comparison.rows if comparison is not None else ():
+        keys |= {metric_key(quantity, names.offer_slug(row)) for quantity, _ in quantities_of(row.estimate)}
+    return keys
+
+
+def _columns(known: set[str]) -> list[str]:
+    metrics = [metric_key(quantity, LOCAL) for quantity in _TITLES if metric_key(quantity, LOCAL) in known]
+    metrics += [names.SAVING_USD, names.ACTUAL_TIME_H, names.ACTUAL_TIME_ERROR_RATIO]
+    return [
+        "attributes.`Duration`",
+        *(f"params.`{param}`" for param in _PARAMS),
+        *(f"metrics.`{metric}`" for metric in metrics),
+        f"tags.`{names.TAG_STATUS}`",
+    ]
+
+
+def _overview_charts(known: set[str]) -> Iterable[dict[str, Any]]:
+    home = [metric_key(quantity, LOCAL) for quantity in _TITLES if metric_key(quantity, LOCAL) in known]
+    yield {
+        **_chart("PARALLEL", "overview", "parallel", "Plan, price and place against what it takes here"),
+        "selectedParams": [names.PARAM_EPOCHS, names.PARAM_BATCH_SIZE, names.PARAM_CARBON_G_PER_KWH],
+        "selectedMetrics": home,
+        "showAllRuns": True,
+    }
+    for quantity, title in _TITLES.items():
+        if metric_key(quantity, LOCAL) in known:
+            yield _bar("here", metric_key(quantity, LOCAL), f"here: {title}")
+    yield _bar("here", names.SAVING_USD, "US dollars saved by the best value")
+    yield _bar("outcome", names.ACTUAL_TIME_ERROR_RATIO, "actual over promised time")
+    yield {
+        **_chart("LINE", "outcome", "forecast", "forecast of the whole training, hours, after each epoch"),
+        "metricKey": names.TRAIN_FORECAST_TIME_H,
+        "selectedMetricKeys": [names.TRAIN_FORECAST_TIME_H],
+    }
+    yield {
+        **_chart("LINE", "outcome", "epochs", "seconds of each epoch"),
+        "metricKey": names.TRAIN_EPOCH_S,
+        "selectedMetricKeys": [names.TRAIN_EPOCH_S],
+    }
+
+
+def _offer_charts(known: set[str], subjects: Sequence[str]) -> Iterable[dict[str, Any]]:
+    for quantity in (names.COST_USD, names.TIME_H, names.CO2_KG):
+        for subject in subjects:
+            if (key := metric_key(quantity, subject)) in known and subject != LOCAL:
+                yield _bar(quantity, key, f"{subject}: {_TITLES[quantity]}")
+
+
+def _sections() -> list[dict[str, Any]]:
+    titles = {
+        "overview": "Overview",
+        "here": "Here",
+        "outcome": "Promised and happened",
+        names.COST_USD: "US dollars on each offer",
+        names.TIME_H: "Hours on each offer",
+        names.CO2_KG: "kg CO2e on each offer",
+    }
+    return [
+        {"uuid": _id(key), "name": title, "display": True, "isReordered": True, "deleted": False, "isGenerated": False}
+        for key, title in titles.items()
+    ]
+
+
+def _bar(section: str, key: str, title: str) -> dict[str, Any]:
+    return {**_chart("BAR", section, key, title), "metricKey": key}
+
+
+def _chart(kind: str, section: str, key: str, title: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "uuid": _id(f"{section}-{key}"),
+        "metricSectionId": _id(section),
+        "displayName": title,
+        "runsCountToCompare": _RUNS_A_CHART,
+        "deleted": False,
+        "isGenerated": False,
+    }
+
+
+def _id(text: str) -> str:
+    return f"greenlove-{names.slug(text)}"
