@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from greenlove_mlflow.core.estimate import Caveat
 from greenlove_mlflow.core.records import PowerReading, PowerSample
 from greenlove_mlflow.power.boards import BoardRequest
-from greenlove_mlflow.power.parts import Part, Track
+from greenlove_mlflow.power.parts import Part, Track, model_caveats
 from greenlove_mlflow.power.setup import BoardLooks, attach_rapl, open_board
 from greenlove_mlflow.power.sources import DeviceLostError
 from greenlove_mlflow.power.worker import CLOSE_TIMEOUT_S, Worker
@@ -93,6 +93,7 @@ class PowerMeter:
         with self._lock:
             caveats = [caveat for part in self._parts for caveat in part.caveats()]
             is_known = self._part(self._primary).reading() is not None
+            caveats.extend(model_caveats(self._parts) if is_known else ())
         if self._hung or (self._worker is not None and self._worker.is_stuck):
             message = "a call to the power meter did not return; energy counts what was read before"
             caveats.append(Caveat(code="power-meter-hung", message=message))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,9 +86,6 @@ class Part:
     def caveats(self) -> tuple[Caveat, ...]:
         """What the reader of its power must know."""
         caveats = list(self.notes)
-        reading = self.reading()
-        if reading is not None and reading.source == "modelled":
-            caveats.append(_model_caveat(reading, self.unread_because))
         if self.meter is None:
             return tuple(caveats)
         ledger = self.meter.ledger
@@ -108,6 +106,21 @@ class Part:
                 )
             )
         return tuple(caveats)
+
+
+def model_caveats(parts: Sequence[Part]) -> tuple[Caveat, ...]:
+    """One caveat that names every device whose power is modelled; none when none is."""
+    words, factor = [], 1.0
+    for part in parts:
+        reading = part.reading()
+        if reading is not None and reading.source == "modelled":
+            because = f", because {part.unread_because}" if part.unread_because else ""
+            words.append(f"{reading.device} ({reading.note}{because})")
+            factor = max(factor, math.exp(reading.log_half_width))
+    if not words:
+        return ()
+    message = f"power is modelled, not metered: {'; '.join(words)}; it may be off by a factor of {factor:.1f}"
+    return (Caveat(code="power-modelled", message=message),)
 
 
 def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
@@ -151,15 +164,6 @@ def _given_source(device: str, model: PowerModel) -> ConstantSource:
     tdp_w, share = model.tdp_w or 0.0, model.gpu_utilization
     source: EnergySource = "given"
     return ConstantSource(device, Interval.exactly(tdp_w), share, source, f"TDP {tdp_w:g} W as given x {share:.2f}")
-
-
-def _model_caveat(reading: PowerReading, reason: str) -> Caveat:
-    factor = math.exp(reading.log_half_width)
-    because = f", because {reason}" if reason else ""
-    message = (
-        f"power of {reading.device} is modelled ({reading.note}){because}; it may be off by a factor of {factor:.1f}"
-    )
-    return Caveat(code="power-modelled", message=message)
 
 
 def _meter_note(source: Any) -> str:
