@@ -1,0 +1,192 @@
+"""``greenlove reestimate``: all runs of an experiment estimated again, with other prices or another place."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from greenlove_mlflow.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.compare import PriceSheet
+    from greenlove_mlflow.reestimation import Reestimate
+
+# Of the runs that were left out for one reason, so many are named; all are in skipped.json and in --json.
+SHOWN_SKIPPED = 5
+
+
+@click.command()
+@click.option("--experiment", "experiments", multiple=True, required=True, help="Name or id; repeatable.")
+@click.option(
+    "--prices",
+    multiple=True,
+    default=("newest",),
+    show_default=True,
+    help="newest, all, a version such as 2026-09-28, or a CSV of your own; repeatable.",
+)
+@click.option("--prices-version", help="What a CSV of your own is called; by default what its TOML or rows say.")
+@click.option("--as-of", help="Date of the prices in a CSV of your own, such as 2026-09-28.")
+@click.option("--source", help="Where the prices in a CSV of your own come from, in words.")
+@click.option("--place", help="Another place for home, such as DE or US-VA.")
+@click.option("--carbon", type=float, metavar="G_PER_KWH", help="Grams CO2e per kWh at home.")
+@click.option("--usd-per-kwh", type=float, help="US dollars per kWh at home.")
+@click.option("--pue", type=float, help="Power usage effectiveness at home.")
+@click.option("--epochs", type=int, help="Epochs, in place of each run's own.")
+@click.option("--filter", "filter_string", default="", help="MLflow's filter for the runs.")
+@click.option("--write-back", is_flag=True, help="Log the estimates into the source runs, as a step per price date.")
+@click.option("--dry-run", is_flag=True, help="Compute and show; leave MLflow as it is.")
+@click.option("--verify", is_flag=True, help="Hold each run's benchmark file against its statistics first.")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Keep all rows: .parquet or .csv."
+)
+@click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+def command(**given: Any) -> None:
+    """Estimate all tracked runs of an experiment again from what each of them keeps; no training, no benchmark.
+
+    Keeps the result in a new run of the first experiment; done again with the same, it changes nothing. Exit code 0
+    when it was done, also when runs were left out (they are named), 1 when it could not be, 2 for a wrong call.
+    """
+    from greenlove_mlflow.reestimation import reestimate
+
+    output: Path | None = given["output"]
+    if output is not None and output.suffix not in (".parquet", ".csv"):
+        raise click.UsageError("--output ends in .parquet or .csv")
+    found = reestimate(
+        given["experiments"],
+        prices=_prices(given),
+        grid=given["place"],
+        carbon_intensity_g_per_kwh=given["carbon"],
+        electricity_price_usd_per_kwh=given["usd_per_kwh"],
+        pue=given["pue"],
+        epochs=given["epochs"],
+        write_back=given["write_back"],
+        dry_run=given["dry_run"],
+        verify=given["verify"],
+        filter_string=given["filter_string"],
+        tracking_uri=given["store_uri"],
+        progress=_show_progress if sys.stderr.isatty() else None,
+    )
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+    if output is not None:
+        _keep_rows(found, output)
+    if given["as_json"]:
+        click.echo(json.dumps(_plain(found, output), allow_nan=False))
+    else:
+        _print(found, is_dry_run=given["dry_run"], output=output)
+
+
+def _prices(given: dict[str, Any]) -> list[str | PriceSheet]:
+    """The price sheets of the call; a CSV of one's own with what the call says of it."""
+    stated = {"version": given["prices_version"], "as_of": given["as_of"], "source": given["source"]}
+    prices: list[str | PriceSheet] = list(given["prices"])
+    if not any(stated.values()):
+        return prices
+    if len(prices) != 1 or prices[0] in ("newest", "all"):
+        raise InvalidInputError(
+            "--prices-version, --as-of and --source speak of one CSV of your own; name it by --prices"
+        )
+    from greenlove_mlflow.tables import read_price_sheet
+
+    return [read_price_sheet(Path(str(prices[0])), **stated)]
+
+
+def _show_progress(run_count: int, skipped_count: int) -> None:
+    left_out = f", {skipped_count:,} left out" if skipped_count else ""
+    click.echo(f"\r\033[K{run_count:,} runs estimated{left_out}", nl=False, err=True)
+
+
+def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
+    if not found.run_count:
+        click.echo("No run could be estimated again.")
+    else:
+        prices = found.versions[0] if len(found.versions) == 1 else f"{found.versions[0]} to {found.versions[-1]}"
+        click.echo(f"{found.run_count:,} runs estimated again with the prices of {prices}.")
+        click.echo(_totals_text(found))
+        click.echo(_changes_text(found))
+    if found.written.run_count:
+        click.echo(f"Written back into {found.written.run_count:,} runs ({found.written.metric_count:,} values).")
+    for reason, run_ids in _skipped_by_reason(found).items():
+        more = f" and {len(run_ids) - SHOWN_SKIPPED:,} more" if len(run_ids) > SHOWN_SKIPPED else ""
+        click.echo(f"Left out {', '.join(run_ids[:SHOWN_SKIPPED])}{more}: {reason}")
+    if output is not None:
+        click.echo(f"All rows are in {output}")
+    if found.run_id is not None:
+        made = "Kept in run" if found.is_new else "The same is kept already in run"
+        click.echo(f"{made} {found.run_id}" + (f"  {found.url}" if found.url else ""))
+    elif is_dry_run:
+        click.echo("A dry run: MLflow is as it was.")
+
+
+def _totals_text(found: Reestimate) -> str:
+    """Totals over all runs with the newest of the prices, cheapest first."""
+    from greenlove_mlflow.formatting import format_count, format_usd
+    from greenlove_mlflow.formatting.text import text_table
+
+    newest = found.summary[found.summary["version"] == found.versions[-1]].sort_values("cost_usd_total")
+    rows = [("all runs on", "cost", "hours", "kWh", "kg CO2e", "best choice for")]
+    for row in newest.to_dict(orient="records"):
+        cells = [_number(row[f"{name}_total"]) for name in ("time_h", "energy_kwh", "co2_kg")]
+        usd = format_usd(row["cost_usd_total"] if row["cost_usd_run_count"] else None)
+        rows.append((row["gpu"], usd, *cells, f"{format_count(row['best_for_run_count'])} runs"))
+    return "\n".join(text_table(rows, gap=2))
+
+
+def _number(value: float | None) -> str:
+    from greenlove_mlflow.formatting import format_significant
+
+    return "unknown" if value is None or math.isnan(value) else format_significant(value, 3)
+
+
+def _changes_text(found: Reestimate) -> str:
+    if not found.changed_run_count:
+        return "No run has another best choice than when it was first compared."
+    lines = [f"For {found.changed_run_count:,} runs the best choice is another one than when they were first compared:"]
+    lines += [
+        f"  {row['version']}: {row['best_before']} -> {row['best_now']} for {row['run_count']:,} runs"
+        for row in found.changes.to_dict(orient="records")
+    ]
+    return "\n".join(lines)
+
+
+def _skipped_by_reason(found: Reestimate) -> dict[str, list[str]]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for each in found.skipped:
+        by_reason[each.reason].append(each.run_id)
+    return by_reason
+
+
+def _keep_rows(found: Reestimate, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.part")
+    if output.suffix == ".parquet":
+        shutil.copyfile(found.files[0], temporary)
+    else:
+        found.table.to_csv(temporary, index=False)
+    temporary.replace(output)
+
+
+def _plain(found: Reestimate, output: Path | None) -> dict[str, Any]:
+    """The outcome in plain JSON values."""
+    records = json.loads(found.summary.to_json(orient="records"))
+    return {
+        "run_id": found.run_id,
+        "url": found.url,
+        "is_new": found.is_new,
+        "run_count": found.run_count,
+        "versions": list(found.versions),
+        "written_back_run_count": found.written.run_count,
+        "changed_run_count": found.changed_run_count,
+        "summary": records,
+        "changes": found.changes.to_dict(orient="records"),
+        "skipped": [{"run_id": each.run_id, "reason": each.reason} for each in found.skipped],
+        "output": None if output is None else str(output),
+    }
