@@ -13,6 +13,7 @@ from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Source
 from greenlove_mlflow.core.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, Intervals
 from greenlove_mlflow.core.memory import fits_memory, fitting_batch_size
+from greenlove_mlflow.core.offer_caveats import comparison_caveats, offer_caveats
 from greenlove_mlflow.core.pricing import (
     OfferFigures,
     OfferGrid,
@@ -151,13 +152,14 @@ def compare_offers(
     billing: tuple[str, ...] = ("on-demand", "contact-sales"),
     gpu_count: int = 1,
     caveats: tuple[Caveat, ...] = (),
+    today: str | None = None,
 ) -> Comparison:
     """The training on every offer of the sheet, beside home.
 
     Args:
         home: The estimate for this machine.
         sheet: Offers of one date.
-        ratios: How many times faster each GPU is than home, by the specs table's key.
+        ratios: How many times faster each GPU, or ``gpu_count`` of them, is than home, by the specs table's key.
         specs: The specs table by its key; power comes from here.
         regions: The cloud's regions by name.
         pue: Power usage effectiveness of the cloud.
@@ -166,6 +168,7 @@ def compare_offers(
         billing: Which kinds of price to show.
         gpu_count: GPUs rented.
         caveats: What is known already about the comparison as a whole.
+        today: ISO 8601 date that the age of prices is told from; None leaves their age alone.
     """
     shown = [each for each in sheet.offers if each.billing in billing]
     offers = [each for each in shown if each.gpu_id in ratios and each.gpu_id in specs]
@@ -188,7 +191,11 @@ def compare_offers(
             ratio=ratios[offer.gpu_id],
             estimate=_estimate(home, figures, index, grid=grids[index]),
             grid=grids[index],
-            power_caveat=powers[index][1],
+            caveats=(
+                *offer_caveats(offer, gpu_count=gpu_count, today=today),
+                *(caveat for caveat in (powers[index][1],) if caveat is not None),
+            ),
+            gpu_count=gpu_count,
         )
         for index, offer in enumerate(offers)
     ]
@@ -197,7 +204,7 @@ def compare_offers(
         rows=_with_pareto(home, rows),
         prices=sheet,
         home_name=home_name,
-        caveats=(*caveats, *_comparison_caveats(shown, offers, rows)),
+        caveats=(*caveats, *comparison_caveats(shown, offers, rows)),
     )
 
 
@@ -228,22 +235,23 @@ def _row(
     ratio: SpeedRatio,
     estimate: Estimate,
     grid: OfferGrid,
-    power_caveat: Caveat | None,
+    caveats: tuple[Caveat, ...],
+    gpu_count: int,
 ) -> ComparisonRow:
-    caveats = (*ratio.caveats, *grid.caveats, *(() if power_caveat is None else (power_caveat,)))
     peak = None if home.statistics is None else home.statistics.peak_memory_gib
     fits = fits_memory(peak, offer.memory_gib)
     smaller = fitting_batch_size(peak, offer.memory_gib, home.workload.batch_size) if fits is False else None
     return ComparisonRow(
         offer=offer,
         speed_ratio=ratio,
-        estimate=dataclasses.replace(estimate, caveats=caveats),
+        estimate=dataclasses.replace(estimate, caveats=(*ratio.caveats, *grid.caveats, *caveats)),
         co2_market_g=Interval.exactly(0.0) if grid.is_claimed else None,
         fits_memory=fits,
         fitting_batch_size=smaller,
         p_faster=probability_less(math.log(ratio.ratio.point), ratio.ratio.log_half_width / NORMAL_QUANTILE_95),
         p_cheaper=_p_less(estimate.cost_usd, home.cost_usd, home.time_s),
         p_less_co2=_p_less(estimate.co2_g, home.co2_g, home.time_s),
+        gpu_count=gpu_count,
     )
 
 
@@ -285,17 +293,3 @@ def _with_pareto(home: Estimate, rows: Sequence[ComparisonRow]) -> tuple[Compari
         dataclasses.replace(row, on_pareto_front=row.fits_memory is not False and is_on_front(row.estimate))
         for row in rows
     )
-
-
-def _comparison_caveats(
-    shown: Sequence[Offer], offers: Sequence[Offer], rows: Sequence[ComparisonRow]
-) -> tuple[Caveat, ...]:
-    found: list[Caveat] = []
-    missing = sorted({each.gpu for each in shown} - {each.gpu for each in offers})
-    if missing:
-        message = f"no speed ratio or no specs for {', '.join(missing)}; they are left out"
-        found.append(Caveat(code="offer-left-out", message=message))
-    if any(row.estimate.energy_kwh is not None for row in rows):
-        message = "the energy of an offer counts its GPU boards and PUE; its share of the host is not known"
-        found.append(Caveat(code="offer-host-left-out", message=message))
-    return tuple(found)

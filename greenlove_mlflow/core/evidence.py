@@ -54,16 +54,32 @@ class LogRatio:
 
 
 def throughput_log_ratios(
-    evidence: RatioEvidence, home_id: str, offer_id: str, precision: Precision, *, gpu_count: int = 1
+    evidence: RatioEvidence, home_id: str, offer_id: str, precision: Precision
 ) -> tuple[LogRatio, ...]:
     """Log ratios by task: of the newest suite that measured both on enough tasks, else over a bridge as well."""
-    cells = _log_throughputs(evidence, table_precision(precision), gpu_count)
-    shared = _within_one_suite(cells, home_id, offer_id)
+    shared = same_suite_log_ratios(evidence, home_id, offer_id, precision)
     if len(shared) >= MIN_COMMON_TASKS:
         return shared
     tasks = {each.task for each in shared}
-    bridged = _over_a_bridge(evidence, table_precision(precision), cells, home_id, offer_id)
+    bridged = _over_a_bridge(evidence, table_precision(precision), home_id, offer_id)
     return (*shared, *(each for each in bridged if each.task not in tasks))
+
+
+def same_suite_log_ratios(
+    evidence: RatioEvidence, home_id: str, offer_id: str, precision: Precision
+) -> tuple[LogRatio, ...]:
+    """Log ratios by task within the newest suite that measured both on enough tasks, else in the fullest one."""
+    cells = _log_throughputs(evidence, table_precision(precision))
+    homes, offers = cells.get(home_id, {}), cells.get(offer_id, {})
+    by_suite: dict[str, list[LogRatio]] = defaultdict(list)
+    for suite, task in sorted(homes.keys() & offers.keys()):
+        log_ratio = offers[suite, task] - homes[suite, task]
+        by_suite[suite].append(LogRatio(task=task, log_ratio=log_ratio, within=suite))
+    enough = [suite for suite, found in by_suite.items() if len(found) >= MIN_COMMON_TASKS]
+    if enough:
+        return tuple(by_suite[max(enough)])
+    fullest: list[LogRatio] = max(by_suite.values(), key=len) if by_suite else []
+    return tuple(fullest)
 
 
 def mlperf_log_ratios(evidence: RatioEvidence, home: GpuSpec, offer: GpuSpec) -> tuple[LogRatio, ...]:
@@ -73,19 +89,21 @@ def mlperf_log_ratios(evidence: RatioEvidence, home: GpuSpec, offer: GpuSpec) ->
     """
     alike = has_fast_links(home) == has_fast_links(offer)
     found: dict[str, LogRatio] = {}
-    for (round_, benchmark, count), minutes in _best_minutes(evidence):
-        times = minutes.get(home.gpu_id), minutes.get(offer.gpu_id)
-        if times[0] is None or times[1] is None or not (alike or benchmark not in LINK_BOUND_BENCHMARKS):
-            continue
-        within = f"round {round_}, {count} GPUs"
-        found[benchmark] = LogRatio(task=benchmark, log_ratio=math.log(times[0] / times[1]), within=within)
+    homes, offers = (_best_minutes(evidence).get(spec.gpu_id, {}) for spec in (home, offer))
+    # Older rounds first and, of a round, more GPUs first: what comes later replaces what came before.
+    for key in sorted(homes.keys() & offers.keys(), key=lambda key: (key[0], -key[2], key[1])):
+        round_, benchmark, count = key
+        if alike or benchmark not in LINK_BOUND_BENCHMARKS:
+            within = f"round {round_}, {count} GPUs"
+            found[benchmark] = LogRatio(task=benchmark, log_ratio=math.log(homes[key] / offers[key]), within=within)
     return tuple(found[benchmark] for benchmark in sorted(found))
 
 
 def mlperf_partners(evidence: RatioEvidence, gpu_id: str) -> frozenset[str]:
     """Every other GPU that some round of MLPerf has beside this one, with as many GPUs."""
-    beside = (minutes.keys() for _, minutes in _best_minutes(evidence) if gpu_id in minutes)
-    return frozenset(other for others in beside for other in others if other != gpu_id)
+    best = _best_minutes(evidence)
+    own = best.get(gpu_id, {}).keys()
+    return frozenset(other for other, minutes in best.items() if other != gpu_id and own & minutes.keys())
 
 
 def has_fast_links(spec: GpuSpec) -> bool:
@@ -93,56 +111,44 @@ def has_fast_links(spec: GpuSpec) -> bool:
     return spec.form_factor in _LINKED_FORMS
 
 
-Cells = Mapping[tuple[str, str], Mapping[str, float]]
+Cells = Mapping[str, Mapping[tuple[str, str], float]]
+Minutes = Mapping[str, Mapping[tuple[str, str, int], float]]
 
 
 @lru_cache(maxsize=64)
-def _log_throughputs(evidence: RatioEvidence, precision: str, gpu_count: int) -> Cells:
-    cells: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+def _log_throughputs(evidence: RatioEvidence, precision: str) -> Cells:
+    """Log throughput of one GPU, by GPU, then suite and task."""
+    cells: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
     for row in evidence.throughput:
-        if row.precision == precision and row.gpu_count == gpu_count and row.throughput > 0.0:
-            cells[row.suite, row.task][row.gpu_id] = math.log(row.throughput)
-    return cells
+        if row.precision == precision and row.gpu_count == 1 and row.throughput > 0.0:
+            cells[row.gpu_id][row.suite, row.task] = math.log(row.throughput)
+    return dict(cells)
 
 
-@lru_cache(maxsize=8)
-def _best_minutes(evidence: RatioEvidence) -> tuple[tuple[tuple[str, str, int], Mapping[str, float]], ...]:
-    """Best minutes by GPU for each round, benchmark and count; older rounds first, then more GPUs first."""
-    best: dict[tuple[str, str, int], dict[str, float]] = defaultdict(dict)
+@lru_cache(maxsize=64)
+def _best_minutes(evidence: RatioEvidence) -> Minutes:
+    """Best minutes by GPU, then round, benchmark and number of GPUs."""
+    best: dict[str, dict[tuple[str, str, int], float]] = defaultdict(dict)
     for row in evidence.mlperf:
-        times = best[row.round, row.benchmark, row.accelerator_count]
-        times[row.gpu_id] = min(row.minutes, times.get(row.gpu_id, math.inf))
-    return tuple(sorted(best.items(), key=lambda item: (item[0][0], -item[0][2], item[0][1])))
+        key = (row.round, row.benchmark, row.accelerator_count)
+        best[row.gpu_id][key] = min(row.minutes, best[row.gpu_id].get(key, math.inf))
+    return dict(best)
 
 
-def _within_one_suite(cells: Cells, home_id: str, offer_id: str) -> tuple[LogRatio, ...]:
-    by_suite: dict[str, list[LogRatio]] = defaultdict(list)
-    for (suite, task), logs in sorted(cells.items()):
-        if home_id in logs and offer_id in logs:
-            by_suite[suite].append(LogRatio(task=task, log_ratio=logs[offer_id] - logs[home_id], within=suite))
-    enough = [suite for suite, found in by_suite.items() if len(found) >= MIN_COMMON_TASKS]
-    if enough:
-        return tuple(by_suite[max(enough)])
-    fullest: list[LogRatio] = max(by_suite.values(), key=len) if by_suite else []
-    return tuple(fullest)
-
-
-def _over_a_bridge(
-    evidence: RatioEvidence, precision: str, cells: Cells, home_id: str, offer_id: str
-) -> tuple[LogRatio, ...]:
+def _over_a_bridge(evidence: RatioEvidence, precision: str, home_id: str, offer_id: str) -> tuple[LogRatio, ...]:
+    cells = _log_throughputs(evidence, precision)
+    homes, offers = cells.get(home_id, {}), cells.get(offer_id, {})
+    order = sorted({suite for suite, _ in (*homes, *offers)})
     found: list[LogRatio] = []
-    suites = sorted({suite for suite, _ in cells})
-    for task in sorted({task for _, task in cells}):
-        home_suites = [suite for suite in suites if home_id in cells.get((suite, task), {})]
-        offer_suites = [suite for suite in suites if offer_id in cells.get((suite, task), {})]
-        pairs = sorted(
-            ((one, other) for one in home_suites for other in offer_suites),
-            key=lambda pair: (abs(suites.index(pair[0]) - suites.index(pair[1])), -suites.index(max(pair))),
-        )
-        for home_suite, offer_suite in pairs:
+    for task in sorted({task for _, task in homes} & {task for _, task in offers}):
+        pairs = [(one, other) for one, name in homes if name == task for other, name in offers if name == task]
+        # The shortest bridge, and of those the one between the newest suites.
+        newest = sorted(pairs, key=max, reverse=True)
+        nearest = sorted(newest, key=lambda pair: abs(order.index(pair[0]) - order.index(pair[1])))
+        for home_suite, offer_suite in nearest:
             bridge = _bridge(evidence, task, precision, home_suite, offer_suite)
             if bridge is not None:
-                raw = cells[offer_suite, task][offer_id] - cells[home_suite, task][home_id]
+                raw = offers[offer_suite, task] - homes[home_suite, task]
                 within = home_suite if home_suite == offer_suite else f"{home_suite} bridged to {offer_suite}"
                 found.append(
                     LogRatio(task=task, log_ratio=raw - bridge[0], within=within, bridge_log_sd=math.sqrt(bridge[1]))

@@ -89,8 +89,9 @@ def offer_figures(
     whole_pue = Intervals(point=pue.point * shape, log_half_width=pue.log_half_width * shape)
     energy_kwh = time_s.times(power_w).times(whole_pue).scaled(1.0 / J_PER_KWH)
     grid = intensity_g_per_kwh
-    below = np.hypot(energy_kwh.log_half_width, np.log(grid.point / grid.low))
-    above = np.hypot(energy_kwh.log_half_width, np.log(grid.high / grid.point))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a grid of 0 g has no width on the log scale
+        below = np.hypot(energy_kwh.log_half_width, np.log(grid.point / grid.low))
+        above = np.hypot(energy_kwh.log_half_width, np.log(grid.high / grid.point))
     co2_g = energy_kwh.point * grid.point
     return OfferFigures(
         time_s=time_s,

@@ -63,6 +63,12 @@ class TaskModel:
     per_log_ratio: float = 0.0
     per_log_memory: float = 0.0
 
+    def prior_log_sd(self, log_ratio: float, log_memory_ratio: float) -> float:
+        """SD of a task about the mean over tasks that two GPUs so far apart lead one to expect."""
+        return math.sqrt(
+            self.base**2 + (self.per_log_ratio * log_ratio) ** 2 + (self.per_log_memory * log_memory_ratio) ** 2
+        )
+
     def noise_of(self, task: str) -> float:
         """Own variance of a task in units of that of an ordinary one."""
         return dict(self.noise).get(task, 1.0)
@@ -70,14 +76,14 @@ class TaskModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecBlend:
-    """A ratio of specs: the product of three ratios, each to a power, and the SD of a workload about it.
+    """A ratio of specs: the product of three ratios, each to a power, and how far GPUs are from it.
 
     Args:
         compute: Exponent of the ratio of matrix TFLOPS.
         plain: Exponent of the ratio of plain FP32 TFLOPS.
         bandwidth: Exponent of the ratio of memory bandwidths.
-        log_sd: SD of a new workload's log ratio about it.
-        degrees_of_freedom: Of the t distribution of its range.
+        log_sd: SD of the log speed of a GPU that nobody measured about what its specs say.
+        degrees_of_freedom: Of the t distribution of the range.
     """
 
     compute: float = 0.7
@@ -95,7 +101,8 @@ class RatioModel:
         tasks: By precision of the tables; missing ones take the defaults.
         blends: By precision and group of tasks (``any`` for all); missing ones take the defaults.
         device_log_half_width: Half-width of the range between two boards of one model.
-        chosen_log_sd: SD about the published ratio of a chosen task: other software, another version of it.
+        chosen_noise: SD about the published ratio of a chosen task (other software, another version of it), in units
+            of the task's prior SD between the two GPUs.
         bridge_log_sd: SD that going from one suite to another adds to a GPU, whatever the task.
         mlperf_log_sd: SD that MLPerf adds: other systems, eight GPUs, tuned software.
         foreign_log_sd: SD of a ratio of specs with a GPU of a maker whose GPUs were not fitted.
@@ -109,7 +116,7 @@ class RatioModel:
     tasks: Mapping[str, TaskModel] = field(default_factory=dict)
     blends: Mapping[tuple[str, str], SpecBlend] = field(default_factory=dict)
     device_log_half_width: float = math.log(1.08)
-    chosen_log_sd: float = 0.1
+    chosen_noise: float = 0.5
     bridge_log_sd: float = 0.05
     mlperf_log_sd: float = 0.15
     foreign_log_sd: float = 0.4

@@ -18,10 +18,13 @@ from greenlove_mlflow.core.evidence import (
     mlperf_partners,
     throughput_log_ratios,
 )
-from greenlove_mlflow.core.gpus import Basis, GpuSpec, Precision, ProbeResult, SpeedRatio
+from greenlove_mlflow.core.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, product, quadrature
+from greenlove_mlflow.core.multi_gpu import gpu_scaling, on_several
+from greenlove_mlflow.core.offsets import IMPLAUSIBLE_LOG_RATIO
 from greenlove_mlflow.core.ratio_model import GROUP_OF_KIND, TASK_GROUPS, RatioModel, group_of_task
-from greenlove_mlflow.core.spec_ratios import compute_tflops, probe_ratio, spec_ratio
+from greenlove_mlflow.core.spec_blend import blended, compute_tflops, rates_of
+from greenlove_mlflow.core.spec_ratios import probe_ratio, spec_ratio
 from greenlove_mlflow.core.task_mean import predict_new_workload
 from greenlove_mlflow.errors import InvalidInputError
 
@@ -34,9 +37,6 @@ TASK_ALIASES: Mapping[str, tuple[str, ...]] = {
     "bert_large": ("bert_large_squad",),
     "transformerxl": ("transformerxlbase", "transformerxllarge"),
 }
-# A benchmark this far from what specs say tells of a submission's trouble, not of the GPU: log of a factor of 3.
-IMPLAUSIBLE_LOG_RATIO = math.log(3.0)
-_WEAKER: tuple[Basis, ...] = ("given", "measured", "throughput", "mlperf", "spec")
 
 
 def speed_ratio(
@@ -49,6 +49,7 @@ def speed_ratio(
     model_kind: str = "other",
     given: float | Interval | None = None,
     measured: Interval | None = None,
+    gpu_count: int = 1,
 ) -> SpeedRatio:
     """How many times faster the offer does the workload than home does, by the best evidence there is.
 
@@ -61,20 +62,39 @@ def speed_ratio(
         model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks the mean leans on.
         given: A ratio that the caller knows.
         measured: A ratio from runs of the same workload on both GPUs.
+        gpu_count: How many GPUs of the offer to use together; a given ratio is that of all of them.
 
     Raises:
-        InvalidInputError: If a given ratio is not above 0, or no table knows the task.
+        InvalidInputError: If a given ratio is not above 0, no table knows the task, or nobody published runs on so
+            many GPUs.
     """
     if given is not None:
         return _given(given)
+    tasks = task_names(task, evidence)
+    group = group_of_task(tasks[0]) if tasks else GROUP_OF_KIND.get(model_kind)
+    one = _of_one_gpu(home, offer, evidence, precision, tasks=tasks, group=group, measured=measured)
+    if gpu_count == 1:
+        return one
+    scaling, how = gpu_scaling(offer, gpu_count, evidence, precision, group=group)
+    return on_several(one, scaling, how, gpu_count)
+
+
+def _of_one_gpu(
+    home: GpuSpec | ProbeResult,
+    offer: GpuSpec,
+    evidence: RatioEvidence,
+    precision: Precision,
+    *,
+    tasks: Sequence[str],
+    group: str | None,
+    measured: Interval | None,
+) -> SpeedRatio:
     if isinstance(home, GpuSpec) and home.gpu_id == offer.gpu_id:
         return SpeedRatio(ratio=Interval.exactly(1.0), basis="measured", detail="the same GPU")
     if measured is not None:
         width = quadrature(measured.log_half_width, evidence.model.device_log_half_width)
         ratio = Interval.from_log_width(measured.point, width)
         return SpeedRatio(ratio=ratio, basis="measured", detail="own runs of this workload on both GPUs")
-    tasks = task_names(task, evidence)
-    group = group_of_task(tasks[0]) if tasks else GROUP_OF_KIND.get(model_kind)
     if isinstance(home, ProbeResult):
         return probe_ratio(home, offer, evidence, precision, group=group)
     return (
@@ -122,7 +142,7 @@ def _by_throughput(
         return None
     chosen = [each for each in found if each.task in tasks]
     if chosen:
-        mean, width = _chosen_task(chosen, evidence.model)
+        mean, width = _chosen_task(chosen, home, offer, evidence.model, precision)
         detail = f"by {_listed(each.task for each in chosen)} alone"
     else:
         mean, width = _over_tasks(found, home, offer, evidence.model, precision, group=group)
@@ -143,11 +163,11 @@ def _by_mlperf(
     """The ratio by MLPerf, whose runs are all in mixed precision."""
     if precision not in ("fp16", "bf16"):
         return None
-    by_spec = math.log(spec_ratio(home, offer, evidence, precision).ratio.point)
+    by_spec = blended(evidence.model.blend_at(precision, None), rates_of(home, precision), rates_of(offer, precision))
     found = [
         each
         for each in mlperf_log_ratios(evidence, home, offer)
-        if abs(each.log_ratio - by_spec) <= IMPLAUSIBLE_LOG_RATIO
+        if by_spec is None or abs(each.log_ratio - by_spec[0]) <= IMPLAUSIBLE_LOG_RATIO
     ]
     if not found:
         return None
@@ -165,39 +185,42 @@ def _by_mlperf(
 def _through_a_third(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio | None:
-    """The ratio by way of the GPU that gives the narrowest range, one leg of it by MLPerf; None without such a GPU."""
+    """The ratio by way of the GPU that gives the narrowest range, both legs published; None without such a GPU."""
     partners = mlperf_partners(evidence, home.gpu_id) | mlperf_partners(evidence, offer.gpu_id)
     best: SpeedRatio | None = None
     for third in (spec for spec in evidence.specs if spec.gpu_id in partners):
-        legs = [_leg(home, third, evidence, precision, group), _leg(third, offer, evidence, precision, group)]
-        if not any(leg.basis == "mlperf" for leg in legs):
+        legs = _leg(home, third, evidence, precision, group), _leg(third, offer, evidence, precision, group)
+        if legs[0] is None or legs[1] is None:
             continue
-        ratio = product(*(leg.ratio for leg in legs))
+        ratio = product(legs[0].ratio, legs[1].ratio)
         if best is None or ratio.log_half_width < best.ratio.log_half_width:
             best = SpeedRatio(
                 ratio=ratio,
-                basis=max((leg.basis for leg in legs), key=_WEAKER.index),
+                basis="mlperf",
                 detail=f"by way of {third.name}: {legs[0].detail}; then {legs[1].detail}",
-                caveats=tuple(dict.fromkeys(caveat for leg in legs for caveat in leg.caveats)),
                 source=evidence.mlperf_source,
             )
     return best
 
 
-def _leg(one: GpuSpec, other: GpuSpec, evidence: RatioEvidence, precision: Precision, group: str | None) -> SpeedRatio:
-    return (
-        _by_throughput(one, other, evidence, precision, group=group)
-        or _by_mlperf(one, other, evidence, precision, group=group)
-        or spec_ratio(one, other, evidence, precision, group=group)
+def _leg(
+    one: GpuSpec, other: GpuSpec, evidence: RatioEvidence, precision: Precision, group: str | None
+) -> SpeedRatio | None:
+    return _by_throughput(one, other, evidence, precision, group=group) or _by_mlperf(
+        one, other, evidence, precision, group=group
     )
 
 
-def _chosen_task(found: Sequence[LogRatio], model: RatioModel) -> tuple[float, float]:
+def _chosen_task(
+    found: Sequence[LogRatio], home: GpuSpec, offer: GpuSpec, model: RatioModel, precision: Precision
+) -> tuple[float, float]:
     """Mean log ratio of the chosen task or tasks, and the half-width for the user's own version of it."""
     mean = math.fsum(each.log_ratio for each in found) / len(found)
+    tasks = model.tasks_at(precision)
+    noise = math.sqrt(max(tasks.noise_of(each.task) for each in found))
+    own = noise * model.chosen_noise * tasks.prior_log_sd(mean, _log_memory_ratio(home, offer))
     bridge = max(each.bridge_log_sd for each in found)
-    spread = NORMAL_QUANTILE_95 * math.hypot(model.chosen_log_sd, bridge)
-    return mean, quadrature(spread, model.device_log_half_width)
+    return mean, quadrature(NORMAL_QUANTILE_95 * math.hypot(own, bridge), model.device_log_half_width)
 
 
 def _over_tasks(
@@ -211,11 +234,16 @@ def _over_tasks(
     extra_log_sd: float = 0.0,
 ) -> tuple[float, float]:
     """Log ratio of a new workload, and the half-width of its range."""
-    memory = math.log(offer.memory_gib / home.memory_gib) if offer.memory_gib and home.memory_gib else 0.0
-    prediction = predict_new_workload(found, model.tasks_at(precision), group=group, log_memory_ratio=memory)
+    prediction = predict_new_workload(
+        found, model.tasks_at(precision), group=group, log_memory_ratio=_log_memory_ratio(home, offer)
+    )
     if any(each.bridge_log_sd for each in found):
         extra_log_sd = math.hypot(extra_log_sd, model.bridge_log_sd)
     return prediction.log_ratio, quadrature(prediction.log_half_width(extra_log_sd), model.device_log_half_width)
+
+
+def _log_memory_ratio(home: GpuSpec, offer: GpuSpec) -> float:
+    return math.log(offer.memory_gib / home.memory_gib) if offer.memory_gib and home.memory_gib else 0.0
 
 
 def _lean(found: Sequence[LogRatio], group: str | None) -> str:

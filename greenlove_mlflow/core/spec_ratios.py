@@ -8,34 +8,28 @@ from greenlove_mlflow.core.estimate import Caveat
 from greenlove_mlflow.core.evidence import RatioEvidence
 from greenlove_mlflow.core.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.interval import Interval, quadrature
+from greenlove_mlflow.core.offsets import GpuOffset, gpu_offset, is_foreign
 from greenlove_mlflow.core.ratio_model import SpecBlend
+from greenlove_mlflow.core.spec_blend import Rates, blended_or_refused, rates_of
 from greenlove_mlflow.core.task_mean import t_quantile_975
-from greenlove_mlflow.errors import InvalidInputError
-
-# The maker whose GPUs the published throughput covers, and which a fit of specs therefore holds for.
-FITTED_VENDOR = "NVIDIA"
 
 
 def spec_ratio(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio:
-    """The ratio of two GPUs by their published specs."""
-    model = evidence.model
-    blend = model.blend_at(precision, group)
-    log_ratio, parts = _blended(
-        blend,
-        compute=_log_quotient(compute_tflops(offer, precision), compute_tflops(home, precision)),
-        plain=_log_quotient(offer.fp32_tflops, home.fp32_tflops),
-        bandwidth=_log_quotient(offer.memory_bandwidth_gb_per_s, home.memory_bandwidth_gb_per_s),
-    )
-    foreign = home.vendor != offer.vendor or offer.vendor not in ("", FITTED_VENDOR)
-    log_sd = math.hypot(blend.log_sd, model.foreign_log_sd) if foreign else blend.log_sd
+    """The ratio of two GPUs by their published specs, each corrected by how far such GPUs are from theirs."""
+    blend = evidence.model.blend_at(precision, group)
+    log_ratio, parts = blended_or_refused(blend, rates_of(home, precision), rates_of(offer, precision), offer.name)
+    ends = [gpu_offset(spec, evidence, precision, group) for spec in (home, offer)]
+    log_ratio += ends[1].log_offset - ends[0].log_offset
+    spread = _task_log_sd(evidence, precision, group, log_ratio, _log_memory_ratio(home, offer))
+    log_sd = math.sqrt(math.fsum(each.log_sd**2 for each in ends) + spread**2)
     width = t_quantile_975(blend.degrees_of_freedom) * log_sd
     return SpeedRatio(
-        ratio=Interval.from_log_width(math.exp(log_ratio), quadrature(width, model.device_log_half_width)),
+        ratio=Interval.from_log_width(math.exp(log_ratio), quadrature(width, evidence.model.device_log_half_width)),
         basis="spec",
-        detail=f"{parts} of the published specs, {precision}",
-        caveats=_foreign_caveats(home, offer) if foreign else (),
+        detail=f"{parts} of the published specs, {precision}{_correction(home, ends[0])}{_correction(offer, ends[1])}",
+        caveats=_foreign_caveats(home, offer, ends),
         source=evidence.specs_source,
     )
 
@@ -46,69 +40,62 @@ def probe_ratio(
     """The ratio of a GPU to hardware that only a probe knows: the offer's specs over what the probe measured."""
     model = evidence.model
     blend = model.blend_at(precision, group)
+    compute = blend.compute + blend.plain
     # A probe has one compute figure; it stands for both rates.
-    compute = _log_quotient(compute_tflops(offer, precision), home.matmul_tflops.point)
-    log_ratio, parts = _blended(
-        SpecBlend(compute=blend.compute + blend.plain, plain=0.0, bandwidth=blend.bandwidth),
-        compute=compute,
-        plain=None,
-        bandwidth=_log_quotient(offer.memory_bandwidth_gb_per_s, home.copy_gb_per_s.point),
+    probed = Rates(
+        compute_tflops=home.matmul_tflops.point, plain_tflops=None, bandwidth_gb_per_s=home.copy_gb_per_s.point
     )
-    log_sd = math.hypot(math.hypot(blend.log_sd, model.foreign_log_sd), model.probe_log_sd)
+    exponents = SpecBlend(compute=compute, plain=0.0, bandwidth=blend.bandwidth)
+    log_ratio, parts = blended_or_refused(exponents, probed, rates_of(offer, precision), offer.name)
+    own = gpu_offset(offer, evidence, precision, group)
+    log_ratio += own.log_offset
+    spread = _task_log_sd(evidence, precision, group, log_ratio, 0.0)
+    log_sd = math.sqrt(math.fsum(sd**2 for sd in (own.log_sd, blend.log_sd, model.probe_log_sd, spread)))
     width = quadrature(
         t_quantile_975(blend.degrees_of_freedom) * log_sd,
-        (blend.compute + blend.plain) * home.matmul_tflops.log_half_width,
+        compute * home.matmul_tflops.log_half_width,
         blend.bandwidth * home.copy_gb_per_s.log_half_width,
         model.device_log_half_width,
     )
+    against = f"against a probe of {home.device_name}, {precision}"
     return SpeedRatio(
         ratio=Interval.from_log_width(math.exp(log_ratio), width),
         basis="spec",
-        detail=f"{parts}: specs of the offer against a probe of {home.device_name}, {precision}",
+        detail=f"{parts}: specs of the offer {against}{_correction(offer, own)}",
         source=evidence.specs_source,
     )
 
 
-def compute_tflops(spec: GpuSpec, precision: Precision) -> float | None:
-    """Dense matrix TFLOPS of a GPU at the training's precision; None when no source states any.
-
-    A GPU without matrix units does FP16 at its plain rate, or no slower than FP32, which mixed precision falls back
-    to.
-    """
-    mixed = precision in ("fp16", "bf16")
-    matrix = (spec.fp16_tflops or spec.bf16_tflops) if mixed else spec.tf32_tflops if precision == "tf32" else None
-    if matrix is not None:
-        return matrix
-    rates = [rate for rate in (spec.fp16_nontensor_tflops if mixed else None, spec.fp32_tflops) if rate is not None]
-    return max(rates, default=None)
+def _task_log_sd(
+    evidence: RatioEvidence, precision: Precision, group: str | None, log_ratio: float, log_memory_ratio: float
+) -> float:
+    """SD of a new workload about the mean of its group, or of all groups."""
+    tasks = evidence.model.tasks_at(precision)
+    around = 1.0 if group is not None else 1.0 + tasks.group_variance
+    return math.sqrt(around) * tasks.prior_log_sd(log_ratio, log_memory_ratio)
 
 
-def _blended(
-    blend: SpecBlend, *, compute: float | None, plain: float | None, bandwidth: float | None
-) -> tuple[float, str]:
-    """Log ratio, and in words what it is made of. A part that is unknown hands its weight to the others."""
-    parts = [
-        (name, exponent, log_ratio)
-        for name, exponent, log_ratio in (
-            ("matrix TFLOPS", blend.compute, compute),
-            ("FP32 TFLOPS", blend.plain, plain),
-            ("bandwidth", blend.bandwidth, bandwidth),
-        )
-        if log_ratio is not None and exponent > 0.0
+def _log_memory_ratio(home: GpuSpec, offer: GpuSpec) -> float:
+    return math.log(offer.memory_gib / home.memory_gib) if offer.memory_gib and home.memory_gib else 0.0
+
+
+def _correction(spec: GpuSpec, offset: GpuOffset) -> str:
+    if not offset.known_by:
+        return ""
+    said = "as measured" if offset.known_by == "measured" else f"as other {offset.known_by} GPUs"
+    return f"; {spec.name} x{math.exp(offset.log_offset):.2f} of its specs, {said}"
+
+
+def _foreign_caveats(home: GpuSpec, offer: GpuSpec, ends: list[GpuOffset]) -> tuple[Caveat, ...]:
+    guessed = [
+        spec.name
+        for spec, offset in zip((home, offer), ends, strict=True)
+        if is_foreign(spec) and offset.known_by != "measured"
     ]
-    if not parts:
-        raise InvalidInputError("neither TFLOPS nor bandwidth are known; give the ratio: speed_ratios={name: ratio}")
-    whole = blend.compute + blend.plain + blend.bandwidth
-    scale = whole / math.fsum(exponent for _, exponent, _ in parts)
-    words = " x ".join(f"{name} ratio^{exponent * scale:.2f}" for name, exponent, _ in parts)
-    return math.fsum(exponent * scale * log_ratio for _, exponent, log_ratio in parts), words
-
-
-def _log_quotient(above: float | None, below: float | None) -> float | None:
-    return None if not above or not below else math.log(above / below)
-
-
-def _foreign_caveats(home: GpuSpec, offer: GpuSpec) -> tuple[Caveat, ...]:
-    makers = " and ".join(dict.fromkeys(spec.vendor or "an unknown maker" for spec in (home, offer)))
-    message = f"specs compare GPUs of {makers}; software decides how much of them a training sees, so the range is wide"
+    if not guessed:
+        return ()
+    message = (
+        f"nobody published how much of its specs a training sees on {' and '.join(guessed)}; software decides that, "
+        "so the range is wide"
+    )
     return (Caveat(code="specs-across-makers", message=message),)

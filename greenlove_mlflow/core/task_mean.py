@@ -45,16 +45,16 @@ def predict_new_workload(
     """
     groups = [group_of_task(each.task) for each in found]
     logs = np.array([each.log_ratio for each in found])
-    prior = model.base**2 + (model.per_log_memory * log_memory_ratio) ** 2
+    least_variance = max(model.prior_log_sd(0.0, log_memory_ratio) ** 2, 1e-6)
     shared = model.group_variance * np.array([[float(one == two) for two in groups] for one in groups])
     # What a bridge adds to one task is known in absolute terms; the prior's scale turns it into the model's units.
-    own = [model.noise_of(each.task) + each.bridge_log_sd**2 / max(prior, 1e-6) for each in found]
+    own = [model.noise_of(each.task) + each.bridge_log_sd**2 / least_variance for each in found]
     inverse = np.linalg.inv(shared + np.diag(own))
     weights = inverse.sum(axis=0)
     precision = float(weights.sum())
     mean = float(weights @ logs) / precision
     residual = logs - mean
-    prior += (model.per_log_ratio * mean) ** 2
+    prior = model.prior_log_sd(mean, log_memory_ratio) ** 2
     freedom = len(logs) - 1
     squares = float(residual @ inverse @ residual)
     scale = (model.prior_weight * prior + squares) / (model.prior_weight + freedom)

@@ -1,0 +1,62 @@
+"""What the reader of an offer must know about its price, its size and its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.estimate import Caveat
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.compare import ComparisonRow, Offer
+
+# Cloud prices moved by 18 to 50 % within half a year (A100, L40S); an older one is no longer a price. Our own limit.
+MAX_PRICE_AGE_DAYS = 180
+
+
+def offer_caveats(offer: Offer, *, gpu_count: int, today: str | None) -> tuple[Caveat, ...]:
+    """The caveats of an offer's price and size.
+
+    Args:
+        offer: What is rented.
+        gpu_count: GPUs wanted.
+        today: ISO 8601 date that the age of the price is told from; None leaves the age alone.
+    """
+    found: list[Caveat] = []
+    age = _age_days(offer.as_of, today)
+    if offer.price_usd_per_hour is not None and age is not None and age > MAX_PRICE_AGE_DAYS:
+        message = f"the price of {offer.gpu} at {offer.provider} is of {offer.as_of}, {age} days old; look it up again"
+        found.append(Caveat(code="old-price", message=message))
+    # A sheet that states no sizes leaves the default of one GPU.
+    if offer.gpu_counts not in ((), (1,)) and gpu_count not in offer.gpu_counts:
+        sizes = ", ".join(str(count) for count in offer.gpu_counts)
+        least = min((count for count in offer.gpu_counts if count > gpu_count), default=max(offer.gpu_counts))
+        message = (
+            f"{offer.gpu} is sold with {sizes} GPUs an instance; the rent shown is for {gpu_count}, a whole instance "
+            f"of {least} costs {least / gpu_count:g} times as much"
+        )
+        found.append(Caveat(code="sold-in-instances", message=message))
+    return tuple(found)
+
+
+def comparison_caveats(
+    shown: Sequence[Offer], offers: Sequence[Offer], rows: Sequence[ComparisonRow]
+) -> tuple[Caveat, ...]:
+    """The caveats of a comparison as a whole: what was left out of it, and out of its energy."""
+    found: list[Caveat] = []
+    missing = sorted({each.gpu for each in shown} - {each.gpu for each in offers})
+    if missing:
+        message = f"no speed ratio or no specs for {', '.join(missing)}; they are left out"
+        found.append(Caveat(code="offer-left-out", message=message))
+    if any(row.estimate.energy_kwh is not None for row in rows):
+        message = "the energy of an offer counts its GPU boards and PUE; its share of the host is not known"
+        found.append(Caveat(code="offer-host-left-out", message=message))
+    return tuple(found)
+
+
+def _age_days(as_of: str, today: str | None) -> int | None:
+    try:
+        return None if not today else (date.fromisoformat(today) - date.fromisoformat(as_of)).days
+    except ValueError:
+        return None

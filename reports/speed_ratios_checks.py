@@ -1,0 +1,221 @@
+"""What ``speed_ratio`` says about pairs of GPUs when what was published about them is held back, row by row."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import speed_ratios_data as data
+
+from greenlove_mlflow.core.evidence import RatioEvidence
+from greenlove_mlflow.core.gpus import GpuSpec, Precision, SpeedRatio, SuiteBridge, ThroughputRow
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.ratio_model import group_of_task
+from greenlove_mlflow.core.ratios import speed_ratio
+from greenlove_mlflow.core.spec_blend import compute_tflops
+from greenlove_mlflow.tables.evidence import read_ratio_evidence
+
+KIND_OF_GROUP = {"convolution": "convolutional", "matrix": "transformer"}
+# What the tables call fp32 ran with TF32 where the GPU has it.
+AT: dict[str, Precision] = {"fp16": "fp16", "fp32": "tf32"}
+
+
+def kind_of(task: str) -> str:
+    """The kind of model that a published task is."""
+    return KIND_OF_GROUP.get(group_of_task(task), "other")
+
+
+def _row(
+    check: str, pair: data.Pair, task: str, actual: float, said: SpeedRatio, *, by: str, home: GpuSpec | None = None
+) -> dict[str, object]:
+    fitted = data.fitted_half()
+    ends = {pair.home.gpu_id, pair.offer.gpu_id}
+    home = home or pair.home
+    offer = pair.offer if home is pair.home else pair.home
+    return {
+        "check": check,
+        "by": by,
+        "precision": pair.precision,
+        "suite": pair.suite,
+        "home": home.gpu_id,
+        "offer": offer.gpu_id,
+        "task": task,
+        "halves": "fitted" if ends <= fitted else "mixed" if ends & fitted else "tested",
+        "basis": said.basis,
+        "actual": actual,
+        "predicted": said.ratio.point,
+        "low": said.ratio.low,
+        "high": said.ratio.high,
+    }
+
+
+def leave_one_task_out() -> list[dict[str, object]]:
+    """Each task of each pair, told from the others: as any workload, and as one of its kind."""
+    known = read_ratio_evidence()
+    rows = []
+    tasks = sorted({row.task for row in known.throughput})
+    for held in tasks:
+        without = dataclasses.replace(known, throughput=tuple(row for row in known.throughput if row.task != held))
+        for precision in data.PRECISIONS:
+            for pair in data.newest_pairs(precision):
+                actual = {each.task: math.exp(each.log_ratio) for each in pair.found}.get(held)
+                if actual is None:
+                    continue
+                for by in dict.fromkeys(("other", kind_of(held))):
+                    said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[precision], model_kind=by)
+                    label = "mean" if by == "other" else "kind"
+                    rows.append(_row("one task left out", pair, held, actual, said, by=label))
+    return rows
+
+
+def bridged() -> list[dict[str, object]]:
+    """Pairs with one GPU taken out of its newer suite and out of the bridge: what the bridge makes of them."""
+    known = read_ratio_evidence()
+    rows = []
+    for precision in data.PRECISIONS:
+        for pair in data.newest_pairs(precision):
+            for home in (pair.home, pair.offer):
+                offer = pair.offer if home is pair.home else pair.home
+                without = _only_in_older(known, home.gpu_id, pair.suite, precision)
+                if without is None:
+                    continue
+                sign = 1.0 if home is pair.home else -1.0
+                for each in pair.found:
+                    chosen = speed_ratio(home, offer, evidence=without, precision=AT[precision], task=each.task)
+                    said = speed_ratio(
+                        home, offer, evidence=without, precision=AT[precision], model_kind=kind_of(each.task)
+                    )
+                    actual = math.exp(sign * each.log_ratio)
+                    rows.append(_row("over a bridge", pair, each.task, actual, chosen, by="task", home=home))
+                    rows.append(_row("over a bridge", pair, each.task, actual, said, by="kind", home=home))
+    return rows
+
+
+def _only_in_older(known: RatioEvidence, gpu_id: str, suite: str, precision: str) -> RatioEvidence | None:
+    """The evidence without a GPU in that suite and later, and with bridges that it had no part in."""
+    kept = tuple(row for row in known.throughput if row.gpu_id != gpu_id or row.suite < suite)
+    if not any(row.gpu_id == gpu_id and row.precision == precision for row in kept):
+        return None
+    others = [row for row in known.throughput if row.gpu_id != gpu_id and row.gpu_count == 1]
+    return dataclasses.replace(known, throughput=kept, bridges=_bridges(others))
+
+
+def _bridges(rows: list[ThroughputRow]) -> tuple[SuiteBridge, ...]:
+    cells = {(row.precision, row.task, row.suite, row.gpu_id): row.throughput for row in rows}
+    found = []
+    for precision, task in sorted({key[:2] for key in cells}):
+        for older, newer in itertools.pairwise(data.SUITES):
+            gains = [
+                cells[precision, task, newer, gpu] / value
+                for (one, two, suite, gpu), value in cells.items()
+                if (one, two, suite) == (precision, task, older) and (precision, task, newer, gpu) in cells
+            ]
+            if gains:
+                found.append(
+                    SuiteBridge(
+                        from_suite=older,
+                        to_suite=newer,
+                        task=task,
+                        precision=precision,
+                        gpu_count=len(gains),
+                        ratio_median=float(np.median(gains)),
+                        ratio_min=min(gains),
+                        ratio_max=max(gains),
+                    )
+                )
+    return tuple(found)
+
+
+def by_mlperf() -> list[dict[str, object]]:
+    """Lambda's ordinary tasks, told by MLPerf alone."""
+    without = dataclasses.replace(read_ratio_evidence(), throughput=(), specs=())
+    return [
+        _row(
+            "MLPerf against throughput",
+            pair,
+            each.task,
+            math.exp(each.log_ratio),
+            speed_ratio(pair.home, pair.offer, evidence=without, model_kind=kind_of(each.task)),
+            by="kind",
+        )
+        for pair, _ in data.mlperf_pairs()
+        for each in pair.found
+        if each.task in data.ORDINARY_TASKS
+    ]
+
+
+def by_spec() -> list[dict[str, object]]:
+    """Lambda's ordinary tasks of pairs with one GPU, or both, that nobody measured; and the seed's formula."""
+    known = read_ratio_evidence()
+    rows = []
+    for precision in data.PRECISIONS:
+        pairs = data.newest_pairs(precision)
+        for gpu in data.measured_gpus():
+            without = _unmeasured(known, gpu)
+            for pair in (each for each in pairs if gpu in (each.home.gpu_id, each.offer.gpu_id)):
+                rows += _spec_rows("specs, one GPU unmeasured", pair, without, ("any", "kind"))
+        for pair in pairs:
+            without = _unmeasured(known, pair.home.gpu_id, pair.offer.gpu_id)
+            rows += _spec_rows("specs, both unmeasured", pair, without, ("kind", "seed 0.7/0.3"))
+    return rows
+
+
+def _unmeasured(known: RatioEvidence, *gpus: str) -> RatioEvidence:
+    """The evidence without any publication of some GPUs."""
+    return dataclasses.replace(
+        known,
+        throughput=tuple(row for row in known.throughput if row.gpu_id not in gpus and row.gpu_count == 1),
+        mlperf=tuple(row for row in known.mlperf if row.gpu_id not in gpus),
+    )
+
+
+def _spec_rows(check: str, pair: data.Pair, without: RatioEvidence, ways: tuple[str, ...]) -> list[dict[str, object]]:
+    rows = []
+    for each in (one for one in pair.found if one.task in data.ORDINARY_TASKS):
+        for by in ways:
+            kind = "other" if by == "any" else kind_of(each.task)
+            said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[pair.precision], model_kind=kind)
+            if by.startswith("seed"):
+                said = dataclasses.replace(said, ratio=Interval.exactly(seed_ratio(pair)))
+            rows.append(_row(check, pair, each.task, math.exp(each.log_ratio), said, by=by))
+    return rows
+
+
+def seed_ratio(pair: data.Pair) -> float:
+    """The seed's fallback, with our specs: 0.7 of the TFLOPS ratio plus 0.3 of the bandwidth ratio."""
+    compute = [compute_tflops(spec, AT[pair.precision]) or math.nan for spec in (pair.home, pair.offer)]
+    bandwidth = [spec.memory_bandwidth_gb_per_s or math.nan for spec in (pair.home, pair.offer)]
+    return 0.7 * compute[1] / compute[0] + 0.3 * bandwidth[1] / bandwidth[0]
+
+
+def chosen_task() -> list[dict[str, object]]:
+    """A task's ratio in the newer of two suites, told from the older one."""
+    known = read_ratio_evidence()
+    rows = []
+    for precision in data.PRECISIONS:
+        pairs = data.pairs_within(precision)
+        for older, newer in itertools.permutations(pairs, 2):
+            if older.suite >= newer.suite or (older.home, older.offer) != (newer.home, newer.offer):
+                continue
+            kept = tuple(row for row in known.throughput if row.suite == older.suite)
+            without = dataclasses.replace(known, throughput=kept)
+            known_tasks = {each.task for each in older.found}
+            for each in (one for one in newer.found if one.task in known_tasks):
+                said = speed_ratio(newer.home, newer.offer, evidence=without, precision=AT[precision], task=each.task)
+                rows.append(
+                    _row("chosen task, older suite", newer, each.task, math.exp(each.log_ratio), said, by="task")
+                )
+    return rows
+
+
+def all_checks() -> pd.DataFrame:
+    """Every row of every check, with its error."""
+    frame = pd.DataFrame([*leave_one_task_out(), *bridged(), *by_mlperf(), *by_spec(), *chosen_task()])
+    frame["log_error"] = np.log(frame["actual"] / frame["predicted"])
+    frame["error"] = np.expm1(frame["log_error"].abs())
+    frame["is_held"] = (frame["low"] <= frame["actual"]) & (frame["actual"] <= frame["high"])
+    frame["range_factor"] = np.sqrt(frame["high"] / frame["low"])
+    return frame
