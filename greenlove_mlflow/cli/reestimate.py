@@ -99,9 +99,13 @@ def _prices(given: dict[str, Any]) -> list[str | PriceSheet]:
     return [read_price_sheet(Path(str(prices[0])), **stated)]
 
 
+def _runs(count: int) -> str:
+    return f"{count:,} run" if count == 1 else f"{count:,} runs"
+
+
 def _show_progress(run_count: int, skipped_count: int) -> None:
     left_out = f", {skipped_count:,} left out" if skipped_count else ""
-    click.echo(f"\r\033[K{run_count:,} runs estimated{left_out}", nl=False, err=True)
+    click.echo(f"\r\033[K{_runs(run_count)} estimated{left_out}", nl=False, err=True)
 
 
 def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
@@ -109,11 +113,11 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
         click.echo("No run could be estimated again.")
     else:
         prices = found.versions[0] if len(found.versions) == 1 else f"{found.versions[0]} to {found.versions[-1]}"
-        click.echo(f"{found.run_count:,} runs estimated again with the prices of {prices}.")
+        click.echo(f"{_runs(found.run_count)} estimated again with the prices of {prices}.")
         click.echo(_totals_text(found))
         click.echo(_changes_text(found))
     if found.written.run_count:
-        click.echo(f"Written back into {found.written.run_count:,} runs ({found.written.metric_count:,} values).")
+        click.echo(f"Written back into {_runs(found.written.run_count)} ({found.written.metric_count:,} values).")
     for reason, run_ids in _skipped_by_reason(found).items():
         more = f" and {len(run_ids) - SHOWN_SKIPPED:,} more" if len(run_ids) > SHOWN_SKIPPED else ""
         click.echo(f"Left out {', '.join(run_ids[:SHOWN_SKIPPED])}{more}: {reason}")
@@ -128,7 +132,7 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
 
 def _totals_text(found: Reestimate) -> str:
     """Totals over all runs with the newest of the prices, cheapest first."""
-    from greenlove_mlflow.formatting import format_count, format_usd
+    from greenlove_mlflow.formatting import format_usd
     from greenlove_mlflow.formatting.text import text_table
 
     newest = found.summary[found.summary["version"] == found.versions[-1]].sort_values("cost_usd_total")
@@ -136,7 +140,7 @@ def _totals_text(found: Reestimate) -> str:
     for row in newest.to_dict(orient="records"):
         cells = [_number(row[f"{name}_total"]) for name in ("time_h", "energy_kwh", "co2_kg")]
         usd = format_usd(row["cost_usd_total"] if row["cost_usd_run_count"] else None)
-        rows.append((row["gpu"], usd, *cells, f"{format_count(row['best_for_run_count'])} runs"))
+        rows.append((row["gpu"], usd, *cells, _runs(row["best_for_run_count"])))
     return "\n".join(text_table(rows, gap=2))
 
 
@@ -149,9 +153,9 @@ def _number(value: float | None) -> str:
 def _changes_text(found: Reestimate) -> str:
     if not found.changed_run_count:
         return "No run has another best choice than when it was first compared."
-    lines = [f"For {found.changed_run_count:,} runs the best choice is another one than when they were first compared:"]
+    lines = [f"For {_runs(found.changed_run_count)} the best choice is another one than when they were first compared:"]
     lines += [
-        f"  {row['version']}: {row['best_before']} -> {row['best_now']} for {row['run_count']:,} runs"
+        f"  {row['version']}: {row['best_before']} -> {row['best_now']} for {_runs(row['run_count'])}"
         for row in found.changes.to_dict(orient="records")
     ]
     return "\n".join(lines)

@@ -24,6 +24,8 @@ def plot_price_history(summary: pd.DataFrame, run_count: int) -> Figure:
         summary: As ``Summary.frame`` makes it.
         run_count: Runs that were estimated.
     """
+    from matplotlib.dates import AutoDateLocator, DateFormatter
+
     known = summary[summary["cost_usd_run_count"] > 0]
     known = known.assign(
         mean_usd=known["cost_usd_total"] / known["cost_usd_run_count"],
@@ -45,18 +47,22 @@ def plot_price_history(summary: pd.DataFrame, run_count: int) -> Figure:
     axes.set_yscale("log")
     style_axes(axes, x_label="date of the prices", y_label="US dollars per run")
     log_ticks(axes, along="y", prefix="$")
+    axes.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=6))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(DateFormatter("%Y-%m"))  # type: ignore[no-untyped-call]
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 
 def _draw_lines(axes: object, known: pd.DataFrame) -> None:
+    days = sorted(known["day"].unique())
     order = known.groupby("gpu", sort=False)["mean_usd"].mean().sort_values(ascending=False)
     for index, gpu in enumerate(order.index):
-        of_gpu = known[known["gpu"] == gpu].sort_values("day")
+        # A date without the GPU leaves a gap in its line.
+        of_gpu = known[known["gpu"] == gpu].set_index("day")["mean_usd"].reindex(days)
         is_home = gpu == LOCAL
         axes.plot(  # type: ignore[attr-defined]
-            of_gpu["day"],
-            of_gpu["mean_usd"],
+            days,
+            of_gpu.to_numpy(),
             color=INK if is_home else PALETTE[index % len(PALETTE)],
             linestyle="--" if is_home else "-",
             marker=_MARKERS[index // len(PALETTE) % len(_MARKERS)],
