@@ -125,7 +125,7 @@ def print_summary(
     """Print the verdict, the four figures with their ranges, the offers, the caveats and where the run is kept."""
     console.print()
     for sentence in verdict_sentences(estimate, comparison):
-        console.print(sentence, markup=False, highlight=False, style="bold")
+        console.print(sentence, markup=False, highlight=False, style="bold", soft_wrap=not console.is_terminal)
     console.print()
     if console.is_terminal:
         console.print(_figures_table(estimate))
@@ -138,7 +138,7 @@ def print_summary(
             _print_plain(console, "\n" + _without_caveats(format_comparison(comparison)))
     _print_caveats(console, [*estimate.caveats, *(comparison.caveats if comparison is not None else ())])
     if url:
-        console.print(f"Kept in MLflow: {url}", markup=False, highlight=False)
+        console.print(f"Kept in MLflow: {url}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_outcome(console: Console, estimate: Estimate, outcome: Outcome | None) -> None:
@@ -215,7 +215,7 @@ def _open_bar(console: Console) -> tuple[Progress, TaskID]:
 
 def _print_caveats(console: Console, caveats: Iterable[Caveat]) -> None:
     for caveat in dict.fromkeys(caveats):
-        console.print(f"! {caveat}", markup=False, highlight=False, style="yellow")
+        console.print(f"! {caveat}", markup=False, highlight=False, style="yellow", soft_wrap=not console.is_terminal)
 
 
 def _print_plain(console: Console, text: str) -> None:

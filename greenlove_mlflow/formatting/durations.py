@@ -75,7 +75,7 @@ def _spoken(seconds: float, step: float) -> str:
         return UNKNOWN
     rounded = round(seconds / step) * step
     if rounded < _MINUTE and seconds < _MINUTE:
-        return _seconds(seconds)
+        return f"{rounded:.0f} s" if step > 1.0 and rounded else _seconds(seconds)
     for unit, small, name, small_name in (
         (_DAY, _HOUR, "d", "h"),
         (_HOUR, _MINUTE, "h", "min"),

@@ -11,10 +11,10 @@ NOT_MEASURED = "not measured"
 NO_PUBLIC_PRICE = "no public price"
 UNKNOWN = "unknown"
 
-# A lone value takes the largest unit in which it is at least half a unit; in a column the smallest value decides, and
-# a tenth of a unit is still easy to read there.
+# A lone value takes the largest unit in which it is at least half a unit; a column takes the largest unit in which the
+# geometric middle of its smallest and largest value is at least one.
 _LONE_SHARE = 0.5
-_COLUMN_SHARE = 0.1
+_COLUMN_SHARE = 1.0
 _KWH_UNITS = (("mWh", 1e6), ("Wh", 1e3), ("kWh", 1.0), ("MWh", 1e-3))
 _CO2_UNITS = (("mg", 1e3), ("g", 1.0), ("kg", 1e-3), ("t", 1e-6))
 _TIME_UNITS = (("ms", 1e3), ("s", 1.0), ("min", 1.0 / 60.0), ("h", 1.0 / 3600.0))
@@ -142,7 +142,7 @@ def format_kwh(value: Ranged | float | None, *, missing: str = NOT_MEASURED, wit
     """Electricity with a range where there is one, in mWh, Wh, kWh or MWh.
 
     >>> format_kwh(0.0082)
-    '8.2 Wh'
+    '8.20 Wh'
     """
     return format_interval(value, _lone_scale(value, _KWH_UNITS, 2), missing=missing, with_range=with_range)
 
@@ -151,7 +151,7 @@ def format_co2_g(value: Ranged | float | None, *, missing: str = UNKNOWN, with_r
     """Grams CO2e with a range where there is one, in mg, g, kg or t; the words CO2e are the caller's.
 
     >>> format_co2_g(812.0)
-    '0.81 kg'
+    '0.812 kg'
     """
     return format_interval(value, _lone_scale(value, _CO2_UNITS, 1), missing=missing, with_range=with_range)
 
@@ -271,7 +271,9 @@ def _points(values: Iterable[float | Ranged | None]) -> list[float]:
 def _column_scale(values: Iterable[float | Ranged | None], units: Sequence[tuple[str, float]], usual: int) -> Scale:
     points = _points(values)
     return (
-        _scale_for(min(points), units, _COLUMN_SHARE) if points else Scale(unit=units[usual][0], factor=units[usual][1])
+        _scale_for(math.sqrt(min(points) * max(points)), units, _COLUMN_SHARE)
+        if points
+        else Scale(unit=units[usual][0], factor=units[usual][1])
     )
 
 
@@ -280,7 +282,7 @@ def _lone_scale(value: float | Ranged | None, units: Sequence[tuple[str, float]]
     return _scale_for(points[0], units, _LONE_SHARE) if points else Scale(unit=units[usual][0], factor=units[usual][1])
 
 
-def _scale_for(smallest: float, units: Sequence[tuple[str, float]], share: float) -> Scale:
-    fitting = [unit for unit in units if smallest * unit[1] >= share]
+def _scale_for(typical: float, units: Sequence[tuple[str, float]], share: float) -> Scale:
+    fitting = [unit for unit in units if typical * unit[1] >= share]
     name, factor = fitting[-1] if fitting else units[0]
     return Scale(unit=name, factor=factor)

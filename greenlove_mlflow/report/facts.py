@@ -12,6 +12,7 @@ from greenlove_mlflow.core.scaling import ONE_OFF_LOG_HALF_WIDTH
 from greenlove_mlflow.core.statistics import home_power_w
 from greenlove_mlflow.formatting.text import home_label, offer_label
 from greenlove_mlflow.report.chart_data import chart_data
+from greenlove_mlflow.report.verdict import provider_words
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.compare import ComparisonRow, PriceSheet
@@ -78,7 +79,7 @@ def _row(row: ComparisonRow, index: int, content: ReportContent) -> Json:
     return {
         "key": f"offer-{index}",
         "name": offer_label(row),
-        "provider": row.offer.provider.capitalize(),
+        "provider": provider_words(row.offer),
         "basis": row.speed_ratio.basis,
         "fits": row.fits_memory,
         "price": row.offer.price_usd_per_hour,

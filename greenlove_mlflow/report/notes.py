@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Pair = tuple[str, str]
 
-BASIS_WORDS = {
+BASIS_WORDS: dict[str, str] = {
     "given": "the ratio was given by the user",
     "measured": "our own runs of this workload on that GPU",
     "throughput": "published training throughputs of both GPUs in the same suite",
@@ -96,6 +96,18 @@ def offer_caveats_of(content: ReportContent) -> tuple[tuple[Caveat, tuple[str, .
         for caveat in dict.fromkeys((*row.speed_ratio.caveats, *row.estimate.caveats)):
             found.setdefault(caveat, []).append(row.offer.gpu)
     return tuple((caveat, tuple(dict.fromkeys(names))) for caveat, names in found.items())
+
+
+def speeds_of(content: ReportContent) -> tuple[tuple[str, str], ...]:
+    """How the speed of the offers is known: the offers of one basis and detail, and the words for it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    rows = () if content.comparison is None else content.comparison.rows
+    for row in rows:
+        found.setdefault((row.speed_ratio.basis, row.speed_ratio.detail), []).append(row.offer.gpu)
+    return tuple(
+        (", ".join(dict.fromkeys(offers)), f"{basis}: {detail or BASIS_WORDS[basis]}")
+        for (basis, detail), offers in found.items()
+    )
 
 
 def measured_of(content: ReportContent) -> tuple[tuple[str, str, str], ...]:

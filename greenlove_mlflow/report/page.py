@@ -52,6 +52,7 @@ def render_report(content: ReportContent) -> str:
         diagnostics=notes.diagnostics_of(content),
         caveats=notes.caveats_of(content),
         offer_caveats=notes.offer_caveats_of(content),
+        speeds=notes.speeds_of(content),
         measured=notes.measured_of(content),
         sources=notes.sources_of(content),
         commands=notes.commands_of(content),

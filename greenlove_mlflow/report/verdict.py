@@ -20,7 +20,7 @@ from greenlove_mlflow.formatting.quantities import usd_scale
 from greenlove_mlflow.formatting.text import offer_label
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.compare import Comparison, ComparisonRow
+    from greenlove_mlflow.core.compare import Comparison, ComparisonRow, Offer
     from greenlove_mlflow.core.estimate import Estimate
     from greenlove_mlflow.core.interval import Interval
     from greenlove_mlflow.core.outcome import Outcome
@@ -60,7 +60,12 @@ def offer_sentence(row: ComparisonRow) -> str:
         if row.p_cheaper is None
         else f"; the chance that it is cheaper than here is {format_probability(row.p_cheaper)}"
     )
-    return f"{offer_label(row)} at Crusoe would take {duration}{rent}{odds}."
+    return f"{offer_label(row)} at {provider_words(row.offer)} would take {duration}{rent}{odds}."
+
+
+def provider_words(offer: Offer) -> str:
+    """What the provider of an offer is called; Crusoe Cloud by its short name."""
+    return "Crusoe" if offer.provider.lower().startswith("crusoe") else offer.provider or "another provider"
 
 
 def offer_worth_naming(comparison: Comparison) -> ComparisonRow | None:

@@ -77,7 +77,6 @@ class OptionLine:
     cheaper: Cell
     price: Cell
     basis: str
-    basis_detail: str = ""
     is_home: bool = False
     fits: str = ""
 
@@ -159,11 +158,10 @@ def _offer_line(comparison: Comparison, index: int) -> OptionLine:
         co2=quantity_cell(estimate.co2_g, co2),
         claim=_claim_cell(row),
         speed=Cell(point=point, spread=spread.rstrip(")"), value=ratio.point),
-        memory=f"{row.offer.memory_gib:,.0f} GiB, {_memory_words(row)}",
+        memory=_memory_words(row),
         cheaper=Cell(point=format_probability(row.p_cheaper), value=row.p_cheaper),
         price=_price_cell(row),
         basis=row.speed_ratio.basis,
-        basis_detail=row.speed_ratio.detail,
         fits={None: "", True: "yes", False: "no"}[row.fits_memory],
     )
 
@@ -185,7 +183,8 @@ def quantity_cell(value: Interval | None, scale: Scale, missing: str = UNKNOWN) 
 
 
 def _memory_words(row: ComparisonRow) -> str:
-    return "need not measured" if row.fits_memory is None else memory_words(row)
+    size = f"{row.offer.memory_gib:,.0f} GiB"
+    return size if row.fits_memory is None else f"{size}, {memory_words(row)}"
 
 
 def _claim_cell(row: ComparisonRow) -> Cell:

@@ -85,7 +85,8 @@ const estimating = (() => {
   // Home first, then every offer, as the reader's inputs would have them.
   function estimate(facts, inputs) {
     const home = { key: "home", name: facts.home.name, isHome: true, ...estimateHome(facts.home, inputs) };
-    const sheet = facts.sheets.find((each) => each.version === inputs.version);
+    const isOwn = inputs.version === facts.version;
+    const sheet = isOwn ? undefined : facts.sheets.find((each) => each.version === inputs.version);
     const offers = facts.rows.map((row) => {
       const price = sheet ? sheet.prices[row.price_key] ?? null : row.price;
       const figures = estimateOffer(row, home.time, price, inputs.gpus);

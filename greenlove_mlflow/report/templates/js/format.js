@@ -85,8 +85,8 @@ const format = (() => {
   function scaleFor(values, units, share, usual) {
     const known = points(values);
     if (!known.length) return new Scale(...units[usual]);
-    const smallest = Math.min(...known);
-    const fitting = units.filter(([, factor]) => smallest * factor >= share);
+    const typical = Math.sqrt(Math.min(...known) * Math.max(...known));
+    const fitting = units.filter(([, factor]) => typical * factor >= share);
     return new Scale(...(fitting.length ? fitting[fitting.length - 1] : units[0]));
   }
 
@@ -115,7 +115,7 @@ const format = (() => {
 
   function spoken(value, step) {
     const rounded = halfEven(value / step) * step;
-    if (rounded < MINUTE && value < MINUTE) return seconds(value);
+    if (rounded < MINUTE && value < MINUTE) return step > 1 && rounded ? `${rounded} s` : seconds(value);
     for (const [unit, small, name, smallName] of [[86400, 3600, "d", "h"], [3600, 60, "h", "min"], [60, 1, "min", "s"]]) {
       if (rounded < unit) continue;
       let units = Math.floor(rounded / unit);
@@ -160,9 +160,9 @@ const format = (() => {
     Scale,
     together,
     usdScale: () => USD,
-    durationScale: (values) => scaleFor(values, TIME, 0.1, 1),
-    energyScale: (values) => scaleFor(values, KWH, 0.1, 2),
-    co2Scale: (values) => scaleFor(values, CO2, 0.1, 1),
+    durationScale: (values) => scaleFor(values, TIME, 1, 1),
+    energyScale: (values) => scaleFor(values, KWH, 1, 2),
+    co2Scale: (values) => scaleFor(values, CO2, 1, 1),
     interval: (value, scale, missing = "unknown") => ranged(value, scale, missing),
     usd: (value, missing = "unknown", withRange = true) => ranged(value, USD, missing, withRange),
     kwh: (value, missing = "not measured", withRange = true) =>
