@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -10,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.core.calibration import FinishedRun
+from greenlove_mlflow.core.calibration import FinishedRun, finished_run
 from greenlove_mlflow.core.estimate import G_PER_KG, S_PER_H
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.outcome import Outcome
 from greenlove_mlflow.core.records import BenchmarkLog
-from greenlove_mlflow.core.scaling import ScalingFit
 from greenlove_mlflow.core.statistics import Statistics
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
@@ -156,25 +154,16 @@ def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[s
 
 def _finished_run(run: Run) -> FinishedRun | None:
     statistics = _statistics_or_none(run)
-    ratio = run.data.metrics.get(names.ACTUAL_TIME_ERROR_RATIO, 0.0)
-    if statistics is None or not 0.0 < ratio < math.inf:
+    if statistics is None:
         return None
-    fit = statistics.fit
-    return FinishedRun(
-        log_ratio=math.log(ratio) + fit.bias_log,
-        machine_fingerprint=statistics.machine.fingerprint,
-        processor_name=statistics.machine.processor_name,
-        prior_log_sd=fit.prior_drift_log_sd or None,
-        statistical_log_sd=_statistical_log_sd(fit),
+    return finished_run(
+        statistics.fit,
+        statistics.workload,
+        run.data.metrics.get(names.ACTUAL_TIME_H, 0.0) * S_PER_H,
+        machine=statistics.machine,
         finished_at=_iso(run.info.end_time or run.info.start_time),
         run_id=run.info.run_id,
     )
-
-
-def _statistical_log_sd(fit: ScalingFit) -> float:
-    """The part of a promise's uncertainty that is not drift."""
-    noise = fit.noise_log_sd * math.sqrt(fit.correlation_factor / max(1, fit.block_count))
-    return math.hypot(noise, fit.structure_log_sd)
 
 
 def _statistics_or_none(run: Run) -> Statistics | None:
