@@ -1,0 +1,340 @@
+"""What tracking costs a training: paired runs, and every part timed on its own.
+
+python reports/overhead.py [--pairs 8] [--quick]
+
+Writes overhead.md and the raw figures, overhead.csv, beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.special import stdtrit
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+IMPORT_REPEATS = 7
+SAMPLE_REPEATS = 20_000
+EMPTY_EPOCHS = 300
+# The threads beside the training are done with the record when they use less than this for so many seconds on end.
+QUIET_SHARE, QUIET_WAITS, MOST_WAITS = 0.05, 6, 120
+# The aims that these figures are held against.
+AIM_SHARE = 0.001
+LIMIT_SHARE = 0.005
+IMPORT_AIM_S = 0.1
+
+
+TEMPLATE = """# What tracking costs
+
+Made by `reports/overhead.py` on {where}, with the demo's network and digits and MLflow's default store, the load
+average at {load:.1f} at the end. Where that is above the number of cores, other programs took part in every figure.
+
+## Judged by what was timed directly
+
+Aim: at most {aim:.1%} of the training's time, never above {limit:.1%}. An epoch costs {epoch_ms:.2f} ms on the
+training's own thread:
+
+| an epoch of | is longer by | aim |
+|---|---|---|
+{shares}
+
+Beside it the sampler's and the writer's threads use {threads:.2%} of one core once the record has been sent. Handing
+over one power sample takes {sample_us:.0f} us, so ten a second take {sampling:.3%} of one core.
+
+## Parts
+
+| part | figure |
+|---|---|
+{parts}
+
+Aim for the import: at most {import_aim_s:g} s and none of the heavy packages.
+
+## Paired runs
+
+{pair_count} pairs of {epoch_count} epochs, tracked and bare in turns, timed once the record of the promise has been
+sent. A ratio of 1 is no cost. The range is a 95 % t interval over pairs; its width is the noise of the machine.
+
+| tracked over bare | ratio | 95 % range |
+|---|---|---|
+{ratios}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One measured figure: what it is of, its value and unit."""
+
+    part: str
+    name: str
+    value: float
+    unit: str
+
+
+def measure_import() -> list[Figure]:
+    """Time of ``import greenlove_mlflow`` in fresh interpreters, and what it brings along."""
+    script = (
+        "import time, sys; t = time.perf_counter(); import greenlove_mlflow; "
+        "print(time.perf_counter() - t, sum(m in sys.modules for m in ('torch', 'mlflow', 'pandas', 'numpy')))"
+    )
+    durations, heavy = [], 0
+    for _ in range(IMPORT_REPEATS):
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+        duration_s, heavy_count = done.stdout.split()
+        durations.append(float(duration_s))
+        heavy = max(heavy, int(heavy_count))
+    return [
+        Figure(part="import", name="import greenlove_mlflow, median", value=statistics.median(durations), unit="s"),
+        Figure(part="import", name="of torch, mlflow, pandas, numpy loaded by it", value=heavy, unit=""),
+    ]
+
+
+def measure_writer() -> list[Figure]:
+    """Time that one power sample, and one metric, take on the thread that hands them over."""
+    from greenlove_mlflow.core.records import PowerSample
+    from greenlove_mlflow.tracking import open_run
+
+    with open_run(run_name="overhead-writer") as tracked:
+        begun_s = time.perf_counter()
+        for number in range(SAMPLE_REPEATS):
+            tracked.log_power_sample(PowerSample(at_s=number / 10.0, device="gpu_0", power_w=300.0))
+        sample_s = (time.perf_counter() - begun_s) / SAMPLE_REPEATS
+        begun_s = time.perf_counter()
+        for number in range(SAMPLE_REPEATS // 10):
+            tracked.metric("green/train/epoch_s", 1.0, number)
+        metric_s = (time.perf_counter() - begun_s) / (SAMPLE_REPEATS // 10)
+    return [
+        Figure(part="writer", name="one power sample", value=sample_s, unit="s"),
+        Figure(part="writer", name="one metric", value=metric_s, unit="s"),
+    ]
+
+
+def measure_parts(idle_s: float) -> list[Figure]:
+    """Time to enter and to leave beyond the benchmark, per epoch, and of the threads beside the training."""
+    import greenlove_mlflow as greenlove
+
+    subject = make_subject()
+    begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
+    with greenlove.track(*subject, epochs=EMPTY_EPOCHS + 2, budget_s=3.0, run_name="overhead-parts") as run:
+        beyond_s = time.perf_counter() - begun_s - run.log.duration_s
+        beyond_cpu_s = time.process_time() - begun_cpu_s - sum(record.cpu_s or 0.0 for record in run.log.epochs)
+        epochs = run.epochs()
+        next(epochs)
+        recording_s, recording_cpu_s = wait_until_quiet()
+        share = background_share(idle_s)
+        next(epochs)
+        inside_s = time.perf_counter()
+        empty_count = sum(1 for _ in epochs)
+        epoch_s = (time.perf_counter() - inside_s) / empty_count
+        leaving_s = time.perf_counter()
+    left_s = time.perf_counter() - leaving_s
+    page, render_s = render_page(run, run.log)
+    return [
+        Figure(part="enter", name="enter, beyond the benchmark", value=beyond_s, unit="s"),
+        Figure(part="enter", name="enter, beyond the benchmark, in CPU time", value=beyond_cpu_s, unit="s"),
+        Figure(part="enter", name="then the record is sent beside the training, for", value=recording_s, unit="s"),
+        Figure(part="enter", name="and takes, in CPU time", value=recording_cpu_s, unit="s"),
+        Figure(part="threads", name="sampler and writer afterwards", value=share, unit="of a core"),
+        Figure(part="epoch", name="one epoch, on the training's own thread", value=epoch_s, unit="s"),
+        Figure(part="leave", name="leave, the rest of the record sent", value=left_s, unit="s"),
+        Figure(part="report", name="render the report", value=render_s, unit="s"),
+        Figure(part="report", name="size of the report", value=len(page.encode()) / 1e6, unit="MB"),
+    ]
+
+
+def wait_until_quiet() -> tuple[float, float]:
+    """Seconds, and CPU seconds, until the threads beside the training have nothing more to do than sample."""
+    begun_s, begun_cpu_s, quiet_count = time.perf_counter(), time.process_time(), 0
+    busy_s, busy_cpu_s = 0.0, 0.0
+    for _ in range(MOST_WAITS):
+        quiet_count = quiet_count + 1 if background_share(1.0) < QUIET_SHARE else 0
+        if quiet_count == 0:
+            busy_s, busy_cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
+        # The writer sends every few seconds, so one quiet second is no end.
+        if quiet_count >= QUIET_WAITS:
+            break
+    return busy_s, busy_cpu_s
+
+
+def background_share(seconds: float) -> float:
+    """CPU share that the other threads of the process take while this one sleeps."""
+    begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
+    time.sleep(seconds)
+    return (time.process_time() - begun_cpu_s) / (time.perf_counter() - begun_s)
+
+
+def render_page(run: Any, log: Any) -> tuple[str, float]:
+    from greenlove_mlflow.report import ReportContent, render_report
+
+    content = ReportContent(estimate=run.estimate, comparison=run.comparison, log=log, outcome=run.outcome)
+    render_report(content)
+    begun_s = time.perf_counter()
+    page = render_report(content)
+    return page, time.perf_counter() - begun_s
+
+
+def measure_pairs(pair_count: int, epoch_count: int) -> list[dict[str, float]]:
+    """Epoch times of the same training, tracked and bare in turns, each pair in the other order than the last."""
+    pairs = []
+    for number in range(pair_count):
+        arms = (run_bare, run_tracked) if number % 2 else (run_tracked, run_bare)
+        result = {arm.__name__: arm(epoch_count) for arm in arms}
+        (tracked_s, tracked_cpu_s), (bare_s, bare_cpu_s) = result["run_tracked"], result["run_bare"]
+        pairs.append({
+            "tracked_s": sum(tracked_s), "bare_s": sum(bare_s),
+            "tracked_median_s": statistics.median(tracked_s), "bare_median_s": statistics.median(bare_s),
+            "tracked_cpu_s": tracked_cpu_s, "bare_cpu_s": bare_cpu_s,
+        })  # fmt: skip
+        print(f"pair {number + 1} of {pair_count}: tracked {sum(tracked_s):.2f} s, bare {sum(bare_s):.2f} s")
+    return pairs
+
+
+def run_bare(epoch_count: int) -> tuple[list[float], float]:
+    subject = make_subject()
+    time_epochs(subject, range(1))
+    return time_epochs(subject, range(epoch_count))
+
+
+def run_tracked(epoch_count: int) -> tuple[list[float], float]:
+    import greenlove_mlflow as greenlove
+
+    subject = make_subject()
+    with greenlove.track(*subject, epochs=epoch_count + 1, budget_s=2.0, run_name="overhead-pair") as run:
+        epochs = run.epochs()
+        next(epochs)
+        wait_until_quiet()
+        return time_epochs(subject, epochs)
+
+
+def time_epochs(subject: tuple[Any, ...], epochs: Any) -> tuple[list[float], float]:
+    """Seconds from the start of each epoch to the start of the next, and CPU seconds of the process in all of them."""
+    from greenlove_mlflow.cli.demo import train_one_epoch
+
+    model, optimizer, criterion, loader = subject
+    starts, cpu_s = [], time.process_time()
+    for _ in epochs:
+        starts.append(time.perf_counter())
+        train_one_epoch(model, loader, optimizer, criterion)
+    starts.append(time.perf_counter())
+    durations = [after - before for before, after in itertools.pairwise(starts)]
+    return durations, time.process_time() - cpu_s
+
+
+def make_subject() -> tuple[Any, ...]:
+    """The demo's network and digits."""
+    import torch
+
+    from greenlove_mlflow.cli.demo import BATCH_SIZE, load_digits_dataset, make_network
+
+    torch.manual_seed(0)
+    model = make_network()
+    loader = torch.utils.data.DataLoader(load_digits_dataset(), batch_size=BATCH_SIZE, shuffle=True)
+    return model, torch.optim.Adam(model.parameters(), lr=1e-3), torch.nn.CrossEntropyLoss(), loader
+
+
+def ratio_with_range(pairs: list[dict[str, float]], name: str) -> tuple[float, float, float]:
+    """Geometric mean over pairs of tracked over bare, and its 95 % t interval on the log scale."""
+    logs = [math.log(pair[f"tracked_{name}"] / pair[f"bare_{name}"]) for pair in pairs]
+    mean = statistics.fmean(logs)
+    if len(logs) < 2:
+        return math.exp(mean), math.nan, math.nan
+    half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+
+
+def render(figures: list[Figure], pairs: list[dict[str, float]], epoch_count: int) -> str:
+    value = {figure.name: figure.value for figure in figures}
+    epoch_cost_s, sample_cost_s = value["one epoch, on the training's own thread"], value["one power sample"]
+    threads = value["sampler and writer afterwards"]
+    where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return TEMPLATE.format(
+        where=where,
+        load=os.getloadavg()[0],
+        aim=AIM_SHARE,
+        limit=LIMIT_SHARE,
+        epoch_ms=epoch_cost_s * 1e3,
+        shares="\n".join(share_line(epoch_s, epoch_cost_s) for epoch_s in (0.1, 1.0, 10.0, 60.0)),
+        threads=threads,
+        sample_us=sample_cost_s * 1e6,
+        sampling=sample_cost_s * 10.0,
+        parts="\n".join(f"| {figure.name} | {show(figure)} |" for figure in figures),
+        import_aim_s=IMPORT_AIM_S,
+        pair_count=len(pairs),
+        epoch_count=epoch_count,
+        ratios="\n".join(ratio_lines(pairs)),
+    )
+
+
+def share_line(epoch_s: float, cost_s: float) -> str:
+    share = cost_s / epoch_s
+    verdict = "met" if share <= AIM_SHARE else "within the limit" if share <= LIMIT_SHARE else "missed"
+    return f"| {epoch_s:g} s | {share:.3%} | {verdict} |"
+
+
+def ratio_lines(pairs: list[dict[str, float]]) -> list[str]:
+    names = {
+        "median_s": "median epoch",
+        "s": "all epochs",
+        "cpu_s": "CPU time of the process over all epochs",
+    }
+    lines = []
+    for name, words in names.items():
+        ratio, low, high = ratio_with_range(pairs, name)
+        lines.append(f"| {words} | {ratio:.4f} | {low:.4f} to {high:.4f} |")
+    return lines
+
+
+def show(figure: Figure) -> str:
+    if figure.unit == "s":
+        return f"{figure.value:.2f} s" if figure.value >= 1.0 else f"{figure.value * 1e3:.3g} ms"
+    if figure.unit == "of a core":
+        return f"{figure.value:.2%} of a core"
+    return f"{figure.value:.3g} {figure.unit}".strip()
+
+
+def write_raw(path: Path, figures: list[Figure], pairs: list[dict[str, float]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["part", "name", "value", "unit"])
+        rows.writerows([figure.part, figure.name, repr(figure.value), figure.unit] for figure in figures)
+        for number, pair in enumerate(pairs):
+            rows.writerows([f"pair {number}", name, repr(value), "s"] for name, value in pair.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="one pair and short waits, to see that it can be made")
+    parser.add_argument("--out", type=Path, default=HERE)
+    given = parser.parse_args()
+    pair_count, epoch_count, idle_s = (1, 4, 1.0) if given.quick else (given.pairs, given.epochs, 10.0)
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_STATE_HOME"] = str(Path(folder) / "state")
+        os.chdir(folder)
+        try:
+            figures = [*measure_import(), *measure_writer(), *measure_parts(idle_s)]
+            pairs = measure_pairs(pair_count, epoch_count)
+        finally:
+            os.chdir(here)
+    given.out.mkdir(parents=True, exist_ok=True)
+    write_raw(given.out / "overhead.csv", figures, pairs)
+    (given.out / "overhead.md").write_text(render(figures, pairs, epoch_count), encoding="utf-8")
+    print((given.out / "overhead.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
