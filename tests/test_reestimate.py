@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 import greenlove_mlflow as greenlove
 from greenlove_mlflow.core.choice import best_value
 from greenlove_mlflow.core.compare import Comparison
+from greenlove_mlflow.core.gpus import ProbeResult
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.statistics import Statistics
 from greenlove_mlflow.errors import InvalidInputError, RunDataError, TableError
@@ -25,7 +26,7 @@ from greenlove_mlflow.pyfunc_model.gather import gather_facts
 from greenlove_mlflow.pyfunc_model.predict import Estimator
 from greenlove_mlflow.tables import read_parquet_metadata, read_price_sheet, read_table, table_versions
 from greenlove_mlflow.tracking import names
-from tests.factories import a_fit, a_grid, a_power
+from tests.factories import a_fit, a_grid, a_machine, a_power
 from tests.reestimate_factories import OWN_VERSION, compare_as_track_does, gpu_statistics, log_tracked_run
 
 NEWEST = table_versions("crusoe_prices")[-1]
@@ -150,6 +151,18 @@ def test_a_gpu_that_the_first_comparison_did_not_have_gets_its_ratio_from_the_ta
     table = greenlove.reestimate(experiment, dry_run=True).table
     assert set(table["basis"]) <= {"measured", "throughput", "mlperf", "spec"}
     assert table["time_h"].notna().all()
+
+
+def test_a_probed_machine_is_estimated_on_every_offer_of_every_date(log_run: Logger, experiment: str) -> None:
+    probe = ProbeResult(
+        device_name="a laptop",
+        matmul_tflops=Interval.from_log_width(0.2, 0.1),
+        copy_gb_per_s=Interval.from_log_width(11.0, 0.2),
+    )
+    log_run(gpu_statistics(home=None, machine=a_machine(), probe=probe, precision="fp32", peak_memory_gib=None))
+    table = greenlove.reestimate(experiment, prices="all", dry_run=True).table
+    assert table["time_h"].notna().all()
+    assert set(table["basis"]) == {"spec"}
 
 
 def test_a_run_whose_machine_no_table_knows_is_estimated_where_it_kept_a_ratio(

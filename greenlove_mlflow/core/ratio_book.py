@@ -34,7 +34,7 @@ class RatioBook:
         if home is None:
             # Every probe measured its own numbers, so there is nothing to look up again.
             return None if statistics.probe is None else self._work_out(statistics, statistics.probe, gpu_id)
-        key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind)
+        key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind, statistics.gpu_count)
         if key not in self._known:
             self._known[key] = self._work_out(statistics, home, gpu_id)
         return self._known[key]
@@ -48,7 +48,8 @@ class RatioBook:
                 precision=statistics.precision,
                 task=statistics.task,
                 model_kind=statistics.model_kind,
+                gpu_count=statistics.gpu_count,
             )
         except InvalidInputError:
-            # Nothing is published about that GPU's speed, or the run's task is in no table any more.
+            # Nobody published that GPU's speed, or that of so many; or no table knows the run's task any more.
             return None

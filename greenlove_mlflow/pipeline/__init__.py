@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow.core.compare import Comparison, PriceSheet
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Limits, broken_limits
 from greenlove_mlflow.errors import GreenloveError
-from greenlove_mlflow.pipeline.comparing import compare_estimate
+from greenlove_mlflow.pipeline.comparing import compare_estimate, with_probe
 from greenlove_mlflow.pipeline.environment import read_environment
 from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.session import TrackedTraining, replace_ratios
@@ -186,6 +186,7 @@ def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Compar
 def _compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison | None, Estimate]:
     """The comparison, and the estimate that remembers its ratios; a comparison that fails costs a caveat only."""
     try:
+        estimate = with_probe(estimate)
         comparison = compare(
             estimate,
             prices=options.prices,
@@ -199,7 +200,7 @@ def _compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Compariso
         logger.warning("no comparison: %s", error)
         caveat = Caveat(code="no-comparison", message=f"the offers could not be compared: {error}")
         return None, replace(estimate, caveats=(*estimate.caveats, caveat))
-    return comparison, replace_ratios(estimate, comparison)
+    return comparison, replace_ratios(estimate, comparison, cloud_region=options.cloud_region)
 
 
 def _refusal(estimate: Estimate, limits: Limits | None, confirm: Callable[[Estimate], bool] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,10 @@ from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import (
     read_default_pue,
     read_gpu_specs,
-    read_mlperf,
     read_price_sheet,
     read_regions,
-    read_suite_bridges,
-    read_throughput,
 )
+from greenlove_mlflow.tables.evidence import read_ratio_evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +65,7 @@ def compare_estimate(
             task=task or statistics.task,
             model_kind=statistics.model_kind,
             given=given.get(offer.gpu_id),
+            gpu_count=gpus,
         )
     return compare_offers(
         estimate,
@@ -84,7 +84,18 @@ def compare_estimate(
 
 def read_evidence() -> RatioEvidence:
     """Everything that the tables know about how fast GPUs are against each other."""
-    return RatioEvidence(throughput=read_throughput(), bridges=read_suite_bridges(), mlperf=read_mlperf())
+    return read_ratio_evidence()
+
+
+def with_probe(estimate: Estimate) -> Estimate:
+    """The estimate with its hardware probed, where no table knows it: what later re-estimations start from."""
+    statistics = estimate.statistics
+    if statistics is None or statistics.home is not None or statistics.probe is not None:
+        return estimate
+    from greenlove_mlflow.benchmark.probe import probe_hardware
+
+    probe = probe_hardware(statistics.machine.device, statistics.precision)
+    return dataclasses.replace(estimate, statistics=dataclasses.replace(statistics, probe=probe))
 
 
 def find_home(statistics: Statistics, gpu: str | None) -> Home:

@@ -148,8 +148,8 @@ def _difference(after: float | None, before: float | None) -> float | None:
     return None if after is None or before is None else max(0.0, after - before)
 
 
-def replace_ratios(estimate: Estimate, comparison: Comparison) -> Estimate:
-    """The estimate whose statistics remember the speed ratio that each offer was given."""
+def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: str | None = None) -> Estimate:
+    """The estimate whose statistics remember the speed ratio that each offer was given, and how it was asked for."""
     if estimate.statistics is None:
         return estimate
     ratios = {row.offer.gpu_id: row.speed_ratio for row in comparison.rows}
@@ -158,5 +158,7 @@ def replace_ratios(estimate: Estimate, comparison: Comparison) -> Estimate:
         ratios=tuple(OfferRatio(gpu_id=gpu_id, speed_ratio=ratio) for gpu_id, ratio in ratios.items()),
         prices_version=comparison.prices.version,
         throughput_version=table_versions("gpu_throughput")[-1],
+        cloud_region=cloud_region,
+        gpu_count=comparison.rows[0].gpu_count if comparison.rows else 1,
     )
     return dataclasses.replace(estimate, statistics=statistics)

@@ -9,27 +9,23 @@ import greenlove_mlflow
 from greenlove_mlflow.core.compare import Offer, PriceSheet
 from greenlove_mlflow.core.gpus import GpuSpec
 from greenlove_mlflow.core.ratio_book import RatioBook
-from greenlove_mlflow.core.ratios import RatioEvidence
 from greenlove_mlflow.core.statistics import Statistics
 from greenlove_mlflow.pyfunc_model.facts import GpuRatio, ModelFacts
 from greenlove_mlflow.tables import (
     read_default_pue,
     read_gpu_specs,
-    read_mlperf,
     read_price_sheet,
     read_regions,
-    read_suite_bridges,
-    read_throughput,
     table_versions,
 )
+from greenlove_mlflow.tables.evidence import read_ratio_evidence
 from greenlove_mlflow.tables.prices import PRICE_TABLE
 
 
 @cache
 def read_ratio_book() -> RatioBook:
     """The speed ratios that the tables know of; one book for the process, as it remembers what it worked out."""
-    evidence = RatioEvidence(throughput=read_throughput(), bridges=read_suite_bridges(), mlperf=read_mlperf())
-    return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, evidence)
+    return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, read_ratio_evidence())
 
 
 def gather_facts(statistics: Statistics | None, *, sheet: PriceSheet | None = None) -> ModelFacts:
