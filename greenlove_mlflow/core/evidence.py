@@ -106,6 +106,12 @@ def mlperf_partners(evidence: RatioEvidence, gpu_id: str) -> frozenset[str]:
     return frozenset(other for other, minutes in best.items() if other != gpu_id and own & minutes.keys())
 
 
+def is_published(evidence: RatioEvidence, gpu_id: str) -> bool:
+    """Whether anybody published a training on that GPU."""
+    precisions = ("fp16", "fp32")
+    return gpu_id in _best_minutes(evidence) or any(gpu_id in _log_throughputs(evidence, each) for each in precisions)
+
+
 def has_fast_links(spec: GpuSpec) -> bool:
     """Whether several such GPUs are linked by more than PCIe."""
     return spec.form_factor in _LINKED_FORMS

@@ -14,6 +14,7 @@ from greenlove_mlflow.core.estimate import Caveat
 from greenlove_mlflow.core.evidence import (
     LogRatio,
     RatioEvidence,
+    is_published,
     mlperf_log_ratios,
     mlperf_partners,
     throughput_log_ratios,
@@ -186,6 +187,8 @@ def _through_a_third(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio | None:
     """The ratio by way of the GPU that gives the narrowest range, both legs published; None without such a GPU."""
+    if not (is_published(evidence, home.gpu_id) and is_published(evidence, offer.gpu_id)):
+        return None
     partners = mlperf_partners(evidence, home.gpu_id) | mlperf_partners(evidence, offer.gpu_id)
     best: SpeedRatio | None = None
     for third in (spec for spec in evidence.specs if spec.gpu_id in partners):
