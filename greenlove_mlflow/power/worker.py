@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 # A reading takes about a millisecond; half a second without an answer is a hang, and training waits no longer.
 ASK_TIMEOUT_S = 0.5
-# How long closing waits for a call that is under way.
-CLOSE_TIMEOUT_S = 2.0
+# How long closing waits for a call that is under way; with the last reading, two seconds at most.
+CLOSE_TIMEOUT_S = 1.5
 
 
 class Worker:
