@@ -230,7 +230,7 @@ FITS = {
     "conformal": a_benchmark_fit(conformal_log_half_width=0.09, bias_log=0.02),
 }
 GRID = tuple(
-    itertools.product((1, 20, 500), (100, 1000, 60_000), (None, 0.11), (None, 50.0), (None, 1.5), ("", OLDER_PRICES))
+    itertools.product((1, 20, 500), (100, 60_000), (None, 0.11), (None, 50.0), (None, 1.5), ("", OLDER_PRICES), (1, 4))
 )
 ASK = """(asked) => asked.map((inputs) =>
   window.greenlove.estimating.estimate(window.greenlove.facts, inputs).map((option) => ({
@@ -248,8 +248,8 @@ def test_what_if_answers_what_the_library_answers(browser: Any, tmp_path: Path, 
     page.write_text(render_report(ReportContent(estimate=estimate, comparison=newest)), encoding="utf-8")
     asked = [
         {"epochs": epochs, "samples": samples, "price": price, "intensity": intensity, "pue": pue,
-         "version": version or newest.prices.version, "gpus": 1}
-        for epochs, samples, price, intensity, pue, version in GRID
+         "version": version or newest.prices.version, "gpus": gpus}
+        for epochs, samples, price, intensity, pue, version, gpus in GRID
     ]  # fmt: skip
     with visiting(browser, page) as visit:
         answers = visit.page.evaluate(ASK, asked)
@@ -260,7 +260,7 @@ def test_what_if_answers_what_the_library_answers(browser: Any, tmp_path: Path, 
         )  # fmt: skip
         home = estimate_changed(statistics, change)
         assert_same_figures(options[0], home)
-        rows = {price_key(row.offer): row for row in greenlove.compare(home, prices=inputs["version"]).rows}
+        rows = {price_key(row.offer): row for row in compare_again(home, inputs).rows}
         same_sheet = inputs["version"] == newest.prices.version
         for option in options[1:]:
             row = rows.get(option["key"])
@@ -271,6 +271,10 @@ def test_what_if_answers_what_the_library_answers(browser: Any, tmp_path: Path, 
             assert_same(option["pCheaper"], row.p_cheaper, PROBABILITY_TOLERANCE)
             if same_sheet:
                 assert option["onFront"] == row.on_pareto_front
+
+
+def compare_again(home: Estimate, inputs: dict[str, Any]) -> Comparison:
+    return greenlove.compare(home, prices=inputs["version"], gpus=inputs["gpus"])
 
 
 def assert_same_figures(option: dict[str, Any], estimate: Estimate, *, with_grid: bool = True) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 import time
@@ -23,18 +22,10 @@ from greenlove_mlflow.tracking.inputs import tables_used
 from greenlove_mlflow.tracking.store import make_client
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 _PRICES = "crusoe_prices"
-_DEFAULT_BILLING = ("on-demand", "contact-sales")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """Which offers a run was compared with: their billing and how many GPUs were rented."""
-
-    billing: tuple[str, ...] = _DEFAULT_BILLING
-    gpu_count: int = 1
+DEFAULT_BILLING = ("on-demand", "contact-sales")
 
 
 class StoredComparer:
@@ -51,7 +42,7 @@ class StoredComparer:
         self._regions = {each.name: each for each in read_regions()}
         self._pue = read_default_pue("cloud")[0]
 
-    def compare(self, estimate: Estimate, shown: Shown) -> Comparison | None:
+    def compare(self, estimate: Estimate, billing: tuple[str, ...] = DEFAULT_BILLING) -> Comparison | None:
         """The comparison of one run's estimate; None when it has no ratio to any offer."""
         statistics = estimate.statistics
         if statistics is None:
@@ -69,8 +60,9 @@ class StoredComparer:
             regions=self._regions,
             pue=self._pue,
             home_name=_home_name(statistics),
-            billing=shown.billing,
-            gpu_count=shown.gpu_count,
+            region=statistics.cloud_region,
+            billing=billing,
+            gpu_count=statistics.gpu_count,
             caveats=caveats,
         )
 
@@ -90,7 +82,7 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
     """Everything one run's report shows, read from MLflow."""
     stored = read_run(run_id, store_uri=store_uri)
     estimate = estimate_training(stored.statistics)
-    comparison = StoredComparer(prices).compare(estimate, _shown(stored, store_uri))
+    comparison = StoredComparer(prices).compare(estimate, _billing(stored, store_uri))
     return ReportContent(
         estimate=estimate,
         comparison=comparison,
@@ -125,7 +117,7 @@ def experiment_content(name: str, *, store_uri: str, prices: str | None = None) 
                 skipped.append((facts.run_id, str(error)))
                 continue
             estimate = estimate_training(stored.statistics)
-            comparison = comparer.compare(estimate, Shown())
+            comparison = comparer.compare(estimate)
             comparisons += [comparison] if comparison is not None else []
             trainings.append(_training(stored, estimate, comparison))
     used = {table.source: None for each in comparisons for table in tables_used(each.home, each)}
@@ -191,21 +183,18 @@ def _home_name(statistics: Statistics) -> str:
     return find_home(statistics, None).name
 
 
-def _shown(stored: StoredRun, store_uri: str) -> Shown:
-    """Which offers the run's own table of estimates holds; the usual ones when it has none."""
+def _billing(stored: StoredRun, store_uri: str) -> tuple[str, ...]:
+    """The kinds of price in the run's own table of estimates; the usual ones when it has none."""
     from mlflow.exceptions import MlflowException
 
     try:
         path = make_client(store_uri).download_artifacts(stored.run_id, names.ARTIFACT_ESTIMATES)
         table: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (MlflowException, OSError, ValueError):
-        return Shown()
-    columns: Sequence[str] = table.get("columns", ())
-    if not {"billing", "gpu_count"} <= set(columns):
-        return Shown()
-    rows = [dict(zip(columns, row, strict=True)) for row in table.get("data", ())]
-    billing = tuple(dict.fromkeys(row["billing"] for row in rows if row["billing"]))
-    return Shown(billing=billing or _DEFAULT_BILLING, gpu_count=max((int(row["gpu_count"]) for row in rows), default=1))
+        column = table["columns"].index("billing")
+        found = tuple(dict.fromkeys(row[column] for row in table["data"] if row[column]))
+    except (MlflowException, OSError, ValueError, KeyError, IndexError):
+        return DEFAULT_BILLING
+    return found or DEFAULT_BILLING
 
 
 def _offers_by_slug() -> dict[str, dict[str, tuple[str, float | None]]]:

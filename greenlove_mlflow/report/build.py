@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ _CHART_MODULES = ("run_charts", "experiment_charts")
 # vl-convert bundles Vega Embed, which brings Vega, Vega-Lite and the tooltips; nothing else becomes global.
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 _NOTICE = """/*
-Vega {version}, Vega-Lite, Vega Embed and the D3 modules they use, bundled by vl-convert-python {bundler}.
+Vega {vega}, Vega-Lite, Vega Embed and the D3 modules they use, bundled by vl-convert-python {bundler}.
 
 Vega, BSD 3-Clause. Copyright (c) 2015-2023, University of Washington Interactive Data Lab. All rights reserved.
 Redistribution and use in source and binary forms, with or without modification, are permitted provided that the
@@ -51,7 +52,7 @@ def build_assets() -> dict[str, str]:
     """The text of each asset by its file name."""
     import vl_convert
 
-    notice = _NOTICE.format(version=vl_convert.get_vega_version(), bundler=vl_convert.__version__)
+    notice = _NOTICE.format(vega=vl_convert.get_vega_version(), bundler=version("vl-convert-python"))
     return {
         "vega.js": notice + _runtime(vl_convert.javascript_bundle(_SNIPPET)),
         "charts.json": json.dumps(compiled_charts(), separators=(",", ":"), sort_keys=True) + "\n",
@@ -65,15 +66,12 @@ def _runtime(bundle: str) -> str:
 
 def compiled_charts() -> dict[str, Any]:
     """Every chart as a Vega specification, by its name; and what compiled them."""
-    import altair as alt
-    import vl_convert
-
     from greenlove_mlflow.report import specs
 
     for module in _CHART_MODULES:
         importlib.import_module(f"greenlove_mlflow.report.{module}")
     charts = {name: _compiled(maker().to_dict()) for name, maker in sorted(specs.CHARTS.items())}
-    return {"made_with": {"altair": alt.__version__, "vl-convert": vl_convert.__version__}, "charts": charts}
+    return {"made_with": {"altair": version("altair"), "vl-convert": version("vl-convert-python")}, "charts": charts}
 
 
 def _compiled(spec: dict[str, Any]) -> Any:

@@ -42,7 +42,7 @@ def calibration() -> Any:
 def months() -> Any:
     """What the electricity of each month's trainings cost."""
     base = alt.Chart(alt.NamedData("months"))
-    y = alt.Y("month:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink")))  # type: ignore[arg-type]
+    y = alt.Y("month:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink")))
     x = alt.X("cost:Q", scale=alt.Scale(zero=True), axis=titled("cost of electricity, US dollars", tickCount=5))
     tooltip = words(
         ("month", "Month"), ("runs", "Trainings"), ("time_text", "Time"), ("energy_text", "Energy"),
@@ -57,7 +57,7 @@ def months() -> Any:
 def elsewhere() -> Any:
     """What all trainings together would have cost on each offer, beside what they cost here."""
     base = alt.Chart(alt.NamedData("offers"))
-    y = alt.Y("name:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink"), labelLimit=150))  # type: ignore[arg-type]
+    y = alt.Y("name:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink"), labelLimit=150))
     x = alt.X("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=USD_LABELS))
     role = coloured("role", {"here": "vermillion", "offer": "blue"})
     known = base.transform_filter("isValid(datum.cost)")

@@ -12,6 +12,7 @@ from greenlove_mlflow.core.scaling import ONE_OFF_LOG_HALF_WIDTH
 from greenlove_mlflow.core.statistics import home_power_w
 from greenlove_mlflow.formatting.text import home_label, offer_label
 from greenlove_mlflow.report.chart_data import chart_data
+from greenlove_mlflow.report.gpu_counts import ratios_by_gpu_count
 from greenlove_mlflow.report.verdict import provider_words
 
 if TYPE_CHECKING:
@@ -75,10 +76,11 @@ def _home(content: ReportContent) -> Json:
 
 
 def _row(row: ComparisonRow, index: int, content: ReportContent) -> Json:
-    ratio = row.speed_ratio.ratio
+    ratios = ratios_by_gpu_count(row, content.estimate.statistics)
     return {
         "key": f"offer-{index}",
         "name": offer_label(row),
+        "gpu": offer_label(dataclasses.replace(row, gpu_count=1)),
         "provider": provider_words(row.offer),
         "basis": row.speed_ratio.basis,
         "fits": row.fits_memory,
@@ -87,10 +89,12 @@ def _row(row: ComparisonRow, index: int, content: ReportContent) -> Json:
         "as_of": row.offer.as_of,
         "asOf": row.offer.as_of,
         "claim": None if row.co2_market_g is None else row.co2_market_g.point,
-        "ratio": {"point": ratio.point, "width": ratio.log_half_width},
+        "ratios": [
+            {"gpus": count, "width": ratio.log_half_width, "point": ratio.point, "low": ratio.low, "high": ratio.high}
+            for count, ratio in ratios.items()
+        ],
         "kwh_per_s": _energy_rate(row.estimate),
         "intensity": interval_json(row.estimate.grid.intensity_g_per_kwh),
-        "scaling": [[row.gpu_count, 1.0, 0.0]],
         "gpu_count": row.gpu_count,
         "pCheaper": row.p_cheaper,
         "onFront": row.on_pareto_front,

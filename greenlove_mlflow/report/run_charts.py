@@ -74,7 +74,7 @@ def carbon() -> Any:
     base = alt.Chart(alt.NamedData("rows"))
     y = alt.Y(
         "name:N", sort=alt.SortField("order"), axis=titled(None, grid=False, labelColor=colour("ink"), labelLimit=150)
-    )  # type: ignore[arg-type]
+    )
     x = alt.X("co2:Q", scale=alt.Scale(zero=True, nice=True), axis=titled("@co2_title", tickCount=6))
     role = coloured("co2_role", CO2_ROLES, seen="roles_seen")
     known = base.transform_filter("isValid(datum.co2)")

@@ -18,6 +18,7 @@ from greenlove_mlflow.formatting import (
 from greenlove_mlflow.report.view import Cell, quantity_cell
 
 if TYPE_CHECKING:
+    from greenlove_mlflow.core.outcome import Outcome
     from greenlove_mlflow.core.totals import Training
     from greenlove_mlflow.formatting import Scale
 
@@ -83,12 +84,12 @@ def _line(training: Training, time: Scale, energy: Scale, co2: Scale) -> RunLine
         status=training.status,
         machine=statistics.machine.processor_name if statistics is not None else "",
         promised=quantity_cell(estimate.time_s, time),
-        happened=_fact(None if outcome is None else outcome.time_s, time, NOT_RUN),
+        happened=_fact(_get(outcome, "time_s"), time, NOT_RUN),
         verdict=verdict,
         off=off,
-        energy=_fact(outcome and outcome.energy_kwh, energy, NOT_MEASURED if outcome else NOT_RUN),
-        cost=_fact(outcome and outcome.cost_usd, usd_scale(), unknown),
-        co2=_fact(outcome and outcome.co2_g, co2, unknown),
+        energy=_fact(_get(outcome, "energy_kwh"), energy, NOT_MEASURED if outcome else NOT_RUN),
+        cost=_fact(_get(outcome, "cost_usd"), usd_scale(), unknown),
+        co2=_fact(_get(outcome, "co2_g"), co2, unknown),
     )
 
 
@@ -102,6 +103,11 @@ def _judgement(training: Training) -> tuple[float | None, str]:
     side = "within" if training.estimate.time_s.contains(outcome.time_s) else "outside"
     sign = "+" if off > 0 else ""
     return off, f"{sign}{off:.1%}, {side} the range".replace("%", " %")
+
+
+def _get(outcome: Outcome | None, name: str) -> float | None:
+    value: float | None = getattr(outcome, name, None)
+    return value
 
 
 def _fact(value: float | None, scale: Scale, missing: str) -> Cell:

@@ -28,7 +28,7 @@ COLOURS = {
 # Titles of axes that carry a unit which the data decides; written as "@name" in a chart.
 TITLES = {"time_title": "time", "co2_title": "CO2e", "amount_title": "amount"}
 # Parameters that hold the categories a chart has data of; written as a list of one "@name".
-SEEN = {"phases_seen": [], "devices_seen": [], "roles_seen": []}
+SEEN: dict[str, list[str]] = {"phases_seen": [], "devices_seen": [], "roles_seen": []}
 
 # Label only 1, 2 and 5 of each decade, as plain numbers.
 _LEAD = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
@@ -41,7 +41,7 @@ def colour(name: str) -> Any:
     return alt.ExprRef(name)
 
 
-def titled(title: str, **over: Any) -> Any:
+def titled(title: str | None, **over: Any) -> Any:
     """An axis in the page's quiet look."""
     look: dict[str, Any] = {
         "title": title,

@@ -1,5 +1,5 @@
 /*
-Vega 6.2.0, Vega-Lite, Vega Embed and the D3 modules they use, bundled by vl-convert-python 1.9.0.
+Vega 6.2.0, Vega-Lite, Vega Embed and the D3 modules they use, bundled by vl-convert-python 1.9.0.post1.
 
 Vega, BSD 3-Clause. Copyright (c) 2015-2023, University of Washington Interactive Data Lab. All rights reserved.
 Redistribution and use in source and binary forms, with or without modification, are permitted provided that the

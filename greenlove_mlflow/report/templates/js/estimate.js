@@ -58,11 +58,10 @@ const estimating = (() => {
   const times = (time, rate) => fromWidth(time.point * rate.point, Math.hypot(width(time), rate.width));
 
   function estimateOffer(row, homeTime, price, count) {
-    const gain = row.scaling.find(([gpus]) => gpus === count);
-    const speed = Math.hypot(row.ratio.width, gain[2]);
-    const point = homeTime.point / row.ratio.point / gain[1];
-    const time = fromWidth(point, Math.hypot(width(homeTime), speed));
-    const energy = row.kwh_per_s && times(time, { ...row.kwh_per_s, point: row.kwh_per_s.point * count });
+    const ratio = row.ratios.find((each) => each.gpus === count);
+    const time = fromWidth(homeTime.point / ratio.point, Math.hypot(width(homeTime), ratio.width));
+    const rate = row.kwh_per_s && { ...row.kwh_per_s, point: (row.kwh_per_s.point * count) / row.gpu_count };
+    const energy = rate && times(time, rate);
     let co2 = null;
     if (energy && row.intensity) {
       const grams = energy.point * row.intensity.point;
@@ -70,8 +69,10 @@ const estimating = (() => {
       const above = Math.hypot(width(energy), Math.log(row.intensity.high / row.intensity.point));
       co2 = { point: grams, low: grams * Math.exp(-below), high: grams * Math.exp(above) };
     }
-    return { time, energy, cost: price === null ? null : scaled(time, (price * count) / S_PER_H), co2 };
+    return { ratio, time, energy, cost: price === null ? null : scaled(time, (price * count) / S_PER_H), co2 };
   }
+
+  const nameOf = (row, count) => (count === row.gpu_count ? row.name : `${count} x ${row.gpu}`);
 
   function markFront(options) {
     const priced = options.filter((option) => option.cost && option.fits !== false);
@@ -91,7 +92,7 @@ const estimating = (() => {
       const price = sheet ? sheet.prices[row.price_key] ?? null : row.price;
       const figures = estimateOffer(row, home.time, price, inputs.gpus);
       return {
-        ...row, ...figures, price, claim: row.claim,
+        ...row, ...figures, price, claim: row.claim, name: nameOf(row, inputs.gpus),
         asOf: sheet ? sheet.as_of : row.as_of,
         pCheaper: probabilityOfLess(figures.cost, home.cost, home.time),
       };

@@ -151,8 +151,8 @@
       const sheets = [...facts.sheets].reverse();
       form.elements.version.replaceChildren(...sheets.map((sheet) => new Option(sheet.as_of, sheet.version)));
       const counts = facts.rows.reduce(
-        (common, row) => common.filter((count) => row.scaling.some(([gpus]) => gpus === count)),
-        facts.rows[0].scaling.map(([gpus]) => gpus),
+        (common, row) => common.filter((count) => row.ratios.some((each) => each.gpus === count)),
+        facts.rows[0].ratios.map((each) => each.gpus),
       );
       form.elements.gpus.replaceChildren(...counts.map((count) => new Option(count, count)));
       form.elements.gpus.closest("label").hidden = counts.length < 2;

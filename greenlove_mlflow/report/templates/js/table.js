@@ -29,6 +29,16 @@ const table = (() => {
     line.dataset[name] = interval ? String(interval.point) : "";
   }
 
+  function fillSpeed(line, option) {
+    const ratio = option.ratio ?? option.ratios[0];
+    const scale = new format.Scale("");
+    const spread = `${scale.number(ratio.low, ratio)}x to ${scale.number(ratio.high, ratio)}x`;
+    const cell = line.querySelector('[data-cell="speed"]');
+    cell.querySelector(".point").textContent = `${scale.point(ratio)}x`;
+    cell.querySelector(".range").textContent = format.isExact(ratio) ? "" : spread;
+    line.dataset.speed = String(ratio.point);
+  }
+
   // Show the options as estimated again, all columns in the unit that their smallest value asks for.
   function fill(options) {
     const scales = {
@@ -45,6 +55,8 @@ const table = (() => {
       const missing = (name) => line.querySelector(`[data-cell="${name}"]`).dataset.missing;
       for (const [name, scale] of Object.entries(scales)) fillCell(line, name, option[name], scale, missing(name));
       if (option.isHome) continue;
+      line.querySelector("th bdi").textContent = option.name;
+      fillSpeed(line, option);
       line.dataset.cheaper = option.pCheaper === null ? "" : String(option.pCheaper);
       line.querySelector('[data-cell="cheaper"] .point').textContent = format.probability(option.pCheaper);
       line.dataset.price = option.price === null ? "" : String(option.price);
