@@ -125,9 +125,7 @@ def crowded_machine(rng: np.random.Generator) -> MachineModel:
 
 def throttling_machine(rng: np.random.Generator) -> MachineModel:
     """A quiet machine that slows down as it heats up."""
-    return replace(
-        quiet_machine(rng), throttle=rng.uniform(0.03, 0.09), throttle_tau_s=_log_uniform(rng, 20.0, 90.0)
-    )
+    return replace(quiet_machine(rng), throttle=rng.uniform(0.03, 0.09), throttle_tau_s=_log_uniform(rng, 20.0, 90.0))
 
 
 @dataclass(frozen=True)

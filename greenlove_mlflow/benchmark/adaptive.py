@@ -22,6 +22,8 @@ FIRST_CONTACT_S = 0.4
 REVISIT_S = 0.5
 # Timed passes: at least this long altogether, so that ten percent of a short training is never too little to see.
 LEAST_TIMED_S = 3.0
+# A neighbour shows itself now and then only: who stops sooner takes a shared machine for a quiet one.
+LEAST_PRECISE_S = 5.5
 # A board's energy counter needs so long a steady window.
 LEAST_METERED_S = 5.0
 # Truncated passes: long beside what starting them costs, short enough to stop in time.
@@ -33,22 +35,25 @@ LARGEST_SHARE_OF_TOTAL = 0.10
 PRECISE_LOG_HALF_WIDTH = 0.02
 SCALING_S = 1.0
 SCALING_SHARES = (0.25, 0.5, 1.0)
+SCALING_REPEATS = 2
 
 
-def run_adaptive(session: Session, *, first_is_one_off: bool = False) -> str:
+def run_adaptive(session: Session, *, first_is_one_off: bool = False, reserve_s: float = 0.0) -> str:
     """Why the benchmark stopped: ``complete``, ``precise``, ``budget`` or ``cap``.
 
     Args:
         session: The benchmark to run.
         first_is_one_off: The first step compiles the model, so it says nothing about the second.
+        reserve_s: Seconds to leave under the hard cap for what follows.
     """
-    return _Adaptive(session, first_is_one_off=first_is_one_off).run()
+    return _Adaptive(session, first_is_one_off=first_is_one_off, reserve_s=reserve_s).run()
 
 
 class _Adaptive:
     """What the phases of one adaptive benchmark hand to each other."""
 
-    def __init__(self, session: Session, *, first_is_one_off: bool) -> None:
+    def __init__(self, session: Session, *, first_is_one_off: bool, reserve_s: float) -> None:
+        self.reserve_s = reserve_s
         self.session = session
         self.plan = session.plan
         self.first_is_one_off = first_is_one_off
@@ -77,7 +82,7 @@ class _Adaptive:
         first = self.session.run(
             "first-contact",
             Limit(
-                beyond_first_s=HARD_CAP_S,
+                beyond_first_s=HARD_CAP_S - self.reserve_s,
                 enough_step_count=FIRST_STEP_COUNT,
                 enough_s=FIRST_CONTACT_S,
                 whole_step_count=self.plan.steps_per_epoch,
@@ -96,7 +101,7 @@ class _Adaptive:
         self.budget_s = self.plan.budget_s or (SLOW_BUDGET_S if slow else DEFAULT_BUDGET_S)
         self.begun_s = time.perf_counter()
         cap_s = max(HARD_CAP_S, self.budget_s) if self.plan.budget_s else HARD_CAP_S
-        self.cap_s = first.first_end_s + cap_s
+        self.cap_s = first.first_end_s + cap_s - self.reserve_s
         self.deadline_s = min(self.begun_s + self.budget_s, self.cap_s)
         self.session.planned_s = self.deadline_s - self.session.begun_s
 
@@ -191,7 +196,7 @@ class _Adaptive:
             return False
         timed = [record for record in self.session.epochs if record.phase == "timed"]
         timed_s = math.fsum(record.duration_s for record in timed)
-        if len(timed) < 2 or timed_s < LEAST_TIMED_S:
+        if len(timed) < 2 or timed_s < LEAST_PRECISE_S:
             return False
         noise = noise_of_blocks(self.session.epochs, self.session.blocks)
         if noise.block_count < LEAST_BLOCKS:
@@ -200,21 +205,25 @@ class _Adaptive:
 
     def _scaling_counts(self) -> list[int]:
         """Steps of a quarter, a half and all of the data, or of as much of it as fits in a second; else none."""
-        room_s = SCALING_S - len(SCALING_SHARES) * self.startup_s
-        most = min(self.feed.steps_per_epoch, int(room_s / sum(SCALING_SHARES) / max(self.step_s, 1e-9)))
+        room_s = SCALING_S - SCALING_REPEATS * len(SCALING_SHARES) * self.startup_s
+        most = min(
+            self.feed.steps_per_epoch,
+            int(room_s / SCALING_REPEATS / sum(SCALING_SHARES) / max(self.step_s, 1e-9)),
+        )
         counts = sorted({max(1, round(share * most)) for share in SCALING_SHARES})
         return counts if most >= 1 and len(counts) == len(SCALING_SHARES) else []
 
     def _scaling_s(self) -> float:
         counts = self._scaling_counts()
-        return sum(counts) * self.step_s + len(counts) * self.startup_s
+        return SCALING_REPEATS * (sum(counts) * self.step_s + len(counts) * self.startup_s)
 
     def _run_scaling(self) -> None:
         """Short epochs at three sizes, for the diagnostic of how time grows with the data."""
         if time.perf_counter() + self._scaling_s() > self.cap_s:
             return
         steps = self.feed.steps_per_epoch
-        for count in self._scaling_counts():
+        # The sizes take turns, so that a burst does not fall on one of them alone.
+        for count in SCALING_REPEATS * self._scaling_counts():
             whole = count == steps
             samples = self.feed.sample_count if whole else count * self.feed.batch_size
             part = None if whole else self.feed.part(samples, seed=self.plan.seed)

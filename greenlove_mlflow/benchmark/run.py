@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
 from greenlove_mlflow.benchmark.signals import summarise_signals
 from greenlove_mlflow.benchmark.state import preserved
 from greenlove_mlflow.benchmark.training import Training
+from greenlove_mlflow.benchmark.validation import LONGEST_VALIDATION_S, time_validation
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 
 BYTES_PER_GIB = 2**30
@@ -48,54 +48,52 @@ def run_benchmark(
         BenchmarkError: If no step could be timed.
     """
     feed = make_feed(subject.data, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
-    device = subject.torch_device
-    machine = machine or read_machine(device)
+    machine = machine or read_machine(subject.torch_device)
     started_at = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
     recorder = _StepRecorder(subject)
     with preserved(subject):
-        begun_s = time.perf_counter()
         _begin_training(subject)
         session = Session(
             feed,
             recorder.step,
             plan,
             synchronize=subject.synchronize,
+            host_sees_steps=subject.torch_device.type == "cpu",
             meter=meter,
             progress=progress,
             signals=signals,
         )
         try:
-            stop_reason = (
-                run_seed(session)
-                if plan.method == "seed"
-                else run_adaptive(session, first_is_one_off=subject.is_compiled)
-            )
+            stop_reason = _run_plan(session, subject)
         finally:
             feed.close()
-        duration_s = time.perf_counter() - begun_s
-        description = describe_model(
-            subject.model,
-            subject.optimizer,
-            recorder.first_batch,
-            feed.batch_size,
-            autocast_dtype=recorder.autocast_dtype,
-        )
-        peaks = _peaks_gib(device)
+        duration_s = session.elapsed_s
     return _make_log(
         session,
         machine=machine,
-        description=description,
+        description=recorder.describe(feed.batch_size),
         started_at=started_at,
         duration_s=duration_s,
         stop_reason=stop_reason,
-        peaks=peaks,
+        peaks=_peaks_gib(subject.torch_device),
     )
+
+
+def _run_plan(session: Session, subject: Training) -> str:
+    reserve_s = 0.0 if subject.validation is None else LONGEST_VALIDATION_S
+    if session.plan.method == "seed":
+        reason = run_seed(session)
+    else:
+        reason = run_adaptive(session, first_is_one_off=subject.is_compiled, reserve_s=reserve_s)
+    time_validation(session, subject)
+    return reason
 
 
 class _StepRecorder:
     """The training's step, which keeps the first batch it sees and the precision it computes in."""
 
     def __init__(self, subject: Training) -> None:
+        self._subject = subject
         self.first_batch: Any = None
         self.autocast_dtype: torch.dtype | None = None
         self._plain = subject.make_step()
@@ -109,6 +107,10 @@ class _StepRecorder:
             loss = self._plain(batch)
         self.autocast_dtype = watch.dtype
         return loss
+
+    def describe(self, batch_size: int) -> ModelDescription:
+        model, optimizer = self._subject.model, self._subject.optimizer
+        return describe_model(model, optimizer, self.first_batch, batch_size, autocast_dtype=self.autocast_dtype)
 
 
 def _begin_training(subject: Training) -> None:
@@ -163,5 +165,7 @@ def _make_log(
         model_kind=description.kind,
         parameter_count=description.parameter_count,
         worker_count=feed.worker_count,
+        validation_s=session.validation_s,
+        stated_steps_per_epoch=session.stated_steps_per_epoch,
         warm_up_epoch_count=session.plan.warm_up_epoch_count,
     )

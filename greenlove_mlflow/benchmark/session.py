@@ -47,6 +47,8 @@ class Session:
         epochs: The records so far.
         blocks: The blocks so far.
         first_steps_s: Durations of the first steps of the first contact.
+        stated_steps_per_epoch: Batches that were promised, once the data turned out to hold another number.
+        validation_s: One whole validation pass, seconds; 0 before it was timed.
         loss_is_finite: False once a pass ended with a loss that is not finite; None while no step returned one.
     """
 
@@ -57,6 +59,7 @@ class Session:
         plan: BenchmarkPlan,
         *,
         synchronize: Callable[[], None],
+        host_sees_steps: bool = True,
         meter: Meter | None = None,
         progress: Progress | None = None,
         signals: Signals | None = None,
@@ -69,10 +72,13 @@ class Session:
         self.first_steps_s: list[float] = []
         self.readings: list[tuple[Phase, Mapping[str, float]]] = []
         self.loss_is_finite: bool | None = None
+        self.stated_steps_per_epoch: int | None = None
+        self.validation_s = 0.0
         self.begun_s = time.perf_counter()
         self.planned_s = math.inf
         self.meter = meter
         self._synchronize = synchronize
+        self._host_sees_steps = host_sees_steps
         self._progress = progress
         self._signals = signals
 
@@ -103,19 +109,9 @@ class Session:
             BenchmarkError: If there was no batch.
         """
         self.show_progress(phase)
-        window = self.meter.window() if self.meter is not None and phase == "timed" else nullcontext()
-        before_j = None if self.meter is None else self.meter.energy_j()
-        self._read_signals(phase)
-        with window:
-            done = run_pass(
-                self.feed.loader if batches is None else batches,
-                step or self.step,
-                limit,
-                synchronize=self._synchronize,
-                at_block_edge=None if self._progress is None else lambda _: self.show_progress(phase),
-            )
-        self._read_signals(phase)
-        after_j = None if self.meter is None else self.meter.energy_j()
+        before_j = self._energy_j()
+        done = self._time(phase, limit, self.feed.loader if batches is None else batches, step or self.step)
+        after_j = self._energy_j()
         if not done.step_count:
             raise BenchmarkError("the data gave no batch; check the loader's sampler and drop_last")
         if phase == "first-contact":
@@ -127,6 +123,23 @@ class Session:
         self._record(phase, done, sample_count, energy_j)
         return done
 
+    def _time(self, phase: Phase, limit: Limit, batches: Any, step: Step) -> Pass:
+        window = self.meter.window() if self.meter is not None and phase == "timed" else nullcontext()
+        self._read_signals(phase)
+        with window:
+            done = run_pass(
+                batches,
+                step,
+                limit,
+                synchronize=self._synchronize,
+                at_block_edge=None if self._progress is None else lambda _: self.show_progress(phase),
+            )
+        self._read_signals(phase)
+        return done
+
+    def _energy_j(self) -> float | None:
+        return None if self.meter is None else self.meter.energy_j()
+
     def show_progress(self, phase: str) -> None:
         """Tell the caller how far the benchmark is."""
         if self._progress is not None:
@@ -135,6 +148,7 @@ class Session:
     def _settle_epoch(self, step_count: int) -> None:
         """An epoch that ended early or late is as long as it is, whatever length was stated."""
         if step_count != self.feed.steps_per_epoch:
+            self.stated_steps_per_epoch = self.feed.steps_per_epoch
             sample_count = max(1, round(self.feed.sample_count * step_count / self.feed.steps_per_epoch))
             self.feed = dataclasses.replace(self.feed, steps_per_epoch=step_count, sample_count=sample_count)
 
@@ -155,7 +169,7 @@ class Session:
                 cpu_s=done.cpu_s,
                 energy_j=energy_j,
                 close_s=done.close_s,
-                step_sd_s=_step_sd_s(done),
+                step_sd_s=_step_sd_s(done) if self._host_sees_steps else None,
             )
         )
         if phase in _PHASES_WITH_BLOCKS:
@@ -186,10 +200,7 @@ class Session:
 
 
 def _step_sd_s(done: Pass) -> float | None:
-    if done.step_count < 2:
-        return None
-    mean_s = done.duration_s / done.step_count
-    return math.sqrt(max(0.0, done.step_square_s2 / done.step_count - mean_s * mean_s))
+    return math.sqrt(done.scatter_s2 / done.scatter_count) if done.scatter_count else None
 
 
 def _is_finite(loss: Any) -> bool | None:

@@ -63,7 +63,9 @@ class Pass:
         start_s: When its first batch was asked for.
         duration_s: From then to the device being idle after the last step, callbacks between blocks left out.
         first_end_s: When its first step had ended.
-        step_square_s2: Sum of the squared durations of its steps, as the host saw them.
+        scatter_s2: Sum over its later blocks of the squared deviations of a step from its block's mean, as the host
+            saw them.
+        scatter_count: Steps in that sum, less one a block.
         close_s: Seconds that dropping the iterator took (workers of an unfinished pass ending).
         last_loss: What the last step returned.
     """
@@ -74,7 +76,8 @@ class Pass:
     whole: bool = False
     first_end_s: float = math.inf
     data_wait_s: float = 0.0
-    step_square_s2: float = 0.0
+    scatter_s2: float = 0.0
+    scatter_count: int = 0
     cpu_s: float = 0.0
     close_s: float = 0.0
     blocks: list[Block] = field(default_factory=list)
@@ -160,7 +163,9 @@ def _run_block(iterator: Iterator[Any], step: Step, limit: Limit, done: Pass, st
         now_s = end_s
         if end_s >= edge_s:
             break
-    done.step_square_s2 += square_s2
+    if done.blocks and count > 1:
+        done.scatter_s2 += max(0.0, square_s2 - (now_s - start_s) ** 2 / count)
+        done.scatter_count += count - 1
     return Block(start_s=start_s, step_count=count, duration_s=0.0, data_wait_s=wait_s, cpu_s=0.0)
 
 

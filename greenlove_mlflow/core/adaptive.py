@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -9,10 +10,13 @@ from typing import Literal
 from scipy.special import stdtrit
 
 from greenlove_mlflow.core.calibration import Drift
+from greenlove_mlflow.core.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
 from greenlove_mlflow.core.estimate import Workload
+from greenlove_mlflow.core.growth import Growth, fit_growth
 from greenlove_mlflow.core.noise import Noise, noise_of_blocks, startup_of_passes
+from greenlove_mlflow.core.prior import contention_share, prior_drift
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
-from greenlove_mlflow.core.scaling import ScalingFit
+from greenlove_mlflow.core.scaling import ScalingFit, rate_log_sd
 from greenlove_mlflow.errors import BenchmarkError
 
 LEVEL = 0.975
@@ -26,9 +30,8 @@ STRUCTURE_LOG_SD = {"whole": 0.005, "truncated": 0.01, "cached": 0.03}
 FIRST_STEPS_ONLY_LOG_SD = 0.10
 SINGLE_STEP_LOG_SD = 0.30
 
-DRIFT_DEGREES_OF_FREEDOM = 10.0
-LEAST_DRIFT_LOG_SD = 0.04
-LARGEST_DRIFT_LOG_SD = 0.20
+# Over hours more may change than over minutes.
+FAR_DRIFT_FACTOR = 1.5
 
 Mode = Literal["whole", "truncated", "cached", "seed"]
 
@@ -77,13 +80,6 @@ def statistical_log_half_width(noise: Noise) -> float:
     return quantile * noise.log_sd * math.sqrt(noise.correlation_factor / max(1, noise.block_count))
 
 
-def prior_drift(log: BenchmarkLog, noise: Noise | None = None) -> Drift:
-    """The drift to expect of the machine, from what it showed and said while it was benchmarked."""
-    noise = noise or noise_of_blocks(log.epochs, log.blocks)
-    log_sd = max(LEAST_DRIFT_LOG_SD, min(noise.log_sd, LARGEST_DRIFT_LOG_SD))
-    return Drift(log_sd=log_sd, degrees_of_freedom=DRIFT_DEGREES_OF_FREEDOM)
-
-
 def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None) -> ScalingFit:
     """The fit of an adaptive log, with the uncertainty of the planned workload.
 
@@ -93,19 +89,13 @@ def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None =
         drift: Learned from finished runs; the machine's prior when None.
     """
     noise = noise_of_blocks(log.epochs, log.blocks)
-    cost = _epoch_cost(log)
+    cost = _epoch_cost(log, noise)
     prior = prior_drift(log, noise)
-    drift = drift or prior
-    total_s = cost.first_epoch_s + (workload.epoch_count - 1) * cost.epoch_s
-    fast = (
-        noise.log_sd**2
-        * noise.correlation_factor
-        * (1.0 / max(1, noise.block_count) + 1.0 / max(1.0, total_s / noise.block_s))
-    )
-    slow = drift.log_sd**2 + cost.structure_log_sd**2
-    fast_freedom = noise.degrees_of_freedom
-    freedom = (fast + slow) ** 2 / (fast**2 / fast_freedom + slow**2 / drift.degrees_of_freedom)
-    return ScalingFit(
+    total_s = cost.one_off_s + cost.first_epoch_s + (workload.epoch_count - 1) * cost.epoch_s
+    if log.duration_s > 0.0 and total_s > FARTHEST_EXTRAPOLATION * log.duration_s:
+        prior = dataclasses.replace(prior, log_sd=FAR_DRIFT_FACTOR * prior.log_sd)
+    growth = _growth(log)
+    fit = ScalingFit(
         method="adaptive",
         mode=cost.mode,
         sample_count=log.sample_count,
@@ -119,16 +109,51 @@ def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None =
         correlation_factor=noise.correlation_factor,
         block_count=noise.block_count,
         block_s=noise.block_s,
-        drift_log_sd=drift.log_sd,
         structure_log_sd=cost.structure_log_sd,
+        prior_drift_log_sd=prior.log_sd,
+        spearman_rho=None if growth is None else growth.spearman_rho,
+        affine_intercept_s=None if growth is None else growth.intercept_s,
+        affine_slope_s=None if growth is None else growth.slope_s,
+        affine_r2=None if growth is None else growth.r2,
+        caveats=diagnose(log, workload, _findings(log, cost, noise, total_s, growth)),
+    )
+    return with_drift(fit, prior if drift is None else drift.for_prior(prior), noise.degrees_of_freedom, total_s)
+
+
+def _findings(log: BenchmarkLog, cost: _EpochCost, noise: Noise, total_s: float, growth: Growth | None) -> Findings:
+    return Findings(
+        mode=cost.mode,
+        one_off_s=cost.one_off_s,
+        epoch_s=cost.epoch_s,
+        overhead_s=cost.overhead_s,
+        total_s=total_s,
+        noise=noise,
+        contention_share=contention_share(log),
+        growth=growth,
+        step_cv=_step_cv(log),
+        is_from_first_steps=not log.epochs_of("timed"),
+    )
+
+
+def with_drift(fit: ScalingFit, drift: Drift, noise_freedom: float, total_s: float) -> ScalingFit:
+    """The fit with that drift of the machine, its quantile by Welch and Satterthwaite's degrees of freedom."""
+    noise_only = dataclasses.replace(fit, drift_log_sd=0.0, structure_log_sd=0.0)
+    fast = rate_log_sd(noise_only, total_s) ** 2
+    slow = drift.log_sd**2 + fit.structure_log_sd**2
+    freedom = (fast + slow) ** 2 / (fast**2 / noise_freedom + slow**2 / drift.degrees_of_freedom)
+    expected_sd = math.hypot(fit.prior_drift_log_sd, math.sqrt(fast + fit.structure_log_sd**2))
+    return dataclasses.replace(
+        fit,
+        drift_log_sd=drift.log_sd,
         degrees_of_freedom=freedom,
         t_quantile=float(stdtrit(freedom, LEVEL)),
         bias_log=drift.bias_log,
         calibrated_on=drift.calibrated_on,
+        conformal_log_half_width=None if drift.conformal_score is None else drift.conformal_score * expected_sd,
     )
 
 
-def _epoch_cost(log: BenchmarkLog) -> _EpochCost:
+def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
     first = next(iter(log.epochs_of("first-contact")), None)
     if first is None:
         raise BenchmarkError("the log holds no first contact; it is no adaptive benchmark")
@@ -151,6 +176,8 @@ def _epoch_cost(log: BenchmarkLog) -> _EpochCost:
     else:
         mode = "truncated"
         epoch_s = overhead_s + steps * step_s
+    pace = noise.pace_of_late_blocks if noise.is_drifting else 1.0
+    step_s, epoch_s = step_s * pace, overhead_s + (epoch_s - overhead_s) * pace
     first_epoch_s = epoch_s
     if cold_gap_s:
         mode = "cached"
@@ -212,3 +239,17 @@ def _steady_s(first: EpochRecord, log: BenchmarkLog) -> float:
     if first.step_count < 2 or not log.first_contact_steps_s:
         return first.duration_s / first.step_count
     return (first.duration_s - log.first_contact_steps_s[0]) / (first.step_count - 1)
+
+
+def _growth(log: BenchmarkLog) -> Growth | None:
+    records = log.epochs_of("scaling")
+    return fit_growth([record.sample_count for record in records], [record.duration_s for record in records])
+
+
+def _step_cv(log: BenchmarkLog) -> float | None:
+    timed = [record for record in log.epochs_of("timed") if record.step_sd_s is not None]
+    if not timed:
+        return None
+    squares = math.fsum((record.step_sd_s or 0.0) ** 2 for record in timed) / len(timed)
+    mean_s = math.fsum(record.duration_s for record in timed) / sum(record.step_count for record in timed)
+    return math.sqrt(squares) / mean_s

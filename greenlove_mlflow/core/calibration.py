@@ -1,12 +1,39 @@
-"""What past finished runs teach about our own error: how far the machine drifts beyond what a benchmark can see."""
+"""What past finished runs teach about our own error: how far a machine drifts beyond what a benchmark can see.
+
+Every finished run leaves ``r = log(actual / promised)``. Its square, less the part that the benchmark's own noise
+explains, over the drift that its benchmark suggested, is an estimate of the square of a scale: 1 when the prior is
+right, less on a machine that keeps its pace. The scale shrinks from the prior (worth so many runs) to the record.
+
+Source: the scaled inverse chi-squared posterior of a variance; split-conformal prediction for the check.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scipy.special import bdtrc, stdtrit
+
+from greenlove_mlflow.core.estimate import Workload
 from greenlove_mlflow.core.records import Machine
+from greenlove_mlflow.core.scaling import ScalingFit, predict_time_s, rate_log_sd
+
+# What a machine of which nothing is known drifts by; a benchmark's own prior takes its place as soon as there is one.
+DEFAULT_DRIFT_LOG_SD = 0.03
+# How many finished runs the prior is worth.
+PRIOR_DEGREES_OF_FREEDOM = 10.0
+# Runs on another machine say less about this one.
+LEAST_OWN_RUNS = 3
+# A bias is corrected only when chance explains it less than once in a hundred, by at least so many runs.
+BIAS_LEVEL = 0.995
+LEAST_RUNS_FOR_BIAS = 8
+# With 19 runs the largest error of the past is a 95 % bound; with a hundred the bound is worth more than the model.
+LEAST_RUNS_FOR_CHECK = 19
+LEAST_RUNS_FOR_CONFORMAL = 100
+LEVEL = 0.95
+CHECK_LEVEL = 0.01
+SMALLEST_SCALE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,20 +41,36 @@ class Drift:
     """How far the real training may lie from what a benchmark saw, on the log scale.
 
     Args:
-        log_sd: SD of log(actual/promised) beyond the benchmark's own statistical part.
+        log_sd: SD of log(actual/promised) beyond the benchmark's own noise.
         degrees_of_freedom: How well that SD is known.
         bias_log: Added to the log of a prediction; 0 unless past runs show one that is significant.
         calibrated_on: In words, what it was learned from; empty for a prior.
-        conformal_log_half_width: Half-width that past errors alone give; None with too few of them.
+        scale: Learned ratio of the drift to what a benchmark suggests; None for a drift that stands as it is.
+        conformal_score: 95 % bound of past errors in units of what was expected of them; None where the model stands.
         run_count: Finished runs it was learned from.
     """
 
     log_sd: float
-    degrees_of_freedom: float = 10.0
+    degrees_of_freedom: float = PRIOR_DEGREES_OF_FREEDOM
     bias_log: float = 0.0
     calibrated_on: str = ""
-    conformal_log_half_width: float | None = None
+    scale: float | None = None
+    conformal_score: float | None = None
     run_count: int = 0
+
+    def for_prior(self, prior: Drift) -> Drift:
+        """This drift on a benchmark that suggests ``prior``: the learned scale applied to it."""
+        if self.scale is None:
+            return self
+        return Drift(
+            log_sd=self.scale * prior.log_sd,
+            degrees_of_freedom=self.degrees_of_freedom,
+            bias_log=self.bias_log,
+            calibrated_on=self.calibrated_on,
+            scale=self.scale,
+            conformal_score=self.conformal_score,
+            run_count=self.run_count,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +81,12 @@ class FinishedRun:
         log_ratio: Log of actual over promised time, any bias correction of the promise taken out.
         machine_fingerprint: Of the machine it ran on.
         processor_name: Its GPU's name, else its CPU's.
-        prior_log_sd: Drift that the prior of its own benchmark gave; None when not kept.
-        statistical_log_sd: The part of its uncertainty that was not drift.
+        prior_log_sd: Drift that its own benchmark suggested.
+        statistical_log_sd: SD of the log of the promise without drift.
+        was_inside: Whether the promised range held the truth.
+        promised_log_half_width: Of that range.
+        promised_s: Seconds that were promised.
+        actual_s: Seconds that it took.
         finished_at: When it ended, ISO 8601; orders the runs.
         run_id: In MLflow.
     """
@@ -47,22 +94,134 @@ class FinishedRun:
     log_ratio: float
     machine_fingerprint: str = ""
     processor_name: str = ""
-    prior_log_sd: float | None = None
+    prior_log_sd: float = DEFAULT_DRIFT_LOG_SD
     statistical_log_sd: float = 0.0
+    was_inside: bool = True
+    promised_log_half_width: float = 0.0
+    promised_s: float = 0.0
+    actual_s: float = 0.0
     finished_at: str = ""
     run_id: str = ""
 
 
-def learn_drift(runs: Sequence[FinishedRun], *, machine: Machine, prior: Drift) -> Drift:
-    """The drift that those runs support, shrunk from the prior to the record; the prior when there is none."""
-    own = [run for run in runs if run.machine_fingerprint == machine.fingerprint and math.isfinite(run.log_ratio)]
-    if not own:
-        return prior
-    nu = prior.degrees_of_freedom
-    squares = math.fsum(run.log_ratio**2 for run in own)
-    return Drift(
-        log_sd=math.sqrt((nu * prior.log_sd**2 + squares) / (nu + len(own))),
-        degrees_of_freedom=nu + len(own),
-        calibrated_on=f"{len(own)} finished runs on this machine",
-        run_count=len(own),
+def finished_run(
+    fit: ScalingFit,
+    workload: Workload,
+    actual_s: float,
+    *,
+    machine: Machine,
+    finished_at: str = "",
+    run_id: str = "",
+) -> FinishedRun | None:
+    """What a finished training teaches; None when it cannot (the ``seed`` method, a time of 0)."""
+    promised = predict_time_s(fit, workload)
+    if fit.method == "seed" or not actual_s > 0.0 or not promised.point > 0.0:
+        return None
+    return FinishedRun(
+        log_ratio=math.log(actual_s / promised.point) + fit.bias_log,
+        machine_fingerprint=machine.fingerprint,
+        processor_name=machine.processor_name,
+        prior_log_sd=fit.prior_drift_log_sd or fit.drift_log_sd or DEFAULT_DRIFT_LOG_SD,
+        statistical_log_sd=math.sqrt(max(0.0, rate_log_sd(fit, promised.point) ** 2 - fit.drift_log_sd**2)),
+        was_inside=promised.contains(actual_s),
+        promised_log_half_width=promised.log_half_width,
+        promised_s=promised.point,
+        actual_s=actual_s,
+        finished_at=finished_at,
+        run_id=run_id,
     )
+
+
+def learn_drift(runs: Sequence[FinishedRun], *, machine: Machine, prior: Drift | None = None) -> Drift:
+    """The drift that finished runs support: those of this machine, else of its processor, else all.
+
+    Args:
+        runs: Finished runs; any order.
+        machine: The one to estimate for.
+        prior: What is believed without them.
+    """
+    prior = prior or Drift(log_sd=DEFAULT_DRIFT_LOG_SD)
+    chosen, words = _choose(runs, machine)
+    if not chosen:
+        return prior
+    bias_log = _significant_bias(chosen)
+    scale = _scale(chosen, bias_log, prior.degrees_of_freedom)
+    scores = sorted(_score(run, bias_log) for run in chosen)
+    return Drift(
+        log_sd=scale * prior.log_sd,
+        degrees_of_freedom=prior.degrees_of_freedom + len(chosen),
+        bias_log=bias_log,
+        calibrated_on=_describe(chosen, words, bias_log),
+        scale=scale,
+        conformal_score=conformal_bound(scores) if _past_speaks_louder(chosen) else None,
+        run_count=len(chosen),
+    )
+
+
+def conformal_bound(errors: Sequence[float], level: float = LEVEL) -> float | None:
+    """The bound that a new error keeps with probability ``level``, by those of the past; None with too few of them.
+
+    The k-th smallest of n with ``k = ceil(level (n + 1))``: it holds whatever the distribution, as long as the new
+    run is like the old ones.
+
+    >>> conformal_bound([0.01 * i for i in range(1, 20)])
+    0.19
+    """
+    place = math.ceil(level * (len(errors) + 1))
+    return sorted(errors)[place - 1] if place <= len(errors) else None
+
+
+def _choose(runs: Sequence[FinishedRun], machine: Machine) -> tuple[list[FinishedRun], str]:
+    known = [run for run in runs if math.isfinite(run.log_ratio)]
+    circles: list[tuple[Callable[[FinishedRun], bool], str]] = [
+        (lambda run: run.machine_fingerprint == machine.fingerprint, "on this machine"),
+        (lambda run: run.processor_name == machine.processor_name, f"on a {machine.processor_name}"),
+        (lambda _: True, "on other machines"),
+    ]
+    for belongs, words in circles:
+        chosen = [run for run in known if belongs(run)]
+        if len(chosen) >= LEAST_OWN_RUNS:
+            return chosen, words
+    return [], ""
+
+
+def _significant_bias(runs: Sequence[FinishedRun]) -> float:
+    count = len(runs)
+    if count < LEAST_RUNS_FOR_BIAS:
+        return 0.0
+    mean = math.fsum(run.log_ratio for run in runs) / count
+    sd = math.sqrt(math.fsum((run.log_ratio - mean) ** 2 for run in runs) / (count - 1))
+    return mean if abs(mean) > float(stdtrit(count - 1, BIAS_LEVEL)) * sd / math.sqrt(count) else 0.0
+
+
+def _scale(runs: Sequence[FinishedRun], bias_log: float, freedom: float) -> float:
+    squares = math.fsum(
+        ((run.log_ratio - bias_log) ** 2 - run.statistical_log_sd**2) / run.prior_log_sd**2 for run in runs
+    )
+    return max(SMALLEST_SCALE, math.sqrt((freedom + max(0.0, squares)) / (freedom + len(runs))))
+
+
+def _score(run: FinishedRun, bias_log: float) -> float:
+    return abs(run.log_ratio - bias_log) / math.hypot(run.prior_log_sd, run.statistical_log_sd)
+
+
+def _past_speaks_louder(runs: Sequence[FinishedRun]) -> bool:
+    """Whether the bound by past errors replaces the model: with very many runs, or when promises keep failing."""
+    if len(runs) >= LEAST_RUNS_FOR_CONFORMAL:
+        return True
+    misses = sum(not run.was_inside for run in runs)
+    return len(runs) >= LEAST_RUNS_FOR_CHECK and misses_by_chance(misses, len(runs)) < CHECK_LEVEL
+
+
+def misses_by_chance(misses: int, count: int) -> float:
+    """Probability that so many of ``count`` promises, or more, fail when each holds 95 % of the time."""
+    return 1.0 if misses == 0 else float(bdtrc(misses - 1, count, 1.0 - LEVEL))
+
+
+def _describe(runs: Sequence[FinishedRun], words: str, bias_log: float) -> str:
+    errors = [abs(run.log_ratio - bias_log) for run in runs]
+    bound = conformal_bound(errors)
+    plural = "s" if len(runs) != 1 else ""
+    within = math.expm1(max(errors) if bound is None else bound)
+    often = "every time" if bound is None else "nineteen times in twenty"
+    return f"{len(runs)} finished run{plural} {words}: promised within {within:.1%} {often}"

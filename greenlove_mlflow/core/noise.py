@@ -17,6 +17,8 @@ LARGEST_CORRELATION = 0.8
 DRIFT_GAP_LOG = 0.02
 TREND_T = 3.5
 LEAST_BLOCKS_FOR_TREND = 6
+# The largest of some twenty normal values lies about so many SD above their middle.
+PEAK_OF_CONTENT = 2.0
 # With fewer blocks a correlation is a guess.
 LEAST_BLOCKS_FOR_CORRELATION = 8
 
@@ -32,6 +34,7 @@ class Noise:
         block_s: Their mean length, seconds.
         costs_s: Cost per step of each block, in the order they ran, seconds.
         starts_s: When each began, seconds from the start of the benchmark.
+        content_log_sd: Of ``log_sd``, what single steps of different cost explain by themselves.
     """
 
     log_sd: float
@@ -40,6 +43,20 @@ class Noise:
     block_s: float
     costs_s: tuple[float, ...] = ()
     starts_s: tuple[float, ...] = ()
+    content_log_sd: float = 0.0
+
+    @property
+    def peak_log(self) -> float:
+        """Log of the costliest block over the middle one, beyond what the cost of single steps explains."""
+        if not self.costs_s:
+            return 0.0
+        peak = math.log(max(self.costs_s) / float(np.median(self.costs_s)))
+        return max(0.0, peak - PEAK_OF_CONTENT * self.content_log_sd)
+
+    @property
+    def machine_log_sd(self) -> float:
+        """SD of the log cost of a block beyond what the cost of single steps explains."""
+        return math.sqrt(max(0.0, self.log_sd**2 - self.content_log_sd**2))
 
     @property
     def halves_gap_log(self) -> float:
@@ -55,6 +72,12 @@ class Noise:
         if self.block_count < LEAST_BLOCKS_FOR_TREND or abs(self.halves_gap_log) < DRIFT_GAP_LOG:
             return False
         return abs(_trend_t(np.log(self.costs_s))) > TREND_T
+
+    @property
+    def pace_of_late_blocks(self) -> float:
+        """Mean cost of the later half of the blocks over that of all."""
+        late = self.costs_s[-(self.block_count // 2) :]
+        return float(np.mean(late) / np.mean(self.costs_s))
 
     @property
     def degrees_of_freedom(self) -> float:
@@ -90,6 +113,7 @@ def noise_of_blocks(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]
         block_s=float(np.mean([duration_s for _, duration_s, _ in joined])),
         costs_s=tuple(costs.tolist()),
         starts_s=tuple(start_s for start_s, _, _ in joined),
+        content_log_sd=_content_log_sd(epochs, joined),
     )
 
 
@@ -118,10 +142,28 @@ def _passes(
 def _units(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Iterator[tuple[float, float, int]]:
     """Start, duration and steps of stretches alike: whole short passes, or blocks behind heads."""
     for record, own in _passes(epochs, blocks):
-        if len(own) == 1 or (record.whole and record.duration_s < LEAST_BLOCK_S):
+        if record.whole and (len(own) == 1 or _is_a_unit(record)):
             yield record.start_s, record.duration_s, record.step_count
         else:
             yield from ((block.start_s, block.duration_s, block.step_count) for block in own[1:])
+
+
+def _is_a_unit(record: EpochRecord) -> bool:
+    """Whether a pass is taken as one: the same data each time, so that its content makes no difference."""
+    return record.whole and record.duration_s < LEAST_BLOCK_S
+
+
+def _content_log_sd(epochs: Sequence[EpochRecord], joined: Sequence[tuple[float, float, int]]) -> float:
+    """SD of a block's log cost if its steps were independent and differed as steps do within half a second."""
+    scatter = [
+        (record.step_sd_s * record.step_count / record.duration_s) ** 2
+        for record in epochs
+        if record.phase == "timed" and record.step_sd_s is not None and not _is_a_unit(record)
+    ]
+    if not scatter:
+        return 0.0
+    steps = float(np.mean([count for _, _, count in joined]))
+    return math.sqrt(float(np.mean(scatter)) / max(1.0, steps))
 
 
 def _join(units: Iterator[tuple[float, float, int]]) -> Iterator[tuple[float, float, int]]:

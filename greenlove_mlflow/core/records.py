@@ -34,7 +34,8 @@ class EpochRecord:
         cpu_s: CPU seconds of this process during the pass; None when not measured.
         energy_j: Joules drawn by the metered devices during the pass; None when not measured.
         close_s: Seconds that ending an unfinished pass took (its workers shutting down), beside the duration.
-        step_sd_s: SD of the duration of its steps as the host saw them, seconds; None with one step.
+        step_sd_s: SD of the steps within a block of about half a second, as the host saw them, seconds; None when
+            there were too few.
     """
 
     epoch_index: int
@@ -195,7 +196,9 @@ class BenchmarkLog:
         model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``.
         parameter_count: Parameters of the model; None when not counted.
         worker_count: Processes that load the data.
-        validation_step_count: Batches of one validation pass; 0 when there is none.
+        validation_s: One whole validation pass, as timed or extrapolated from a part of it, seconds; 0 when there is
+            none.
+        stated_steps_per_epoch: Batches that the caller or the loader promised, when the data held fewer; else None.
         warm_up_epoch_count: ``seed``: epochs at each size that are modelled apart.
     """
 
@@ -221,7 +224,8 @@ class BenchmarkLog:
     model_kind: str = "other"
     parameter_count: int | None = None
     worker_count: int = 0
-    validation_step_count: int = 0
+    validation_s: float = 0.0
+    stated_steps_per_epoch: int | None = None
     warm_up_epoch_count: int = 3
 
     def __post_init__(self) -> None:

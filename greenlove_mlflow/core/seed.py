@@ -10,11 +10,10 @@ import math
 from collections.abc import Sequence
 
 from greenlove_mlflow.core.estimate import Caveat, Workload
+from greenlove_mlflow.core.ranks import spearman_rho
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
 from greenlove_mlflow.core.scaling import ScalingFit
 from greenlove_mlflow.errors import BenchmarkError
-
-LEAST_SIZES_FOR_RANKS = 3
 
 
 def fit_seed(log: BenchmarkLog, workload: Workload) -> ScalingFit:
@@ -46,21 +45,6 @@ def fit_seed(log: BenchmarkLog, workload: Workload) -> ScalingFit:
         spearman_rho=_spearman_of_runs(runs),
         caveats=tuple(caveats),
     )
-
-
-def spearman_rho(xs: Sequence[float], ys: Sequence[float]) -> float | None:
-    """Spearman's rank correlation with average ranks; None with fewer than three pairs or without spread.
-
-    >>> spearman_rho([1, 2, 3, 4], [1, 4, 9, 8])
-    0.8
-    """
-    if len(xs) < LEAST_SIZES_FOR_RANKS:
-        return None
-    ranks_x, ranks_y = _ranks(xs), _ranks(ys)
-    mean = (len(xs) + 1) / 2.0
-    covariance = math.fsum((a - mean) * (b - mean) for a, b in zip(ranks_x, ranks_y, strict=True))
-    spread = math.fsum((a - mean) ** 2 for a in ranks_x) * math.fsum((b - mean) ** 2 for b in ranks_y)
-    return covariance / math.sqrt(spread) if spread > 0.0 else None
 
 
 def _runs(log: BenchmarkLog) -> dict[int, list[EpochRecord]]:
@@ -99,18 +83,3 @@ def _sample_sd(values: Sequence[float]) -> float:
         return 0.0
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Ranks from 1; ties share the mean of theirs."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    ranks = [0.0] * len(values)
-    start = 0
-    while start < len(order):
-        end = start
-        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
-            end += 1
-        for place in order[start : end + 1]:
-            ranks[place] = (start + end) / 2.0 + 1.0
-        start = end + 1
-    return ranks

@@ -1,0 +1,60 @@
+"""The user's validation pass, timed: part of every epoch that the real training validates after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from greenlove_mlflow.benchmark.feed import make_feed
+from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.steps import Limit
+from greenlove_mlflow.benchmark.training import Training, compute_loss, to_device
+from greenlove_mlflow.errors import BenchmarkError
+
+# One pass is timed to its end when it is short, else for so long.
+LONGEST_VALIDATION_S = 2.0
+
+
+def time_validation(session: Session, subject: Training) -> None:
+    """Time one validation pass, or the beginning of one, and note in the session what a whole one takes."""
+    if subject.validation is None:
+        return
+    loader, given = subject.validation if isinstance(subject.validation, tuple) else (subject.validation, None)
+    feed = make_feed(loader)
+    step = _make_step(subject, given)
+    modes = [(module, module.training) for module in getattr(subject.model, "modules", list)()]
+    if hasattr(subject.model, "eval"):
+        subject.model.eval()
+    try:
+        done = session.run(
+            "validation",
+            Limit(until_s=time.perf_counter() + LONGEST_VALIDATION_S, beyond_first_s=LONGEST_VALIDATION_S),
+            batches=feed.loader,
+            sample_count=feed.sample_count,
+            step=step,
+        )
+    finally:
+        feed.close()
+        for module, mode in modes:
+            module.training = mode
+    later = feed.steps_per_epoch - done.step_count
+    session.validation_s = done.duration_s + (0.0 if done.whole else max(0, later) * done.steady_step_s)
+
+
+def _make_step(subject: Training, given: Callable[..., Any] | None) -> Callable[[Any], Any]:
+    model, criterion, device = subject.model, subject.criterion, subject.torch_device
+
+    def evaluate(batch: Any) -> Any:
+        if given is not None:
+            return given(model, batch, subject.optimizer, criterion, device)
+        with torch.no_grad():
+            batch = to_device(batch, device)
+            try:
+                return compute_loss(model, batch, criterion)
+            except BenchmarkError:  # a model in evaluation may give no loss; its output is what was timed
+                return None
+
+    return evaluate
