@@ -16,7 +16,7 @@ from greenlove_mlflow.core.estimate import Estimate
 from greenlove_mlflow.core.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.memory import USABLE_MEMORY_SHARE
-from greenlove_mlflow.core.pricing import Ranges, offer_figures, offer_power_w
+from greenlove_mlflow.core.pricing import Ranges, board_power_w, metered_board_w, offer_figures
 from greenlove_mlflow.core.statistics import Statistics
 
 IndexArray = NDArray[np.intp]
@@ -107,11 +107,12 @@ def run_columns(
     bases: list[str] = []
     for each in statistics:
         kept = {kept.gpu_id: kept.speed_ratio for kept in each.ratios}
+        metered = metered_board_w(each)
         for gpu_id in gpu_ids:
             ratio = kept.get(gpu_id) or ratio_of(each, gpu_id)
             ratios.append(None if ratio is None else ratio.ratio)
             bases.append("" if ratio is None else ratio.basis)
-            powers.append(offer_power_w(specs[gpu_id], each)[0] if gpu_id in specs else None)
+            powers.append(board_power_w(specs[gpu_id], each.home, metered) if gpu_id in specs else None)
     shape = (len(statistics), len(gpu_ids))
     peaks = [np.nan if each.peak_memory_gib is None else each.peak_memory_gib for each in statistics]
     return RunColumns(

@@ -144,26 +144,50 @@ def offer_grid(
 
 
 def offer_power_w(spec: GpuSpec, statistics: Statistics | None) -> tuple[Interval | None, Caveat | None]:
-    """Mean power of one board of an offer while training, watts, and how it was assumed; None without a TDP.
+    """Mean power of one board of an offer while training, watts, and how it was assumed; None without a TDP."""
+    home = None if statistics is None else statistics.home
+    metered = metered_board_w(statistics)
+    power = board_power_w(spec, home, metered)
+    if power is None:
+        message = f"no source states the power of {spec.name}, so its energy and CO2e are unknown"
+        return None, Caveat(code="offer-power-unknown", message=message)
+    if _is_metered_board(spec, home, metered):
+        return power, None
+    share, is_homes = _assumed_share(home, metered)
+    name = "" if home is None else home.name
+    how = (
+        f"the share of its TDP that {name} drew here" if is_homes else "an assumed share, as no board was metered here"
+    )
+    message = f"{spec.name} is taken to draw {share:.0%} of its {spec.tdp_w:g} W, {how}"
+    return power, Caveat(code="offer-power-modelled", message=message)
+
+
+def board_power_w(spec: GpuSpec, home: GpuSpec | None, metered: Interval | None) -> Interval | None:
+    """Mean power of one board while training, watts; None without a TDP.
 
     The very board that was metered at home draws what it drew there; another board draws the share of its TDP that
     home's board drew of its own; without a metered board at home, an assumed share.
+
+    Args:
+        spec: The board.
+        home: The board of home; None when it is unknown or a CPU.
+        metered: What home's board drew, watts; None when no meter said.
     """
-    home = None if statistics is None else statistics.home
-    metered = _metered_board_w(statistics)
-    if home is not None and metered is not None and home.gpu_id == spec.gpu_id:
+    if metered is not None and _is_metered_board(spec, home, metered):
         width = quadrature(metered.log_half_width, SAME_BOARD_LOG_HALF_WIDTH)
-        return Interval.from_log_width(metered.point, width), None
+        return Interval.from_log_width(metered.point, width)
     if spec.tdp_w is None:
-        message = f"no source states the power of {spec.name}, so its energy and CO2e are unknown"
-        return None, Caveat(code="offer-power-unknown", message=message)
-    if home is not None and metered is not None and home.tdp_w:
-        share, how = min(1.0, metered.point / home.tdp_w), f"the share of its TDP that {home.name} drew here"
-    else:
-        share, how = ASSUMED_UTILIZATION, "an assumed share, as no board was metered here"
-    message = f"{spec.name} is taken to draw {share:.0%} of its {spec.tdp_w:g} W, {how}"
-    power = Interval.from_log_width(spec.tdp_w * share, NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD)
-    return power, Caveat(code="offer-power-modelled", message=message)
+        return None
+    share, _ = _assumed_share(home, metered)
+    return Interval.from_log_width(spec.tdp_w * share, NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD)
+
+
+def metered_board_w(statistics: Statistics | None) -> Interval | None:
+    """What the one board of home drew, watts; None when no meter said, or there were several boards."""
+    if statistics is None:
+        return None
+    boards = [each for each in statistics.power if each.device.startswith("gpu") and each.source != "modelled"]
+    return Interval.from_log_width(boards[0].power_w, boards[0].log_half_width) if len(boards) == 1 else None
 
 
 def probability_less(log_difference: float, log_sd: float) -> float:
@@ -177,11 +201,15 @@ def probability_less(log_difference: float, log_sd: float) -> float:
     return 0.5 * (1.0 + math.erf(log_difference / log_sd / math.sqrt(2.0)))
 
 
-def _metered_board_w(statistics: Statistics | None) -> Interval | None:
-    if statistics is None:
-        return None
-    boards = [each for each in statistics.power if each.device.startswith("gpu") and each.source != "modelled"]
-    return Interval.from_log_width(boards[0].power_w, boards[0].log_half_width) if len(boards) == 1 else None
+def _is_metered_board(spec: GpuSpec, home: GpuSpec | None, metered: Interval | None) -> bool:
+    return home is not None and metered is not None and home.gpu_id == spec.gpu_id
+
+
+def _assumed_share(home: GpuSpec | None, metered: Interval | None) -> tuple[float, bool]:
+    """The share of its TDP that a board draws, and whether it is that of home's board."""
+    if home is not None and metered is not None and home.tdp_w:
+        return min(1.0, metered.point / home.tdp_w), True
+    return ASSUMED_UTILIZATION, False
 
 
 def _intensity(region: Region, scope: Scope) -> float | None:
