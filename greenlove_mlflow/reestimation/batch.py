@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,22 +100,31 @@ class Batch:
 
     def _choices(self, page: PricedPage) -> Choices:
         best = choice_names(best_choices(page, self.offers), self.offers)
-        before = [""] * len(page.facts)
         versions = [each.statistics.prices_version for each in page.facts]
+        before = [""] * len(versions)
         for version in dict.fromkeys(versions):
-            own = self._offers_of_version(version)
-            if own is None:
-                continue
             at = [index for index, each in enumerate(versions) if each == version]
-            # Each of them was priced above already, so none is skipped here.
-            first = self.pricer.price([page.facts[index] for index in at], own, Change())
-            names = {
-                facts.run_id: of_run[0]
-                for facts, of_run in zip(first.facts, choice_names(best_choices(first, own), own), strict=True)
-            }
-            for index in at:
-                before[index] = names.get(page.facts[index].run_id, "")
+            for index, name in zip(at, self._first_choices(page, best, at, version), strict=True):
+                before[index] = name
         return Choices(best=best, before=before, version_before=versions)
+
+    def _first_choices(
+        self, page: PricedPage, best: Sequence[Sequence[str]], at: Sequence[int], version: str
+    ) -> Sequence[str]:
+        """The best choices that some runs had with their own prices, grid and plan; empty where it is not known."""
+        known = [sheet.version for sheet in self.offers.sheets]
+        if self.change.is_none and version in known:
+            return [best[index][known.index(version)] for index in at]
+        own = self._offers_of_version(version)
+        if own is None:
+            return [""] * len(at)
+        # With nothing changed each of them can be estimated, as it could with the change, so none is skipped here.
+        first = self.pricer.price([page.facts[index] for index in at], own, Change())
+        names = {
+            facts.run_id: of_run[0]
+            for facts, of_run in zip(first.facts, choice_names(best_choices(first, own), own), strict=True)
+        }
+        return [names.get(page.facts[index].run_id, "") for index in at]
 
     def _offers_of_version(self, version: str) -> OfferColumns | None:
         """The offers that runs of that price version were first compared with; None when they are not known."""
