@@ -1,0 +1,116 @@
+"""``greenlove cloud-task``: write a dstack task that benchmarks one's training on a GPU of Crusoe Cloud."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from greenlove_mlflow.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.compare import Offer
+
+# A benchmark takes half a minute; installing torch and starting the machine take the rest.
+DEFAULT_DURATION = "30m"
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("training", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--gpu", required=True, help="As the price sheet names it, for example 'H100 HGX 80GB'.")
+@click.option("--prices", default="newest", show_default=True, help="Version of the price sheet.")
+@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow server that the rented GPU can reach.")
+@click.option("--experiment", envvar="MLFLOW_EXPERIMENT_NAME", default="Default", show_default=True)
+@click.option("--max-price", type=click.FloatRange(min=0.0, min_open=True), help="US dollars per instance and hour.")
+@click.option("--max-duration", default=DEFAULT_DURATION, show_default=True, help="Such as 900s, 30m or 1h.")
+@click.option("--region", help="Region of the cloud; any when left out.")
+@click.option("--install", multiple=True, default=("greenlove-mlflow",), show_default=True, help="For pip; repeatable.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("greenlove.dstack.yml"))
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def command(
+    *,
+    training: tuple[str, ...],
+    gpu: str,
+    prices: str,
+    tracking_uri: str | None,
+    experiment: str,
+    max_price: float | None,
+    max_duration: str,
+    region: str | None,
+    install: tuple[str, ...],
+    output: Path,
+    force: bool,
+) -> None:
+    """Write a task file that runs TRAINING, up to its benchmark, on a rented GPU. Nothing is submitted.
+
+    TRAINING is the command that starts your own training with greenlove in it, for example
+    `greenlove cloud-task --gpu "L40S 48GB" -- python train.py --epochs 100`. The folder of the file travels with it.
+    Apply it with dstack (`pip install 'greenlove-mlflow[dstack]'`, backend crusoe); then `compare` with
+    `measured="auto"` takes the ratio from the two runs.
+    """
+    from greenlove_mlflow.core.cloud_task import CREDENTIAL_VARIABLES, CloudTask, format_cloud_task, instance_size
+    from greenlove_mlflow.formatting import format_usd
+
+    offer, sku = _find_offer(gpu, prices)
+    if not tracking_uri:
+        raise InvalidInputError("where should the benchmark be kept? pass --tracking-uri or set MLFLOW_TRACKING_URI")
+    size = instance_size(offer, 1)
+    if max_price is None:
+        if offer.price_usd_per_hour is None:
+            raise InvalidInputError(f"{offer.gpu} has no public price; pass --max-price (US dollars an instance hour)")
+        max_price = math.ceil(offer.price_usd_per_hour * size * 100.0) / 100.0
+    task = CloudTask(
+        offer=offer,
+        command=shlex.join(training),
+        tracking_uri=tracking_uri,
+        experiment=experiment,
+        max_price_usd_per_hour=max_price,
+        max_duration_s=parse_duration_s(max_duration),
+        instance_type=f"{sku}.{size}x" if sku else "",
+        gpu_count=size,
+        region=region,
+        install=install,
+        credentials=tuple(name for name in CREDENTIAL_VARIABLES if os.environ.get(name)),
+    )
+    if output.exists() and not force:
+        raise InvalidInputError(f"{output} is there already; pass --force to write over it, or --output")
+    output.write_text(format_cloud_task(task), encoding="utf-8")
+    click.echo(f"Wrote {output}: an instance of {size} x {offer.gpu}, at most {format_usd(task.most_usd)}.")
+    click.echo(f"Nothing was submitted. To run it: dstack apply -f {shlex.quote(str(output))}")
+
+
+def parse_duration_s(text: str) -> float:
+    """Seconds of a duration such as ``900s``, ``30m`` or ``1h``.
+
+    Raises:
+        InvalidInputError: If it is none.
+
+    >>> parse_duration_s("30m")
+    1800.0
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if found is None:
+        raise InvalidInputError(f"{text!r} is no duration; write it as 900s, 30m or 1h")
+    return float(found.group(1)) * _UNIT_S[found.group(2)]
+
+
+def _find_offer(gpu: str, prices: str) -> tuple[Offer, str]:
+    """The offer of that GPU on the price sheet, and the cloud's name of its instances (empty when unknown)."""
+    from greenlove_mlflow.core.gpus import find_gpu
+    from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
+    from greenlove_mlflow.tables.rows import rows_of
+
+    sheet = read_price_sheet(prices)
+    names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
+    gpu_id = names.get(gpu) or find_gpu(gpu, read_gpu_specs(), offer_names=names).gpu_id
+    offers = [each for each in sheet.offers if each.gpu_id == gpu_id and each.billing in ("on-demand", "contact-sales")]
+    if not offers:
+        raise InvalidInputError(f"the price sheet {sheet.version} does not offer {gpu!r}; it has {', '.join(names)}")
+    skus = {row["gpu_id"]: row["sku_prefix"] or "" for _, row in rows_of("crusoe_prices")}
+    return offers[0], skus.get(gpu_id, "")
