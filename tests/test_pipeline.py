@@ -79,14 +79,14 @@ def test_a_bad_option_is_refused_before_a_step_has_run(
 
 
 def test_an_unknown_country_is_refused_with_near_names(clock: VirtualClock) -> None:
-    with pytest.raises(UnknownPlaceError, match="Germany|DE"):
+    with pytest.raises(UnknownPlaceError, match=r"Germany|DE"):
         greenlove.estimate(*parts(), **options(clock, country="Germny"))
 
 
 def test_an_empty_dataset_is_refused(clock: VirtualClock) -> None:
     model, optimizer, criterion, _ = parts()
     empty = TensorDataset(torch.empty(0, 4), torch.empty(0))
-    with pytest.raises(InvalidInputError, match="empty|no samples"):
+    with pytest.raises(InvalidInputError, match=r"empty|no samples"):
         greenlove.estimate(model, optimizer, criterion, empty, **options(clock))
 
 
@@ -225,7 +225,9 @@ def test_a_no_of_confirm_leaves_no_epochs(clock: VirtualClock, store: str) -> No
 
 
 def test_a_broken_limit_is_named_and_nobody_is_asked(clock: VirtualClock, store: str) -> None:
-    run = run_tracked(clock, limits=greenlove.Limits(hours=1e-6, kwh=1e9), confirm=lambda estimate: pytest.fail("asked"))
+    run = run_tracked(
+        clock, limits=greenlove.Limits(hours=1e-6, kwh=1e9), confirm=lambda estimate: pytest.fail("asked")
+    )
     assert not run.approved
     assert "hours" in run.refusal
     assert "kwh" not in run.refusal

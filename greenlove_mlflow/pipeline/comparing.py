@@ -10,17 +10,12 @@ from typing import Any
 
 from greenlove_mlflow.core.compare import Comparison, PriceSheet, compare_offers
 from greenlove_mlflow.core.estimate import Caveat, Estimate
-from greenlove_mlflow.core.evidence import RatioEvidence
 from greenlove_mlflow.core.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio, find_gpu
 from greenlove_mlflow.core.ratios import speed_ratio
 from greenlove_mlflow.core.statistics import Statistics
 from greenlove_mlflow.errors import InvalidInputError
-from greenlove_mlflow.tables import (
-    read_default_pue,
-    read_gpu_specs,
-    read_price_sheet,
-    read_regions,
-)
+from greenlove_mlflow.pipeline.own_runs import own_ratios
+from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions
 from greenlove_mlflow.tables.evidence import read_ratio_evidence
 
 
@@ -54,10 +49,12 @@ def compare_estimate(
     specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
     home = find_home(statistics, gpu)
     given = _given_by_gpu(speed_ratios, sheet, tuple(specs.values()))
-    evidence = read_evidence()
+    own = {} if gpu is not None else own_ratios(statistics, measured)
+    evidence = read_ratio_evidence()
     ratios: dict[str, SpeedRatio] = {}
     for offer in sheet.offers:
-        ratios[offer.gpu_id] = speed_ratio(
+        own_ratio, run_id = own.get(offer.gpu_id, (None, ""))
+        ratio = speed_ratio(
             home.hardware,
             specs[offer.gpu_id],
             evidence=evidence,
@@ -65,8 +62,12 @@ def compare_estimate(
             task=task or statistics.task,
             model_kind=statistics.model_kind,
             given=given.get(offer.gpu_id),
+            measured=own_ratio,
             gpu_count=gpus,
         )
+        if ratio.basis == "measured":
+            ratio = dataclasses.replace(ratio, detail=f"{ratio.detail}, run {run_id}")
+        ratios[offer.gpu_id] = ratio
     return compare_offers(
         estimate,
         sheet=sheet,
@@ -82,20 +83,18 @@ def compare_estimate(
     )
 
 
-def read_evidence() -> RatioEvidence:
-    """Everything that the tables know about how fast GPUs are against each other."""
-    return read_ratio_evidence()
-
-
 def with_probe(estimate: Estimate) -> Estimate:
     """The estimate with its hardware probed, where no table knows it: what later re-estimations start from."""
     statistics = estimate.statistics
     if statistics is None or statistics.home is not None or statistics.probe is not None:
         return estimate
+    return dataclasses.replace(estimate, statistics=dataclasses.replace(statistics, probe=_probe(statistics)))
+
+
+def _probe(statistics: Statistics) -> ProbeResult:
     from greenlove_mlflow.benchmark.probe import probe_hardware
 
-    probe = probe_hardware(statistics.machine.device, statistics.precision)
-    return dataclasses.replace(estimate, statistics=dataclasses.replace(statistics, probe=probe))
+    return probe_hardware(statistics.machine.device, statistics.precision)
 
 
 def find_home(statistics: Statistics, gpu: str | None) -> Home:
@@ -111,11 +110,7 @@ def find_home(statistics: Statistics, gpu: str | None) -> Home:
         return Home(hardware=spec, name=spec.name, caveats=(Caveat(code="time-measured-elsewhere", message=message),))
     if statistics.home is not None:
         return Home(hardware=statistics.home, name=statistics.home.name)
-    probe = statistics.probe
-    if probe is None:
-        from greenlove_mlflow.benchmark.probe import probe_hardware
-
-        probe = probe_hardware(statistics.machine.device, statistics.precision)
+    probe = statistics.probe or _probe(statistics)
     name = statistics.machine.processor_name
     message = (
         f"no table knows {name}: a short matrix product and copy stand in for its specs, so the ratios "
@@ -123,7 +118,7 @@ def find_home(statistics: Statistics, gpu: str | None) -> Home:
     )
     return Home(
         hardware=probe,
-        name=statistics.machine.processor_name,
+        name=name,
         caveats=(Caveat(code="probed-hardware", message=message),),
     )
 

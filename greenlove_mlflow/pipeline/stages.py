@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, read_machine, run_benchmark
 from greenlove_mlflow.benchmark.signals import MachineSignals
-from greenlove_mlflow.core.adaptive import prior_drift
 from greenlove_mlflow.core.calibration import learn_drift
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Workload
 from greenlove_mlflow.core.gpus import GpuSpec, match_gpu
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.noise import noise_of_blocks
+from greenlove_mlflow.core.prior import prior_drift
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.scaling import fit_log
 from greenlove_mlflow.core.statistics import Statistics, estimate_training
@@ -117,7 +118,8 @@ def _learn_drift(log: BenchmarkLog, runs: Sequence[FinishedRun]) -> Drift | None
     """The machine's drift as finished runs show it; None leaves it to the prior."""
     if not runs or log.method == "seed":
         return None
-    return learn_drift(runs, machine=log.machine, prior=prior_drift(log))
+    prior = prior_drift(log, noise_of_blocks(log.epochs, log.blocks))
+    return learn_drift(runs, machine=log.machine, prior=prior)
 
 
 def find_place(options: Options, environment: Environment) -> Place:
