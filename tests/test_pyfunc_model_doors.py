@@ -15,16 +15,19 @@ from typing import Any
 
 import mlflow
 import mlflow.pyfunc
+import numpy as np
 import pandas as pd
 import pytest
 import requests
 from mlflow import MlflowClient
 
+import greenlove_mlflow as greenlove
 from greenlove_mlflow.pyfunc_model import log_estimator_model
 from greenlove_mlflow.pyfunc_model.gather import gather_facts
 from greenlove_mlflow.pyfunc_model.predict import Estimator
 from greenlove_mlflow.pyfunc_model.record import save_estimator_model
 from greenlove_mlflow.tables import data_root, table_versions
+from tests.factories import a_grid
 from tests.mlflow_server import free_port, running_server
 from tests.reestimate_factories import compare_as_track_does, gpu_statistics, log_tracked_run
 
@@ -334,3 +337,25 @@ def test_many_runs_by_spark_with_statistics_in_the_rows(spark: Any, folder: Path
     expected = [row.estimate for _, comparison in runs for row in comparison.rows]
     assert [row.time_h for row in found] == pytest.approx([each.time_s.point / 3600.0 for each in expected], rel=1e-12)
     assert {row.problem for row in found} == {""}
+
+
+def test_the_spark_example_gives_what_the_batch_gives(folder: Path) -> None:
+    pytest.importorskip("pyspark")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs Java")
+    client = MlflowClient()
+    experiment_id = client.create_experiment("on spark")
+    for over in ({}, {"gpu_count": 2}, {"grid": a_grid(scope="direct")}):
+        log_tracked_run(client, experiment_id, gpu_statistics(**over), sheet="2024-05-18")
+    example = Path(__file__).parents[1] / "examples" / "spark_reestimate.py"
+    output = folder / "rows.parquet"
+    options = ["--experiment", "on spark", "--master", "local[1]", "--partitions", "2", "--output", str(output)]
+    done = subprocess.run([sys.executable, str(example), *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    keys = ["run_id", "gpu", "version"]
+    ours = greenlove.reestimate("on spark", prices="all", dry_run=True).table.set_index(keys).sort_index()
+    theirs = pd.read_parquet(output).set_index(keys).sort_index()
+    assert list(theirs.index) == list(ours.index)
+    figures = [name for name in ours.columns if name.startswith(("time_h", "cost_usd", "energy_kwh", "co2_kg"))]
+    np.testing.assert_allclose(theirs[figures].to_numpy(float), ours[figures].to_numpy(float), rtol=1e-12)
+    assert list(theirs["basis"]) == list(ours["basis"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import dataclasses
+from collections.abc import Hashable, Iterable, Mapping
 
 from greenlove_mlflow.core.gpus import GpuSpec, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.ratios import RatioEvidence, speed_ratio
-from greenlove_mlflow.core.statistics import Statistics
+from greenlove_mlflow.core.statistics import OfferRatio, Statistics
 from greenlove_mlflow.errors import InvalidInputError
 
 
@@ -38,6 +39,24 @@ class RatioBook:
         if key not in self._known:
             self._known[key] = self._work_out(statistics, home, gpu_id)
         return self._known[key]
+
+    def completed(self, statistics: Statistics, gpu_ids: Iterable[str]) -> Statistics:
+        """The statistics with a ratio for each of those GPUs and without words: what an estimate elsewhere needs.
+
+        Where no table is at hand (a Spark worker), a run can then be estimated on GPUs that its first comparison did
+        not hold.
+        """
+        found = {gpu_id: self.ratio_of(statistics, gpu_id) for gpu_id in gpu_ids}
+        return dataclasses.replace(
+            statistics,
+            fit=dataclasses.replace(statistics.fit, caveats=()),
+            ratios=tuple(
+                OfferRatio(gpu_id=gpu_id, speed_ratio=SpeedRatio(ratio=ratio.ratio, basis=ratio.basis))
+                for gpu_id, ratio in found.items()
+                if ratio is not None
+            ),
+            caveats=(),
+        )
 
     def _work_out(self, statistics: Statistics, hardware: GpuSpec | ProbeResult, gpu_id: str) -> SpeedRatio | None:
         try:
