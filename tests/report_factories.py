@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import greenlove_mlflow as greenlove
 from greenlove_mlflow.core.compare import Comparison, ComparisonRow, Offer, PriceSheet
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Source
-from greenlove_mlflow.core.gpus import SpeedRatio
+from greenlove_mlflow.core.gpus import SpeedRatio, find_gpu
 from greenlove_mlflow.core.interval import Interval, product, quotient
 from greenlove_mlflow.core.outcome import Outcome
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, PowerSample
+from greenlove_mlflow.core.statistics import Statistics, estimate_training
+from greenlove_mlflow.pipeline.session import replace_ratios
+from greenlove_mlflow.tables import read_gpu_specs
 from tests.factories import a_fit, a_grid, a_log, a_machine, a_power, a_workload, an_epoch, some_statistics
 
 A_SOURCE = Source(
@@ -163,6 +167,20 @@ def an_outcome(**over: Any) -> Outcome:
         ),
     }
     return Outcome(**{**fields, **over})
+
+
+def a_measured_training(**over: Any) -> tuple[Estimate, Comparison]:
+    """An estimate and a comparison as the library makes them, by our own tables."""
+    estimate = estimate_training(measured_statistics(**over))
+    comparison = greenlove.compare(estimate)
+    return replace_ratios(estimate, comparison), comparison
+
+
+def measured_statistics(**over: Any) -> Statistics:
+    home = find_gpu("NVIDIA GeForce RTX 3090", read_gpu_specs())
+    power = (a_power(power_w=290.0, log_half_width=0.12), a_power(device="cpu", power_w=40.0, log_half_width=0.5))
+    fields = {"home": home, "fit": a_benchmark_fit(), "power": power, "pue": Interval(point=1.1, low=1.0, high=1.3)}
+    return some_statistics(**{**fields, **over})
 
 
 def _probability(log_distance: float, log_half_width: float) -> float:

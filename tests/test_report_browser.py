@@ -14,10 +14,9 @@ import pytest
 import greenlove_mlflow as greenlove
 from greenlove_mlflow.core.compare import Comparison
 from greenlove_mlflow.core.estimate import Estimate
-from greenlove_mlflow.core.gpus import find_gpu
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.replan import Change, estimate_changed
-from greenlove_mlflow.core.statistics import Statistics, estimate_training
+from greenlove_mlflow.core.statistics import estimate_training
 from greenlove_mlflow.formatting import (
     co2_scale,
     duration_scale,
@@ -35,10 +34,18 @@ from greenlove_mlflow.report import (
     verdict_sentences,
 )
 from greenlove_mlflow.report.facts import price_key
-from greenlove_mlflow.tables import read_gpu_specs
 from tests.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting
-from tests.factories import a_power, some_statistics
-from tests.report_factories import a_benchmark, a_benchmark_fit, a_comparison, a_row, an_estimate, an_offer, an_outcome
+from tests.report_factories import (
+    a_benchmark,
+    a_benchmark_fit,
+    a_comparison,
+    a_measured_training,
+    a_row,
+    an_estimate,
+    an_offer,
+    an_outcome,
+    measured_statistics,
+)
 from tests.test_report import HOSTILE, a_content, a_training
 
 OLDER_PRICES = "2025-12-15"
@@ -67,20 +74,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, text in contents.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in contents}
-
-
-def a_measured_training(**over: Any) -> tuple[Estimate, Comparison]:
-    """An estimate and a comparison as the library makes them, by our own tables."""
-    statistics = measured_statistics(**over)
-    estimate = estimate_training(statistics)
-    return estimate, greenlove.compare(estimate)
-
-
-def measured_statistics(**over: Any) -> Statistics:
-    home = find_gpu("NVIDIA GeForce RTX 3090", read_gpu_specs())
-    power = (a_power(power_w=290.0, log_half_width=0.12), a_power(device="cpu", power_w=40.0, log_half_width=0.5))
-    fields = {"home": home, "fit": a_benchmark_fit(), "power": power, "pue": Interval(point=1.1, low=1.0, high=1.3)}
-    return some_statistics(**{**fields, **over})
 
 
 def a_hostile_content() -> ReportContent:

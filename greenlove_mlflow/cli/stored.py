@@ -14,9 +14,10 @@ from greenlove_mlflow.core.ratio_book import RatioBook
 from greenlove_mlflow.core.statistics import Statistics, estimate_training
 from greenlove_mlflow.core.totals import Training
 from greenlove_mlflow.errors import GreenloveError, TableError
-from greenlove_mlflow.pipeline.comparing import find_home, read_evidence
+from greenlove_mlflow.pipeline.comparing import find_home
 from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent
 from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions, table_versions
+from greenlove_mlflow.tables.evidence import read_ratio_evidence
 from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
 from greenlove_mlflow.tracking.inputs import tables_used
 from greenlove_mlflow.tracking.store import make_client
@@ -38,7 +39,7 @@ class StoredComparer:
     def __init__(self, prices: str | None = None) -> None:
         specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
         self._prices = prices
-        self._book = RatioBook(specs, read_evidence())
+        self._book = RatioBook(specs, read_ratio_evidence())
         self._regions = {each.name: each for each in read_regions()}
         self._pue = read_default_pue("cloud")[0]
 
