@@ -118,6 +118,13 @@ class TrackedTraining:
         """Stop metering; epochs that are still under way are no longer counted."""
         self._open.close()
 
+    def _repr_html_(self) -> str:
+        from greenlove_mlflow.report.notebook import format_training_html
+
+        return format_training_html(
+            self.estimate, self.comparison, self.outcome, how_to_open=self.how_to_open, refusal=self.refusal
+        )
+
     def _settle(self, durations_s: tuple[float, ...], elapsed_s: float, energy_j: float | None) -> None:
         """Renew forecast and outcome after an epoch, and say so at once when the promise no longer holds."""
         statistics, promised = self.estimate.statistics, self.estimate.time_s
