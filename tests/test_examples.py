@@ -1,4 +1,4 @@
-"""Every example training runs as its own program and leaves one finished run with what was promised and what happened."""
+"""Every example training runs as a program of its own and leaves a finished run: the promise and what happened."""
 
 from __future__ import annotations
 
