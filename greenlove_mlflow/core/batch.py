@@ -16,7 +16,7 @@ from greenlove_mlflow.core.estimate import Estimate
 from greenlove_mlflow.core.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.memory import USABLE_MEMORY_SHARE
-from greenlove_mlflow.core.pricing import Ranges, board_power_w, metered_board_w, offer_figures
+from greenlove_mlflow.core.pricing import Ranges, board_powers_w, metered_board_w, offer_figures
 from greenlove_mlflow.core.statistics import Statistics
 
 IndexArray = NDArray[np.intp]
@@ -102,24 +102,22 @@ def run_columns(
         specs: The specs table by its key.
         ratio_of: The speed ratio of a GPU that the run's own statistics do not hold; None when there is none.
     """
-    ratios: list[Interval | None] = []
-    powers: list[Interval | None] = []
-    bases: list[str] = []
+    ratios: list[SpeedRatio | None] = []
     for each in statistics:
         kept = {kept.gpu_id: kept.speed_ratio for kept in each.ratios}
-        metered = metered_board_w(each)
-        for gpu_id in gpu_ids:
-            ratio = kept.get(gpu_id) or ratio_of(each, gpu_id)
-            ratios.append(None if ratio is None else ratio.ratio)
-            bases.append("" if ratio is None else ratio.basis)
-            powers.append(board_power_w(specs[gpu_id], each.home, metered) if gpu_id in specs else None)
+        ratios += [kept.get(gpu_id) or ratio_of(each, gpu_id) for gpu_id in gpu_ids]
+    powers = board_powers_w(
+        [specs.get(gpu_id) for gpu_id in gpu_ids],
+        [each.home for each in statistics],
+        [metered_board_w(each) for each in statistics],
+    )
     shape = (len(statistics), len(gpu_ids))
     peaks = [np.nan if each.peak_memory_gib is None else each.peak_memory_gib for each in statistics]
     return RunColumns(
         home_time_s=Intervals.of([home.time_s for home in homes]),
-        ratio=_reshaped(Intervals.of(ratios), shape),
-        basis=np.array(bases, dtype=object).reshape(shape),
-        power_w=_reshaped(Intervals.of(powers), shape),
+        ratio=_reshaped(Intervals.of([None if each is None else each.ratio for each in ratios]), shape),
+        basis=np.array(["" if each is None else each.basis for each in ratios], dtype=object).reshape(shape),
+        power_w=_reshaped(powers, shape),
         peak_memory_gib=np.array(peaks, dtype=np.float64),
         gpu_count=np.array([each.gpu_count for each in statistics], dtype=np.float64),
     )

@@ -23,6 +23,8 @@ DEFAULT_LEVEL = 0.95
 # The standard normal quantile of a two-sided 95 % range: what turns a log SD that a table states into a half-width.
 NORMAL_QUANTILE_95 = 1.959963984540054
 
+_UNKNOWN = (math.nan, math.nan, math.nan)
+
 FloatArray = NDArray[np.float64]
 FloatOrArray = TypeVar("FloatOrArray", float, FloatArray)
 
@@ -175,12 +177,11 @@ class Intervals:
     @classmethod
     def of(cls, intervals: Sequence[Interval | None]) -> Intervals:
         """The columns of some intervals, NaN for None."""
-        return cls(
-            point=np.array([np.nan if each is None else each.point for each in intervals], dtype=np.float64),
-            log_half_width=np.array(
-                [np.nan if each is None else each.log_half_width for each in intervals], dtype=np.float64
-            ),
-        )
+        rows = [_UNKNOWN if each is None else (each.point, each.low, each.high) for each in intervals]
+        point, low, high = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        with np.errstate(divide="ignore"):
+            width = np.where(high == low, 0.0, (np.log(high) - np.log(low)) / 2.0)
+        return cls(point=point, log_half_width=np.where(np.isnan(point), np.nan, width))
 
     @property
     def low(self) -> FloatArray:

@@ -163,23 +163,36 @@ def offer_power_w(spec: GpuSpec, statistics: Statistics | None) -> tuple[Interva
 
 
 def board_power_w(spec: GpuSpec, home: GpuSpec | None, metered: Interval | None) -> Interval | None:
-    """Mean power of one board while training, watts; None without a TDP.
+    """Mean power of one board while training, watts; None without a TDP."""
+    return board_powers_w([spec], [home], [metered]).at(0)
+
+
+def board_powers_w(
+    specs: Sequence[GpuSpec | None], homes: Sequence[GpuSpec | None], metered: Sequence[Interval | None]
+) -> Intervals:
+    """Mean power of one board of each GPU while each run trains on it, watts, run by run; NaN without a TDP.
 
     The very board that was metered at home draws what it drew there; another board draws the share of its TDP that
     home's board drew of its own; without a metered board at home, an assumed share.
 
     Args:
-        spec: The board.
-        home: The board of home; None when it is unknown or a CPU.
-        metered: What home's board drew, watts; None when no meter said.
+        specs: The boards; None where no table knows one.
+        homes: The board of each run's home; None when it is unknown or a CPU.
+        metered: What that board drew, watts; None when no meter said.
     """
-    if metered is not None and _is_metered_board(spec, home, metered):
-        width = quadrature(metered.log_half_width, SAME_BOARD_LOG_HALF_WIDTH)
-        return Interval.from_log_width(metered.point, width)
-    if spec.tdp_w is None:
-        return None
-    share, _ = _assumed_share(home, metered)
-    return Interval.from_log_width(spec.tdp_w * share, NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD)
+    tdp_w = np.array([np.nan if spec is None or spec.tdp_w is None else spec.tdp_w for spec in specs])
+    shares = [_assumed_share(home, drawn)[0] for home, drawn in zip(homes, metered, strict=True)]
+    point = np.outer(np.array(shares, dtype=np.float64), tdp_w)
+    width = np.where(np.isnan(point), np.nan, NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD)
+    columns: dict[str, list[int]] = {}
+    for column, spec in enumerate(specs):
+        columns.setdefault("" if spec is None else spec.gpu_id, []).append(column)
+    for run, (home, drawn) in enumerate(zip(homes, metered, strict=True)):
+        if home is not None and drawn is not None:
+            own = columns.get(home.gpu_id, [])
+            point[run, own] = drawn.point
+            width[run, own] = quadrature(drawn.log_half_width, SAME_BOARD_LOG_HALF_WIDTH)
+    return Intervals(point=point.ravel(), log_half_width=width.ravel())
 
 
 def metered_board_w(statistics: Statistics | None) -> Interval | None:
