@@ -191,29 +191,31 @@ def seed_ratio(pair: data.Pair) -> float:
     return 0.7 * compute[1] / compute[0] + 0.3 * bandwidth[1] / bandwidth[0]
 
 
-def chosen_task() -> list[dict[str, object]]:
-    """A task's ratio in the newer of two suites, told from the older one."""
+def older_suite() -> list[dict[str, object]]:
+    """A task's ratio in the newer of two suites, told from the older: by that task, or by the others of its kind."""
     known = read_ratio_evidence()
     rows = []
     for precision in data.PRECISIONS:
-        pairs = data.pairs_within(precision)
-        for older, newer in itertools.permutations(pairs, 2):
+        for older, newer in itertools.permutations(data.pairs_within(precision), 2):
             if older.suite >= newer.suite or (older.home, older.offer) != (newer.home, newer.offer):
                 continue
-            kept = tuple(row for row in known.throughput if row.suite == older.suite)
-            without = dataclasses.replace(known, throughput=kept)
+            kept = tuple(row for row in known.throughput if row.suite == older.suite and row.gpu_count == 1)
             known_tasks = {each.task for each in older.found}
             for each in (one for one in newer.found if one.task in known_tasks):
-                said = speed_ratio(newer.home, newer.offer, evidence=without, precision=AT[precision], task=each.task)
-                rows.append(
-                    _row("chosen task, older suite", newer, each.task, math.exp(each.log_ratio), said, by="task")
-                )
+                others = tuple(row for row in kept if row.task != each.task)
+                for by, rows_kept, way in (
+                    ("task", kept, {"task": each.task}),
+                    ("kind", others, {"model_kind": kind_of(each.task)}),
+                ):
+                    without = dataclasses.replace(known, throughput=rows_kept)
+                    said = speed_ratio(newer.home, newer.offer, evidence=without, precision=AT[precision], **way)
+                    rows.append(_row("older suite", newer, each.task, math.exp(each.log_ratio), said, by=by))
     return rows
 
 
 def all_checks() -> pd.DataFrame:
     """Every row of every check, with its error."""
-    frame = pd.DataFrame([*leave_one_task_out(), *bridged(), *by_mlperf(), *by_spec(), *chosen_task()])
+    frame = pd.DataFrame([*leave_one_task_out(), *bridged(), *by_mlperf(), *by_spec(), *older_suite()])
     frame["log_error"] = np.log(frame["actual"] / frame["predicted"])
     frame["error"] = np.expm1(frame["log_error"].abs())
     frame["is_held"] = (frame["low"] <= frame["actual"]) & (frame["actual"] <= frame["high"])

@@ -12,14 +12,11 @@ import dataclasses
 import hashlib
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import speed_ratios_data as data
+from scipy import optimize, stats
 
 from greenlove_mlflow.core.evidence import LogRatio
 from greenlove_mlflow.core.gpus import Precision

@@ -7,16 +7,18 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
-from greenlove_mlflow.core.evidence import RatioEvidence, mlperf_log_ratios, throughput_log_ratios
+from greenlove_mlflow.core.evidence import LogRatio, RatioEvidence, mlperf_log_ratios, throughput_log_ratios
 from greenlove_mlflow.core.gpus import GpuSpec, MlperfRow, ProbeResult, SuiteBridge, ThroughputRow
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.multi_gpu import gpu_scaling
 from greenlove_mlflow.core.offsets import gpu_offset
-from greenlove_mlflow.core.ratio_model import RatioModel, SpecBlend, TaskModel
+from greenlove_mlflow.core.ratio_model import RatioModel, SpecBlend, TaskModel, group_of_task
 from greenlove_mlflow.core.ratios import speed_ratio
 from greenlove_mlflow.core.spec_blend import compute_tflops
+from greenlove_mlflow.core.task_mean import predict_new_workload
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs
 from greenlove_mlflow.tables.evidence import read_ratio_evidence, read_ratio_model
@@ -293,6 +295,34 @@ def test_several_gpus_are_faster_than_one_but_not_by_more_than_their_number() ->
             assert "larger-batch" in [each.code for each in several.caveats]
     with pytest.raises(InvalidInputError, match="choose 1 or one of"):
         gpu_scaling(H100, 5, KNOWN, "fp16")
+
+
+def test_to_choose_a_task_is_never_less_sure_than_to_know_its_kind() -> None:
+    for offer in (H200, B200):
+        chosen = speed_ratio(H100, offer, evidence=KNOWN, task="bert_base_squad").ratio.log_half_width
+        kind = speed_ratio(H100, offer, evidence=KNOWN, model_kind="transformer").ratio.log_half_width
+        anything = speed_ratio(H100, offer, evidence=KNOWN).ratio.log_half_width
+        assert chosen <= kind < anything
+
+
+@pytest.mark.parametrize("group", [None, "convolution", "matrix"])
+def test_the_range_holds_a_new_workload_nineteen_times_in_twenty(group: str | None) -> None:
+    model = TaskModel(group_variance=2.0, noise=(("tacotron2", 5.0),), base=0.15)
+    tasks = (*TASKS, "tacotron2")
+    groups = [group_of_task(task) for task in tasks]
+    own = np.sqrt([model.noise_of(task) for task in tasks])
+    draw = np.random.default_rng(3)
+    held = []
+    for _ in range(4000):
+        # The scale varies as its prior says it does.
+        scale = model.base * math.sqrt(model.prior_weight / draw.chisquare(model.prior_weight))
+        shared = {name: draw.normal(0.0, scale * math.sqrt(2.0)) for name in (*sorted(set(groups)), "new")}
+        logs = [shared[name] + scale * sd * draw.normal() for name, sd in zip(groups, own, strict=True)]
+        truth = shared[group or "new"] + scale * draw.normal()
+        found = [LogRatio(task=task, log_ratio=log, within="v2") for task, log in zip(tasks, logs, strict=True)]
+        guess = predict_new_workload(found, model, group=group)
+        held.append(abs(truth - guess.log_ratio) <= guess.log_half_width())
+    assert 0.94 <= np.mean(held) <= 0.96
 
 
 def test_the_constants_come_from_a_table_that_says_where_from() -> None:

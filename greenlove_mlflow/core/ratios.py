@@ -144,6 +144,9 @@ def _by_throughput(
     chosen = [each for each in found if each.task in tasks]
     if chosen:
         mean, width = _chosen_task(chosen, home, offer, evidence.model, precision)
+        if group in TASK_GROUPS:
+            # To know the task is to know its group, so the range is at most that of any workload of the group.
+            width = min(width, _over_tasks(found, home, offer, evidence.model, precision, group=group)[1])
         detail = f"by {_listed(each.task for each in chosen)} alone"
     else:
         mean, width = _over_tasks(found, home, offer, evidence.model, precision, group=group)
