@@ -118,6 +118,11 @@ class TrackedTraining:
         """Stop metering; epochs that are still under way are no longer counted."""
         self._open.close()
 
+    def __str__(self) -> str:
+        from greenlove_mlflow.report.notebook import format_training
+
+        return format_training(self.estimate, self.comparison, self.outcome, refusal=self.refusal)
+
     def _repr_html_(self) -> str:
         from greenlove_mlflow.report.notebook import format_training_html
 

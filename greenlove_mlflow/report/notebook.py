@@ -1,4 +1,4 @@
-"""A tracked training as a light HTML fragment for notebooks: no script, no bundle, everything escaped."""
+"""A tracked training as text, and as a light HTML fragment for notebooks: no script, everything escaped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.formatting import format_comparison_html, format_estimate_html
+from greenlove_mlflow.formatting.text import text_table
 from greenlove_mlflow.report.verdict import outcome_table, verdict_sentences
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ def format_training_html(
     if how_to_open:
         parts.append(f"<p>To look at the run: <code>{escape(how_to_open)}</code></p>")
     return f'<div style="font-family:system-ui,sans-serif">{"".join(parts)}</div>'
+
+
+def format_training(
+    estimate: Estimate, comparison: Comparison | None, outcome: Outcome | None = None, *, refusal: str = ""
+) -> str:
+    """Verdict and, once epochs have run, what happened, as plain text."""
+    lines = [*verdict_sentences(estimate, comparison), *([f"Not run: {refusal}"] if refusal else [])]
+    if outcome is not None:
+        lines += text_table(outcome_table(estimate, outcome), gap=2)
+    return "\n".join(lines)
 
 
 def _outcome_html(estimate: Estimate, outcome: Outcome) -> str:
