@@ -61,16 +61,12 @@ def command(
     if not tracking_uri:
         raise InvalidInputError("where should the benchmark be kept? pass --tracking-uri or set MLFLOW_TRACKING_URI")
     size = instance_size(offer, 1)
-    if max_price is None:
-        if offer.price_usd_per_hour is None:
-            raise InvalidInputError(f"{offer.gpu} has no public price; pass --max-price (US dollars an instance hour)")
-        max_price = math.ceil(offer.price_usd_per_hour * size * 100.0) / 100.0
     task = CloudTask(
         offer=offer,
         command=shlex.join(training),
         tracking_uri=tracking_uri,
         experiment=experiment,
-        max_price_usd_per_hour=max_price,
+        max_price_usd_per_hour=max_price or _price_of_instance(offer, size),
         max_duration_s=parse_duration_s(max_duration),
         instance_type=f"{sku}.{size}x" if sku else "",
         gpu_count=size,
@@ -98,6 +94,13 @@ def parse_duration_s(text: str) -> float:
     if found is None:
         raise InvalidInputError(f"{text!r} is no duration; write it as 900s, 30m or 1h")
     return float(found.group(1)) * _UNIT_S[found.group(2)]
+
+
+def _price_of_instance(offer: Offer, size: int) -> float:
+    """What the sheet asks for an instance and hour, US dollars, up to the next cent."""
+    if offer.price_usd_per_hour is None:
+        raise InvalidInputError(f"{offer.gpu} has no public price; pass --max-price (US dollars an instance hour)")
+    return math.ceil(offer.price_usd_per_hour * size * 100.0) / 100.0
 
 
 def _find_offer(gpu: str, prices: str) -> tuple[Offer, str]:

@@ -22,6 +22,7 @@ from greenlove_mlflow.core.pricing import (
     offer_grid,
     offer_power_w,
     probability_less,
+    probability_of_less,
 )
 from greenlove_mlflow.errors import InvalidInputError
 
@@ -175,15 +176,7 @@ def compare_offers(
     scope = home.grid.scope
     grids = [offer_grid(each, regions, region=region, scope=scope) for each in offers]
     powers = [offer_power_w(specs[each.gpu_id], home.statistics) for each in offers]
-    prices = [math.nan if each.price_usd_per_hour is None else each.price_usd_per_hour for each in offers]
-    figures = offer_figures(
-        Intervals.of([home.time_s]),
-        Intervals.of([ratios[each.gpu_id].ratio for each in offers]),
-        price_usd_per_hour=np.array(prices, dtype=np.float64) * gpu_count,
-        power_w=Intervals.of([power for power, _ in powers]).scaled(float(gpu_count)),
-        pue=pue,
-        intensity_g_per_kwh=Ranges.of([each.intensity_g_per_kwh for each in grids]),
-    )
+    figures = _figures(home, offers, ratios, powers=powers, grids=grids, pue=pue, gpu_count=gpu_count)
     rows = [
         _row(
             home,
@@ -205,6 +198,27 @@ def compare_offers(
         prices=sheet,
         home_name=home_name,
         caveats=(*caveats, *comparison_caveats(shown, offers, rows)),
+    )
+
+
+def _figures(
+    home: Estimate,
+    offers: Sequence[Offer],
+    ratios: Mapping[str, SpeedRatio],
+    *,
+    powers: Sequence[tuple[Interval | None, Caveat | None]],
+    grids: Sequence[OfferGrid],
+    pue: Interval,
+    gpu_count: int,
+) -> OfferFigures:
+    prices = [math.nan if each.price_usd_per_hour is None else each.price_usd_per_hour for each in offers]
+    return offer_figures(
+        Intervals.of([home.time_s]),
+        Intervals.of([ratios[each.gpu_id].ratio for each in offers]),
+        price_usd_per_hour=np.array(prices, dtype=np.float64) * gpu_count,
+        power_w=Intervals.of([power for power, _ in powers]).scaled(float(gpu_count)),
+        pue=pue,
+        intensity_g_per_kwh=Ranges.of([each.intensity_g_per_kwh for each in grids]),
     )
 
 
@@ -249,27 +263,10 @@ def _row(
         fits_memory=fits,
         fitting_batch_size=smaller,
         p_faster=probability_less(math.log(ratio.ratio.point), ratio.ratio.log_half_width / NORMAL_QUANTILE_95),
-        p_cheaper=_p_less(estimate.cost_usd, home.cost_usd, home.time_s),
-        p_less_co2=_p_less(estimate.co2_g, home.co2_g, home.time_s),
+        p_cheaper=probability_of_less(estimate.cost_usd, home.cost_usd, home.time_s),
+        p_less_co2=probability_of_less(estimate.co2_g, home.co2_g, home.time_s),
         gpu_count=gpu_count,
     )
-
-
-def beside_time(value: Interval, time_s: Interval) -> float:
-    """Log half-width of a value that is proportional to ``time_s`` once the time is taken as known."""
-    return math.sqrt(max(0.0, value.log_half_width**2 - time_s.log_half_width**2))
-
-
-def _p_less(offer: Interval | None, home: Interval | None, home_s: Interval) -> float | None:
-    """Probability that the offer's figure is less than home's; home's time is in both and cancels."""
-    if offer is None or home is None or min(offer.point, home.point) <= 0.0:
-        return None
-    difference = math.log(home.point / offer.point)
-    # The side of the offer's range that faces home decides.
-    side = math.log(offer.high / offer.point) if difference > 0.0 else math.log(offer.point / offer.low)
-    offer_side = math.sqrt(max(0.0, side**2 - home_s.log_half_width**2))
-    width = math.hypot(offer_side, beside_time(home, home_s))
-    return probability_less(difference, width / NORMAL_QUANTILE_95)
 
 
 def _with_pareto(home: Estimate, rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:

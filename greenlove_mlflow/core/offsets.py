@@ -111,7 +111,7 @@ def _differences(
 def _group_mean(found: tuple[LogRatio, ...] | list[LogRatio], group: str | None) -> float | None:
     """Mean log ratio of a group of tasks; for any workload, of the groups that were measured."""
     means = []
-    for name in TASK_GROUPS if group not in TASK_GROUPS else (group,):
+    for name in [name for name in TASK_GROUPS if group not in TASK_GROUPS or name == group]:
         logs = [each.log_ratio for each in found if each.task in TASK_GROUPS[name]]
         if logs:
             means.append(math.fsum(logs) / len(logs))

@@ -214,6 +214,21 @@ def probability_less(log_difference: float, log_sd: float) -> float:
     return 0.5 * (1.0 + math.erf(log_difference / log_sd / math.sqrt(2.0)))
 
 
+def probability_of_less(offer: Interval | None, home: Interval | None, home_s: Interval) -> float | None:
+    """Probability that an offer's figure is less than home's; None when either is unknown.
+
+    Both are proportional to home's time, whose uncertainty cancels.
+    """
+    if offer is None or home is None or min(offer.point, home.point) <= 0.0:
+        return None
+    difference = math.log(home.point / offer.point)
+    # The side of the offer's range that faces home decides.
+    side = math.log(offer.high / offer.point) if difference > 0.0 else math.log(offer.point / offer.low)
+    shared = home_s.log_half_width
+    own = [math.sqrt(max(0.0, width**2 - shared**2)) for width in (side, home.log_half_width)]
+    return probability_less(difference, math.hypot(*own) / NORMAL_QUANTILE_95)
+
+
 def _is_metered_board(spec: GpuSpec, home: GpuSpec | None, metered: Interval | None) -> bool:
     return home is not None and metered is not None and home.gpu_id == spec.gpu_id
 
