@@ -47,6 +47,8 @@ class Statistics:
         task: The throughput task the user chose; None for a mean over tasks.
         model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks the ratio leans on.
         peak_memory_gib: Most device memory, GiB; None on a CPU.
+        fixed_memory_gib: Of that, what no smaller batch saves (weights, gradients, optimizer state), GiB; None when
+            unknown.
         workload_fingerprint: Equal for the same workload on another machine.
         home: The specs of the GPU that ratios start from; None when it is unknown or a CPU.
         probe: What the probe measured where no table knows the hardware.
@@ -68,6 +70,7 @@ class Statistics:
     task: str | None = None
     model_kind: str = "other"
     peak_memory_gib: float | None = None
+    fixed_memory_gib: float | None = None
     workload_fingerprint: str = ""
     home: GpuSpec | None = None
     probe: ProbeResult | None = None
