@@ -234,6 +234,11 @@ def test_memory_that_does_not_suffice_is_told_with_a_batch_that_would() -> None:
     row = compared(home, an_offer()).rows[0]
     assert row.fits_memory is False
     assert row.fitting_batch_size == 32
+    assert "memory-too-small" in codes(row)
+    held = a_home(
+        statistics=some_statistics(peak_memory_gib=100.0, fixed_memory_gib=60.0), workload=a_workload(batch_size=64)
+    )
+    assert compared(held, an_offer()).rows[0].fitting_batch_size == 16
     assert compared(a_home(), an_offer()).rows[0].fits_memory is None
     assert fits_memory(70.0, 80.0) is True
     assert fitting_batch_size(100.0, 0.5, 64) is None

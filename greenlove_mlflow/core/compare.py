@@ -13,7 +13,7 @@ from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Source
 from greenlove_mlflow.core.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, Intervals
 from greenlove_mlflow.core.memory import fits_memory, fitting_batch_size
-from greenlove_mlflow.core.offer_caveats import comparison_caveats, offer_caveats
+from greenlove_mlflow.core.offer_caveats import comparison_caveats, memory_caveat, offer_caveats
 from greenlove_mlflow.core.pricing import (
     OfferFigures,
     OfferGrid,
@@ -252,9 +252,14 @@ def _row(
     caveats: tuple[Caveat, ...],
     gpu_count: int,
 ) -> ComparisonRow:
-    peak = None if home.statistics is None else home.statistics.peak_memory_gib
+    statistics = home.statistics
+    peak = None if statistics is None else statistics.peak_memory_gib
     fits = fits_memory(peak, offer.memory_gib)
-    smaller = fitting_batch_size(peak, offer.memory_gib, home.workload.batch_size) if fits is False else None
+    smaller = None
+    if statistics is not None and fits is False:
+        batch, fixed_gib = home.workload.batch_size, statistics.fixed_memory_gib or 0.0
+        smaller = fitting_batch_size(peak, offer.memory_gib, batch, fixed_gib=fixed_gib)
+        caveats = (*caveats, memory_caveat(offer, statistics, smaller))
     return ComparisonRow(
         offer=offer,
         speed_ratio=ratio,

@@ -10,6 +10,7 @@ from greenlove_mlflow.core.estimate import Caveat
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.compare import ComparisonRow, Offer
+    from greenlove_mlflow.core.statistics import Statistics
 
 # Cloud prices moved by 18 to 50 % within half a year (A100, L40S); an older one is no longer a price. Our own limit.
 MAX_PRICE_AGE_DAYS = 180
@@ -38,6 +39,19 @@ def offer_caveats(offer: Offer, *, gpu_count: int, today: str | None) -> tuple[C
         )
         found.append(Caveat(code="sold-in-instances", message=message))
     return tuple(found)
+
+
+def memory_caveat(offer: Offer, statistics: Statistics, fitting: int | None) -> Caveat:
+    """The caveat of an offer whose memory the training does not fit, with the batch size that would."""
+    peak_gib = statistics.peak_memory_gib or 0.0
+    if fitting is None:
+        advice = "no smaller batch would fit"
+    elif statistics.fixed_memory_gib is None:
+        advice = f"a batch of {fitting} may fit, if all of it shrinks with the batch"
+    else:
+        advice = f"a batch of {fitting} would fit"
+    message = f"the training took {peak_gib:.1f} GiB here and {offer.gpu} has {offer.memory_gib:g}; {advice}"
+    return Caveat(code="memory-too-small", message=message)
 
 
 def comparison_caveats(
