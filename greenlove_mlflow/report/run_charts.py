@@ -57,7 +57,7 @@ def cost_time() -> Any:
         .mark_text(
             align=alt.ExprRef("datum.near_right ? 'right' : 'left'"),
             dx=alt.ExprRef("datum.near_right ? -9 : 9"),
-            dy=-9,
+            dy=alt.ExprRef("datum.label_dy"),
             fontSize=12,
             color=colour("ink"),
         )
@@ -147,7 +147,7 @@ def power() -> Any:
 def forecast() -> Any:
     """The forecast of the whole after each epoch, beside the promise and what it came to."""
     made = alt.Chart(alt.NamedData("forecasts"))
-    x = alt.X("epoch:Q", axis=titled("epochs done", grid=False, format="~r", tickMinStep=1))
+    x = alt.X("epoch:Q", axis=titled("epochs done", grid=False, format="~r", tickMinStep=1, tickCount=10))
     y = alt.Y("point:Q", scale=alt.Scale(zero=False, padding=10), axis=titled("@time_title", tickCount=6))
     role = coloured("role", {"promised": "vermillion", "forecast": "blue", "happened": "ink"})
     promise = alt.Chart(alt.NamedData("promise"))

@@ -30,7 +30,7 @@ from greenlove_mlflow.formatting.text import (
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.compare import Comparison, ComparisonRow
-    from greenlove_mlflow.core.equivalences import Equivalence
+    from greenlove_mlflow.core.equivalences import Equivalence, Equivalent
     from greenlove_mlflow.core.estimate import Estimate
     from greenlove_mlflow.core.interval import Interval
 
@@ -120,10 +120,7 @@ def equivalents_of(estimate: Estimate, equivalences: tuple[Equivalence, ...]) ->
     if estimate.co2_g is None:
         return ()
     return tuple(
-        (
-            f"{format_significant(each.amount)} {_plural(each.unit, each.amount)}, {each.equivalence.thing}",
-            f"factor of {each.equivalence.factor_year}",
-        )
+        (_equivalent_words(each), f"factor of {each.equivalence.factor_year}")
         for each in find_equivalents(estimate.co2_g.point, equivalences)
     )
 
@@ -206,5 +203,13 @@ def _figure(key: str, name: str, text: str, note: str) -> Figure:
     return Figure(key=key, name=name, value=value, spread=spread.rstrip(")"), note=note)
 
 
-def _plural(unit: str, amount: float) -> str:
-    return f"{unit}s" if unit in ("charge", "mile") and amount != 1.0 else unit
+def _equivalent_words(each: Equivalent) -> str:
+    """An everyday thing in a phrase ("510 m driven in an average gasoline car")."""
+    amount, unit, thing = format_significant(each.amount), each.unit, each.equivalence.thing
+    if each.equivalence.key == "car_km_epa":
+        return f"{amount} {unit} driven in an average gasoline car"
+    if each.equivalence.key == "smartphone_charge_epa":
+        return f"{amount} {unit.replace('charge', 'smartphone charge')}{'s' if unit == 'charge' else ''}"
+    if each.equivalence.key == "tree_seedling_10y_epa":
+        return f"what {amount} {unit} take up again" if unit.startswith("days") else f"{amount} {unit}s take up again"
+    return f"{amount} {unit}: {thing}"

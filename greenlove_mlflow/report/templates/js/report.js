@@ -6,6 +6,8 @@
   const form = document.getElementById("whatif");
   const hasTable = document.getElementById("options") !== null;
   const stored = [facts.home, ...facts.rows];
+  // Of a chart in pixels: its height, a letter, a line, and where a name may stand above or below its point.
+  const [CHART_HEIGHT, LETTER_WIDTH, LINE_HEIGHT, LABEL_OFFSETS] = [380, 7, 15, [-9, 16, -25, 32, -41, 48]];
   const ROLE = { true: "best trade-off", false: "other offers" };
 
   // The options as the charts draw them, in the units that the axes say.
@@ -29,7 +31,7 @@
       basis: each.isHome ? "benchmarked here" : each.basis,
     }));
     const priced = rows.filter((row) => row.cost !== null);
-    markRight(priced);
+    placeNames(priced);
     const seen = ["here", "by the grid", ...(rows.some((row) => row.co2_claim !== null) ? ["by the provider's claim"] : [])];
     return {
       cost_time: [{ rows: priced }, { time_title: `time, ${time.unit}` }],
@@ -37,11 +39,31 @@
     };
   }
 
-  // Names of points in the right third stand left of their point, where there is room.
-  function markRight(rows) {
-    const low = Math.log(Math.min(...rows.map((row) => row.time_low)));
-    const high = Math.log(Math.max(...rows.map((row) => row.time_high)));
-    for (const row of rows) row.near_right = Math.log(row.time) > low + (high - low) * 0.6;
+  // Where the name of each named point stands: left of points in the right part, and above or below its neighbours'.
+  function placeNames(rows) {
+    const across = share(rows, (row) => [row.time_low, row.time, row.time_high]);
+    const upward = share(rows, (row) => [row.cost_low, row.cost, row.cost_high]);
+    const [width, height] = [document.getElementById("chart-cost_time").clientWidth || 900, CHART_HEIGHT];
+    const taken = [];
+    for (const row of [...rows].sort((one, other) => one.time - other.time)) {
+      row.near_right = across(row.time) > 0.6;
+      row.label_dy = LABEL_OFFSETS[0];
+      if (row.role === ROLE.false) continue;
+      const length = row.name.length * LETTER_WIDTH;
+      const from = across(row.time) * width + (row.near_right ? -length : 0);
+      const box = (dy) => ({ from, to: from + length, at: (1 - upward(row.cost)) * height + dy });
+      const isFree = (dy) => !taken.some((other) => (
+        other.from < box(dy).to && box(dy).from < other.to && Math.abs(other.at - box(dy).at) < LINE_HEIGHT));
+      row.label_dy = LABEL_OFFSETS.find(isFree) ?? LABEL_OFFSETS[0];
+      taken.push(box(row.label_dy));
+    }
+  }
+
+  // A function from a value to its place on a logarithmic axis that holds all values, 0 to 1.
+  function share(rows, values) {
+    const logs = rows.flatMap(values).map(Math.log);
+    const [low, high] = [Math.min(...logs), Math.max(...logs)];
+    return (value) => (high > low ? (Math.log(value) - low) / (high - low) : 0.5);
   }
 
   function spread(name, value, factor) {
