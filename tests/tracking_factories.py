@@ -34,7 +34,7 @@ from tests.tracking_factories import a_tracked_log, keep_outcome, keep_promise, 
 """
 
 # A machine busy with other tests may need longer than a user's.
-PATIENT = "writer.CLOSE_DEADLINE_S = 120.0\n"
+PATIENT = "writer.CLOSE_DEADLINE_S = writer.CLOSE_LIMIT_S = 120\n"
 
 
 def a_tracked_log() -> BenchmarkLog:

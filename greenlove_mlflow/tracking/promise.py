@@ -73,9 +73,8 @@ def keep_outcome(run: TrackedRun, estimate: Estimate, outcome: Outcome | None) -
     """Keep what really happened; nothing when no epoch was run."""
     if outcome is None:
         return
-    step = len(outcome.epoch_durations_s)
     for key, value in record.outcome_values(outcome, time_error_ratio(outcome, estimate)).items():
-        run.metric(key, value, step)
+        run.metric(key, value, 0)  # a metric of one point at step 0 is drawn as a bar across runs
     if outcome.energy_source:
         run.tags({f"{names.TAG_POWER_SOURCE}.actual": outcome.energy_source})
 
@@ -87,7 +86,6 @@ def keep_page(
     log: BenchmarkLog,
     *,
     outcome: Outcome | None = None,
-    status: str = names.STATUS_RUNNING,
 ) -> None:
     """Keep the pictures, the report and, on a run of ours, the note.
 
@@ -105,7 +103,7 @@ def keep_page(
         log=log,
         sources=tuple(table.source for table in tables_used(estimate, comparison)),
         run_id=run.run_id,
-        status=status,
+        status=names.STATUS_RUNNING if outcome is None else "finished" if outcome.completed else "",
         url=run.url,
         outcome=outcome,
         made_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -88,7 +88,7 @@ class TrackedRun:
     @property
     def is_offline(self) -> bool:
         """Whether the run has not reached the server yet."""
-        return self._opened is not None and self._opened.is_offline and self.run_id is None
+        return self._opened is not None and self._opened.is_offline and not self._sender.has_reached_store
 
     @property
     def url(self) -> str | None:

@@ -41,6 +41,11 @@ class Sender:
         store_uri: Where, with credentials if it needs any.
         stop: Asked between events; true ends the round.
         complain: Told in words what went wrong.
+
+    Attributes:
+        sent_point_count: Metric points sent so far.
+        request_count: Requests that the store has answered so far.
+        has_reached_store: Whether the store has answered at all.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class Sender:
     ) -> None:
         self.spool = spool
         self.sent_point_count = 0
+        self.request_count = 0
+        self.has_reached_store = False
         self._uri = store_uri
         self._stop = stop
         self._complain = complain
@@ -96,6 +103,7 @@ class Sender:
         if not is_reachable(self._uri):
             raise StoreDownError(self.spool.header.store_uri)
         self._reach_run()
+        self.has_reached_store = True
         if retry:
             self._send_later()
         for offset, event in self.spool.events(self._read_offset):
@@ -143,6 +151,7 @@ class Sender:
                 deliver_points(self.client, self.run_id, points)
             except Exception as error:  # noqa: BLE001 - a store may raise anything; _set_aside sorts it by kind
                 self._set_aside([event_of(point) for point in points], error)
+            self.request_count += 1
             self.sent_point_count += len(points)
             del self._batch[:BATCH_SIZE]
         self._acknowledge(self._read_offset)
@@ -157,6 +166,7 @@ class Sender:
             deliver(self.client, self.spool, self.run_id, event)
         except Exception as error:  # noqa: BLE001 - a store may raise anything; _set_aside sorts it by kind
             self._set_aside([event], error)
+        self.request_count += 1
 
     def _set_aside(self, events: Sequence[Event], error: Exception) -> None:
         permanent = is_permanent(error)

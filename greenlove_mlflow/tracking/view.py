@@ -23,7 +23,9 @@ from greenlove_mlflow.tracking.store import without_credentials
 VIEW_NAME = "Green Love: time, cost, energy and CO2e"
 # The page takes this many runs into a bar chart before it asks.
 _RUNS_A_CHART = 20
-_COLUMN_WIDTH = 150
+_LEADING_COLUMNS = ("attributes.`Run Name`", "runDateAndNestInfo")
+# Wide enough for the longest key of each kind, in pixels.
+_WIDTHS = {"attributes": 90, "metrics": 165, "params": 130, "tags": 130}
 _TITLES = {
     names.TIME_H: "hours",
     names.COST_USD: "US dollars",
@@ -61,7 +63,8 @@ def _view_state(estimate: Estimate, comparison: Comparison | None) -> dict[str, 
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
-        "columnWidths": {column: _COLUMN_WIDTH for column in columns if column.startswith("metrics.")},
+        "columnOrder": [*_LEADING_COLUMNS, *columns],
+        "columnWidths": {column: _WIDTHS[column.split(".")[0]] for column in columns},
         "runsExpanded": {},
         "runsPinned": [],
         "runsHidden": [],
@@ -90,11 +93,11 @@ def _known_keys(estimate: Estimate, comparison: Comparison | None) -> set[str]:
 
 def _columns(known: set[str]) -> list[str]:
     metrics = [metric_key(quantity, LOCAL) for quantity in _TITLES if metric_key(quantity, LOCAL) in known]
-    metrics += [names.SAVING_USD, names.ACTUAL_TIME_H, names.ACTUAL_TIME_ERROR_RATIO]
+    metrics += [names.ACTUAL_TIME_H, names.ACTUAL_TIME_ERROR_RATIO, names.SAVING_USD]
     return [
         "attributes.`Duration`",
-        *(f"params.`{param}`" for param in _PARAMS),
         *(f"metrics.`{metric}`" for metric in metrics),
+        *(f"params.`{param}`" for param in _PARAMS),
         f"tags.`{names.TAG_STATUS}`",
     ]
 
@@ -132,17 +135,27 @@ def _offer_charts(known: set[str], subjects: Sequence[str]) -> Iterable[dict[str
 
 
 def _sections() -> list[dict[str, Any]]:
-    titles = {
-        "overview": "Overview",
-        "here": "Here",
-        "outcome": "Promised and happened",
-        names.COST_USD: "US dollars on each offer",
-        names.TIME_H: "Hours on each offer",
-        names.CO2_KG: "kg CO2e on each offer",
+    # Title and charts a row; a title is cut where the chart is narrow.
+    sections = {
+        "overview": ("Overview", 1),
+        "here": ("Here", 2),
+        "outcome": ("Promised and happened", 2),
+        names.COST_USD: ("US dollars on each offer", 3),
+        names.TIME_H: ("Hours on each offer", 3),
+        names.CO2_KG: ("kg CO2e on each offer", 3),
     }
     return [
-        {"uuid": _id(key), "name": title, "display": True, "isReordered": True, "deleted": False, "isGenerated": False}
-        for key, title in titles.items()
+        {
+            "uuid": _id(key),
+            "name": title,
+            "display": True,
+            "isReordered": True,
+            "deleted": False,
+            "isGenerated": False,
+            "columns": columns,
+            "cardHeight": 360,
+        }
+        for key, (title, columns) in sections.items()
     ]
 
 

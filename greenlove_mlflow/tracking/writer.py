@@ -11,7 +11,9 @@ from greenlove_mlflow.tracking.sender import Sender, StoreDownError
 from greenlove_mlflow.tracking.trouble import Boundary
 
 INTERVAL_S = 5.0
-CLOSE_DEADLINE_S = 10.0
+# At the end, a store that takes nothing for this long is given up; one that is merely slow gets up to a minute.
+CLOSE_DEADLINE_S = 10
+CLOSE_LIMIT_S = 60
 # A pause begins when the request under way has come back; one to a server that just died may take minutes, and a
 # thread that waits for an answer does not disturb a measurement.
 _PAUSE_DEADLINE_S = 2.0
@@ -47,6 +49,7 @@ class Writer:
         self._is_paused = False
         self._is_closing = False
         self._is_done = False
+        self._job_count = 0
         self._thread = threading.Thread(target=self._run, name="greenlove-writer", daemon=True)
 
     def start(self) -> None:
@@ -76,12 +79,21 @@ class Writer:
         self._wake.set()
 
     def close(self) -> bool:
-        """Whether everything was sent within the deadline of ten seconds; the thread goes on by itself when not."""
+        """Whether everything was sent; the thread goes on by itself when the store took nothing for ten seconds."""
         self._is_closing = True
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(CLOSE_DEADLINE_S)
+        silent_s, progress = 0, self._progress
+        for _ in range(CLOSE_LIMIT_S):
+            self._thread.join(1.0)
+            silent_s = 0 if self._progress != progress else silent_s + 1
+            progress = self._progress
+            if not self._thread.is_alive() or silent_s >= CLOSE_DEADLINE_S:
+                break
         return self._is_done
+
+    @property
+    def _progress(self) -> tuple[int, int]:
+        return self._sender.request_count, self._job_count
 
     def _run(self) -> None:
         while not self._is_closing:
@@ -114,3 +126,4 @@ class Writer:
                 doing, job = self._jobs.popleft()
                 with self._boundary.guard(doing):
                     job()
+                self._job_count += 1
