@@ -22,7 +22,12 @@ class Counting(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.norm, self.drop, self.last = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2)
+        self.first, self.norm, self.drop, self.last = (
+            nn.Linear(4, 8),
+            nn.BatchNorm1d(8),
+            nn.Dropout(0.5),
+            nn.Linear(8, 2),
+        )
         self.register_buffer("calls", torch.zeros(1), persistent=False)
         self.register_buffer("mean", torch.zeros(4))
 

@@ -140,6 +140,8 @@ class _Adaptive:
             least_s = self.startup_s + self.step_s * (self.feed.prefetch_steps + 1)
             until_s = self.deadline_s - self._scaling_s()
             if now_s + least_s > until_s:
+                if self._extend():
+                    continue
                 return "cap" if self.deadline_s >= self.cap_s else "budget"
             done = self._time_once(whole, warm_part, until_s)
             self.whole_count += done.whole and warm_part is None

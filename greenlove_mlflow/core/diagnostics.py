@@ -22,6 +22,7 @@ BEND_PER_NOISE = 4.0
 LEAST_BATCHES = 5
 FEW_STEPS = 20
 LARGEST_CORRELATION_FACTOR = 4.0
+LEAST_NOISE_LOG_SD = 0.02
 LARGEST_ONE_OFF_SHARE = 0.05
 LARGEST_WAIT_SHARE = 0.3
 LARGEST_STEP_CV = 0.25
@@ -165,7 +166,7 @@ def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
             message=f"a step's time moved by {math.expm1(noise.halves_gap_log):+.1%} while it was measured (a machine "
             "warming up or throttling); only the later half counts; benchmark again on a warm machine",
         )
-    if noise.correlation_factor > LARGEST_CORRELATION_FACTOR:
+    if noise.correlation_factor > LARGEST_CORRELATION_FACTOR and noise.log_sd > LEAST_NOISE_LOG_SD:
         yield Caveat(
             code="autocorrelation",
             message="slow and fast stretches last for seconds, so few of them were seen; the range is wider for it",

@@ -6,32 +6,52 @@ Source: the README of the original, ``A(N) = mean(e_ik N / k)``, ``T = e1 + e2 +
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
+from greenlove_mlflow.core.diagnostics import Findings, diagnose
 from greenlove_mlflow.core.estimate import Caveat, Workload
+from greenlove_mlflow.core.growth import Growth, fit_growth
+from greenlove_mlflow.core.noise import noise_of_blocks
 from greenlove_mlflow.core.ranks import spearman_rho
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
 from greenlove_mlflow.core.scaling import ScalingFit
 from greenlove_mlflow.errors import BenchmarkError
 
+SEED_RANGE_CAVEAT = Caveat(
+    code="seed-range",
+    message="this range is the original's: it leaves out how unsure the mean is, how the machine drifts and what small "
+    "sizes cost beside their samples, so it holds the truth far less often than 95 %; method='adaptive' counts them",
+)
+TOO_FEW_EPOCHS_CAVEAT = Caveat(
+    code="too-few-epochs", message="the cap came before any steady epoch; try method='adaptive'"
+)
+
 
 def fit_seed(log: BenchmarkLog, workload: Workload) -> ScalingFit:
     """The fit of a seed log: scaled warm-up epochs, the mean and SD of the scaled steady ones."""
-    del workload  # the formulas know the plan's length only when they predict
     runs = _runs(log)
     warm_up = [record for records in runs.values() for record in records if record.phase == "warm-up"]
     steady = [record for records in runs.values() for record in records if record.phase == "steady"]
-    caveats = []
+    caveats = [SEED_RANGE_CAVEAT]
     if not steady:
         steady = warm_up or list(log.epochs_of("exploration"))
-        caveats.append(
-            Caveat(code="too-few-epochs", message="the cap came before any steady epoch; try method='adaptive'")
-        )
+        caveats.append(TOO_FEW_EPOCHS_CAVEAT)
     if not steady:
         raise BenchmarkError("the seed method finished no epoch within its cap; try method='adaptive'")
     scaled = [record.scaled_s(log.sample_count) for record in steady]
     mean_s = math.fsum(scaled) / len(scaled)
+    growth = _growth(steady, _spearman_of_runs(runs))
+    findings = Findings(
+        mode="seed",
+        one_off_s=0.0,
+        epoch_s=mean_s,
+        overhead_s=0.0,
+        total_s=workload.epoch_count * mean_s,
+        noise=noise_of_blocks((), ()),
+        growth=growth,
+    )
     return ScalingFit(
         method="seed",
         mode="seed",
@@ -43,8 +63,16 @@ def fit_seed(log: BenchmarkLog, workload: Workload) -> ScalingFit:
         seed_warm_up_s=_warm_up_means(runs, log),
         seed_sigma_s=_sample_sd(scaled),
         spearman_rho=_spearman_of_runs(runs),
-        caveats=tuple(caveats),
+        affine_intercept_s=None if growth is None else growth.intercept_s,
+        affine_slope_s=None if growth is None else growth.slope_s,
+        affine_r2=None if growth is None else growth.r2,
+        caveats=(*caveats, *diagnose(log, workload, findings)),
     )
+
+
+def _growth(steady: Sequence[EpochRecord], rho: float | None) -> Growth | None:
+    growth = fit_growth([record.sample_count for record in steady], [record.duration_s for record in steady])
+    return None if growth is None else dataclasses.replace(growth, spearman_rho=rho)
 
 
 def _runs(log: BenchmarkLog) -> dict[int, list[EpochRecord]]:
