@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_a_slow_first_epoch_is_not_taken_for_the_pace() -> None:
 
 def test_the_range_shrinks_as_the_training_goes_on() -> None:
     widths = [forecast_total_s(FIT, PLAN, [10.0] * done, 10.0 * done).log_half_width for done in range(21)]
-    assert all(later < earlier for earlier, later in zip(widths[1:], widths[2:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(widths[1:]))
     assert widths[10] < 0.6 * widths[0]
 
 

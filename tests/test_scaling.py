@@ -175,7 +175,7 @@ def test_a_drift_that_was_learned_takes_the_place_of_the_prior() -> None:
 def test_few_blocks_make_fat_tails() -> None:
     workload = a_workload(sample_count=100_000, steps_per_epoch=10_000)
     drift = Drift(log_sd=0.01, degrees_of_freedom=100.0)
-    few, many = (fit_log(a_timed_log([0.3, 0.7] * count), workload, drift=drift) for count in (3, 30))
+    few, many = (fit_log(a_timed_log([0.45, 0.75] * count), workload, drift=drift) for count in (3, 30))
     assert few.t_quantile > many.t_quantile > 1.96
 
 
