@@ -101,15 +101,3 @@ def test_command_writes_one_page_for_an_experiment(server: Server, run_id: str, 
     text = visible_text(output.read_text())
     for expected in ("1 training so far", "Every run, promised and happened", "Left out", "Month by month"):
         assert expected in text
-
-
-@pytest.mark.parametrize("arguments", [[], ["abc", "--experiment", "x"], ["--experiment", "x", "--refresh"]])
-def test_a_wrong_call_exits_with_2_and_says_how(arguments: list[str]) -> None:
-    done = CliRunner().invoke(main, ["report", *arguments])
-    assert done.exit_code == 2
-
-
-def test_an_unknown_run_is_one_line_and_exit_code_1(server: Server) -> None:
-    done = CliRunner().invoke(main, ["report", "0" * 32, "--store", server.uri])
-    assert done.exit_code == 1
-    assert "there is no run" in done.output

@@ -7,12 +7,11 @@ from typing import Any
 import altair as alt
 
 from greenlove_mlflow.report.specs import (
-    LOG_LABELS,
-    USD_LABELS,
     chart,
     colour,
     coloured,
     finished,
+    log_labels,
     log_scale,
     titled,
     words,
@@ -25,7 +24,7 @@ KEPT = {"within its range": "blue", "outside its range": "vermillion"}
 def calibration() -> Any:
     """How long each finished training took against its promise, with the range it was promised."""
     base = alt.Chart(alt.NamedData("runs"))
-    x = alt.X("promised:Q", scale=log_scale(), axis=titled("@time_title", labelExpr=LOG_LABELS, grid=False))
+    x = alt.X("promised:Q", scale=log_scale(), axis=titled("@time_title", labelExpr=log_labels("x"), grid=False))
     y = alt.Y("ratio:Q", scale=alt.Scale(zero=False, padding=12), axis=titled("happened / promised", tickCount=6))
     kept = coloured("kept", KEPT, seen="roles_seen")
     one = alt.Chart(alt.NamedData("one")).mark_rule(color=colour("soft"), strokeDash=[5, 4]).encode(y="ratio:Q")
@@ -58,7 +57,7 @@ def elsewhere() -> Any:
     """What all trainings together would have cost on each offer, beside what they cost here."""
     base = alt.Chart(alt.NamedData("offers"))
     y = alt.Y("name:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink"), labelLimit=150))
-    x = alt.X("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=USD_LABELS))
+    x = alt.X("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("x", "$")))
     role = coloured("role", {"here": "vermillion", "offer": "blue"})
     known = base.transform_filter("isValid(datum.cost)")
     bars = known.mark_rule(strokeWidth=4, opacity=0.35).encode(x="cost_low:Q", x2="cost_high:Q", y=y, color=role)

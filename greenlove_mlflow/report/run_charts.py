@@ -7,12 +7,11 @@ from typing import Any
 import altair as alt
 
 from greenlove_mlflow.report.specs import (
-    LOG_LABELS,
-    USD_LABELS,
     chart,
     colour,
     coloured,
     finished,
+    log_labels,
     log_scale,
     titled,
     words,
@@ -37,8 +36,8 @@ _OFFER_WORDS = words(
 @chart
 def cost_time() -> Any:
     """Cost against time, both logarithmic, ranges as bars and the Pareto front as steps."""
-    x = alt.X("time:Q", scale=log_scale(), axis=titled("@time_title", labelExpr=LOG_LABELS))
-    y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=USD_LABELS))
+    x = alt.X("time:Q", scale=log_scale(), axis=titled("@time_title", labelExpr=log_labels("x")))
+    y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("y", "$")))
     base = alt.Chart(alt.NamedData("rows"))
     role = coloured("role", ROLES)
     front = (
@@ -97,8 +96,8 @@ def carbon() -> Any:
 @chart
 def scaling() -> Any:
     """Seconds of each pass against its samples, the fit through them and its band."""
-    x = alt.X("samples:Q", scale=log_scale(), axis=titled("samples in the pass", labelExpr=LOG_LABELS))
-    y = alt.Y("seconds:Q", scale=log_scale(), axis=titled("seconds", labelExpr=LOG_LABELS))
+    x = alt.X("samples:Q", scale=log_scale(), axis=titled("samples in the pass", labelExpr=log_labels("x")))
+    y = alt.Y("seconds:Q", scale=log_scale(), axis=titled("seconds", labelExpr=log_labels("y")))
     fit = alt.Chart(alt.NamedData("fit"))
     band = fit.mark_area(opacity=0.18, color=colour("soft")).encode(x="samples:Q", y="low:Q", y2="high:Q")
     line = fit.mark_line(strokeWidth=1.5, color=colour("soft")).encode(x="samples:Q", y="seconds:Q")
@@ -172,7 +171,7 @@ def price_history() -> Any:
     """What the training would have cost on each GPU by the price sheets of the past."""
     base = alt.Chart(alt.NamedData("history"))
     x = alt.X("as_of:T", axis=titled("date of the price sheet", grid=False, tickCount=6))
-    y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=USD_LABELS))
+    y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("y", "$")))
     legend = alt.Legend(orient="top", title=None, columns=2, labelColor=colour("ink"), labelLimit=160)
     colours = alt.Color("name:N", scale=alt.Scale(scheme="tableau10"), legend=legend)
     tooltip = words(("name", "GPU"), ("version", "Price sheet"), ("price_text", "Price"), ("cost_text", "Cost"))

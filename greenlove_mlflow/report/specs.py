@@ -30,10 +30,8 @@ TITLES = {"time_title": "time", "co2_title": "CO2e", "amount_title": "amount"}
 # Parameters that hold the categories a chart has data of; written as a list of one "@name".
 SEEN: dict[str, list[str]] = {"phases_seen": [], "devices_seen": [], "roles_seen": []}
 
-# Label only 1, 2 and 5 of each decade, as plain numbers.
-_LEAD = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
-LOG_LABELS = f"indexof([1, 2, 5], {_LEAD}) >= 0 ? format(datum.value, ',~r') : ''"
-USD_LABELS = f"indexof([1, 2, 5], {_LEAD}) >= 0 ? '$' + format(datum.value, ',~r') : ''"
+# Where a logarithmic axis spans more than this factor, only 1, 2 and 5 of each decade get a label.
+_NARROW_FACTOR = 5
 
 
 def colour(name: str) -> Any:
@@ -56,6 +54,14 @@ def titled(title: str | None, **over: Any) -> Any:
         "titleFontSize": 12,
     }
     return alt.Axis(**{**look, **over})
+
+
+def log_labels(axis: str, prefix: str = "") -> str:
+    """Labels of a logarithmic axis (``x`` or ``y``) as plain numbers, few enough to be read."""
+    lead = "datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9))"
+    is_round = f"indexof([1, 2, 5], round({lead})) >= 0 && abs({lead} - round({lead})) < 0.01"
+    is_narrow = f"domain('{axis}')[1] / domain('{axis}')[0] < {_NARROW_FACTOR}"
+    return f"({is_narrow}) || ({is_round}) ? '{prefix}' + format(datum.value, ',~r') : ''"
 
 
 def log_scale(**over: Any) -> Any:
