@@ -16,7 +16,7 @@ from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.reestimation.pricing import PricedPage, Pricer, best_choices
 from greenlove_mlflow.reestimation.reading import Page, SkippedRun, StoredFacts
 from greenlove_mlflow.reestimation.results import Choices, ResultFiles, Summary, choice_names
-from greenlove_mlflow.reestimation.sheets import OfferColumns, published_sheet, sheet_digest
+from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest, sheet_of_version
 from greenlove_mlflow.reestimation.verify import verify_facts
 from greenlove_mlflow.reestimation.writing import WriteBack, Written
 
@@ -130,7 +130,7 @@ class Batch:
         """The offers that runs of that price version were first compared with; None when they are not known."""
         if version not in self._own_offers:
             sheets = {sheet.version: sheet for sheet in self.offers.sheets}
-            sheet = sheets.get(version) or published_sheet(version)
+            sheet = sheets.get(version) or sheet_of_version(version)
             own = None if sheet is None else OfferColumns(sheets=(sheet,), regions=self.offers.regions)
             self._own_offers[version] = own
         return self._own_offers[version]

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow.parquet as pq
 
+from greenlove_mlflow.core.compare import PriceSheet
 from greenlove_mlflow.core.estimate import Grid
 from greenlove_mlflow.core.replan import Change
 from greenlove_mlflow.errors import InvalidInputError, TrackingError
@@ -25,6 +27,9 @@ from greenlove_mlflow.reestimation.writing import WriteBack, Written
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_regions
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.store import is_reachable, make_client, run_url, without_credentials
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,30 +147,50 @@ def reestimate(
     uri = _store(tracking_uri)
     client = make_client(uri)
     experiment_ids = find_experiment_ids(client, [experiment] if isinstance(experiment, str) else experiment)
-    regions = {region.name: region for region in read_regions()}
-    offers = OfferColumns(sheets=sheets, regions=regions, billing=tuple(billing))
     folder = tempfile.TemporaryDirectory(prefix="greenlove-reestimate-")
-    batch = Batch(
-        client=client,
-        offers=offers,
-        change=change,
-        pricer=Pricer(book=read_ratio_book(), cloud_pue=read_default_pue("cloud")[0]),
-        files=files_in(Path(folder.name), offers),
-        write_back=WriteBack(client, offers, change) if write_back and not dry_run else None,
-        verify=verify,
-    )
+    batch = _open_batch(client, sheets, change, Path(folder.name), billing=tuple(billing), verify=verify)
+    if write_back and not dry_run:
+        batch.write_back = WriteBack(client, batch.offers, change)
     pages = read_pages(client, experiment_ids, filter_string=filter_string, page_size=page_size)
     try:
         batch.take_all(pages, progress)
     finally:
         batch.files.close()
     run_id, is_new = (None, False) if dry_run else _keep(batch, experiment_ids[0], run_name)
+    url = None if run_id is None else run_url(uri, experiment_ids[0], run_id)
+    return _outcome(batch, folder, run_id=run_id, url=url, is_new=is_new)
+
+
+def _open_batch(
+    client: MlflowClient,
+    sheets: tuple[PriceSheet, ...],
+    change: Change,
+    folder: Path,
+    *,
+    billing: tuple[str, ...],
+    verify: bool,
+) -> Batch:
+    regions = {region.name: region for region in read_regions()}
+    offers = OfferColumns(sheets=sheets, regions=regions, billing=billing)
+    return Batch(
+        client=client,
+        offers=offers,
+        change=change,
+        pricer=Pricer(book=read_ratio_book(), cloud_pue=read_default_pue("cloud")[0]),
+        files=files_in(folder, offers),
+        verify=verify,
+    )
+
+
+def _outcome(
+    batch: Batch, folder: tempfile.TemporaryDirectory[str], *, run_id: str | None, url: str | None, is_new: bool
+) -> Reestimate:
     return Reestimate(
         run_id=run_id,
-        url=None if run_id is None else run_url(uri, experiment_ids[0], run_id),
+        url=url,
         is_new=is_new,
         run_count=batch.summary.run_count,
-        versions=tuple(sheet.version for sheet in sheets),
+        versions=tuple(sheet.version for sheet in batch.offers.sheets),
         skipped=(*batch.skipped, *batch.written.failed),
         written=batch.written,
         summary=batch.summary.frame(),

@@ -18,8 +18,8 @@ from greenlove_mlflow.core.compare import Offer, PriceSheet, Region
 from greenlove_mlflow.core.estimate import Scope
 from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.pricing import Ranges, offer_grid
-from greenlove_mlflow.errors import InvalidInputError
-from greenlove_mlflow.tables import read_price_sheet, read_table, table_versions
+from greenlove_mlflow.errors import InvalidInputError, TableError
+from greenlove_mlflow.tables import price_sheet, read_price_sheet, read_table, table_names, table_versions
 from greenlove_mlflow.tables.prices import PRICE_TABLE
 
 ALL_VERSIONS = "all"
@@ -51,9 +51,14 @@ def read_sheets(prices: Prices | Sequence[Prices]) -> tuple[PriceSheet, ...]:
     return tuple(sheets)
 
 
-def published_sheet(version: str) -> PriceSheet | None:
-    """The published price sheet of that version; None when there is none."""
-    return read_price_sheet(version) if version in table_versions(PRICE_TABLE) else None
+def sheet_of_version(version: str) -> PriceSheet | None:
+    """The price sheet of that version, published or added by the user; None when there is none that can be read."""
+    if not version:
+        return None
+    try:
+        return read_price_sheet(version)
+    except TableError:
+        return None
 
 
 def sheet_digest(sheet: PriceSheet) -> str:
@@ -63,8 +68,11 @@ def sheet_digest(sheet: PriceSheet) -> str:
 
 def content_sha256(sheet: PriceSheet) -> str:
     """The digest of the published table that the sheet is, else one over the sheet, hexadecimal."""
-    if sheet == published_sheet(sheet.version):
-        return read_table(PRICE_TABLE, sheet.version).sha256
+    name = sheet.source.table
+    if name in table_names() and sheet.version in table_versions(name):
+        table = read_table(name, sheet.version)
+        if price_sheet(table) == sheet:
+            return table.sha256
     return sheet_digest(sheet)
 
 
