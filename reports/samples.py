@@ -1,12 +1,12 @@
 """Makes the sample reports and their screenshots in reports/samples.
 
-    python reports/samples.py
+    python reports/samples.py [cpu] [gpu] [experiment] [screenshots]
 
 - ``cpu_run``: the demo, really run here, its page made by ``greenlove report`` from what MLflow holds;
 - ``gpu_run``: what a GPU training's page looks like; its measurements are made up, and the page says so;
 - ``experiment``: a few short trainings, really run here, on one page.
 
-Takes about five minutes; on a busy machine the ranges of the real runs come out wider.
+All of it takes about five minutes; on a busy machine the ranges of the real runs come out wider.
 """
 
 from __future__ import annotations
@@ -43,25 +43,30 @@ from tests.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting  # n
 
 FOLDER = ROOT / "reports" / "samples"
 GPU_SAMPLES, GPU_BATCH, GPU_STEPS, GPU_EPOCHS = 50_000, 256, 196, 90
-EXPERIMENT = "digits"
+EXPERIMENT, DEMO_EPOCHS = "digits", "20"
+PARTS = ["cpu", "gpu", "experiment", "screenshots"]
 # What the runs of the sample experiment differ in.
 BATCH_SIZES, WIDTHS = (16, 32, 64), (128, 512)
 
 
-def main() -> None:
+def main(parts: list[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
+    if "gpu" in parts:
+        (FOLDER / "gpu_run.html").write_text(render_report(gpu_content()), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         environ = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "XDG_STATE_HOME": folder}
         environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GREENLOVE_PLACE": "DE"}
-        demo = run_greenlove("demo", cwd=folder, environ=environ)
-        run_id = demo.split("Recorded as run ")[1].split(".")[0].strip()
-        run_greenlove("report", run_id, "-o", str(FOLDER / "cpu_run.html"), cwd=folder, environ=environ)
-        (FOLDER / "demo.txt").write_text(demo.split("\nRecorded as run")[0].rstrip() + "\n", encoding="utf-8")
-        subprocess.run([sys.executable, __file__, "--train"], cwd=folder, env=environ, check=True)
-        page = FOLDER / "experiment.html"
-        run_greenlove("report", "--experiment", EXPERIMENT, "-o", str(page), cwd=folder, environ=environ)
-    (FOLDER / "gpu_run.html").write_text(render_report(gpu_content()), encoding="utf-8")
-    take_screenshots()
+        if "cpu" in parts:
+            demo = run_greenlove("demo", "--epochs", DEMO_EPOCHS, cwd=folder, environ=environ)
+            run_id = demo.split("Recorded as run ")[1].split(".")[0].strip()
+            run_greenlove("report", run_id, "-o", str(FOLDER / "cpu_run.html"), cwd=folder, environ=environ)
+            (FOLDER / "demo.txt").write_text(demo.split("\nRecorded as run")[0].rstrip() + "\n", encoding="utf-8")
+        if "experiment" in parts:
+            subprocess.run([sys.executable, __file__, "train"], cwd=folder, env=environ, check=True)
+            page = FOLDER / "experiment.html"
+            run_greenlove("report", "--experiment", EXPERIMENT, "-o", str(page), cwd=folder, environ=environ)
+    if "screenshots" in parts:
+        take_screenshots()
 
 
 def run_greenlove(*arguments: str, cwd: str, environ: dict[str, str]) -> str:
@@ -197,16 +202,18 @@ def gpu_log() -> BenchmarkLog:
 def take_screenshots() -> None:
     """Every page whole, in light and dark, wide and narrow; and the first screen of a run for the README."""
     with a_browser() as browser:
-        for name in ("cpu_run", "gpu_run", "experiment"):
-            page = FOLDER / f"{name}.html"
+        for page in sorted(FOLDER.glob("*.html")):
+            name = page.stem
             for suffix, options in (("", {}), ("_dark", {"dark": True}), ("_360px", {"width": MOBILE_PX})):
                 with visiting(browser, page, **options) as visit:  # type: ignore[arg-type]
                     keep_screenshot(visit, FOLDER / f"{name}{suffix}.png", whole=True)
         with visiting(browser, FOLDER / "gpu_run.html", width=DESKTOP_PX) as visit:
             keep_screenshot(visit, FOLDER / "first_screen.png", whole=False)
-            visit.page.locator("#whatif [name=epochs]").fill("300")
-            visit.page.locator("#whatif [name=price]").fill("0.12")
-            visit.page.locator("#whatif").scroll_into_view_if_needed()
+            for name, value in (("epochs", "300"), ("price", "0.12"), ("pue", "1.2")):
+                visit.page.locator(f"#whatif [name={name}]").fill(value)
+            visit.page.locator("#whatif [name=gpus]").select_option("4")
+            visit.page.set_viewport_size({"width": DESKTOP_PX, "height": 1720})
+            visit.page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
             keep_screenshot(visit, FOLDER / "what_if.png", whole=False)
 
 
@@ -222,4 +229,4 @@ def keep_screenshot(visit: Visit, path: Path, *, whole: bool) -> None:
 
 
 if __name__ == "__main__":
-    train_experiment() if "--train" in sys.argv else main()
+    train_experiment() if sys.argv[1:] == ["train"] else main(sys.argv[1:] or PARTS)

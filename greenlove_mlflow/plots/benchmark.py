@@ -11,7 +11,6 @@ from greenlove_mlflow.plots.canvas import (
     GREEN,
     INK,
     ORANGE,
-    PALETTE,
     PURPLE,
     SKY,
     SOFT,
@@ -116,7 +115,8 @@ def plot_power(log: BenchmarkLog) -> Figure:
     axes = figure.subplots()
     devices = sorted({sample.device for sample in log.power_samples} | {reading.device for reading in log.power})
     end_s = max([log.duration_s, *(sample.at_s for sample in log.power_samples)])
-    for device, colour in zip(devices, PALETTE, strict=False):
+    for device in devices:
+        colour = _device_colour(device)
         samples = [sample for sample in log.power_samples if sample.device == device]
         axes.plot([s.at_s for s in samples], [s.power_w for s in samples], color=colour, linewidth=1.2)
         for reading in (each for each in log.power if each.device == device):
@@ -131,6 +131,12 @@ def plot_power(log: BenchmarkLog) -> Figure:
     style_axes(axes, x_label="seconds since the benchmark began", y_label="watts")
     _legend(axes)
     return figure
+
+
+def _device_colour(device: str) -> str:
+    """The colour that the page gives that kind of device too."""
+    looks = {"gpu": BLUE, "cpu": VERMILLION, "ram": GREEN}
+    return next((colour for kind, colour in looks.items() if device.startswith(kind)), PURPLE)
 
 
 def _power_words(log: BenchmarkLog) -> str:
