@@ -145,6 +145,13 @@ def test_a_named_home_gpu_is_exactly_as_fast_as_itself(clock: VirtualClock) -> N
     assert "time-measured-elsewhere" in {caveat.code for caveat in comparison.caveats}
 
 
+def test_a_home_gpu_may_be_named_as_the_price_sheet_does(clock: VirtualClock) -> None:
+    estimate = greenlove.estimate(*parts(), **options(clock))
+    comparison = greenlove.compare(estimate, gpu="A100 SXM 80GB")
+    row = next(row for row in comparison.rows if row.offer.gpu == "A100 SXM 80GB")
+    assert row.speed_ratio.ratio.point == 1.0
+
+
 def test_a_home_gpu_that_no_table_knows_is_refused_with_the_nearest_names(clock: VirtualClock) -> None:
     estimate = greenlove.estimate(*parts(), **options(clock))
     with pytest.raises(UnknownGpuError, match="H100"):
@@ -188,6 +195,8 @@ def test_epochs_are_timed_and_settled_beside_the_promise(clock: VirtualClock, st
     recorded = mlflow.MlflowClient(store).get_run(run.run_id)
     assert recorded.info.status == "FINISHED"
     metrics = recorded.data.metrics
+    assert metrics["green/train/energy_j"] > 0.0
+    assert run.outcome.energy_source == "modelled"
     assert metrics["green/actual/time_error_ratio"] == pytest.approx(
         run.outcome.time_s / run.estimate.time_s.point, rel=1e-9
     )

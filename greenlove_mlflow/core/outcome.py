@@ -40,6 +40,7 @@ def settle_outcome(
     epoch_durations_s: tuple[float, ...],
     time_s: float,
     energy_j: float | None,
+    is_metered: bool = True,
     forecasts_s: tuple[Interval, ...] = (),
 ) -> Outcome:
     """The outcome of a training, priced with the grid, price and PUE of its estimate.
@@ -48,13 +49,14 @@ def settle_outcome(
         estimate: What was promised.
         epoch_durations_s: Seconds of each finished epoch.
         time_s: Seconds of the whole training loop.
-        energy_j: Joules that meters counted over that time; None falls back to the estimate's mean power.
+        energy_j: Joules counted over that time; None falls back to the estimate's mean power.
+        is_metered: Whether a meter counted the device trained on, or a model of it did.
         forecasts_s: The forecasts made on the way.
     """
     statistics = estimate.statistics
     power_w = None if statistics is None else home_power_w(statistics)
-    source = "measured" if energy_j is not None else "modelled" if power_w is not None else ""
     joules = energy_j if energy_j is not None else None if power_w is None else power_w.point * time_s
+    source = "" if joules is None else "measured" if energy_j is not None and is_metered else "modelled"
     pue = 1.0 if statistics is None else statistics.pue.point
     energy_kwh = None if joules is None else joules / J_PER_KWH * pue
     return Outcome(

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from greenlove_mlflow.core.compare import Comparison, PriceSheet, compare_offers
 from greenlove_mlflow.core.estimate import Caveat, Estimate
@@ -47,8 +46,11 @@ def compare_estimate(
         raise InvalidInputError("only the estimate of a measured training can be compared, not that of an offer")
     sheet = read_price_sheet(prices)
     specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
-    home = find_home(statistics, gpu)
-    given = _given_by_gpu(speed_ratios, sheet, tuple(specs.values()))
+    offer_names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
+    home = find_home(statistics, gpu, offer_names)
+    given = {
+        find_gpu(name, specs.values(), offer_names=offer_names).gpu_id: ratio for name, ratio in speed_ratios.items()
+    }
     own = {} if gpu is not None else own_ratios(statistics, measured)
     evidence = read_ratio_evidence()
     ratios: dict[str, SpeedRatio] = {}
@@ -97,10 +99,10 @@ def _probe(statistics: Statistics) -> ProbeResult:
     return probe_hardware(statistics.machine.device, statistics.precision)
 
 
-def find_home(statistics: Statistics, gpu: str | None) -> Home:
+def find_home(statistics: Statistics, gpu: str | None, offer_names: Mapping[str, str] | None = None) -> Home:
     """The hardware that the ratios start from: the named GPU, the measured one, or a probe of what no table knows."""
     if gpu is not None:
-        spec = find_gpu(gpu, read_gpu_specs())
+        spec = find_gpu(gpu, read_gpu_specs(), offer_names=offer_names)
         if statistics.home is not None and spec.gpu_id == statistics.home.gpu_id:
             return Home(hardware=spec, name=spec.name)
         message = (
@@ -121,11 +123,3 @@ def find_home(statistics: Statistics, gpu: str | None) -> Home:
         name=name,
         caveats=(Caveat(code="probed-hardware", message=message),),
     )
-
-
-def _given_by_gpu(
-    speed_ratios: Mapping[str, float], sheet: PriceSheet, specs: tuple[GpuSpec, ...]
-) -> Mapping[str, float]:
-    """The caller's ratios by the specs table's key; a name of the price sheet or of any GPU will do."""
-    by_offer: dict[str, Any] = {offer.gpu: offer.gpu_id for offer in sheet.offers}
-    return {by_offer.get(name) or find_gpu(name, specs).gpu_id: ratio for name, ratio in speed_ratios.items()}

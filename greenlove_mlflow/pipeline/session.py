@@ -96,15 +96,20 @@ class TrackedTraining:
         meter = self._open.enter_context(self._open_meter())
         durations: list[float] = []
         started_s = time.perf_counter()
-        started_j = meter.energy_j()
+        started_j = meter.energy_j(modelled=True)
         begun_s, begun_j = started_s, started_j
         for epoch in range(self.estimate.workload.epoch_count):
             yield epoch
             self._synchronize()
-            now_s, now_j = time.perf_counter(), meter.energy_j()
+            now_s, now_j = time.perf_counter(), meter.energy_j(modelled=True)
             durations.append(now_s - begun_s)
             try:
-                self._settle(tuple(durations), now_s - started_s, _difference(now_j, started_j))
+                self._settle(
+                    tuple(durations),
+                    elapsed_s=now_s - started_s,
+                    energy_j=_difference(now_j, started_j),
+                    is_metered=meter.energy_j() is not None,
+                )
                 self._tracked.log_epoch(epoch, durations[-1], _difference(now_j, begun_j), self.forecast.time_s)
             except (ArithmeticError, ValueError) as error:
                 # An odd clock must not end the training that it was to time.
@@ -130,7 +135,9 @@ class TrackedTraining:
             self.estimate, self.comparison, self.outcome, how_to_open=self.how_to_open, refusal=self.refusal
         )
 
-    def _settle(self, durations_s: tuple[float, ...], elapsed_s: float, energy_j: float | None) -> None:
+    def _settle(
+        self, durations_s: tuple[float, ...], *, elapsed_s: float, energy_j: float | None, is_metered: bool
+    ) -> None:
         """Renew forecast and outcome after an epoch, and say so at once when the promise no longer holds."""
         statistics, promised = self.estimate.statistics, self.estimate.time_s
         total_s = promised
@@ -148,6 +155,7 @@ class TrackedTraining:
             epoch_durations_s=durations_s,
             time_s=elapsed_s,
             energy_j=energy_j,
+            is_metered=is_metered,
             forecasts_s=tuple(self._forecasts),
         )
 

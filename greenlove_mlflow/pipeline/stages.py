@@ -19,7 +19,7 @@ from greenlove_mlflow.core.prior import prior_drift
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.scaling import fit_log
 from greenlove_mlflow.core.statistics import Statistics, estimate_training
-from greenlove_mlflow.power import open_meter, read_gpu_signals
+from greenlove_mlflow.power import open_meter
 from greenlove_mlflow.tables import read_cpu_power, read_default_pue, read_gpu_specs, read_ram_w_per_gib
 from greenlove_mlflow.tables.places import find_grid
 
@@ -92,7 +92,7 @@ def measure_training(
             machine=machine,
             meter=meter,
             progress=options.progress,
-            signals=MachineSignals(gpu=_gpu_gauges(training, options)),
+            signals=MachineSignals(gpu=meter.gauges),
         )
         power_caveats = meter.caveats()
     workload = _plan_workload(options, log)
@@ -196,24 +196,6 @@ def meter_opener(
         )
 
     return open_it, cpu_power.caveat
-
-
-def _gpu_gauges(training: Training, options: Options) -> Callable[[], dict[str, float]] | None:
-    """A reader of the board's clock, throttling and temperature for the benchmark's signals; None without a board."""
-    device = training.torch_device
-    if device.type != "cuda":
-        return None
-
-    def read() -> dict[str, float]:
-        signals = read_gpu_signals(device, gpu_index=options.gpu_index)
-        gauges = {} if signals is None else {
-            "clock_ratio": signals.clock_ratio,
-            "throttled": None if signals.is_throttled is None else float(signals.is_throttled),
-            "temperature_c": signals.temperature_c,
-        }  # fmt: skip
-        return {name: float(value) for name, value in gauges.items() if value is not None}
-
-    return read
 
 
 def _plan_workload(options: Options, log: BenchmarkLog) -> Workload:
