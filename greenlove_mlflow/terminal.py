@@ -18,6 +18,7 @@ from greenlove_mlflow.formatting.text import (
     offer_cells,
 )
 from greenlove_mlflow.report import verdict_sentences
+from greenlove_mlflow.report.choices import choices_in_words
 from greenlove_mlflow.report.verdict import outcome_table
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def print_summary(
         _print_plain(console, _without_caveats(format_estimate(estimate)))
         if comparison is not None:
             _print_plain(console, "\n" + _without_caveats(format_comparison(comparison)))
+    if comparison is not None:
+        _print_plain(console, "\n".join(["", *(f"{name}: {words}" for name, words in choices_in_words(comparison))]))
     _print_caveats(console, [*estimate.caveats, *(comparison.caveats if comparison is not None else ())])
     if url:
         console.print(f"Kept in MLflow: {url}", markup=False, highlight=False, soft_wrap=True)

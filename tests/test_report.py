@@ -21,6 +21,7 @@ from greenlove_mlflow.report import (
     verdict_sentences,
 )
 from greenlove_mlflow.report.build import ASSETS, compiled_charts
+from greenlove_mlflow.report.choices import choices_in_words
 from greenlove_mlflow.report.page import script_json
 from tests.factories import some_statistics
 from tests.report_factories import (
@@ -91,10 +92,19 @@ def test_verdict_names_no_offer_whose_memory_is_too_small() -> None:
     assert sentences[1].startswith("L40S")
 
 
+def test_best_options_are_named_with_how_sure_that_is_and_what_ties_with_them() -> None:
+    words = dict(choices_in_words(a_comparison()))
+    assert words["Fastest"].startswith("B200 180GB, ")
+    assert "not told apart from H100 HGX 80GB" in words["Fastest"]
+    assert words["Cheapest"] == "here, over 99 % sure"
+    unknown = a_comparison(an_estimate(energy_kwh=None, cost_usd=None, co2_g=None), specs=())
+    assert [name for name, _ in choices_in_words(unknown)] == ["Fastest"]
+
+
 def test_page_has_everything_in_the_order_a_reader_needs_it() -> None:
     text = visible_text(render_report(a_content(outcome=an_outcome())))
     parts = [
-        "Training here takes", "1.9 to 2.4 kWh", "Here and on each Crusoe GPU", "What if", "Promised and happened",
+        "Training here takes", "1.9 to 2.4 kWh", "Here and on each Crusoe GPU", "Fastest", "What if", "Promised and happened",
         "Cost against time", "CO2e by the grid and by claim", "How an epoch grows with the data", "Power during",
         "Plan and machine", "How far to trust it", "Measured and modelled", "Sources", "How to repeat it",
     ]  # fmt: skip

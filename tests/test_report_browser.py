@@ -300,6 +300,7 @@ def test_what_if_rewrites_verdict_figures_and_table_and_finds_back(browser: Any,
         shown = visit.page.locator("#verdict").inner_text().replace("\u00a0", " ")
         assert " ".join(shown.split()) == " ".join(verdict_sentences(home, comparison))
         assert visit.page.locator("#assumed").is_visible()
+        assert not visit.page.locator("#choices").is_visible()
         assert visit.page.locator("[data-figure=cost] .value").inner_text() == format_usd(
             home.cost_usd, with_range=False
         )

@@ -52,6 +52,7 @@ def test_summary_shows_every_figure_with_its_range_and_every_caveat(terminal: bo
     for expected in (
         *("4 h 50 min to 5 h 35 min", "1.9 to 2.4 kWh", "$0.52 to $0.76", "0.66 to 0.98 kg"),
         *("H100 HGX 80GB", "no public price", "old-prices", "warm-up-share", "http://host/#/runs/1"),
+        "Cheapest: here, over 99 % sure",
     ):
         assert expected in text
     assert "\x1b" not in text

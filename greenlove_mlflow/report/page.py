@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow import __version__
 from greenlove_mlflow.report import notes, view
 from greenlove_mlflow.report.chart_tables import chart_tables
+from greenlove_mlflow.report.choices import choices_in_words
 from greenlove_mlflow.report.facts import can_replan, page_facts
 from greenlove_mlflow.report.verdict import outcome_sentences, outcome_table, verdict_sentences
 
@@ -44,6 +45,7 @@ def render_report(content: ReportContent) -> str:
         outcome_rows=[] if content.outcome is None else outcome_table(estimate, content.outcome),
         figures=view.figures_of(estimate),
         options=None if comparison is None else view.options_of(comparison),
+        choices=() if comparison is None else choices_in_words(comparison),
         equivalents=view.equivalents_of(estimate, content.equivalences),
         tables=chart_tables(facts["charts"]),
         version=__version__,

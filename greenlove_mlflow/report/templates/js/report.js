@@ -165,6 +165,8 @@
     if (bad || !inputs.epochs || !inputs.samples) return;
     const unchanged = isUnchanged(inputs);
     document.getElementById("assumed").hidden = unchanged;
+    // How sure each choice is was worked out for the run's own values only.
+    document.getElementById("choices")?.toggleAttribute("hidden", !unchanged);
     show(unchanged ? stored : estimating.estimate(facts, inputs));
   }
 
