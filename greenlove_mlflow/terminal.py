@@ -138,7 +138,9 @@ def print_summary(
         if comparison is not None:
             _print_plain(console, "\n" + _without_caveats(format_comparison(comparison)))
     if comparison is not None:
-        _print_plain(console, "\n".join(["", *(f"{name}: {words}" for name, words in choices_in_words(comparison))]))
+        console.print()
+        for name, words in choices_in_words(comparison):
+            console.print(f"{name}: {words}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
     _print_caveats(console, [*estimate.caveats, *(comparison.caveats if comparison is not None else ())])
     if url:
         console.print(f"Kept in MLflow: {url}", markup=False, highlight=False, soft_wrap=True)
