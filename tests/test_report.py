@@ -105,7 +105,8 @@ def test_page_has_everything_in_the_order_a_reader_needs_it() -> None:
     text = visible_text(render_report(a_content(outcome=an_outcome())))
     parts = [
         "Training here takes", "1.9 to 2.4 kWh", "Here and on each Crusoe GPU", "Fastest", "What if",
-        "Promised and happened", "Cost against time", "CO2e by the grid and by claim", "How an epoch grows with the data", "Power during",
+        "Promised and happened", "Cost against time", "CO2e by the grid and by claim",
+        "How an epoch grows with the data", "Power during",
         "Plan and machine", "How far to trust it", "Measured and modelled", "Sources", "How to repeat it",
     ]  # fmt: skip
     places = [text.index(part) for part in parts]
