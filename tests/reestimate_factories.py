@@ -43,7 +43,9 @@ def gpu_statistics(**over: Any) -> Statistics:
     return some_statistics(**{**fields, **over})
 
 
-def compare_as_track_does(statistics: Statistics, sheet: PriceSheet | str = OWN_VERSION) -> tuple[Statistics, Comparison]:
+def compare_as_track_does(
+    statistics: Statistics, sheet: PriceSheet | str = OWN_VERSION
+) -> tuple[Statistics, Comparison]:
     """The comparison of the first estimate, and the statistics that remember its ratios."""
     sheet = read_price_sheet(sheet)
     book = read_ratio_book()

@@ -274,7 +274,9 @@ def test_logging_the_model_loads_no_torch(folder: Path, run_id: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_through_a_server(folder: Path, prices_csv: Path, answer: list[dict[str, Any]]) -> None:
+def test_through_a_server(
+    folder: Path, prices_csv: Path, answer: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     with running_server(folder / "server") as server:
         client = MlflowClient(server.uri)
         run_id, _ = log_tracked_run(client, client.create_experiment("over http"))
@@ -288,7 +290,15 @@ def test_through_a_server(folder: Path, prices_csv: Path, answer: list[dict[str,
                 for uri in (address, f"runs:/{run_id}/greenlove-estimator")
             ]
             mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        capsys.readouterr()
+        found = greenlove.reestimate("over http", prices="all", write_back=True, tracking_uri=server.uri)
+        again = greenlove.reestimate("over http", prices="all", write_back=True, tracking_uri=server.uri)
+        kept = client.get_run(str(found.run_id))
     assert all(same(records, answer) for records in answers)
+    assert (found.run_count, found.written.run_count, again.written.run_count) == (1, 1, 0)
+    assert (kept.info.status, again.run_id) == ("FINISHED", found.run_id)
+    assert found.url == f"{server.uri}/#/experiments/{kept.info.experiment_id}/runs/{found.run_id}"
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from greenlove_mlflow.reestimation.reading import SkippedRun
 from greenlove_mlflow.reestimation.sheets import content_sha256, sheet_frame
 from greenlove_mlflow.tables import write_parquet
 from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.delivery import terminate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -92,10 +94,10 @@ def record(client: MlflowClient, experiment_id: str, content: Content, *, run_na
         _fill(client, run_id, content)
     except BaseException:
         client.set_tag(run_id, names.TAG_STATUS, "failed")
-        client.set_terminated(run_id, "FAILED")
+        terminate(client, run_id, "FAILED", _now_ms())
         raise
     client.set_tag(run_id, names.TAG_STATUS, "finished")
-    client.set_terminated(run_id, "FINISHED")
+    terminate(client, run_id, "FINISHED", _now_ms())
     return run_id
 
 
@@ -189,3 +191,7 @@ def _input(sheet: PriceSheet) -> DatasetInput:
         )
     tags = {"mlflow.data.context": "prices", "greenlove.version": sheet.version, "greenlove.as_of": sheet.as_of}
     return DatasetInput(Dataset(**dataset.to_dict()), [InputTag(key, value) for key, value in tags.items()])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

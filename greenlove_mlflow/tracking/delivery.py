@@ -122,10 +122,10 @@ def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: Event) 
             run = client.get_run(each)
             if run.info.status != "RUNNING" or run.data.tags.get(TAG_SPOOL) != spool.header.spool_id:
                 continue
-        _terminate(client, each, status, end_ms)
+        terminate(client, each, status, end_ms)
 
 
-def _terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> None:
+def terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> None:
     """Set status and end; ``set_terminated`` would also print links, from this thread into the user's output."""
     from mlflow.entities import RunStatus
 
