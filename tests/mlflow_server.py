@@ -37,7 +37,13 @@ class Server:
             *("--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"),
             *("--artifacts-destination", str(self.folder / "artifacts")),
         ]
-        environ = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}
+        environ = {
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PYTHONWARNINGS": "ignore",
+            # Its background jobs (of no concern to runs) are six more processes for two cores to start.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
             environ.pop(name, None)
         with (self.folder / "server.log").open("ab") as log:
