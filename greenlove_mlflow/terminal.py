@@ -6,6 +6,7 @@ Plain lines where there is no terminal; nothing here is imported unless a caller
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from typing import TYPE_CHECKING, overload
 
@@ -86,11 +87,15 @@ class TerminalProgress:
 
     def __call__(self, phase: str, done_s: float, budget_s: float) -> None:
         """Show that the benchmark is in ``phase``, ``done_s`` seconds into at most ``budget_s``."""
-        left = format_duration_s(max(budget_s - done_s, 0.0))
+        # First contact plans no end: how long a step takes is what it finds out.
+        is_planned = math.isfinite(budget_s)
+        left = f"at most {format_duration_s(max(budget_s - done_s, 0.0))} left" if is_planned else ""
         if self._console.is_terminal:
-            self._show(f"benchmark: {phase}", min(done_s, budget_s), max(budget_s, 1e-9), f"at most {left} left")
+            total_s = max(budget_s, 1e-9) if is_planned else max(done_s, 1.0) * 2.0
+            self._show(f"benchmark: {phase}", min(done_s, total_s), total_s, left)
         elif phase != self._phase:
-            self._console.print(f"benchmark: {phase}, at most {left} left", markup=False, highlight=False)
+            words = ", ".join(filter(None, (f"benchmark: {phase}", left)))
+            self._console.print(words, markup=False, highlight=False)
         self._phase = phase
 
     def epoch(self, done: int, total: int, forecast: Estimate, note: str = "") -> None:

@@ -144,3 +144,13 @@ def test_bar_tells_what_is_left_and_what_the_whole_will_take(monkeypatch: pytest
         progress.epoch(3, 20, an_estimate(), "[loss]")
         assert "whole training 5 h 10 min" in shown["note"]
         assert shown["note"].endswith("\\[loss]")
+
+
+def test_a_phase_without_a_planned_end_promises_none() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with TerminalProgress(console) as progress:
+        progress("first-contact", 0.1, float("inf"))
+        progress("timed", 1.0, 12.0)
+    first, second = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert first == "benchmark: first-contact"
+    assert second.startswith("benchmark: timed, at most ")

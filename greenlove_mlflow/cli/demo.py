@@ -84,4 +84,4 @@ def train_one_epoch(model: Any, loader: Any, optimizer: Any, criterion: Any) -> 
 
 
 def _print_how_to_open(console: Console, run: TrackedTraining) -> None:
-    console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]")
+    console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]", soft_wrap=True)
