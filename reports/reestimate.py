@@ -64,7 +64,7 @@ def measure(uri: str, name: str, folder: Path, repeats: int) -> Result:
         both["ours"].append(run_part("ours", folder, uri=uri, experiment=name, options={"dry_run": True}))
     best = {part: min(results, key=lambda each: each["wall_s"]) for part, results in both.items()}
     print(name, {part: round(each["wall_s"], 2) for part, each in best.items()}, flush=True)
-    return {**best, "all": both}
+    return {**best, "all": both, "load": os.getloadavg()[0]}
 
 
 def measure_sqlite(folder: Path, counts: Sequence[int], repeats: int) -> Result:
@@ -101,12 +101,13 @@ def write_report(figures: Result, output: Path) -> None:
 
 TEMPLATE = """# What estimating thousands of runs again costs
 
-Made by `reports/reestimate.py` on {where}, {date}; load average {load}. Synthetic runs, made through MLflow's
+Made by `reports/reestimate.py` on {where}, {date}. Synthetic runs, made through MLflow's
 own API by the code that `track` keeps a promise with: about 60 metrics, 12 params, 10 tags each, and in one of
 them (about {tag} characters) everything that an estimate needs. Each is estimated again on the {offers} offers
 of {versions} dated price sheets. "Bare" is `MlflowClient.search_runs` over the same runs in the same pages of
 500, and nothing else. Both in fresh processes, in turns, {repeats} times; the fastest of each is shown, because
-the machine has two cores and neighbours. CPU seconds are the process's own, and the neighbours are not in them.
+the machine has two cores and neighbours (load average while timing: {loads}). CPU seconds are the process's own,
+and the neighbours are not in them.
 
 | store | runs | bare, s | ours, s | ratio | aim: 1.5 x bare + 3 s | bare, CPU s | ours, CPU s | ms a run |
 |---|---|---|---|---|---|---|---|---|
@@ -166,7 +167,6 @@ def render(figures: Result) -> str:
     return TEMPLATE.format(
         where=f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         date=figures["date"],
-        load=figures["load"],
         tag=figures["tag_length"],
         offers=figures["offer_count"],
         versions=figures["version_count"],
@@ -174,6 +174,7 @@ def render(figures: Result) -> str:
         rows="\n".join(_row(store, count, each) for store, count, each in measured),
         startup=big["ours"]["whole_s"] - big["ours"]["wall_s"],
         startup_bare=big["bare"]["whole_s"] - big["bare"]["wall_s"],
+        loads=", ".join(f"{each['load']:.0f}" for *_, each in measured),
         parts="\n".join(_parts(store, count, each) for store, count, each in measured),
         artifacts=sum(each["ours"]["artifact_reads"] for *_, each in measured),
         memory="\n".join(_memory(count, each) for store, count, each in measured if store == "SQLite"),
@@ -230,8 +231,8 @@ def _memory(count: int, each: Result) -> str:
 def _more(sqlite: Result, figures: Result) -> str:
     largest, smallest = max(figures["counts"]), min(figures["counts"])
     kept, again, written, twice = (sqlite[name] for name in ("kept", "again", "written", "written_again"))
-    made_s = figures["made_s"]
-    made = "" if made_s is None else f"\n| a synthetic run made through the API | {made_s:.3f} |"
+    made_s = figures["http"]["made_s"]
+    made = "" if made_s is None else f"\n| a synthetic run made over http | {made_s:.3f} |"
     return (
         f"| {largest:,} runs, kept in a run: Parquet, table, picture, inputs | {kept['wall_s']:.1f} |\n"
         f"| the same again: no second run | {again['wall_s']:.1f} |\n"
@@ -274,46 +275,50 @@ def draw(figures: Result) -> Any:
     return figure
 
 
+PARTS = ("sqlite", "http", "spark")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", type=Path, help="folder to keep the stores in, and to find them again")
     parser.add_argument("--quick", action="store_true", help="few runs, once, nothing of it to be believed")
+    parser.add_argument("--only", choices=PARTS, nargs="*", default=PARTS, help="parts to time again; others stay")
     parser.add_argument("--output", type=Path, default=HERE, help="folder to write into")
     given = parser.parse_args()
-    counts, http_count, spark_runs, repeats = (1000, 10_000), 1000, 1000, REPEATS
+    stated = given.output / "reestimate.json"
+    figures: Result = {} if set(given.only) == set(PARTS) else json.loads(stated.read_text(encoding="utf-8"))
+    sizes: Result = {"counts": [1000, 10_000], "http_count": 1000, "spark_runs": 1000, "repeats": REPEATS}
     if given.quick:
-        counts, http_count, spark_runs, repeats = (20, 60), 20, 20, 1
+        sizes = {"counts": [20, 60], "http_count": 20, "spark_runs": 20, "repeats": 1}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = given.keep or Path(scratch)
+        folder = (given.keep or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        figures = collect(folder, counts, http_count, spark_runs, repeats)
+        figures |= {**sizes, **collect(folder, given.only, sizes)}
     write_report(figures, given.output)
     print(render(figures))
 
 
-def collect(folder: Path, counts: Sequence[int], http_count: int, spark_runs: int, repeats: int) -> Result:
+def collect(folder: Path, parts: Sequence[str], sizes: Result) -> Result:
+    """The figures of those parts, and what they were made of."""
     from reestimate_store import synthetic_statistics
 
     from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
     from greenlove_mlflow.tables import table_versions
 
-    sqlite = measure_sqlite(folder, counts, repeats)
-    http = measure_http(folder, http_count, repeats)
-    return {
+    found: Result = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "load": " / ".join(f"{value:.1f}" for value in os.getloadavg()),
-        "counts": list(counts),
-        "http_count": http_count,
-        "spark_runs": spark_runs,
-        "repeats": repeats,
         "offer_count": len(OfferColumns(sheets=read_sheets("all"), regions={}).offers),
         "version_count": len(table_versions("crusoe_prices")),
-        "tag_length": round(statistics.fmean(len(synthetic_statistics(seed).to_json()) for seed in range(50)), -2),
-        "made_s": http["made_s"],
-        "sqlite": sqlite,
-        "http": http,
-        "spark": [run_part("spark", folder, options={"run_count": spark_runs, "cores": cores}) for cores in (1, 2)],
+        "tag_length": round(statistics.fmean(len(synthetic_statistics(seed).to_json()) for seed in range(50))),
     }
+    if "sqlite" in parts:
+        found["sqlite"] = measure_sqlite(folder, sizes["counts"], sizes["repeats"])
+    if "http" in parts:
+        found["http"] = measure_http(folder, sizes["http_count"], sizes["repeats"])
+    if "spark" in parts:
+        options = {"run_count": sizes["spark_runs"]}
+        found["spark"] = [run_part("spark", folder, options={**options, "cores": cores}) for cores in (1, 2)]
+    return found
 
 
 if __name__ == "__main__":
