@@ -295,3 +295,18 @@ def test_the_environments_place_is_used_when_nothing_is_named(
 
 def test_a_detected_gpu_is_found_by_its_nvml_name() -> None:
     assert find_gpu("NVIDIA H100 80GB HBM3", read_gpu_specs()).fp16_tflops == pytest.approx(989.4, rel=0.01)
+
+
+def test_a_cloud_task_benchmarks_and_does_not_train(
+    clock: VirtualClock, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREENLOVE_BENCHMARK_ONLY", "1")
+    run = run_tracked(clock)
+    assert not run.approved
+    assert "GREENLOVE_BENCHMARK_ONLY" in run.refusal
+    assert mlflow.MlflowClient(store).get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_energy_stays_gross_and_says_so_where_idle_power_is_unknown(clock: VirtualClock) -> None:
+    estimate = greenlove.estimate(*parts(), **options(clock, net_of_idle=True))
+    assert "idle-not-measured" in {caveat.code for caveat in estimate.caveats}

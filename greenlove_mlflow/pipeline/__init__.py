@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from greenlove_mlflow.core.cloud_task import BENCHMARK_ONLY_VARIABLE
 from greenlove_mlflow.core.compare import Comparison, PriceSheet
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Limits, broken_limits
 from greenlove_mlflow.errors import GreenloveError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from greenlove_mlflow.tracking import TrackedRun
 
 logger = logging.getLogger(__name__)
+
+_BENCHMARK_ONLY = f"{BENCHMARK_ONLY_VARIABLE}=1 asks for the benchmark alone"
 
 __all__ = ["TrackedTraining", "compare", "estimate", "track"]
 
@@ -159,7 +162,7 @@ def track(
             comparison=comparison,
             log=measured.log,
             tracked=tracked,
-            refusal=_refusal(estimate, limits, confirm),
+            refusal=_BENCHMARK_ONLY if environment.benchmark_only else _refusal(estimate, limits, confirm),
             open_training_meter=lambda: measured.open_meter(on_sample=tracked.log_power_sample),
             synchronize=training.synchronize,
             on_epoch=settings.on_epoch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def compare_estimate(
             measured=own_ratio,
             gpu_count=gpus,
         )
-        if ratio.basis == "measured":
+        if own_ratio is not None and ratio.basis == "measured":
             ratio = dataclasses.replace(ratio, detail=f"{ratio.detail}, run {run_id}")
         ratios[offer.gpu_id] = ratio
     return compare_offers(
@@ -82,6 +83,7 @@ def compare_estimate(
         billing=billing,
         gpu_count=gpus,
         caveats=home.caveats,
+        today=time.strftime("%Y-%m-%d", time.gmtime()),
     )
 
 

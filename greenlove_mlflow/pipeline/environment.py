@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from greenlove_mlflow.core.cloud_task import BENCHMARK_ONLY_VARIABLE
+
 PLACE_VARIABLE = "GREENLOVE_PLACE"
 ELECTRICITY_MAPS_KEY_VARIABLE = "ELECTRICITY_MAPS_API_KEY"
 _ZONE_LINK = Path("/etc/localtime")
@@ -23,6 +25,7 @@ class Environment:
         electricity_maps_key: The key of the live grid service; never shown.
         visible_devices: ``CUDA_VISIBLE_DEVICES``; None when unset.
         device_order: ``CUDA_DEVICE_ORDER``; None when unset.
+        benchmark_only: Whether a cloud task asked for the benchmark alone, without the training after it.
     """
 
     place: str | None = None
@@ -31,6 +34,7 @@ class Environment:
     electricity_maps_key: str | None = None
     visible_devices: str | None = None
     device_order: str | None = None
+    benchmark_only: bool = False
 
     def __repr__(self) -> str:
         key = "set" if self.electricity_maps_key else "unset"
@@ -47,6 +51,7 @@ def read_environment() -> Environment:
         electricity_maps_key=os.environ.get(ELECTRICITY_MAPS_KEY_VARIABLE) or None,
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         device_order=os.environ.get("CUDA_DEVICE_ORDER"),
+        benchmark_only=os.environ.get(BENCHMARK_ONLY_VARIABLE) == "1",
     )
 
 

@@ -52,6 +52,7 @@ class Options:
         tdp_w: Board power where it cannot be measured, watts.
         gpu_utilization: Share of the board power that a modelled figure assumes, 0 to 1.
         gpu_index: NVML index of the board to meter; the training's own when not given.
+        net_of_idle: Count only what the training adds to the power that the machine draws anyway.
         live_carbon: Ask Electricity Maps for the grid now (needs the key in the environment).
         live_zone: Electricity Maps zone to ask for ("US-MIDA-PJM"); the place's own code when not given.
         locate: ``"geoip"`` looks the place up by the machine's address; nothing is looked up otherwise.
@@ -91,6 +92,7 @@ class Options:
     tdp_w: float | None = None
     gpu_utilization: float | None = None
     gpu_index: int | None = None
+    net_of_idle: bool = False
     live_carbon: bool = False
     live_zone: str | None = None
     locate: Literal["geoip"] | None = None

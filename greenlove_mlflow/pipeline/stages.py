@@ -13,6 +13,7 @@ from greenlove_mlflow.benchmark.signals import MachineSignals
 from greenlove_mlflow.core.calibration import learn_drift
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Workload
 from greenlove_mlflow.core.gpus import GpuSpec, match_gpu
+from greenlove_mlflow.core.idle import without_idle
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.noise import noise_of_blocks
 from greenlove_mlflow.core.prior import prior_drift
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.power import PowerMeter
 
+# Long enough for a board's clocks to fall and for twenty samples.
+IDLE_BASELINE_S = 2.0
 OpenMeter = Callable[..., "AbstractContextManager[PowerMeter]"]
 
 
@@ -85,7 +88,7 @@ def measure_training(
     """
     machine, spec = identify_machine(training.torch_device)
     opener, cpu_caveat = meter_opener(options, environment, machine, spec, training.torch_device)
-    with opener() as meter:
+    with opener(idle_baseline_s=IDLE_BASELINE_S if options.net_of_idle else 0.0) as meter:
         log = run_benchmark(
             training,
             make_plan(options),
@@ -111,7 +114,16 @@ def measure_training(
         home=spec,
         caveats=(*place.caveats, *power_caveats, *([cpu_caveat] if cpu_caveat else [])),
     )
+    if options.net_of_idle:
+        statistics = _net_of_idle(statistics)
     return Measured(log=log, estimate=estimate_training(statistics), open_meter=opener)
+
+
+def _net_of_idle(statistics: Statistics) -> Statistics:
+    """The statistics without idle power; as they are, with a caveat, where that was not measured."""
+    message = "the idle power was not measured on every device, so the energy is gross"
+    gross = Caveat(code="idle-not-measured", message=message)
+    return without_idle(statistics) or dataclasses.replace(statistics, caveats=(*statistics.caveats, gross))
 
 
 def _learn_drift(log: BenchmarkLog, runs: Sequence[FinishedRun]) -> Drift | None:
