@@ -148,7 +148,10 @@ def a_scaling_log(
     seconds_of: Any, sizes: tuple[int, ...] = (250, 500, 750, 1000), noise: float = 0.003
 ) -> BenchmarkLog:
     rng = np.random.default_rng(5)
-    records = [_record(0, "first-contact", 40, 0.4), _record(1, "timed", 1000, 5.0), _record(2, "timed", 1000, 5.0)]
+    records = [
+        _record(0, "first-contact", 40, 0.4),
+        *(_record(index, "timed", 1000, seconds_of(1000)) for index in (1, 2)),
+    ]
     for size in 3 * sizes:
         records.append(_record(len(records), "scaling", size, seconds_of(size) * float(np.exp(noise * rng.normal()))))
     blocks = tuple(

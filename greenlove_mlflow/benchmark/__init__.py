@@ -7,10 +7,13 @@ from greenlove_mlflow.benchmark.feed import Feed, make_feed
 from greenlove_mlflow.benchmark.machine import read_machine
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.benchmark.run import run_benchmark
+from greenlove_mlflow.benchmark.runner import CallableRunner, EpochRunner
 from greenlove_mlflow.benchmark.training import Training, default_train_step
 
 __all__ = [
     "BenchmarkPlan",
+    "CallableRunner",
+    "EpochRunner",
     "Feed",
     "ModelDescription",
     "Training",

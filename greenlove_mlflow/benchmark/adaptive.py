@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -10,11 +9,7 @@ from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.plan import DEFAULT_BUDGET_S, HARD_CAP_S, SLOW_BUDGET_S, SLOW_STEP_S
 from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.benchmark.steps import Limit, Pass
-from greenlove_mlflow.core.adaptive import (
-    LEAST_BLOCKS,
-    is_cached,
-    statistical_log_half_width,
-)
+from greenlove_mlflow.core.adaptive import is_cached, is_precise
 from greenlove_mlflow.core.noise import noise_of_blocks
 
 FIRST_STEP_COUNT = 4
@@ -22,8 +17,6 @@ FIRST_CONTACT_S = 0.4
 REVISIT_S = 0.5
 # Timed passes: at least this long altogether, so that ten percent of a short training is never too little to see.
 LEAST_TIMED_S = 3.0
-# A neighbour shows itself now and then only: who stops sooner takes a shared machine for a quiet one.
-LEAST_PRECISE_S = 5.5
 # A board's energy counter needs so long a steady window.
 LEAST_METERED_S = 5.0
 # Truncated passes: long beside what starting them costs, short enough to stop in time.
@@ -31,8 +24,6 @@ LONGEST_TRUNCATED_S = 2.5
 # A machine that slows down while it is watched is watched for longer, once.
 DRIFT_EXTENSION_S = 10.0
 LARGEST_SHARE_OF_TOTAL = 0.10
-# Under this statistical half-width the drift of the machine is all that is left, and no benchmark sees that.
-PRECISE_LOG_HALF_WIDTH = 0.02
 SCALING_S = 1.0
 SCALING_SHARES = (0.25, 0.5, 1.0)
 SCALING_REPEATS = 2
@@ -194,16 +185,7 @@ class _Adaptive:
         return True
 
     def _is_precise(self) -> bool:
-        if self.extended:
-            return False
-        timed = [record for record in self.session.epochs if record.phase == "timed"]
-        timed_s = math.fsum(record.duration_s for record in timed)
-        if len(timed) < 2 or timed_s < LEAST_PRECISE_S:
-            return False
-        noise = noise_of_blocks(self.session.epochs, self.session.blocks)
-        if noise.block_count < LEAST_BLOCKS:
-            return False
-        return statistical_log_half_width(noise) < PRECISE_LOG_HALF_WIDTH
+        return not self.extended and is_precise(self.session.epochs, self.session.blocks)
 
     def _scaling_counts(self) -> list[int]:
         """Steps of a quarter, a half and all of the data, or of as much of it as fits in a second; else none."""

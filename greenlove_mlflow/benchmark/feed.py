@@ -42,6 +42,11 @@ class Feed:
             return self.sample_count
         return max(1, min(self.sample_count, step_count * self.batch_size))
 
+    def steps_in(self, step_count: int, sample_count: int) -> int:
+        """Steps that a pass of so many batches and samples counts for."""
+        del sample_count
+        return step_count
+
     def part(self, sample_count: int, *, seed: int = 0) -> Any:
         """A loader over ``sample_count`` fixed samples, otherwise like the user's; None when the data has no index."""
         loader = self.loader

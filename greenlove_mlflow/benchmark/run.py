@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -13,6 +13,7 @@ from greenlove_mlflow.benchmark.describe import AutocastWatch, ModelDescription,
 from greenlove_mlflow.benchmark.feed import Feed, make_feed
 from greenlove_mlflow.benchmark.machine import read_machine
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+from greenlove_mlflow.benchmark.runner import EpochRunner, feed_of_runner, run_by_sizes
 from greenlove_mlflow.benchmark.seed import run_seed
 from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
 from greenlove_mlflow.benchmark.signals import summarise_signals
@@ -24,8 +25,14 @@ from greenlove_mlflow.core.records import BenchmarkLog, Machine
 BYTES_PER_GIB = 2**30
 
 
+class _SessionOptions(TypedDict):
+    meter: Meter | None
+    progress: Progress | None
+    signals: Signals | None
+
+
 def run_benchmark(
-    subject: Training,
+    subject: Training | EpochRunner,
     plan: BenchmarkPlan,
     *,
     machine: Machine | None = None,
@@ -36,7 +43,7 @@ def run_benchmark(
     """What the benchmark of a training measured; the training itself is left bit by bit as it was found.
 
     Args:
-        subject: Model, optimizer, criterion and data.
+        subject: Model, optimizer, criterion and data; or training of another kind that runs epochs of given size.
         plan: How to benchmark.
         machine: Where it runs; read here when None.
         meter: An open power meter.
@@ -47,10 +54,30 @@ def run_benchmark(
         InvalidInputError: If the data cannot be used; nothing has run then.
         BenchmarkError: If no step could be timed.
     """
+    options: _SessionOptions = {"meter": meter, "progress": progress, "signals": signals}
+    started_at = dt.datetime.now(dt.timezone.utc)
+    if isinstance(subject, Training):
+        recorder, device = _StepRecorder(subject), subject.torch_device
+        session, stop_reason = _benchmark_training(subject, recorder, plan, options)
+        description = recorder.describe(session.feed.batch_size)
+    else:
+        session, stop_reason = _benchmark_runner(subject, plan, options)
+        description, device = describe_model(subject, None, None, subject.batch_size), torch.device("cpu")
+    return _make_log(
+        session,
+        machine=machine or read_machine(device),
+        description=description,
+        started_at=started_at,
+        stop_reason=stop_reason,
+        device=device,
+    )
+
+
+def _benchmark_training(
+    subject: Training, recorder: _StepRecorder, plan: BenchmarkPlan, options: _SessionOptions
+) -> tuple[Session, str]:
     feed = make_feed(subject.data, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
-    machine = machine or read_machine(subject.torch_device)
-    started_at = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-    recorder = _StepRecorder(subject)
+    reserve_s = 0.0 if subject.validation is None else LONGEST_VALIDATION_S
     with preserved(subject):
         _begin_training(subject)
         session = Session(
@@ -59,34 +86,27 @@ def run_benchmark(
             plan,
             synchronize=subject.synchronize,
             host_sees_steps=subject.torch_device.type == "cpu",
-            meter=meter,
-            progress=progress,
-            signals=signals,
+            **options,
         )
         try:
-            stop_reason = _run_plan(session, subject)
+            if plan.method == "seed":
+                stop_reason = run_seed(session)
+            else:
+                stop_reason = run_adaptive(session, first_is_one_off=subject.is_compiled, reserve_s=reserve_s)
+            time_validation(session, subject)
         finally:
             feed.close()
-        duration_s = session.elapsed_s
-    return _make_log(
-        session,
-        machine=machine,
-        description=recorder.describe(feed.batch_size),
-        started_at=started_at,
-        duration_s=duration_s,
-        stop_reason=stop_reason,
-        peaks=_peaks_gib(subject.torch_device),
+        session.end()
+    return session, stop_reason
+
+
+def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _SessionOptions) -> tuple[Session, str]:
+    session = Session(
+        feed_of_runner(runner, plan), runner.run_epoch, plan, synchronize=lambda: None, host_sees_steps=False, **options
     )
-
-
-def _run_plan(session: Session, subject: Training) -> str:
-    reserve_s = 0.0 if subject.validation is None else LONGEST_VALIDATION_S
-    if session.plan.method == "seed":
-        reason = run_seed(session)
-    else:
-        reason = run_adaptive(session, first_is_one_off=subject.is_compiled, reserve_s=reserve_s)
-    time_validation(session, subject)
-    return reason
+    stop_reason = run_seed(session) if plan.method == "seed" else run_by_sizes(session)
+    session.end()
+    return session, stop_reason
 
 
 class _StepRecorder:
@@ -134,13 +154,13 @@ def _make_log(
     *,
     machine: Machine,
     description: ModelDescription,
-    started_at: str,
-    duration_s: float,
+    started_at: dt.datetime,
     stop_reason: str,
-    peaks: tuple[float | None, float | None],
+    device: torch.device,
 ) -> BenchmarkLog:
     feed: Feed = session.feed
     meter: Any = session.meter
+    peaks = _peaks_gib(device)
     signals: Mapping[str, float] = summarise_signals(session.readings)
     return BenchmarkLog(
         method=session.plan.method,
@@ -152,8 +172,8 @@ def _make_log(
         blocks=tuple(session.blocks),
         power=() if meter is None else tuple(meter.readings()),
         power_samples=() if meter is None else tuple(meter.samples()),
-        started_at=started_at,
-        duration_s=duration_s,
+        started_at=started_at.isoformat(timespec="seconds"),
+        duration_s=session.duration_s,
         stop_reason=stop_reason,
         peak_allocated_gib=peaks[0],
         peak_reserved_gib=peaks[1],

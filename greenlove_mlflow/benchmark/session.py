@@ -48,6 +48,7 @@ class Session:
         blocks: The blocks so far.
         first_steps_s: Durations of the first steps of the first contact.
         stated_steps_per_epoch: Batches that were promised, once the data turned out to hold another number.
+        duration_s: Of the whole benchmark, once it has ended, seconds.
         validation_s: One whole validation pass, seconds; 0 before it was timed.
         loss_is_finite: False once a pass ended with a loss that is not finite; None while no step returned one.
     """
@@ -74,6 +75,7 @@ class Session:
         self.loss_is_finite: bool | None = None
         self.stated_steps_per_epoch: int | None = None
         self.validation_s = 0.0
+        self.duration_s = 0.0
         self.begun_s = time.perf_counter()
         self.planned_s = math.inf
         self.meter = meter
@@ -140,6 +142,10 @@ class Session:
     def _energy_j(self) -> float | None:
         return None if self.meter is None else self.meter.energy_j()
 
+    def end(self) -> None:
+        """Note how long the benchmark took."""
+        self.duration_s = self.elapsed_s
+
     def show_progress(self, phase: str) -> None:
         """Tell the caller how far the benchmark is."""
         if self._progress is not None:
@@ -161,7 +167,7 @@ class Session:
                 epoch_index=index,
                 phase=phase,
                 sample_count=sample_count,
-                step_count=done.step_count,
+                step_count=self.feed.steps_in(done.step_count, sample_count),
                 duration_s=max(done.duration_s, 1e-9),  # a clock of coarse grain may show no time at all
                 whole=done.whole,
                 start_s=done.start_s - self.begun_s,
@@ -178,7 +184,7 @@ class Session:
                     epoch_index=index,
                     phase=phase,
                     start_s=block.start_s - self.begun_s,
-                    step_count=block.step_count,
+                    step_count=self.feed.steps_in(block.step_count, sample_count),
                     duration_s=block.duration_s,
                     data_wait_s=block.data_wait_s,
                     cpu_s=block.cpu_s,

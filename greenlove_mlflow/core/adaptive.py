@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,20 +14,26 @@ from greenlove_mlflow.core.calibration import Drift
 from greenlove_mlflow.core.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
 from greenlove_mlflow.core.estimate import Workload
 from greenlove_mlflow.core.growth import Growth, fit_growth
-from greenlove_mlflow.core.noise import Noise, noise_of_blocks, startup_of_passes
+from greenlove_mlflow.core.noise import Noise, Startup, noise_of_blocks, startup_of_passes
 from greenlove_mlflow.core.prior import contention_share, prior_drift
-from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
+from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.core.scaling import ScalingFit, rate_log_sd
 from greenlove_mlflow.errors import BenchmarkError
 
 LEVEL = 0.975
+# When to stop: so many blocks, so many seconds (a neighbour shows itself now and then only, and who stops sooner takes
+# a shared machine for a quiet one), and so little noise that the drift of the machine is all that is left.
 LEAST_BLOCKS = 6
+LEAST_PRECISE_S = 5.5
+PRECISE_LOG_HALF_WIDTH = 0.02
 # A second visit that costs so little of the first is a cache's doing, when the gap matters beside a step.
 CACHED_FETCH_RATIO = 0.7
 CACHED_STEP_SHARE = 0.05
 
 # What each way of measuring extrapolates (delta).
 STRUCTURE_LOG_SD = {"whole": 0.005, "truncated": 0.01, "cached": 0.03}
+# Of growth along a line or a power, for every factor e of samples beyond the largest size that was timed.
+SIZE_LOG_SD = 0.05
 FIRST_STEPS_ONLY_LOG_SD = 0.10
 SINGLE_STEP_LOG_SD = 0.30
 
@@ -78,6 +85,15 @@ def statistical_log_half_width(noise: Noise) -> float:
     """Half-width, on the log scale, of the mean cost as far as the noise of the blocks goes."""
     quantile = float(stdtrit(noise.degrees_of_freedom, LEVEL))
     return quantile * noise.log_sd * math.sqrt(noise.correlation_factor / max(1, noise.block_count))
+
+
+def is_precise(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> bool:
+    """Whether more timed passes could no longer make the estimate better: the machine's drift is all that is left."""
+    timed = [record for record in epochs if record.phase == "timed"]
+    if len(timed) < 2 or math.fsum(record.duration_s for record in timed) < LEAST_PRECISE_S:
+        return False
+    noise = noise_of_blocks(epochs, blocks)
+    return noise.block_count >= LEAST_BLOCKS and statistical_log_half_width(noise) < PRECISE_LOG_HALF_WIDTH
 
 
 def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None) -> ScalingFit:
@@ -162,13 +178,13 @@ def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
         return _cost_of_first_contact(log, first)
     whole = [record for record in timed if record.whole and record.sample_count == log.sample_count]
     startup = startup_of_passes(log.epochs, log.blocks)
+    if startup is None and not whole:
+        return _cost_of_sizes(log, timed)
+    if startup is None:
+        startup = Startup(0.0, math.fsum(r.duration_s for r in timed) / sum(r.step_count for r in timed))
+    step_s, overhead_s = startup.step_s, startup.overhead_s
     cold_gap_s = _cold_gap_s(log, first)
     steps = log.sample_count / log.batch_size
-    if startup is None:
-        step_s = math.fsum(r.duration_s for r in timed) / sum(r.step_count for r in timed)
-        overhead_s = 0.0
-    else:
-        step_s, overhead_s = startup.step_s, startup.overhead_s
     if len(whole) >= 2 or (whole and len(whole) == len(timed)):
         mode: Mode = "whole"
         warm = whole[1:] if cold_gap_s and len(whole) > 1 else whole
@@ -178,14 +194,11 @@ def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
         epoch_s = overhead_s + steps * step_s
     pace = noise.pace_of_late_blocks if noise.is_drifting else 1.0
     step_s, epoch_s = step_s * pace, overhead_s + (epoch_s - overhead_s) * pace
-    first_epoch_s = epoch_s
-    if cold_gap_s:
-        mode = "cached"
-        first_epoch_s = epoch_s + steps * cold_gap_s
-    one_off_s = _one_off_s(log, step_s, overhead_s)
+    first_epoch_s = epoch_s + steps * cold_gap_s
+    mode = "cached" if cold_gap_s else mode
     return _EpochCost(
         mode=mode,
-        one_off_s=one_off_s,
+        one_off_s=_one_off_s(log, step_s, overhead_s),
         first_epoch_s=first_epoch_s,
         epoch_s=epoch_s,
         overhead_s=overhead_s,
@@ -194,15 +207,46 @@ def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
     )
 
 
+def _cost_of_sizes(log: BenchmarkLog, timed: Sequence[EpochRecord]) -> _EpochCost:
+    """The cost of an epoch that was never run whole, and could not be cut short, from epochs over smaller sizes.
+
+    Along the straight line through the sizes, or along the power of the largest ones where the line bends upward.
+    """
+    size = timed[0].sample_count
+    largest_s = math.fsum(record.duration_s for record in timed) / len(timed)
+    growth, ratio = _growth(log), log.sample_count / size
+    epoch_s, overhead_s = largest_s * ratio, 0.0
+    if growth is not None and growth.is_bent:
+        epoch_s = largest_s * ratio ** max(1.0, growth.exponent)
+    elif growth is not None and 0.0 < growth.intercept_s < largest_s:
+        overhead_s = growth.intercept_s
+        epoch_s = overhead_s + (largest_s - overhead_s) * ratio
+    return _EpochCost(
+        mode="truncated",
+        one_off_s=0.0,
+        first_epoch_s=epoch_s,
+        epoch_s=epoch_s,
+        overhead_s=overhead_s,
+        step_s=(epoch_s - overhead_s) / log.steps_per_epoch,
+        structure_log_sd=STRUCTURE_LOG_SD["truncated"] + SIZE_LOG_SD * math.log(ratio),
+    )
+
+
 def _cold_gap_s(log: BenchmarkLog, first: EpochRecord) -> float:
     """Seconds a batch costs more on the first visit; 0 when the data is not cached."""
-    visits = [r.data_wait_s / r.step_count for r in log.epochs_of("revisit") if r.data_wait_s is not None]
+    seen_share = min(0.9, first.step_count / log.steps_per_epoch)
+    visits = _waits_s(log.epochs_of("revisit"))
+    if not visits and first.whole:  # the first contact was the first visit to all of the data
+        visits, seen_share = [*_waits_s([first]), *_waits_s(log.epochs_of("timed"))], 0.0
     if len(visits) < 2:
         return 0.0
-    seen_share = min(0.9, first.step_count / log.steps_per_epoch)
     if not is_cached(visits[0], visits[1], seen_share=seen_share, step_s=_steady_s(first, log)):
         return 0.0
     return cold_fetch_s(visits[0], visits[1], seen_share=seen_share) - visits[1]
+
+
+def _waits_s(records: Sequence[EpochRecord]) -> list[float]:
+    return [record.data_wait_s / record.step_count for record in records if record.data_wait_s is not None]
 
 
 def _one_off_s(log: BenchmarkLog, step_s: float, overhead_s: float) -> float:
@@ -242,7 +286,7 @@ def _steady_s(first: EpochRecord, log: BenchmarkLog) -> float:
 
 
 def _growth(log: BenchmarkLog) -> Growth | None:
-    records = log.epochs_of("scaling")
+    records = [record for record in log.epochs_of("scaling", "timed") if record.phase == "scaling" or record.whole]
     return fit_growth([record.sample_count for record in records], [record.duration_s for record in records])
 
 

@@ -15,8 +15,6 @@ from greenlove_mlflow.core.records import BenchmarkLog
 LEAST_SPEARMAN_RHO = 0.9
 LEAST_AFFINE_R2 = 0.98
 LARGEST_OVERHEAD_SHARE = 0.05
-LACK_OF_FIT_P = 0.01
-LEAST_LACK_OF_FIT_GAP = 0.03
 # Neighbours bend the line of a few short epochs too.
 BEND_PER_NOISE = 4.0
 LEAST_BATCHES = 5
@@ -185,7 +183,6 @@ def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
 def _of_the_growth(growth: Growth | None, noise: Noise) -> Iterator[Caveat]:
     if growth is None:
         return
-    visible = max(LEAST_LACK_OF_FIT_GAP, BEND_PER_NOISE * noise.log_sd)
     if growth.spearman_rho is not None and growth.spearman_rho < LEAST_SPEARMAN_RHO:
         yield Caveat(
             code="spearman-low",
@@ -198,7 +195,7 @@ def _of_the_growth(growth: Growth | None, noise: Noise) -> Iterator[Caveat]:
             message=f"a straight line explains only {growth.r2:.0%} of how time grows with the data; "
             "plans for other sample counts are less sure than the range says",
         )
-    if growth.lack_of_fit_p is not None and growth.lack_of_fit_p < LACK_OF_FIT_P and growth.bend > visible:
+    if growth.is_bent and growth.bend > BEND_PER_NOISE * noise.log_sd:
         yield Caveat(
             code="superlinear",
             message=f"time grows faster than the data (by {growth.bend:.0%} beyond a straight line at the largest "

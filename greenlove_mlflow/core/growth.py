@@ -12,6 +12,8 @@ from scipy.special import fdtrc
 from greenlove_mlflow.core.ranks import spearman_rho
 
 LEAST_SIZES = 3
+LACK_OF_FIT_P = 0.01
+LEAST_BEND = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Growth:
         r2: Weighted share of the spread that the line explains; None without spread.
         lack_of_fit_p: Probability that repeated epochs alone bend the line so much; None without repeats.
         bend: Relative excess of the largest size over the straight line through the smaller ones.
+        exponent: Power of size by which time grew over the upper half of the sizes.
     """
 
     spearman_rho: float | None
@@ -33,6 +36,12 @@ class Growth:
     r2: float | None
     lack_of_fit_p: float | None
     bend: float
+    exponent: float = 1.0
+
+    @property
+    def is_bent(self) -> bool:
+        """Whether time grows faster than a straight line, beyond chance and by more than a trifle."""
+        return self.lack_of_fit_p is not None and self.lack_of_fit_p < LACK_OF_FIT_P and self.bend > LEAST_BEND
 
 
 def fit_growth(sizes: Sequence[float], durations_s: Sequence[float]) -> Growth | None:
@@ -68,6 +77,7 @@ def fit_growth(sizes: Sequence[float], durations_s: Sequence[float]) -> Growth |
         r2=1.0 - (lack + pure) / (spread + pure) if spread + pure > 0.0 else None,
         lack_of_fit_p=_lack_of_fit_p(lack, len(groups) - 2, pure, int(counts.sum()) - len(groups)),
         bend=_bend(unique, means, weights),
+        exponent=_exponent(unique, means),
     )
 
 
@@ -95,3 +105,8 @@ def _lack_of_fit_p(lack: float, lack_count: int, pure: float, pure_count: int) -
     if lack_count < 1 or pure_count < 1 or pure <= 0.0:
         return None
     return float(fdtrc(lack_count, pure_count, (lack / lack_count) / (pure / pure_count)))
+
+
+def _exponent(sizes: np.ndarray, means: np.ndarray) -> float:
+    middle = (len(sizes) - 1) // 2
+    return math.log(float(means[-1] / means[middle])) / math.log(float(sizes[-1] / sizes[middle]))
