@@ -271,7 +271,7 @@ def draw(figures: Result) -> Any:
     axes.set_yticks(range(len(measured)), [name for name, *_ in measured])
     axes.invert_yaxis()
     style_axes(axes, x_label="milliseconds a run", grid="x")
-    figure.legend(loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    axes.legend(loc="lower right", fontsize=8, frameon=False)
     return figure
 
 

@@ -20,13 +20,14 @@ from greenlove_mlflow.core.compare import Comparison
 from greenlove_mlflow.core.gpus import ProbeResult
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.statistics import Statistics
-from greenlove_mlflow.errors import InvalidInputError, RunDataError, TableError
+from greenlove_mlflow.errors import InvalidInputError, RunDataError, TableError, TrackingError
 from greenlove_mlflow.pyfunc_model.facts import ModelFacts
 from greenlove_mlflow.pyfunc_model.gather import gather_facts
 from greenlove_mlflow.pyfunc_model.predict import Estimator
 from greenlove_mlflow.tables import read_parquet_metadata, read_price_sheet, read_table, table_versions
 from greenlove_mlflow.tracking import names
 from tests.factories import a_fit, a_grid, a_machine, a_power
+from tests.mlflow_server import free_port
 from tests.reestimate_factories import OWN_VERSION, compare_as_track_does, gpu_statistics, log_tracked_run
 
 NEWEST = table_versions("crusoe_prices")[-1]
@@ -363,6 +364,24 @@ def test_what_cannot_be_used_is_refused_before_a_run_is_read(
 def test_an_unknown_experiment_is_an_error_that_names_those_there_are(experiment: str) -> None:
     with pytest.raises(RunDataError, match="no experiment 'nowhere'"):
         greenlove.reestimate("nowhere")
+
+
+def test_a_filter_that_mlflow_cannot_read_is_shown(log_run: Logger, experiment: str) -> None:
+    with pytest.raises(InvalidInputError, match="cannot read the filter 'green epochs'"):
+        greenlove.reestimate(experiment, filter_string="green epochs")
+
+
+def test_a_store_that_mlflow_no_longer_writes_to_says_what_to_do(
+    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    with pytest.raises(TrackingError, match="migrate-filestore"):
+        greenlove.reestimate(experiment, tracking_uri=str(tmp_path / "mlruns"))
+
+
+def test_a_server_that_does_not_answer_is_said_at_once(experiment: str) -> None:
+    with pytest.raises(TrackingError, match="does not answer"):
+        greenlove.reestimate(experiment, tracking_uri=f"http://127.0.0.1:{free_port()}")
 
 
 def test_an_experiment_without_a_usable_run_makes_no_run(client: MlflowClient, experiment: str) -> None:

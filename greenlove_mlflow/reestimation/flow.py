@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,8 @@ from greenlove_mlflow.reestimation.sheets import BILLING, OfferColumns, Prices, 
 from greenlove_mlflow.reestimation.writing import WriteBack, Written
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_regions
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.store import is_reachable, make_client, run_url, without_credentials
+from greenlove_mlflow.tracking.store import is_reachable, make_client, run_url, translated, without_credentials
+from greenlove_mlflow.tracking.trouble import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -131,7 +133,7 @@ def reestimate(
         InvalidInputError: If an argument cannot be used.
         TableError: If a price sheet cannot be used.
         RunDataError: If there is no such experiment.
-        TrackingError: If the store does not answer.
+        TrackingError: If the store does not answer, or cannot be read.
     """
     sheets = read_sheets(prices)
     change = Change(
@@ -145,17 +147,16 @@ def reestimate(
     if write_back:
         _check_dates([sheet.as_of for sheet in sheets])
     uri = _store(tracking_uri)
-    client = make_client(uri)
-    experiment_ids = find_experiment_ids(client, [experiment] if isinstance(experiment, str) else experiment)
+    with _told_as_ours(uri, filter_string):
+        client = make_client(uri)
+        experiment_ids = find_experiment_ids(client, [experiment] if isinstance(experiment, str) else experiment)
     folder = tempfile.TemporaryDirectory(prefix="greenlove-reestimate-")
     batch = _open_batch(client, sheets, change, Path(folder.name), billing=tuple(billing), verify=verify)
     if write_back and not dry_run:
         batch.write_back = WriteBack(client, batch.offers, change)
     pages = read_pages(client, experiment_ids, filter_string=filter_string, page_size=page_size)
-    try:
+    with contextlib.closing(batch.files), _told_as_ours(uri, filter_string):
         batch.take_all(pages, progress)
-    finally:
-        batch.files.close()
     run_id, is_new = (None, False) if dry_run else _keep(batch, experiment_ids[0], run_name)
     url = None if run_id is None else run_url(uri, experiment_ids[0], run_id)
     return _outcome(batch, folder, run_id=run_id, url=url, is_new=is_new)
@@ -262,6 +263,19 @@ def _check_dates(dates: Sequence[str]) -> None:
             f"two price sheets are of the date {twice[0]}, which is the step that they would be written back as; "
             "write them back one after the other"
         )
+
+
+@contextlib.contextmanager
+def _told_as_ours(uri: str, filter_string: str) -> Iterator[None]:
+    """A block in which what MLflow refuses becomes an error of ours that says what to do."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if filter_string and error.error_code == "INVALID_PARAMETER_VALUE":
+            raise InvalidInputError(f"MLflow cannot read the filter {filter_string!r}: {first_line(error)}") from error
+        raise translated(error, uri, "read runs") from error
 
 
 def _store(tracking_uri: str | None) -> str:

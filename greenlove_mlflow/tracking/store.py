@@ -97,8 +97,8 @@ def make_client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def translated(error: Exception, uri: str) -> TrackingError:
-    """The same trouble as an error of ours that says what to do."""
+def translated(error: Exception, uri: str, doing: str = "open a run") -> TrackingError:
+    """The same trouble as an error of ours that says what to do; ``doing`` is what was tried."""
     text = str(error)
     if "MLFLOW_ALLOW_FILE_STORE" in text or "maintenance mode" in text:
         return TrackingError(
@@ -111,7 +111,6 @@ def translated(error: Exception, uri: str) -> TrackingError:
             f"the store {without_credentials(uri)} needs the database part of MLflow, which mlflow-skinny leaves out: "
             "`pip install mlflow`, or point MLFLOW_TRACKING_URI at a server (http://...)"
         )
-    return TrackingError(
-        f"MLflow could not open a run in {without_credentials(uri)}: {first_line(error)}. "
-        "Check MLFLOW_TRACKING_URI, or use greenlove.estimate, which needs no MLflow"
-    )
+    advice = ", or use greenlove.estimate, which needs no MLflow" if doing == "open a run" else ""
+    store = without_credentials(uri)
+    return TrackingError(f"MLflow could not {doing} in {store}: {first_line(error)}. Check MLFLOW_TRACKING_URI{advice}")
