@@ -132,7 +132,10 @@ def test_dark_follows_the_readers_setting_also_while_the_page_is_open(browser: A
 
         light = look()
         visit.page.emulate_media(color_scheme="dark")
-        visit.page.wait_for_timeout(100)
+        visit.page.wait_for_function(
+            "fill => document.querySelector('#chart-cost_time .role-axis-label text')?.getAttribute('fill') !== fill",
+            arg=light[1],
+        )
         dark = look()
         assert light[0] == "rgb(255, 255, 255)"
         assert all(one != other for one, other in zip(light, dark, strict=True))
