@@ -118,6 +118,17 @@ def test_a_finished_run_leaves_its_log_ratio_with_the_correction_taken_out() -> 
     assert finished_run(fit, workload, 0.0, machine=HERE) is None
 
 
+def test_a_one_off_cost_that_was_not_paid_again_is_no_error() -> None:
+    fit, workload = a_fit(one_off_s=30.0), a_workload()
+    promised_s = predict_time_s(fit, workload).point
+    ratios = []
+    for actual_s in (promised_s - 40.0, promised_s - 30.0, promised_s - 10.0, promised_s, promised_s + 10.0):
+        run = finished_run(fit, workload, actual_s, machine=HERE)
+        assert run is not None
+        ratios.append(run.log_ratio)
+    assert ratios[0] < 0.0 == ratios[1] == ratios[2] == ratios[3] < ratios[4]
+
+
 def test_the_learned_scale_meets_the_prior_of_the_new_benchmark() -> None:
     learned = learn_drift(some_runs(0.01, 20), machine=HERE, prior=PRIOR)
     quiet, shared = learned.for_prior(Drift(log_sd=0.02)), learned.for_prior(Drift(log_sd=0.06))

@@ -1,0 +1,185 @@
+"""``greenlove calibration``: how promises of the past turned out, and what the next one learns from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from greenlove_mlflow.core.calibration import Drift, FinishedRun
+
+STRIP_CHARACTERS = 31
+_HEAD = ("finished", "run", "on", "promised", "took", "took/promised", "promise | and truth *")
+
+
+@click.command()
+@click.option("--experiment", "experiments", multiple=True, help="Only runs of this experiment; all when not given.")
+@click.option(
+    "--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw them into this .png, .svg or .pdf."
+)
+@click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(*, experiments: tuple[str, ...], figure: Path | None, store_uri: str | None, as_json: bool) -> None:
+    """Show how finished trainings compare with what was promised, and what the next promise here learns from them.
+
+    Exit code 0 when they were shown, also when there is none yet; 1 when the store cannot be read; 2 for a wrong call.
+    """
+    from greenlove_mlflow.benchmark import read_machine
+    from greenlove_mlflow.core.calibration import learn_drift
+
+    if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
+        raise click.UsageError("--figure ends in .png, .svg or .pdf")
+    runs = sorted(_read_runs(store_uri, experiments), key=lambda run: run.finished_at)
+    drift = learn_drift(runs, machine=read_machine(_device()))
+    if figure is not None and runs:
+        _write_figure(runs, figure)
+    if as_json:
+        click.echo(json.dumps(_plain(runs, drift), allow_nan=False))
+        return
+    click.echo("\n".join(_lines(runs, drift)))
+    if figure is not None and runs:
+        click.echo(f"Drawn in {figure}")
+
+
+def plot_calibration(runs: Sequence[FinishedRun]) -> Figure:
+    """A figure of actual over promised time, run by run, each against the range that was promised."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    places = range(1, len(runs) + 1)
+    widths = [math.expm1(run.promised_log_half_width) for run in runs]
+    below = [-math.expm1(-run.promised_log_half_width) for run in runs]
+    errors = [_error(run) for run in runs]
+    axes.errorbar(places, [0.0] * len(runs), yerr=[below, widths], fmt="none", ecolor="#9aa5b1", capsize=3)
+    for inside, colour, label in ((True, "#1b7f5c", "inside the range"), (False, "#b3261e", "outside")):
+        chosen = [place for place, run in zip(places, runs, strict=True) if run.was_inside is inside]
+        if chosen:
+            axes.plot(chosen, [errors[place - 1] for place in chosen], "o", color=colour, label=label)
+    axes.axhline(0.0, color="#52606d", linewidth=0.8)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set(xlabel="finished trainings, oldest first", ylabel="took longer than promised by")
+    axes.set_title(f"{sum(run.was_inside for run in runs)} of {len(runs)} inside the promised range")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _read_runs(store_uri: str | None, experiments: Sequence[str]) -> Sequence[FinishedRun]:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from greenlove_mlflow.errors import RunDataError
+    from greenlove_mlflow.tracking import finished_runs
+    from greenlove_mlflow.tracking.store import make_client
+
+    uri = store_uri or mlflow.get_tracking_uri()
+    try:
+        found = [make_client(uri).get_experiment_by_name(name) for name in experiments]
+        for name, experiment in zip(experiments, found, strict=True):
+            if experiment is None:
+                raise RunDataError(f"there is no experiment {name!r} in this MLflow store")
+        ids = [experiment.experiment_id for experiment in found if experiment is not None]
+        return finished_runs(uri, ids or None)
+    except MlflowException as error:
+        raise RunDataError(f"the MLflow store could not be read: {error}") from error
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _lines(runs: Sequence[FinishedRun], drift: Drift) -> list[str]:
+    from greenlove_mlflow.formatting.text import text_table
+
+    if not runs:
+        return ["No training has finished under track() in this store yet; promises rest on what a machine shows."]
+    lines = text_table([_HEAD, *(_cells(run) for run in runs)], gap=2)
+    inside = sum(run.was_inside for run in runs)
+    lines += [
+        "",
+        f"{inside} of {len(runs)} trainings ended inside the range that was promised (19 in 20 are meant to).",
+    ]
+    lines.append(f"The next promise on this machine: {_words(drift)}.")
+    return lines
+
+
+def _words(drift: Drift) -> str:
+    from greenlove_mlflow.formatting import format_share
+
+    if not drift.calibrated_on:
+        return "its range rests on what the machine shows, for want of finished runs to learn from"
+    scale = 1.0 if drift.scale is None else drift.scale
+    words = f"{drift.calibrated_on}; drift counts {scale:.2f} times what a benchmark alone suggests"
+    if drift.bias_log:
+        words += f"; corrected by {format_share(math.expm1(drift.bias_log))}"
+    return words
+
+
+def _cells(run: FinishedRun) -> tuple[str, ...]:
+    from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.formatting import format_duration_s
+
+    promised = Interval.from_log_width(run.promised_s, run.promised_log_half_width)
+    return (
+        run.finished_at[:16].replace("T", " "),
+        run.run_id[:8],
+        run.processor_name,
+        format_duration_s(promised),
+        format_duration_s(run.actual_s),
+        f"{run.actual_s / run.promised_s:.3f}",
+        _strip(run),
+    )
+
+
+def _strip(run: FinishedRun) -> str:
+    """The promised range in brackets, the promise a bar, the truth a star; the star on an edge lies beyond it."""
+    reach = 2.0 * run.promised_log_half_width or 1.0
+    middle = STRIP_CHARACTERS // 2
+    quarter = middle // 2
+    strip = list("." * STRIP_CHARACTERS)
+    strip[middle - quarter], strip[middle], strip[middle + quarter] = "[", "|", "]"
+    place = middle + round(math.log(run.actual_s / run.promised_s) / reach * 2 * quarter)
+    strip[min(STRIP_CHARACTERS - 1, max(0, place))] = "*"
+    return "".join(strip)
+
+
+def _error(run: FinishedRun) -> float:
+    return run.actual_s / run.promised_s - 1.0
+
+
+def _write_figure(runs: Sequence[FinishedRun], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    plot_calibration(runs).savefig(temporary)
+    temporary.replace(path)
+
+
+def _plain(runs: Sequence[FinishedRun], drift: Drift) -> dict[str, Any]:
+    return {
+        "calibrated_on": drift.calibrated_on,
+        "drift_scale": drift.scale,
+        "bias_log": drift.bias_log,
+        "inside_count": sum(run.was_inside for run in runs),
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "finished_at": run.finished_at,
+                "processor": run.processor_name,
+                "promised_s": run.promised_s,
+                "actual_s": run.actual_s,
+                "log_half_width": run.promised_log_half_width,
+                "inside": run.was_inside,
+            }
+            for run in runs
+        ],
+    }
