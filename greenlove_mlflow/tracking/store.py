@@ -112,5 +112,7 @@ def translated(error: Exception, uri: str, doing: str = "open a run") -> Trackin
             "`pip install mlflow`, or point MLFLOW_TRACKING_URI at a server (http://...)"
         )
     advice = ", or use greenlove.estimate, which needs no MLflow" if doing == "open a run" else ""
-    store = without_credentials(uri)
-    return TrackingError(f"MLflow could not {doing} in {store}: {first_line(error)}. Check MLFLOW_TRACKING_URI{advice}")
+    return TrackingError(
+        f"MLflow could not {doing} in {without_credentials(uri)}: {first_line(error)}. "
+        f"Check MLFLOW_TRACKING_URI{advice}"
+    )
