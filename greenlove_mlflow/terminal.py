@@ -114,7 +114,7 @@ class TerminalProgress:
             self._live.stop()
         self._live, self._task = None, None
 
-    def _show(self, description: str, done: float, total: float, note: str) -> None:
+    def _show(self, description: str, done: float, total: float | None, note: str) -> None:
         from rich.markup import escape
 
         if self._live is None:
