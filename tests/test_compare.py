@@ -299,3 +299,10 @@ def test_net_of_idle_takes_off_what_the_machine_draws_anyway() -> None:
     assert net_kwh is not None
     assert net_kwh.point == pytest.approx(0.8 * gross_kwh.point)
     assert without_idle(some_statistics()) is None
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "expected"), [(100, False), (10_000_000, True)])
+def test_a_step_too_short_for_a_gpu_to_be_kept_busy_says_so(steps_per_epoch: int, expected: bool) -> None:
+    home = a_home(workload=a_workload(steps_per_epoch=steps_per_epoch))
+    found = {caveat.code for caveat in compared(home, an_offer()).caveats}
+    assert ("launch-bound" in found) is expected

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 # Cloud prices moved by 18 to 50 % within half a year (A100, L40S); an older one is no longer a price. Our own limit.
 MAX_PRICE_AGE_DAYS = 180
+# A training step starts some hundred kernels, each of which costs its host microseconds: a step that a ratio puts below
+# a millisecond waits for the host, which no table of throughputs or specs shows. Our own limit.
+LEAST_COMPUTE_STEP_S = 1e-3
 
 
 def offer_caveats(offer: Offer, *, gpu_count: int, today: str | None) -> tuple[Caveat, ...]:
@@ -66,7 +69,20 @@ def comparison_caveats(
     if any(row.estimate.energy_kwh is not None for row in rows):
         message = "the energy of an offer counts its GPU boards and PUE; its share of the host is not known"
         found.append(Caveat(code="offer-host-left-out", message=message))
+    waiting = sorted({row.offer.gpu for row in rows if _step_s(row) < LEAST_COMPUTE_STEP_S})
+    if waiting:
+        message = (
+            f"a step would take less than a millisecond on {', '.join(waiting)}: there a GPU waits for its host to "
+            "start its work, so the real time is longer and the real cost higher than shown; measure one, or enlarge "
+            "the batch"
+        )
+        found.append(Caveat(code="launch-bound", message=message))
     return tuple(found)
+
+
+def _step_s(row: ComparisonRow) -> float:
+    workload = row.estimate.workload
+    return row.estimate.time_s.point / (workload.epoch_count * workload.steps_per_epoch)
 
 
 def _age_days(as_of: str, today: str | None) -> int | None:
