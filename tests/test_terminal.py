@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import math
 import sys
 from typing import Any
 
@@ -118,15 +117,6 @@ def test_progress_is_a_few_plain_lines_without_a_terminal() -> None:
     assert lines[0] == "benchmark: timed, at most 12.0 s left"
     assert 3 <= len(lines) <= 15
     assert lines[-1].startswith("epoch 1000 of 1000: whole training 5 h 10 min (4 h 50 min to 5 h 35 min), loss 0.1")
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_phase_without_a_known_end_says_nothing_of_what_is_left(terminal: bool) -> None:
-    console = a_console(terminal=terminal)
-    with TerminalProgress(console) as progress:
-        progress("first-contact", 0.0, math.inf)
-    assert "first contact" in text_of(console)
-    assert "left" not in text_of(console)
 
 
 def test_bar_is_gone_after_a_pause_and_after_an_error() -> None:
