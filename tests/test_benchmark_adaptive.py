@@ -113,11 +113,22 @@ def test_a_step_longer_than_the_cap_is_run_once() -> None:
 
 
 def test_throttling_is_watched_for_longer_and_the_later_half_counts() -> None:
-    heating = MachineModel(throttle=0.3, throttle_tau_s=6.0)
+    heating = MachineModel(throttle=0.15, throttle_tau_s=6.0)
     promised, truth, log, fit = promise(Profile(sample_count=80_000, step_s=0.01, epoch_count=20), heating)
     assert log.duration_s > 14.0
     assert promised == pytest.approx(truth, rel=0.04)
     assert "drift" in [caveat.code for caveat in fit.caveats]
+
+
+def test_a_neighbour_who_comes_half_way_is_not_taken_for_a_machine_warming_up() -> None:
+    clock = VirtualClock()
+    training = a_plain_training(lambda *_: clock.advance(0.01 if clock.now_s < 4.0 else 0.02))
+    with clock.installed():
+        log = run_benchmark(training, BenchmarkPlan(epoch_count=50), machine=Machine(device="cpu"))
+    workload = SimulatedTraining(Profile(epoch_count=50), SimulatedMachine(STEADY)).workload(log)
+    fit = fit_log(log, workload)
+    assert 0.012 < fit.step_s < 0.018
+    assert fit.drift_log_sd > 0.12
 
 
 def test_three_sizes_are_timed_within_a_second_unless_steps_are_too_slow() -> None:

@@ -159,10 +159,11 @@ def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
             f"alone on it the training would take about {alone_s:.3g} s; benchmark again when it is quiet",
         )
     if noise.is_drifting:
+        counted = "only the later half counts" if noise.is_settling else "the mean of all of it counts"
         yield Caveat(
             code="drift",
             message=f"a step's time moved by {math.expm1(noise.halves_gap_log):+.1%} while it was measured (a machine "
-            "warming up or throttling); only the later half counts; benchmark again on a warm machine",
+            f"warming up or throttling, or a neighbour who came); {counted}; benchmark again on a warm, quiet machine",
         )
     if noise.correlation_factor > LARGEST_CORRELATION_FACTOR and noise.log_sd > LEAST_NOISE_LOG_SD:
         yield Caveat(

@@ -16,6 +16,7 @@ LARGEST_CORRELATION = 0.8
 # The pace has moved when the halves of the blocks differ by so much and the slope's t statistic is beyond chance.
 DRIFT_GAP_LOG = 0.02
 TREND_T = 3.5
+LARGEST_SETTLING_LOG = 0.15
 LEAST_BLOCKS_FOR_TREND = 6
 # The largest of some twenty normal values lies about so many SD above their middle.
 PEAK_OF_CONTENT = 2.0
@@ -72,6 +73,11 @@ class Noise:
         if self.block_count < LEAST_BLOCKS_FOR_TREND or abs(self.halves_gap_log) < DRIFT_GAP_LOG:
             return False
         return abs(_trend_t(np.log(self.costs_s))) > TREND_T
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the pace moved as that of a machine warming up does; a neighbour who came moves it further."""
+        return self.is_drifting and abs(self.halves_gap_log) < LARGEST_SETTLING_LOG
 
     @property
     def pace_of_late_blocks(self) -> float:
