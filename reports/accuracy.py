@@ -1,0 +1,131 @@
+"""How right promises are: on real trainings, on simulated machines, and as finished runs accumulate.
+
+    python reports/accuracy.py [--quick] [--replicas 25] [--workloads 12] [--train-seconds 15] [--output FOLDER]
+
+Writes accuracy.md, accuracy.parquet (every record) and three pictures. The real part needs the extra ``reports`` for
+the comparison with the original package. ``--parts`` makes some parts anew and takes the others from the records that
+are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(HERE), str(ROOT)]
+
+PARTS = ("simulated", "seed", "history", "real")
+Record = dict[str, Any]
+
+
+def make_records(part: str, given: argparse.Namespace) -> Iterable[Record]:
+    """The records of one part."""
+    import accuracy_simulated as simulated
+
+    if part == "simulated":
+        kinds = tuple(simulated.KINDS)[:4] if given.quick else tuple(simulated.KINDS)
+        profiles = simulated.PROFILES[:5] if given.quick else simulated.PROFILES
+        return simulated.promises(1 if given.quick else given.replicas, kinds=kinds, profiles=profiles, seed=given.seed)
+    if part == "seed":
+        return simulated.promises(
+            1 if given.quick else max(1, given.replicas // 10),
+            kinds=("quiet, unseen",) if given.quick else ("quiet, unseen", "shared, unseen"),
+            profiles=simulated.PROFILES[5:6] if given.quick else simulated.PROFILES,
+            method="seed",
+            seed=given.seed,
+        )
+    if part == "history":
+        kinds = ("quiet, unseen",) if given.quick else ("quiet, unseen", "shared, unseen")
+        runs = (1, 6) if given.quick else (given.sequences, 31)
+        return simulated.histories(*runs, kinds=kinds, seed=given.seed)
+    return _make_real(given)
+
+
+def _make_real(given: argparse.Namespace) -> Iterable[Record]:
+    from accuracy_real import METHODS, real_records
+    from accuracy_workloads import WORKLOADS
+
+    has_peer = importlib.util.find_spec("green_love") is not None
+    names = ["softmax-regression"] if given.quick else list(WORKLOADS)[: given.workloads]
+    return real_records(
+        names,
+        train_seconds=2.0 if given.quick else given.train_seconds,
+        peer_workloads=names[: given.peer_workloads] if has_peer and not given.quick else [],
+        limit_s=90.0 if given.quick else given.limit_s,
+        seed_cap_s=3.0 if given.quick else 90.0,
+        methods=METHODS,
+    )
+
+
+def read_records(path: Path) -> pd.DataFrame:
+    """The records of an earlier report; none when there is no such report."""
+    return pd.read_parquet(path) if path.exists() else pd.DataFrame({"part": []})
+
+
+def write_records(records: pd.DataFrame, path: Path, note: str) -> None:
+    from greenlove_mlflow.tables.parquet import write_parquet
+
+    write_parquet(records, path, metadata={"greenlove.table": "accuracy", "greenlove.source": note})
+
+
+def part_of(records: pd.DataFrame, part: str) -> pd.DataFrame:
+    """The records of one of the parts; the seed's promises on simulated machines are a part of their own."""
+    if part in ("simulated", "seed"):
+        method = "seed" if part == "seed" else "adaptive"
+        return records[(records["part"] == "simulated") & (records.get("method") == method)]
+    return records[records["part"] == part]
+
+
+def describe_machine() -> str:
+    import os
+
+    import torch
+
+    from greenlove_mlflow.benchmark import read_machine
+
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    machine = read_machine("cpu")
+    return (
+        f"{machine.cpu_name}, {machine.visible_cpu_count} cores, torch {torch.__version__}, Python "
+        f"{platform.python_version()}; load average {load:.1f} at the end"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a minute or two: whether the report can be made")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--replicas", type=int, default=25, help="per simulated machine and workload")
+    parser.add_argument("--sequences", type=int, default=20, help="simulated machines with a history")
+    parser.add_argument("--workloads", type=int, default=12, help="real trainings")
+    parser.add_argument("--peer-workloads", type=int, default=12, help="of them, shown to the original package too")
+    parser.add_argument("--train-seconds", type=float, default=15.0, help="of each real training, about")
+    parser.add_argument("--limit-s", type=float, default=400.0, help="for one method on one real workload")
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--note", default="", help="what else must be said about the machine")
+    parser.add_argument("--output", type=Path, default=HERE)
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    path = given.output / "accuracy.parquet"
+    old = read_records(path)
+    frames = [
+        pd.DataFrame(list(make_records(part, given))) if part in given.parts else part_of(old, part) for part in PARTS
+    ]
+    records = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    from accuracy_text import write_report
+
+    write_records(records, path, "reports/accuracy.py")
+    write_report(records, given.output, machine=describe_machine(), note=given.note)
+
+
+if __name__ == "__main__":
+    main()
