@@ -228,6 +228,7 @@ def test_the_saved_view_is_what_mlflows_page_reads() -> None:
     sections = {section["uuid"] for section in state["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
     assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == len(state["compareRunCharts"])
+    assert state["searchFilter"] == "tags.`greenlove.kind` = 'track'"
     keys = {chart.get("metricKey") for chart in state["compareRunCharts"]}
     assert {"green/cost_usd/local", "green/cost_usd/H100-HGX-80GB", "green/co2_kg/A100-SXM-80GB"} <= keys
     assert "green/cost_usd/B200-180GB" not in keys

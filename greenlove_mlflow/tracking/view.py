@@ -55,7 +55,8 @@ def _view_state(estimate: Estimate, comparison: Comparison | None) -> dict[str, 
     known = _known_keys(estimate, comparison)
     columns = _columns(known)
     return {
-        "searchFilter": "",
+        # Re-estimations are runs too, without a figure in any of these columns.
+        "searchFilter": f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}'",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",
