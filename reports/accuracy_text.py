@@ -147,10 +147,10 @@ def _real(real: pd.DataFrame, machine: str, note: str) -> list[str]:
         if pd.isna(row.get("promised_s")):
             lines.append(f"{name}| {row.get('problem', 'no promise')} | | | | | |")
             continue
-        lines.append(
-            f"{name}| {row['promised_s']:.1f} s | {row['low_s']:.1f} to {row['high_s']:.1f} s "
-            f"| {row['actual_s']:.1f} s | {np.expm1(row['error']):+.1%} | {'yes' if row['inside'] else 'no'} | {row['benchmark_s']:.1f} s |"
-        )
+        span = f"{row['low_s']:.1f} to {row['high_s']:.1f} s"
+        error, inside = f"{np.expm1(row['error']):+.1%}", "yes" if row["inside"] else "no"
+        cells = [f"{row['promised_s']:.1f} s", span, f"{row['actual_s']:.1f} s", error, inside]
+        lines.append(f"{name}| " + " | ".join([*cells, f"{row['benchmark_s']:.1f} s"]) + " |")
     return [*lines, "", *_floor(done)]
 
 
