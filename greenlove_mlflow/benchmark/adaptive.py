@@ -211,5 +211,5 @@ class _Adaptive:
             whole = count == steps
             samples = self.feed.sample_count if whole else count * self.feed.batch_size
             part = None if whole else self.feed.part(samples, seed=self.plan.seed)
-            limit = Limit(until_s=self.cap_s, whole_step_count=count if part is None and not whole else None)
+            limit = Limit(until_s=self.cap_s, whole_step_count=count if part is None else None)
             self.session.run("scaling", limit, batches=part, sample_count=samples)
