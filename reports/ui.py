@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 EXPERIMENT = "digits"
-EPOCHS = 5
+EPOCHS = 3
 SETTINGS = ((16, "DE"), (64, "DE"), (64, "IS"), (256, "DE"))
 PAGE = {"width": 1500, "height": 950}
 # Charts are drawn, and frames loaded, a little after their text is there.
