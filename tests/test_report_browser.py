@@ -307,6 +307,8 @@ def test_what_if_rewrites_verdict_figures_and_table_and_finds_back(browser: Any,
         assert visit.page.locator("[data-figure=cost] .value").inner_text() == format_usd(
             home.cost_usd, with_range=False
         )
+        notes = [visit.page.locator(f"[data-figure={name}] .note").inner_text() for name in ("time", "energy", "cost")]
+        assert notes == ["300 epochs", "PUE 1.3, as you typed", "electricity at $0.25 per kWh, as you typed"]
         visit.page.locator("#whatif [data-reset]").click()
         assert visit.page.evaluate(read) == before
         assert visit.complaints == []
@@ -319,6 +321,15 @@ def test_what_if_refuses_what_cannot_be(browser: Any, pages: dict[str, Path], na
         visit.page.locator(f"#whatif [name={name}]").fill(value)
         assert visit.page.locator("#whatif-problem").inner_text()
         assert visit.page.locator("#verdict").inner_text() == before
+
+
+def test_what_happened_does_not_stand_beside_another_plan(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["run"]) as visit:
+        assert visit.page.locator("header .happened").first.is_visible()
+        visit.page.locator("#whatif [name=epochs]").fill("7")
+        assert not visit.page.locator("header .happened").first.is_visible()
+        visit.page.locator("#whatif [data-reset]").click()
+        assert visit.page.locator("header .happened").first.is_visible()
 
 
 def some_intervals(count: int = 400) -> list[Interval]:

@@ -94,6 +94,21 @@
     }
   }
 
+  const noteOf = (name) => document.querySelector(`[data-figure="${name}"] .note`);
+  const ownNotes = Object.fromEntries(["time", "energy", "cost", "co2"].map((name) => [name, noteOf(name).textContent]));
+
+  // What each figure rests on: what the reader typed, else what the run had.
+  function showNotes(inputs) {
+    const { epochs, price, intensity, pue } = inputs;
+    const typed = {
+      time: epochs === 1 ? "1 epoch" : `${format.count(epochs)} epochs`,
+      energy: pue === null ? null : `PUE ${pue}, as you typed`,
+      cost: price === null ? null : `electricity at ${format.usd(price)} per kWh, as you typed`,
+      co2: intensity === null ? null : `${format.count(intensity)} g per kWh, as you typed`,
+    };
+    for (const [name, text] of Object.entries(typed)) noteOf(name).textContent = text ?? ownNotes[name];
+  }
+
   function split(text) {
     const [value, range] = text.split(" (");
     return [value, range ? range.replace(/\)$/, "") : ""];
@@ -167,6 +182,9 @@
     document.getElementById("assumed").hidden = unchanged;
     // How sure each choice is was worked out for the run's own values only.
     document.getElementById("choices")?.toggleAttribute("hidden", !unchanged);
+    // What happened was the run's own plan, so it does not stand beside another one.
+    for (const line of document.querySelectorAll("header .happened")) line.hidden = !unchanged;
+    showNotes(inputs);
     show(unchanged ? stored : estimating.estimate(facts, inputs));
   }
 
