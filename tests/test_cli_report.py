@@ -36,13 +36,13 @@ def report(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["report", *arguments])
 
 
-def keep_run(*, error: RuntimeError | None = None, **over: Any) -> str:
+def keep_run(*, error: RuntimeError | None = None, experiment: str | None = None, **over: Any) -> str:
     """A training kept as ``track`` keeps it, after two of whose epochs ``error`` is raised."""
     estimate, comparison = a_measured_training(**over)
     log = a_benchmark(power=(), power_samples=()) if over.get("power") == () else a_tracked_log()
     epochs = 2 if error else 20
     time_s = 20.0 if error else estimate.time_s.point * 1.01
-    with contextlib.suppress(RuntimeError), open_run(run_name="a-run") as run:
+    with contextlib.suppress(RuntimeError), open_run(run_name="a-run", experiment=experiment) as run:
         run_id = run.run_id
         run.log_promise(estimate, comparison, log)
         train(run, epochs=epochs, samples=3)
@@ -107,9 +107,9 @@ def test_other_prices_can_be_asked_for(store: str) -> None:
 
 
 def test_experiment_is_one_page_with_every_run(store: str) -> None:
-    keep_run()
-    keep_run(error=RuntimeError("boom"))
-    text = visible_text(page_of("--experiment", "Default"))
+    keep_run(experiment="of its own")
+    keep_run(experiment="of its own", error=RuntimeError("boom"))
+    text = visible_text(page_of("--experiment", "of its own"))
     for expected in ("2 trainings so far", "1 of the 1 that ran to their end", "2 of 20 epochs", "not measured"):
         assert expected in text
 
