@@ -75,6 +75,29 @@ class Said:
         return {"clock_s": now, "cpu_s": now * (1.0 - self.wait_share), "run_wait_s": now * self.wait_share}
 
 
+def test_a_board_that_heats_up_is_watched_for_longer() -> None:
+    def duration_s(degrees_per_s: float) -> float:
+        clock, model = VirtualClock(), torch.nn.Linear(1, 1)
+
+        class Thermometer:
+            def read(self) -> Mapping[str, float]:
+                return {"clock_s": clock.now_s, "temperature_c": 40.0 + degrees_per_s * clock.now_s}
+
+        training = Training(
+            model=model,
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+            criterion=None,
+            data=torch.utils.data.DataLoader(range(20_000), batch_size=2),
+            train_step=lambda *_: clock.advance(0.01),
+        )
+        with clock.installed():
+            return run_benchmark(
+                training, BenchmarkPlan(epoch_count=50), machine=Machine(device="cpu"), signals=Thermometer()
+            ).duration_s
+
+    assert duration_s(1.0) > duration_s(0.0) + 8.0
+
+
 @pytest.mark.parametrize("wait_share", [0.0, 0.3])
 def test_the_one_reader_is_injected_and_its_word_is_in_the_log(wait_share: float) -> None:
     clock, model = VirtualClock(), torch.nn.Linear(1, 1)

@@ -19,6 +19,8 @@ REVISIT_S = 0.5
 LEAST_TIMED_S = 3.0
 # A board's energy counter needs so long a steady window.
 LEAST_METERED_S = 5.0
+# What a slow step may take beyond what it is expected to, when it falls into a burst.
+STEP_RESERVE_S = 2.0
 # Truncated passes: long beside what starting them costs, short enough to stop in time.
 LONGEST_TRUNCATED_S = 2.5
 # A machine that slows down while it is watched is watched for longer, once.
@@ -74,6 +76,7 @@ class _Adaptive:
             "first-contact",
             Limit(
                 beyond_first_s=HARD_CAP_S - self.reserve_s,
+                reserve_s=STEP_RESERVE_S,
                 enough_step_count=FIRST_STEP_COUNT,
                 enough_s=FIRST_CONTACT_S,
                 whole_step_count=self.plan.steps_per_epoch,
@@ -128,7 +131,9 @@ class _Adaptive:
         while True:
             self._narrow_deadline()
             now_s = time.perf_counter()
-            least_s = self.startup_s + self.step_s * (self.feed.prefetch_steps + 1)
+            least_s = (
+                self.startup_s + self.step_s * self.feed.prefetch_steps + self.step_s + min(self.step_s, STEP_RESERVE_S)
+            )
             until_s = self.deadline_s - self._scaling_s()
             if now_s + least_s > until_s:
                 if self._extend():
@@ -147,12 +152,18 @@ class _Adaptive:
         left_s = until_s - now_s
         head = self.feed.prefetch_steps + 1
         if whole:
-            limit = Limit(until_s=until_s, whole_step_count=self.plan.steps_per_epoch, head_step_count=head)
+            limit = Limit(
+                until_s=until_s,
+                reserve_s=STEP_RESERVE_S,
+                whole_step_count=self.plan.steps_per_epoch,
+                head_step_count=head,
+            )
             return self.session.run("timed", limit)
         length_s = min(max(1.0, left_s / 4.0), LONGEST_TRUNCATED_S) + self.startup_s
         least_s = (head + 1) * self.step_s + self.startup_s
         limit = Limit(
             until_s=min(until_s, now_s + max(length_s, least_s)),
+            reserve_s=STEP_RESERVE_S,
             whole_step_count=self.plan.steps_per_epoch,
             head_step_count=head,
         )
@@ -178,7 +189,8 @@ class _Adaptive:
 
     def _extend(self) -> bool:
         """Whether the machine's pace is moving, so that it is watched for longer; once only."""
-        if self.extended or not noise_of_blocks(self.session.epochs, self.session.blocks).is_drifting:
+        moving = noise_of_blocks(self.session.epochs, self.session.blocks).is_drifting or self.session.is_heating
+        if self.extended or not moving:
             return False
         self.extended = True
         self.deadline_s = min(time.perf_counter() + DRIFT_EXTENSION_S, self.cap_s)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.benchmark.steps import Limit, Pass, Step, run_pass
+from greenlove_mlflow.core.diagnostics import FAST_HEATING_C_PER_S
 from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase
 from greenlove_mlflow.errors import BenchmarkError
 
@@ -141,6 +142,16 @@ class Session:
 
     def _energy_j(self) -> float | None:
         return None if self.meter is None else self.meter.energy_j()
+
+    @property
+    def is_heating(self) -> bool:
+        """Whether the board has been getting hotter at a pace that will change its own."""
+        timed = [reading for phase, reading in self.readings if phase == "timed" and "temperature_c" in reading]
+        if len(timed) < 2 or "clock_s" not in timed[0]:
+            return False
+        passed_s = timed[-1]["clock_s"] - timed[0]["clock_s"]
+        risen_c = timed[-1]["temperature_c"] - timed[0]["temperature_c"]
+        return passed_s > 0.0 and risen_c > FAST_HEATING_C_PER_S * passed_s
 
     def end(self) -> None:
         """Note how long the benchmark took."""

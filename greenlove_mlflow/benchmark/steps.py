@@ -28,6 +28,7 @@ class Limit:
         enough_step_count: With ``enough_s``: the pass ends once it has so many steps and seconds beyond the first.
         enough_s: Seconds beyond the first step that are enough.
         whole_step_count: Steps that make an epoch although the data goes on; None when the data's end does.
+        reserve_s: What a step may take beyond what it is expected to, at most as much again.
         head_step_count: Steps of the first block: those that a fresh iterator makes slower or faster than others.
         each_step_apart: Synchronise after each of the first steps, to tell them apart.
         first_is_one_off: The first step says nothing about the second (it compiled the model).
@@ -39,6 +40,7 @@ class Limit:
     enough_step_count: float = math.inf
     enough_s: float = 0.0
     whole_step_count: int | None = None
+    reserve_s: float = 0.0
     head_step_count: int = 1
     each_step_apart: bool = False
     first_is_one_off: bool = False
@@ -194,7 +196,9 @@ def _deadline_s(done: Pass, limit: Limit) -> float:
 def _expected_step_s(done: Pass, limit: Limit) -> float:
     if not done.step_count or (done.step_count == 1 and limit.first_is_one_off):
         return 0.0
-    return done.steady_step_s
+    # A step that falls into a burst takes longer; the very second one is worth the risk.
+    reserve_s = 0.0 if done.step_count == 1 else min(done.steady_step_s, limit.reserve_s)
+    return done.steady_step_s + reserve_s
 
 
 def _is_over(done: Pass, limit: Limit, now_s: float) -> bool:

@@ -13,10 +13,11 @@ import math
 import numpy as np
 
 from greenlove_mlflow.core.calibration import PRIOR_DEGREES_OF_FREEDOM, Drift
+from greenlove_mlflow.core.diagnostics import FAST_HEATING_C_PER_S
 from greenlove_mlflow.core.noise import Noise
 from greenlove_mlflow.core.records import BenchmarkLog
 
-QUIET_LOG_SD = 0.022
+QUIET_LOG_SD = 0.020
 SHARED_LOG_SD = 0.06
 # A machine that says that it has nothing else to do needs no reserve for neighbours that were not seen.
 CALM_LOG_SD = 0.017
@@ -50,7 +51,8 @@ def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
     variance += (DRIFT_PER_CONTENTION * contention) ** 2
     if noise.is_drifting:
         variance += noise.halves_gap_log**2  # as far as it went, it may go on
-    if signals.get("throttled_share", 0.0) > BUSY_SHARE:
+    heating = signals.get("temperature_rise_c", 0.0) > FAST_HEATING_C_PER_S * max(log.duration_s, 1.0)
+    if heating or signals.get("throttled_share", 0.0) > BUSY_SHARE:
         variance += THROTTLED_LOG_SD**2
     return Drift(log_sd=min(LARGEST_LOG_SD, math.sqrt(variance)), degrees_of_freedom=PRIOR_DEGREES_OF_FREEDOM)
 
