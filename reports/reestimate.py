@@ -282,12 +282,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", type=Path, help="folder to keep the stores in, and to find them again")
     parser.add_argument("--quick", action="store_true", help="few runs, once, nothing of it to be believed")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="how often each part is timed")
     parser.add_argument("--only", choices=PARTS, nargs="*", default=PARTS, help="parts to time again; others stay")
     parser.add_argument("--output", type=Path, default=HERE, help="folder to write into")
     given = parser.parse_args()
     stated = given.output / "reestimate.json"
     figures: Result = {} if set(given.only) == set(PARTS) else json.loads(stated.read_text(encoding="utf-8"))
-    sizes: Result = {"counts": [1000, 10_000], "http_count": 1000, "spark_runs": 1000, "repeats": REPEATS}
+    sizes: Result = {"counts": [1000, 10_000], "http_count": 1000, "spark_runs": 1000, "repeats": given.repeats}
     if given.quick:
         sizes = {"counts": [20, 60], "http_count": 20, "spark_runs": 20, "repeats": 1}
     with tempfile.TemporaryDirectory() as scratch:
