@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
+from greenlove_mlflow.benchmark.state import count_state_bytes
 
 SHORT = BenchmarkPlan(epoch_count=3, batch_size=8, budget_s=0.3)
 
@@ -213,3 +214,16 @@ def test_lazy_state_of_optimizers_is_gone_again() -> None:
     ):
         run_benchmark(a_training(model=model, optimizer=optimizer), SHORT)
         assert not optimizer.state
+
+
+def test_what_no_smaller_batch_saves_is_counted_as_it_grows() -> None:
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    training = a_training(model=model, optimizer=optimizer)
+    weights = (4 * 2 + 2) * 4
+    assert count_state_bytes(training) == weights
+    model(torch.randn(3, 4)).sum().backward()
+    assert count_state_bytes(training) == 2 * weights
+    optimizer.step()
+    # Two moments of each weight, and a step count of four bytes for each of the two parameters.
+    assert count_state_bytes(training) == 4 * weights + 2 * 4

@@ -20,9 +20,13 @@ GREENLOVE = Path(sys.executable).parent / "greenlove"
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("demo")
+    return folder, run_demo(folder, "--epochs", "4").stdout
+
+
+def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "COLUMNS": "160", "TZ": "UTC"}
     done = subprocess.run(
-        [str(GREENLOVE), "demo", "--epochs", "4"],
+        [str(GREENLOVE), "demo", *arguments],
         cwd=folder,
         env=environ,
         capture_output=True,
@@ -31,7 +35,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    return done
 
 
 def test_the_demo_prints_promise_offers_and_outcome(demo: tuple[Path, str]) -> None:
@@ -60,6 +64,15 @@ def test_the_demo_records_one_finished_run_in_the_default_store(demo: tuple[Path
 def test_nothing_is_left_waiting_after_the_demo(demo: tuple[Path, str]) -> None:
     folder, _ = demo
     assert list((folder / "state").rglob("*.jsonl")) == []
+
+
+def test_the_demo_as_json_keeps_its_words_off_the_output(tmp_path: Path) -> None:
+    done = run_demo(tmp_path, "--epochs", "1", "--json")
+    found = json.loads(done.stdout)
+    assert found["estimate"]["workload"]["epoch_count"] == 1
+    assert len(found["outcome"]["epoch_durations_s"]) == 1
+    assert found["run_id"] in done.stderr
+    assert {row["offer"]["gpu"] for row in found["comparison"]["rows"]} == {o.gpu for o in read_price_sheet().offers}
 
 
 def test_the_doctor_names_a_source_for_everything(store: str) -> None:

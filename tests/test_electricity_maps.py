@@ -23,6 +23,7 @@ from greenlove_mlflow.electricity_maps import (
     ElectricityMaps,
     ServiceError,
     best_start_in,
+    later_start_caveats,
     live_grid,
     locate_by_address,
 )
@@ -318,6 +319,46 @@ def test_a_forecast_gives_the_best_start(server: FakeServer) -> None:
     assert (best.wait_h, best.intensity_g_per_kwh, best.saved_share) == (2.0, 100.0, 0.75)
     # 24 hours to start in and 2 to train are asked for with the next horizon there is.
     assert server.asked[0][1]["horizonHours"] == ["48"]
+
+
+def a_live_grid(server: FakeServer) -> Grid:
+    server.answers(an_answer())
+    return live_grid(a_grid(), KEY, base_url=server.base_url)[0]
+
+
+def a_forecast_answer(*intensities: float) -> dict[str, object]:
+    rows = [
+        {"carbonIntensity": value, "datetime": f"2026-11-24T{hour:02}:00:00.000Z"}
+        for hour, value in enumerate(intensities)
+    ]
+    return {"zone": "DE", "forecast": rows}
+
+
+def test_a_later_start_that_saves_is_told(server: FakeServer) -> None:
+    grid = a_live_grid(server)
+    server.answers(a_forecast_answer(400, 400, 100, 100, 400))
+    (caveat,) = later_start_caveats(grid, 2.0, KEY, base_url=server.base_url)
+    assert caveat.code == "train-later"
+    assert "starting in 2 h (2026-11-24 02:00 UTC) would emit 75% less CO2e" in caveat.message
+
+
+@pytest.mark.parametrize(
+    ("intensities", "hours"),
+    [((400, 400, 396, 396, 400), 2.0), ((400, 400, 100, 100, 400), 49.0), ((400, 100), 3.0)],
+    ids=["saves too little", "longer than any forecast", "longer than this forecast"],
+)
+def test_a_later_start_that_helps_nobody_is_not_told(
+    intensities: tuple[float, ...], hours: float, server: FakeServer
+) -> None:
+    grid = a_live_grid(server)
+    server.answers(a_forecast_answer(*intensities))
+    assert later_start_caveats(grid, hours, KEY, base_url=server.base_url) == ()
+
+
+def test_no_forecast_is_asked_for_a_grid_of_the_table(server: FakeServer) -> None:
+    server.answers(a_forecast_answer(400, 400, 100, 100, 400))
+    assert later_start_caveats(a_grid(), 2.0, KEY, base_url=server.base_url) == ()
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("content", [{}, {"forecast": None}, {"forecast": [None]}, {"forecast": [{}, 3]}])

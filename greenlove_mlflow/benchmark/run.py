@@ -10,6 +10,7 @@ import torch
 
 from greenlove_mlflow.benchmark.adaptive import run_adaptive
 from greenlove_mlflow.benchmark.describe import AutocastWatch, ModelDescription, describe_model
+from greenlove_mlflow.benchmark.device_memory import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.feed import Feed, make_feed
 from greenlove_mlflow.benchmark.machine import read_machine
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
@@ -21,8 +22,6 @@ from greenlove_mlflow.benchmark.state import preserved
 from greenlove_mlflow.benchmark.training import Training
 from greenlove_mlflow.benchmark.validation import LONGEST_VALIDATION_S, time_validation
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
-
-BYTES_PER_GIB = 2**30
 
 
 class _SessionOptions(TypedDict):
@@ -58,27 +57,28 @@ def run_benchmark(
     started_at = dt.datetime.now(dt.timezone.utc)
     if isinstance(subject, Training):
         recorder, device = _StepRecorder(subject), subject.torch_device
-        session, stop_reason = _benchmark_training(subject, recorder, plan, options)
+        session, stop_reason, memory = _benchmark_training(subject, recorder, plan, options)
         description = recorder.describe(session.feed.batch_size)
     else:
         session, stop_reason = _benchmark_runner(subject, plan, options)
         description, device = describe_model(subject, None, None, subject.batch_size), torch.device("cpu")
+        memory = DeviceMemory()
     return _make_log(
         session,
         machine=machine or read_machine(device),
         description=description,
         started_at=started_at,
         stop_reason=stop_reason,
-        device=device,
+        memory=memory,
     )
 
 
 def _benchmark_training(
     subject: Training, recorder: _StepRecorder, plan: BenchmarkPlan, options: _SessionOptions
-) -> tuple[Session, str]:
+) -> tuple[Session, str, DeviceMemory]:
     feed = make_feed(subject.data, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
     reserve_s = 0.0 if subject.validation is None else LONGEST_VALIDATION_S
-    with preserved(subject):
+    with preserved(subject) as copied_bytes:
         _begin_training(subject)
         session = Session(
             feed,
@@ -97,7 +97,8 @@ def _benchmark_training(
         finally:
             feed.close()
         session.end()
-    return session, stop_reason
+        memory = read_device_memory(subject, copied_bytes)
+    return session, stop_reason, memory
 
 
 def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _SessionOptions) -> tuple[Session, str]:
@@ -140,15 +141,6 @@ def _begin_training(subject: Training) -> None:
         torch.cuda.reset_peak_memory_stats(subject.torch_device)
 
 
-def _peaks_gib(device: torch.device) -> tuple[float | None, float | None]:
-    if device.type != "cuda":
-        return None, None
-    return (
-        torch.cuda.max_memory_allocated(device) / BYTES_PER_GIB,
-        torch.cuda.max_memory_reserved(device) / BYTES_PER_GIB,
-    )
-
-
 def _make_log(
     session: Session,
     *,
@@ -156,11 +148,10 @@ def _make_log(
     description: ModelDescription,
     started_at: dt.datetime,
     stop_reason: str,
-    device: torch.device,
+    memory: DeviceMemory,
 ) -> BenchmarkLog:
     feed: Feed = session.feed
     meter: Any = session.meter
-    peaks = _peaks_gib(device)
     signals: Mapping[str, float] = summarise_signals(session.readings)
     return BenchmarkLog(
         method=session.plan.method,
@@ -175,8 +166,9 @@ def _make_log(
         started_at=started_at.isoformat(timespec="seconds"),
         duration_s=session.duration_s,
         stop_reason=stop_reason,
-        peak_allocated_gib=peaks[0],
-        peak_reserved_gib=peaks[1],
+        peak_allocated_gib=memory.peak_allocated_gib,
+        peak_reserved_gib=memory.peak_reserved_gib,
+        fixed_memory_gib=memory.fixed_gib,
         machine_signals=tuple(sorted(signals.items())),
         loss_is_finite=session.loss_is_finite,
         first_contact_steps_s=tuple(session.first_steps_s),

@@ -24,9 +24,13 @@ Restore = Callable[[], None]
 
 
 @contextmanager
-def preserved(training: Training) -> Iterator[None]:
-    """Everything that training steps change, as it was before the block, also when the block raises."""
-    to_cpu = _copies_belong_on_cpu(training)
+def preserved(training: Training) -> Iterator[int]:
+    """Everything that training steps change, as it was before the block, also when the block raises.
+
+    The block is given the bytes that the copies kept meanwhile take on the training's own device.
+    """
+    needed_bytes = count_state_bytes(training)
+    to_cpu = _copies_belong_on_cpu(training, needed_bytes)
     restores = [_keep_random_state(training)]
     restores += [_keep_module(module, to_cpu=to_cpu) for module in _modules(training)]
     restores += [_keep_optimizer(each, to_cpu=to_cpu) for each in _optimizers(training.optimizer)]
@@ -34,11 +38,28 @@ def preserved(training: Training) -> Iterator[None]:
     if not isinstance(training.optimizer, torch.optim.Optimizer) and hasattr(training.optimizer, "load_state_dict"):
         restores.append(_keep_other(training.optimizer))
     try:
-        yield
+        yield 0 if to_cpu else needed_bytes
     finally:
         # The random state was kept first and is put back last: restoring the others may draw numbers.
         for restore in reversed(restores):
             restore()
+
+
+def count_state_bytes(training: Training) -> int:
+    """The bytes that a training holds on its device whatever the batch size: weights, buffers, gradients, states."""
+    device_type = training.torch_device.type
+    tensors = [value for module in _modules(training) for value in (*module.parameters(), *module.buffers())]
+    gradients = [value.grad for value in tensors if value.grad is not None]
+    states = [
+        item
+        for optimizer in _optimizers(training.optimizer)
+        for state in optimizer.state.values()
+        if isinstance(state, dict)
+        for item in state.values()
+        if isinstance(item, torch.Tensor)
+    ]
+    held = [value for value in (*tensors, *gradients, *states) if _is_real(value) and value.device.type == device_type]
+    return sum(value.numel() * value.element_size() for value in held)
 
 
 def _modules(training: Training) -> list[torch.nn.Module]:
@@ -204,25 +225,14 @@ def _ignore_result(_: object) -> None:
     pass
 
 
-def _copies_belong_on_cpu(training: Training) -> bool:
+def _copies_belong_on_cpu(training: Training, needed_bytes: int) -> bool:
     device = training.torch_device
     if device.type != "cuda":
         return False
     free_bytes, _ = torch.cuda.mem_get_info(device)
-    tensors = [value for module in _modules(training) for value in (*module.parameters(), *module.buffers())]
-    gradients = [value.grad for value in tensors if value.grad is not None]
-    states = [
-        item
-        for optimizer in _optimizers(training.optimizer)
-        for state in optimizer.state.values()
-        if isinstance(state, dict)
-        for item in state.values()
-        if isinstance(item, torch.Tensor)
-    ]
-    needed = sum(value.numel() * value.element_size() for value in (*tensors, *gradients, *states) if _is_real(value))
-    if needed <= FREE_MEMORY_SHARE * free_bytes:
+    if needed_bytes <= FREE_MEMORY_SHARE * free_bytes:
         return False
-    logger.info("keeping %.1f GiB of state in the memory of the CPU: the device is short of it", needed / 2**30)
+    logger.info("keeping %.1f GiB of state in the CPU's memory: the device is short of it", needed_bytes / 2**30)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,14 +17,18 @@ SEED = 0
 
 @click.command()
 @click.option("--epochs", default=40, show_default=True, type=click.IntRange(min=1), help="Epochs to train.")
-def command(epochs: int) -> None:
-    """Estimate, track and then really train a small CNN on scikit-learn's handwritten digits."""
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; progress and tables go to stderr.")
+def command(epochs: int, as_json: bool) -> None:
+    """Estimate, track and then really train a small CNN on scikit-learn's handwritten digits.
+
+    Exit code 0 when it was trained and recorded, 1 when MLflow's store cannot be used, 2 for a wrong call.
+    """
     import torch
 
     import greenlove_mlflow as greenlove
     from greenlove_mlflow.terminal import TerminalProgress, print_outcome, print_summary
 
-    console = Console()
+    console = Console(stderr=as_json)
     torch.manual_seed(SEED)
     dataset, model = load_digits_dataset(), make_network()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -49,6 +54,8 @@ def command(epochs: int) -> None:
             train_one_epoch(model, loader, optimizer, criterion)
     print_outcome(console, run.estimate, run.outcome)
     _print_how_to_open(console, run)
+    if as_json:
+        click.echo(json.dumps(_plain(run), allow_nan=False))
 
 
 def load_digits_dataset() -> Any:
@@ -85,3 +92,17 @@ def train_one_epoch(model: Any, loader: Any, optimizer: Any, criterion: Any) -> 
 
 def _print_how_to_open(console: Console, run: TrackedTraining) -> None:
     console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]", soft_wrap=True)
+    if run.view_url:
+        console.print(f"All runs beside it: {run.view_url}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _plain(run: TrackedTraining) -> dict[str, Any]:
+    from greenlove_mlflow.core.codec import to_plain
+
+    return {
+        "run_id": run.run_id,
+        "how_to_open": run.how_to_open,
+        "estimate": to_plain(run.estimate),
+        "comparison": to_plain(run.comparison),
+        "outcome": to_plain(run.outcome),
+    }

@@ -187,6 +187,8 @@ class BenchmarkLog:
         stop_reason: Why it ended: ``precise``, ``budget``, ``complete``, ``cap``.
         peak_allocated_gib: Most device memory held by tensors, GiB; None on a CPU.
         peak_reserved_gib: Most device memory held by the allocator, GiB; None on a CPU.
+        fixed_memory_gib: Of that, what no smaller batch saves (weights, buffers, gradients, optimizer state), GiB; None
+            on a CPU.
         machine_signals: What the machine said of itself, by name (``load_ratio``, ``cpu_share``, ``throttled_share``,
             ``clock_ratio``); absent when not read.
         loss_is_finite: False when a step gave a loss that is not finite; None when no step returned its loss.
@@ -216,6 +218,7 @@ class BenchmarkLog:
     stop_reason: str = ""
     peak_allocated_gib: float | None = None
     peak_reserved_gib: float | None = None
+    fixed_memory_gib: float | None = None
     machine_signals: tuple[tuple[str, float], ...] = ()
     loss_is_finite: bool | None = None
     first_contact_steps_s: tuple[float, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from greenlove_mlflow.electricity_maps.address import locate_by_address
 from greenlove_mlflow.electricity_maps.https import ServiceError
-from greenlove_mlflow.electricity_maps.live import best_start_in, live_grid
+from greenlove_mlflow.electricity_maps.live import best_start_in, later_start_caveats, live_grid
 from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, BASE_URL_V4, ElectricityMaps
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ElectricityMaps",
     "ServiceError",
     "best_start_in",
+    "later_start_caveats",
     "live_grid",
     "locate_by_address",
 ]

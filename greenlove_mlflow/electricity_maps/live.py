@@ -7,11 +7,11 @@ import functools
 import logging
 from datetime import datetime, timedelta, timezone
 
-from greenlove_mlflow.core.estimate import Caveat, Grid, Source
+from greenlove_mlflow.core.estimate import Caveat, Grid, Scope, Source
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
 from greenlove_mlflow.core.train_later import DEFAULT_WINDOW_H, BestStart, IntensityReading, best_start
 from greenlove_mlflow.electricity_maps.https import ServiceError
-from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, DEFAULT_TIMEOUT_S, ElectricityMaps
+from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, DEFAULT_TIMEOUT_S, HORIZONS_H, ElectricityMaps
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ LIVE_LOG_SD = 0.10
 # The service may publish hours late; beyond this a reading no longer tells of now.
 MOST_AGE = timedelta(hours=6)
 GIVEN_BY = "the caller"
+# A later start is worth a word when it saves at least this share of the CO2e; less lies inside a forecast's error.
+LEAST_SAVED_SHARE = 0.05
 
 
 def live_grid(
@@ -60,6 +62,7 @@ def best_start_in(
     hours: float,
     key: str,
     *,
+    scope: Scope = "lifecycle",
     base_url: str = BASE_URL_V3,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> BestStart | None:
@@ -69,7 +72,42 @@ def best_start_in(
         ServiceError: If the service gives no forecast.
     """
     service = service_for(key, base_url, timeout_s)
-    return best_start(service.fetch_forecast(zone, hours=DEFAULT_WINDOW_H + hours), hours)
+    return best_start(service.fetch_forecast(zone, scope, hours=DEFAULT_WINDOW_H + hours), hours)
+
+
+def later_start_caveats(
+    grid: Grid,
+    hours: float,
+    key: str | None,
+    *,
+    zone: str | None = None,
+    base_url: str = BASE_URL_V3,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> tuple[Caveat, ...]:
+    """What a later start within a day would save; empty when too little, too long for the forecast, or not forecast.
+
+    Args:
+        grid: Of the training; only one that is live is asked about.
+        hours: That the training is estimated to take.
+        key: The service's token.
+        zone: Of Electricity Maps; by default the code of the grid's place.
+        base_url: Of the interface.
+        timeout_s: Seconds the service may take.
+    """
+    if grid.basis != "live" or not key or hours > HORIZONS_H[-1] - DEFAULT_WINDOW_H:
+        return ()
+    try:
+        best = best_start_in(zone or grid.code, hours, key, scope=grid.scope, base_url=base_url, timeout_s=timeout_s)
+    except ServiceError as error:
+        logger.info("no forecast of the grid, so no better start: %s", error)
+        return ()
+    if best is None or best.saved_share < LEAST_SAVED_SHARE:
+        return ()
+    message = (
+        f"starting in {best.wait_h:.0f} h ({best.start.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC) would emit "
+        f"{best.saved_share:.0%} less CO2e than starting now, by Electricity Maps' forecast"
+    )
+    return (Caveat(code="train-later", message=message),)
 
 
 @functools.lru_cache(maxsize=8)

@@ -172,6 +172,8 @@ def track(
         finally:
             session.close()
             tracked.log_outcome(estimate, comparison, measured.log, session.outcome)
+            if saved_view and session.view_url:
+                logger.info("the experiment's runs side by side: %s", session.view_url)
 
 
 def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:

@@ -110,13 +110,27 @@ def measure_training(
         task=options.task,
         model_kind=log.model_kind,
         peak_memory_gib=log.peak_reserved_gib,
+        fixed_memory_gib=log.fixed_memory_gib,
         workload_fingerprint=log.workload_fingerprint,
         home=spec,
         caveats=(*place.caveats, *power_caveats, *([cpu_caveat] if cpu_caveat else [])),
     )
     if options.net_of_idle:
         statistics = _net_of_idle(statistics)
-    return Measured(log=log, estimate=estimate_training(statistics), open_meter=opener)
+    estimate = estimate_training(statistics)
+    if options.live_carbon:
+        estimate = _with_later_start(estimate, options, environment)
+    return Measured(log=log, estimate=estimate, open_meter=opener)
+
+
+def _with_later_start(estimate: Estimate, options: Options, environment: Environment) -> Estimate:
+    """The estimate with a word on when to start, where the live grid's forecast has a cleaner hour."""
+    from greenlove_mlflow.electricity_maps import later_start_caveats
+
+    later = later_start_caveats(
+        estimate.grid, estimate.time_s.point / 3600.0, environment.electricity_maps_key, zone=options.live_zone
+    )
+    return dataclasses.replace(estimate, caveats=(*estimate.caveats, *later))
 
 
 def _net_of_idle(statistics: Statistics) -> Statistics:
