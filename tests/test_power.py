@@ -94,6 +94,7 @@ def test_energy_is_the_counter_in_joules(nvml: Any, clock: VirtualClock) -> None
     with meter_gpu() as meter:
         clock.pass_s(10.0)
         assert meter.energy_j() == pytest.approx(3000.0, rel=1e-6)
+        assert meter.is_metered
 
 
 def test_power_is_the_mean_over_windows_and_not_over_the_pauses_between(nvml: Any, clock: VirtualClock) -> None:
@@ -372,6 +373,7 @@ def test_without_a_meter_power_is_the_tdp_times_a_utilisation_and_says_so(
         (reading,) = meter.readings()
         assert {"power-not-metered", "power-modelled"} <= codes(meter)
         assert meter.energy_j() is None
+        assert not meter.is_metered
         assert meter.energy_j(modelled=True) == pytest.approx(350.0 * 7.0)
     assert (reading.source, reading.power_w, reading.energy_j) == ("modelled", 350.0, None)
     assert reading.log_half_width > math.log(1.4)

@@ -14,6 +14,8 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.scaling import ScalingFit, predict_time_s, rate_log_sd
 
 LEAST_RECENT_EPOCHS = 3
+# More of them teach nothing that the machine's drift does not hide, and would cost ever more time after each epoch.
+MOST_RECENT_EPOCHS = 100
 # Epochs of one training differ by a percent even where nothing disturbs them.
 LEAST_EPOCH_LOG_SD = 0.01
 # A first epoch pays for cold data, compiling and new workers; it says little about the others.
@@ -57,13 +59,15 @@ def _promised_epoch_s(fit: ScalingFit, workload: Workload) -> tuple[float, float
 
 def _observed_epoch_s(workload: Workload, durations_s: Sequence[float]) -> tuple[float, float]:
     """One recent epoch without validation, seconds, and the SD of the log of that mean."""
-    bare = [
-        max(1e-9, duration_s - _validations(workload, index, index + 1) * workload.validation_s)
-        for index, duration_s in enumerate(durations_s)
+    done = len(durations_s)
+    count = min(max(LEAST_RECENT_EPOCHS, done // 2), MOST_RECENT_EPOCHS)
+    # The first epoch counts only as long as there is no other.
+    recent = [
+        max(1e-9, durations_s[index] - _validations(workload, index, index + 1) * workload.validation_s)
+        for index in range(min(max(1, done - count), done - 1), done)
     ]
-    if len(bare) == 1:
-        return bare[0], FIRST_EPOCH_LOG_SD
-    recent = bare[1:][-max(LEAST_RECENT_EPOCHS, len(bare) // 2) :]
+    if done == 1:
+        return recent[0], FIRST_EPOCH_LOG_SD
     mean_s = math.fsum(recent) / len(recent)
     spread = math.sqrt(math.fsum((value / mean_s - 1.0) ** 2 for value in recent) / max(1, len(recent) - 1))
     return mean_s, max(LEAST_EPOCH_LOG_SD, spread) / math.sqrt(len(recent))

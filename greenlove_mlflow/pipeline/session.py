@@ -113,7 +113,7 @@ class TrackedTraining:
                     tuple(durations),
                     elapsed_s=now_s - started_s,
                     energy_j=_difference(now_j, started_j),
-                    is_metered=meter.energy_j() is not None,
+                    is_metered=meter.is_metered,
                 )
                 self._tracked.log_epoch(epoch, durations[-1], _difference(now_j, begun_j), self.forecast.time_s)
             except (ArithmeticError, ValueError) as error:

@@ -56,10 +56,15 @@ class PowerMeter:
             if modelled:
                 known = [part.energy_j for part in self._parts]
                 return None if primary.energy_j is None else sum(each for each in known if each is not None)
-            if primary.metered_energy_j is None or self._hung:
+            if not self.is_metered:
                 return None
             metered = [part.metered_energy_j for part in self._parts]
             return sum(each for each in metered if each is not None)
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether the device trained on has been metered, as of the last look at it."""
+        return self._part(self._primary).metered_energy_j is not None and not self._hung
 
     @contextmanager
     def window(self) -> Iterator[None]:
