@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, overload
 
 from greenlove_mlflow.formatting import format_comparison, format_duration_s, format_estimate
 from greenlove_mlflow.formatting.text import (
-    RANGE_SENTENCE,
     comparison_header,
     estimate_lines,
     home_cells,
     offer_cells,
+    range_sentences,
 )
 from greenlove_mlflow.report import verdict_sentences
 from greenlove_mlflow.report.choices import choices_in_words
@@ -137,7 +137,7 @@ def print_summary(
         console.print(_figures_table(estimate))
         if comparison is not None:
             console.print(_offers_table(comparison, console.width))
-        console.print(RANGE_SENTENCE, style="dim", highlight=False)
+        console.print(" ".join(range_sentences(estimate)), style="dim", highlight=False)
     else:
         _print_plain(console, _without_caveats(format_estimate(estimate)))
         if comparison is not None:

@@ -45,6 +45,7 @@ def test_the_demo_prints_promise_offers_and_outcome(demo: tuple[Path, str]) -> N
     assert "promised" in printed
     assert "happened" in printed
     assert "95 times in 100" in printed
+    assert "no finished run to learn from yet" in printed
 
 
 def test_the_demo_records_one_finished_run_in_the_default_store(demo: tuple[Path, str]) -> None:

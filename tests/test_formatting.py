@@ -95,6 +95,19 @@ def test_an_exact_time_has_no_range_and_no_sentence_about_one() -> None:
     assert "95 times" not in text
 
 
+def test_an_estimate_says_what_it_was_calibrated_on() -> None:
+    words = "23 finished runs on this machine: promised within 3.1 % nineteen times in twenty"
+    estimate = an_estimate()
+    assert estimate.statistics is not None
+    fit = dataclasses.replace(estimate.statistics.fit, calibrated_on=words)
+    learned = an_estimate(statistics=dataclasses.replace(estimate.statistics, fit=fit))
+    for text in (format_estimate(learned), format_estimate_html(learned)):
+        assert f"That of the time was learned from {words}." in text
+    assert "no finished run to learn from yet" in format_estimate(estimate)
+    by_seed = dataclasses.replace(estimate.statistics, fit=dataclasses.replace(fit, method="seed"))
+    assert "That of the time" not in format_estimate(an_estimate(statistics=by_seed))
+
+
 def test_a_column_shares_one_unit() -> None:
     text = format_comparison(a_comparison())
     header = text.splitlines()[0]

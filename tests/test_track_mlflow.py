@@ -152,7 +152,11 @@ def test_a_server_killed_in_the_middle_does_not_harm_the_training(tmp_path: Path
         server.kill()
         out, err = process.communicate("\n", timeout=180)
         assert process.returncode == 0, err
-        assert out == f"{EPOCHS}\n"
+        link, count = out.splitlines()
+        assert link.endswith(
+            f"{server.uri}/#/experiments/0/runs?workflowType=machine_learning&viewStateShareKey=greenlove"
+        )
+        assert count == str(EPOCHS)
         assert err.count("TrackingWarning") == 1, err
         server.start()
         command = "from greenlove_mlflow.cli import main\nmain(['recover'])\n"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from greenlove_mlflow.core.cloud_task import CloudTask
     from greenlove_mlflow.core.compare import Offer
 
 # A benchmark takes half a minute; installing torch and starting the machine take the rest.
@@ -33,6 +35,7 @@ _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 @click.option("--install", multiple=True, default=("greenlove-mlflow",), show_default=True, help="For pip; repeatable.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("greenlove.dstack.yml"))
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Say what was written as one JSON object.")
 def command(
     *,
     training: tuple[str, ...],
@@ -46,16 +49,16 @@ def command(
     install: tuple[str, ...],
     output: Path,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Write a task file that runs TRAINING, up to its benchmark, on a rented GPU. Nothing is submitted.
 
     TRAINING is the command that starts your own training with greenlove in it, for example
     `greenlove cloud-task --gpu "L40S 48GB" -- python train.py --epochs 100`. The folder of the file travels with it.
     Apply it with dstack (`pip install 'greenlove-mlflow[dstack]'`, backend crusoe); then `compare` with
-    `measured="auto"` takes the ratio from the two runs.
+    `measured="auto"` takes the ratio from the two runs. Exit code 0 when the file was written, 1 when it was not.
     """
-    from greenlove_mlflow.core.cloud_task import CREDENTIAL_VARIABLES, CloudTask, format_cloud_task, instance_size
-    from greenlove_mlflow.formatting import format_usd
+    from greenlove_mlflow.core.cloud_task import CREDENTIAL_VARIABLES, CloudTask, instance_size
 
     offer, sku = _find_offer(gpu, prices)
     if not tracking_uri:
@@ -74,11 +77,29 @@ def command(
         install=install,
         credentials=tuple(name for name in CREDENTIAL_VARIABLES if os.environ.get(name)),
     )
+    _write(task, output, force=force)
+    click.echo(json.dumps(_plain(task, output)) if as_json else _in_words(task, output))
+
+
+def _write(task: CloudTask, output: Path, *, force: bool) -> None:
+    from greenlove_mlflow.core.cloud_task import format_cloud_task
+
     if output.exists() and not force:
         raise InvalidInputError(f"{output} is there already; pass --force to write over it, or --output")
     output.write_text(format_cloud_task(task), encoding="utf-8")
-    click.echo(f"Wrote {output}: an instance of {size} x {offer.gpu}, at most {format_usd(task.most_usd)}.")
-    click.echo(f"Nothing was submitted. To run it: dstack apply -f {shlex.quote(str(output))}")
+
+
+def _in_words(task: CloudTask, output: Path) -> str:
+    from greenlove_mlflow.formatting import format_usd
+
+    return (
+        f"Wrote {output}: an instance of {task.gpu_count} x {task.offer.gpu}, at most {format_usd(task.most_usd)}.\n"
+        f"Nothing was submitted. To run it: dstack apply -f {shlex.quote(str(output))}"
+    )
+
+
+def _plain(task: CloudTask, output: Path) -> dict[str, Any]:
+    return {"path": str(output), "gpu": task.offer.gpu, "gpu_count": task.gpu_count, "most_usd": task.most_usd}
 
 
 def parse_duration_s(text: str) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,12 +25,24 @@ def command(epochs: int, as_json: bool) -> None:
 
     Exit code 0 when it was trained and recorded, 1 when MLflow's store cannot be used, 2 for a wrong call.
     """
+    from greenlove_mlflow.terminal import print_outcome
+
+    console = Console(stderr=as_json)
+    # MLflow prints its links to stdout, which then belongs to the JSON alone.
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        run = _promise_and_train(console, epochs)
+    print_outcome(console, run.estimate, run.outcome)
+    console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]", soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps(_plain(run), allow_nan=False))
+
+
+def _promise_and_train(console: Console, epochs: int) -> TrackedTraining:
     import torch
 
     import greenlove_mlflow as greenlove
-    from greenlove_mlflow.terminal import TerminalProgress, print_outcome, print_summary
+    from greenlove_mlflow.terminal import TerminalProgress, print_summary
 
-    console = Console(stderr=as_json)
     torch.manual_seed(SEED)
     dataset, model = load_digits_dataset(), make_network()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -52,10 +66,7 @@ def command(epochs: int, as_json: bool) -> None:
         print_summary(console, run.estimate, run.comparison, run.url)
         for _ in run.epochs():
             train_one_epoch(model, loader, optimizer, criterion)
-    print_outcome(console, run.estimate, run.outcome)
-    _print_how_to_open(console, run)
-    if as_json:
-        click.echo(json.dumps(_plain(run), allow_nan=False))
+    return run
 
 
 def load_digits_dataset() -> Any:
@@ -88,12 +99,6 @@ def train_one_epoch(model: Any, loader: Any, optimizer: Any, criterion: Any) -> 
         loss = criterion(model(images), labels)
         loss.backward()
         optimizer.step()
-
-
-def _print_how_to_open(console: Console, run: TrackedTraining) -> None:
-    console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]", soft_wrap=True)
-    if run.view_url:
-        console.print(f"All runs beside it: {run.view_url}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _plain(run: TrackedTraining) -> dict[str, Any]:

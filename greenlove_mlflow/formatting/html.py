@@ -12,6 +12,7 @@ from greenlove_mlflow.formatting.text import (
     estimate_lines,
     home_cells,
     offer_cells,
+    range_sentences,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def format_estimate_html(estimate: Estimate) -> str:
         f'<td style="{_CELL};opacity:.8">{escape(note)}</td></tr>'
         for name, value, note in estimate_lines(estimate)
     ]
-    note = "" if estimate.time_s.is_exact else f'<p style="{_SMALL}">{RANGE_SENTENCE}</p>'
+    words = escape(" ".join(range_sentences(estimate)))
+    note = f'<p style="{_SMALL}">{words}</p>' if words else ""
     return (
         f'<div style="{_BOX}"><table style="border-collapse:collapse"><tbody>{"".join(rows)}</tbody></table>'
         f"{note}{_caveats(estimate.caveats)}</div>"

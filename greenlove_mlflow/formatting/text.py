@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 RANGE_SENTENCE = "Ranges in brackets hold the real value 95 times in 100."
 
 
+def range_sentences(estimate: Estimate) -> list[str]:
+    """What the ranges mean, and what that of the time was learned from; none where the time is exact."""
+    if estimate.time_s.is_exact:
+        return []
+    if estimate.statistics is None or estimate.statistics.fit.method == "seed":
+        return [RANGE_SENTENCE]
+    learned = estimate.statistics.fit.calibrated_on
+    if not learned:
+        return [RANGE_SENTENCE, "That of the time rests on the benchmark alone: no finished run to learn from yet."]
+    return [RANGE_SENTENCE, f"That of the time was learned from {learned}."]
+
+
 def missing_cost(estimate: Estimate) -> str:
     """Why a training at home has no cost, in a word or two."""
     return NOT_MEASURED if estimate.energy_kwh is None else "no electricity price known"
@@ -63,8 +75,7 @@ def format_estimate(estimate: Estimate) -> str:
     rows = [(name, value, f"at {note}" if name in ("Cost", "CO2e") and note else note) for name, value, note in
             estimate_lines(estimate)]  # fmt: skip
     lines = text_table(rows, gap=3)
-    if not estimate.time_s.is_exact:
-        lines.append(RANGE_SENTENCE)
+    lines += range_sentences(estimate)
     lines += [f"! {caveat}" for caveat in estimate.caveats]
     return "\n".join(lines)
 

@@ -145,6 +145,7 @@ def track(
     """
     from greenlove_mlflow.pipeline.stages import find_place, make_training, measure_training
     from greenlove_mlflow.tracking import open_run
+    from greenlove_mlflow.tracking.view import print_view_link
 
     settings, environment = make_options(epochs, options), read_environment()
     training = make_training(model, optimizer, criterion, data, settings)
@@ -172,8 +173,8 @@ def track(
         finally:
             session.close()
             tracked.log_outcome(estimate, comparison, measured.log, session.outcome)
-            if saved_view and session.view_url:
-                logger.info("the experiment's runs side by side: %s", session.view_url)
+            if saved_view and tracked.view_url:
+                print_view_link(tracked.view_url)
 
 
 def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:

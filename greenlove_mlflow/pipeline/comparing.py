@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from greenlove_mlflow.core.compare import Comparison, PriceSheet, compare_offers
 from greenlove_mlflow.core.estimate import Caveat, Estimate
 from greenlove_mlflow.core.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio, find_gpu
+from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.ratios import speed_ratio
 from greenlove_mlflow.core.statistics import Statistics
 from greenlove_mlflow.errors import InvalidInputError
@@ -52,25 +53,11 @@ def compare_estimate(
     given = {
         find_gpu(name, specs.values(), offer_names=offer_names).gpu_id: ratio for name, ratio in speed_ratios.items()
     }
+    asked = dataclasses.replace(
+        statistics, precision=precision or statistics.precision, task=task or statistics.task, gpu_count=gpus
+    )
     own = {} if gpu is not None else own_ratios(statistics, measured)
-    evidence = read_ratio_evidence()
-    ratios: dict[str, SpeedRatio] = {}
-    for offer in sheet.offers:
-        own_ratio, run_id = own.get(offer.gpu_id, (None, ""))
-        ratio = speed_ratio(
-            home.hardware,
-            specs[offer.gpu_id],
-            evidence=evidence,
-            precision=precision or statistics.precision,
-            task=task or statistics.task,
-            model_kind=statistics.model_kind,
-            given=given.get(offer.gpu_id),
-            measured=own_ratio,
-            gpu_count=gpus,
-        )
-        if own_ratio is not None and ratio.basis == "measured":
-            ratio = dataclasses.replace(ratio, detail=f"{ratio.detail}, run {run_id}")
-        ratios[offer.gpu_id] = ratio
+    ratios = _ratios(asked, home, [specs[offer.gpu_id] for offer in sheet.offers], given=given, own=own)
     return compare_offers(
         estimate,
         sheet=sheet,
@@ -85,6 +72,36 @@ def compare_estimate(
         caveats=home.caveats,
         today=time.strftime("%Y-%m-%d", time.gmtime()),
     )
+
+
+def _ratios(
+    asked: Statistics,
+    home: Home,
+    offered: Iterable[GpuSpec],
+    *,
+    given: Mapping[str, float],
+    own: Mapping[str, tuple[Interval, str]],
+) -> dict[str, SpeedRatio]:
+    """The ratio of every GPU on offer: given, measured in own runs (and by which), else from the tables."""
+    evidence = read_ratio_evidence()
+    ratios: dict[str, SpeedRatio] = {}
+    for spec in offered:
+        own_ratio, run_id = own.get(spec.gpu_id, (None, ""))
+        ratio = speed_ratio(
+            home.hardware,
+            spec,
+            evidence=evidence,
+            precision=asked.precision,
+            task=asked.task,
+            model_kind=asked.model_kind,
+            given=given.get(spec.gpu_id),
+            measured=own_ratio,
+            gpu_count=asked.gpu_count,
+        )
+        if own_ratio is not None and ratio.basis == "measured":
+            ratio = dataclasses.replace(ratio, detail=f"{ratio.detail}, run {run_id}")
+        ratios[spec.gpu_id] = ratio
+    return ratios
 
 
 def with_probe(estimate: Estimate) -> Estimate:

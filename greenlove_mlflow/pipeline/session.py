@@ -81,11 +81,6 @@ class TrackedTraining:
         return self._tracked.url
 
     @property
-    def view_url(self) -> str | None:
-        """The saved view of the experiment: its runs with their figures and charts; None when there is none."""
-        return self._tracked.view_url
-
-    @property
     def how_to_open(self) -> str:
         """A command or an address that shows the run."""
         return self._tracked.how_to_open

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import time
 import zlib
 from collections.abc import Iterable, Sequence
@@ -48,6 +49,14 @@ def view_url(store_uri: str, experiment_id: str, *, charts: bool = False) -> str
     base = without_credentials(store_uri).rstrip("/")
     query = f"workflowType=machine_learning&viewStateShareKey={names.VIEW_ID}"
     return f"{base}/#/experiments/{experiment_id}/runs?{query}" + ("&compareRunsMode=CHART" if charts else "")
+
+
+def print_view_link(url: str) -> None:
+    """Print where the view is, beside MLflow's own links and under the same switch."""
+    from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
+
+    if not MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get():
+        sys.stdout.write(f"Runs side by side, with Green Love's figures: {url}\n")
 
 
 def _view_state(estimate: Estimate, comparison: Comparison | None) -> dict[str, Any]:
