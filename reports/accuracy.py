@@ -2,7 +2,7 @@
 
     python reports/accuracy.py [--quick] [--replicas 25] [--workloads 12] [--train-seconds 15] [--output FOLDER]
 
-Writes accuracy.md, accuracy.parquet (every record) and three pictures. The real part needs the extra ``reports`` for
+Writes accuracy.md, accuracy.parquet (every record) and two pictures. The real part needs the extra ``reports`` for
 the comparison with the original package. ``--parts`` makes some parts anew and takes the others from the records that
 are there.
 """
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-PARTS = ("simulated", "seed", "history", "real")
+PARTS = ("simulated", "seed", "history", "store", "real")
 Record = dict[str, Any]
 
 
@@ -47,6 +47,11 @@ def make_records(part: str, given: argparse.Namespace) -> Iterable[Record]:
         kinds = ("quiet, unseen",) if given.quick else ("quiet, unseen", "shared, unseen")
         runs = (1, 6) if given.quick else (given.sequences, 31)
         return simulated.histories(*runs, kinds=kinds, seed=given.seed)
+    if part == "store":
+        from accuracy_store import tracked_records
+
+        count, seconds = (2, 1.0) if given.quick else (given.tracked, given.train_seconds / 2.0)
+        return tracked_records(count, train_seconds=seconds)
     return _make_real(given)
 
 
@@ -106,6 +111,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--replicas", type=int, default=25, help="per simulated machine and workload")
     parser.add_argument("--sequences", type=int, default=20, help="simulated machines with a history")
+    parser.add_argument("--tracked", type=int, default=24, help="real trainings tracked in one store")
     parser.add_argument("--workloads", type=int, default=12, help="real trainings")
     parser.add_argument("--peer-workloads", type=int, default=12, help="of them, shown to the original package too")
     parser.add_argument("--train-seconds", type=float, default=15.0, help="of each real training, about")

@@ -26,9 +26,12 @@ def write_report(records: pd.DataFrame, folder: Path, *, machine: str, note: str
     records = with_errors(records)
     simulated = records[records["part"] == "simulated"]
     history, real = records[records["part"] == "history"], records[records["part"] == "real"]
+    store = records[records["part"] == "store"]
     lines = ["# Accuracy", "", *_head(simulated, history), "", *_simulated(simulated)]
     if len(history):
         lines += ["", *_history(history)]
+    if len(store):
+        lines += ["", *_store(store)]
     if len(real):
         lines += ["", *_real(real, machine, note)]
     lines += ["", *_method()]
@@ -123,17 +126,31 @@ def _simulated(simulated: pd.DataFrame) -> list[str]:
 
 def _history(history: pd.DataFrame) -> list[str]:
     words = "Trainings one after the other on one machine, each promised with what the ones before taught."
-    lines = ["## As finished runs accumulate", "", words, "",
-             "| machine | finished runs | median error | inside | half-width |", "|---|---|---|---|---|"]  # fmt: skip
-    for machine, group in history.groupby("machine", sort=False):
+    lines = ["## As finished runs accumulate", "", words, "", *_by_finished_runs(history)]
+    return [*lines, "", "![range against finished runs](accuracy_history.png)"]
+
+
+def _store(store: pd.DataFrame) -> list[str]:
+    last = store.iloc[-1]
+    words = (
+        f"The same for real: {len(store)} trainings of {store['workload'].iloc[0]}, about "
+        f"{store['actual_s'].median():.0f} s each, tracked in one MLflow store on this CPU."
+    )
+    lines = ["## Tracked one after the other, for real", "", words, "", *_by_finished_runs(store)]
+    return [*lines, "", f"The last promise was calibrated on {last['calibrated_on'] or 'nothing yet'}."]
+
+
+def _by_finished_runs(records: pd.DataFrame) -> list[str]:
+    lines = ["| machine | finished runs | n | median error | inside | half-width |", "|---|---|---|---|---|---|"]
+    for machine, group in records.groupby("machine", sort=False):
         for low, high in zip(HISTORY_STEPS, (*HISTORY_STEPS[1:], 10**9), strict=True):
             chosen = group[(group["history"] >= low) & (group["history"] < high)]
             if len(chosen):
                 values = _summary(chosen)
-                span = f"{low} to {int(chosen['history'].max())}"
-                lines.append(f"| {machine} | {span} | {values['median']:.1%} | {values['inside']:.1%} | "
-                             f"{values['width']:.1%} |")  # fmt: skip
-    return [*lines, "", "![range against finished runs](accuracy_history.png)"]
+                cells = (machine, f"{low} to {int(chosen['history'].max())}", f"{values['n']:.0f}",
+                         f"{values['median']:.1%}", f"{values['inside']:.1%}", f"{values['width']:.1%}")  # fmt: skip
+                lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def _real(real: pd.DataFrame, machine: str, note: str) -> list[str]:

@@ -15,10 +15,11 @@ def test_the_quick_accuracy_report_holds_every_part(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "reports" / "accuracy.py"), "--quick", "--output", str(tmp_path)]
     subprocess.run(command, check=True, timeout=900, cwd=tmp_path)
     text = (tmp_path / "accuracy.md").read_text(encoding="utf-8")
-    assert all(title in text for title in ("## Simulated machines", "## As finished runs", "## Real trainings"))
+    titles = ("## Simulated machines", "## As finished runs", "## Tracked one after", "## Real trainings")
+    assert all(title in text for title in titles)
     assert (tmp_path / "accuracy_errors.png").read_bytes().startswith(b"\x89PNG")
     records = pd.read_parquet(tmp_path / "accuracy.parquet")
-    assert {"simulated", "history", "real"} == set(records["part"])
+    assert {"simulated", "history", "store", "real"} == set(records["part"])
     real = records[records["part"] == "real"]
     assert set(real["method"]) == {"adaptive", "seed"}
     assert (real["actual_s"] > 0.0).all()

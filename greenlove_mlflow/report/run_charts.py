@@ -173,10 +173,20 @@ def price_history() -> Any:
     x = alt.X("as_of:T", axis=titled("date of the price sheet", grid=False, tickCount=6))
     y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("y", "$")))
     legend = alt.Legend(orient="top", title=None, columns=2, labelColor=colour("ink"), labelLimit=160)
-    colours = alt.Color("name:N", scale=alt.Scale(scheme="tableau10"), legend=legend)
+    # Six colours that any reader tells apart, and five shapes, make thirty options of them.
+    hues = alt.Scale(range=[colour(name) for name in ("blue", "vermillion", "green", "purple", "orange", "sky")])
+    shapes = alt.Scale(range=["circle", "square", "triangle-up", "diamond", "cross"])
     tooltip = words(("name", "GPU"), ("version", "Price sheet"), ("price_text", "Price"), ("cost_text", "Cost"))
-    line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, color=colours)
-    points = base.mark_point(filled=True, size=60, opacity=1.0).encode(x=x, y=y, color=colours, tooltip=tooltip)
+    # The line takes its colour by another channel than the points, whose colour and shape then share one legend.
+    stroke = alt.Stroke("name:N", scale=hues, legend=None)
+    line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, stroke=stroke)
+    points = base.mark_point(filled=True, size=60, opacity=1.0).encode(
+        x=x,
+        y=y,
+        color=alt.Color("name:N", scale=hues, legend=legend),
+        shape=alt.Shape("name:N", scale=shapes, legend=legend),
+        tooltip=tooltip,
+    )
     return finished(line + points, height=300, description="Cost by the price sheets of the past")
 
 
