@@ -157,7 +157,8 @@ def with_drift(fit: ScalingFit, drift: Drift, noise_freedom: float, total_s: flo
     fast = rate_log_sd(noise_only, total_s) ** 2
     slow = drift.log_sd**2 + fit.structure_log_sd**2
     freedom = (fast + slow) ** 2 / (fast**2 / noise_freedom + slow**2 / drift.degrees_of_freedom)
-    expected_sd = math.hypot(fit.prior_drift_log_sd, math.sqrt(fast + fit.structure_log_sd**2))
+    expected_drift = drift.expected_log_sd or fit.prior_drift_log_sd
+    expected_sd = math.hypot(expected_drift, math.sqrt(fast + fit.structure_log_sd**2))
     return dataclasses.replace(
         fit,
         drift_log_sd=drift.log_sd,

@@ -1,14 +1,17 @@
 """What past finished runs teach about our own error: how far a machine drifts beyond what a benchmark can see.
 
 Every finished run leaves ``r = log(actual / promised)``. Its square, less the part that the benchmark's own noise
-explains, over the drift that its benchmark suggested, is an estimate of the square of a scale: 1 when the prior is
-right, less on a machine that keeps its pace. The scale shrinks from the prior (worth so many runs) to the record.
+explains, over the drift that was to be expected of it, is an estimate of the square of a scale: 1 when the prior is
+right, less on a machine that keeps its pace. The scale shrinks from the prior (worth so many runs) to the record. To be
+expected is what the run's own benchmark suggested, drawn towards what benchmarks on this machine usually suggest:
+seconds tell a machine's drift only roughly, and one benchmark in a calm moment must not count for a calm machine.
 
 Source: the scaled inverse chi-squared posterior of a variance; split-conformal prediction for the check.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +37,8 @@ LEAST_RUNS_FOR_CONFORMAL = 100
 LEVEL = 0.95
 CHECK_LEVEL = 0.01
 SMALLEST_SCALE = 0.25
+# How far, on the log scale, one benchmark's word on the drift is drawn to the usual one.
+USUAL_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,8 @@ class Drift:
         scale: Learned ratio of the drift to what a benchmark suggests; None for a drift that stands as it is.
         conformal_score: 95 % bound of past errors in units of what was expected of them; None where the model stands.
         run_count: Finished runs it was learned from.
+        usual_log_sd: What the benchmarks of those runs suggested, their geometric mean; None for a prior.
+        expected_log_sd: The drift that was to be expected of this benchmark before its scale; None for a prior.
     """
 
     log_sd: float
@@ -57,20 +64,15 @@ class Drift:
     scale: float | None = None
     conformal_score: float | None = None
     run_count: int = 0
+    usual_log_sd: float | None = None
+    expected_log_sd: float | None = None
 
     def for_prior(self, prior: Drift) -> Drift:
-        """This drift on a benchmark that suggests ``prior``: the learned scale applied to it."""
-        if self.scale is None:
+        """This drift on a benchmark that suggests ``prior``: the learned scale applied to what is to be expected."""
+        if self.scale is None or self.usual_log_sd is None:
             return self
-        return Drift(
-            log_sd=self.scale * prior.log_sd,
-            degrees_of_freedom=self.degrees_of_freedom,
-            bias_log=self.bias_log,
-            calibrated_on=self.calibrated_on,
-            scale=self.scale,
-            conformal_score=self.conformal_score,
-            run_count=self.run_count,
-        )
+        expected = _expected_log_sd(prior.log_sd, self.usual_log_sd)
+        return dataclasses.replace(self, log_sd=self.scale * expected, expected_log_sd=expected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,17 +158,19 @@ def learn_drift(runs: Sequence[FinishedRun], *, machine: Machine, prior: Drift |
     if not chosen:
         return prior
     bias_log = _significant_bias(chosen)
-    scale = _scale(chosen, bias_log, prior.degrees_of_freedom)
-    scores = sorted(_score(run, bias_log) for run in chosen)
-    return Drift(
-        log_sd=scale * prior.log_sd,
+    usual = math.exp(math.fsum(math.log(run.prior_log_sd) for run in chosen) / len(chosen))
+    scores = sorted(_score(run, bias_log, usual) for run in chosen)
+    learned = Drift(
+        log_sd=prior.log_sd,
         degrees_of_freedom=prior.degrees_of_freedom + len(chosen),
         bias_log=bias_log,
         calibrated_on=_describe(chosen, words, bias_log),
-        scale=scale,
+        scale=_scale(chosen, bias_log, usual, prior.degrees_of_freedom),
         conformal_score=conformal_bound(scores) if _past_speaks_louder(chosen) else None,
         run_count=len(chosen),
+        usual_log_sd=usual,
     )
+    return learned.for_prior(prior)
 
 
 def conformal_bound(errors: Sequence[float], level: float = LEVEL) -> float | None:
@@ -205,15 +209,21 @@ def _significant_bias(runs: Sequence[FinishedRun]) -> float:
     return mean if abs(mean) > float(stdtrit(count - 1, BIAS_LEVEL)) * sd / math.sqrt(count) else 0.0
 
 
-def _scale(runs: Sequence[FinishedRun], bias_log: float, freedom: float) -> float:
+def _expected_log_sd(own: float, usual: float) -> float:
+    return own ** (1.0 - USUAL_SHARE) * usual**USUAL_SHARE
+
+
+def _scale(runs: Sequence[FinishedRun], bias_log: float, usual: float, freedom: float) -> float:
     squares = math.fsum(
-        ((run.log_ratio - bias_log) ** 2 - run.statistical_log_sd**2) / run.prior_log_sd**2 for run in runs
+        ((run.log_ratio - bias_log) ** 2 - run.statistical_log_sd**2) / _expected_log_sd(run.prior_log_sd, usual) ** 2
+        for run in runs
     )
     return max(SMALLEST_SCALE, math.sqrt((freedom + max(0.0, squares)) / (freedom + len(runs))))
 
 
-def _score(run: FinishedRun, bias_log: float) -> float:
-    return abs(run.log_ratio - bias_log) / math.hypot(run.prior_log_sd, run.statistical_log_sd)
+def _score(run: FinishedRun, bias_log: float, usual: float) -> float:
+    expected = math.hypot(_expected_log_sd(run.prior_log_sd, usual), run.statistical_log_sd)
+    return abs(run.log_ratio - bias_log) / expected
 
 
 def _past_speaks_louder(runs: Sequence[FinishedRun]) -> bool:
