@@ -77,8 +77,11 @@ def run_one(workload: str, method: str, *, epochs: int, train_seconds: float, se
         promised = predict_time_s(fit_log(log, _plan(log, epochs)), _plan(log, epochs))
         promise = {"promised_s": promised.point, "low_s": promised.low, "high_s": promised.high,
                    "benchmark_s": log.duration_s}  # fmt: skip
+    began_cpu_s = time.process_time()
     durations = _train(parts, epochs)
-    return {**promise, "epochs": epochs, "actual_s": sum(durations), "epoch_durations_s": durations}
+    train_cpu_s = time.process_time() - began_cpu_s
+    return {**promise, "epochs": epochs, "actual_s": sum(durations), "epoch_durations_s": durations,
+            "train_cpu_s": train_cpu_s}  # fmt: skip
 
 
 def _benchmark(parts: Any, method: Any, epochs: int, cap_s: float) -> Any:

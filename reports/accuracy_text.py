@@ -17,6 +17,8 @@ AIMS = {
 }
 COVERAGE_AIM = (0.93, 0.98)
 CAP_S = 25.0
+# Above these, what made trainings differ was the pace of computing and not waiting.
+LEAST_SHARE, LEAST_CORRELATION = 0.95, 0.9
 HISTORY_STEPS = (0, 3, 10, 20, 30)
 _METHOD_NAMES = {"adaptive": "adaptive (ours)", "seed": "seed", "green-love 0.2.2": "green-love 0.2.2"}
 
@@ -186,7 +188,29 @@ def _floor(done: pd.DataFrame) -> list[str]:
         f"{len(logs)} workloads), and the second half of a training differed from its first by "
         f"{np.expm1(np.std(halves)):.1%} (SD)."
     )
-    return [words, ""]
+    return [words, *_why(done), ""]
+
+
+def _why(done: pd.DataFrame) -> list[str]:
+    """Whether a training that took longer waited for the machine, or computed more slowly."""
+    known = done[done["train_cpu_s"].notna()] if "train_cpu_s" in done else done[:0]
+    if not len(known):
+        return []
+    share = float((known["train_cpu_s"] / known["actual_s"]).median())
+    # Each training against the mean of its workload, so that workloads of different length compare.
+    logs = [np.log(known.groupby("workload")[name].transform(lambda each: each / each.mean()))
+            for name in ("actual_s", "train_cpu_s")]  # fmt: skip
+    together = float(np.corrcoef(*logs)[0, 1]) if len(known) > 2 else float("nan")
+    words = (
+        f"Over {len(known)} of these trainings the process computed {share:.0%} of the time (median), and CPU seconds "
+        f"went with seconds (correlation {together:.2f})."
+    )
+    if share > LEAST_SHARE and together > LEAST_CORRELATION:
+        words += (
+            " So a training that took longer did not wait: the same arithmetic on the same data went more slowly. "
+            "Cache, memory and clock are shared with machines that this one cannot see."
+        )
+    return ["", words]
 
 
 def _method() -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import time
@@ -13,9 +14,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import TensorDataset
 
+from greenlove_mlflow import electricity_maps
 from greenlove_mlflow.core.estimate import Grid, Source
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.train_later import IntensityReading, best_start
@@ -359,6 +363,25 @@ def test_no_forecast_is_asked_for_a_grid_of_the_table(server: FakeServer) -> Non
     server.answers(a_forecast_answer(400, 400, 100, 100, 400))
     assert later_start_caveats(a_grid(), 2.0, KEY, base_url=server.base_url) == ()
     assert server.asked == []
+
+
+def test_an_estimate_with_live_carbon_has_the_live_grid_and_the_later_start(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import greenlove_mlflow as greenlove
+
+    monkeypatch.setenv("ELECTRICITY_MAPS_API_KEY", KEY)
+    for door in (live_grid, later_start_caveats):
+        monkeypatch.setattr(electricity_maps, door.__name__, functools.partial(door, base_url=server.base_url))
+    server.answers({**an_answer(), **a_forecast_answer(400, 400, 100, 100, 400)})
+    model = torch.nn.Linear(4, 2)
+    data = TensorDataset(torch.randn(64, 4), torch.randint(0, 2, (64,)))
+    parts = (model, torch.optim.SGD(model.parameters(), lr=0.1), torch.nn.CrossEntropyLoss(), data)
+    estimate = greenlove.estimate(*parts, epochs=3, batch_size=8, country="DE", live_carbon=True, budget_s=0.3)
+    assert estimate.grid.basis == "live"
+    assert "train-later" in {caveat.code for caveat in estimate.caveats}
+    assert estimate.statistics is not None
+    assert "train-later" in {caveat.code for caveat in estimate.statistics.caveats}
 
 
 @pytest.mark.parametrize("content", [{}, {"forecast": None}, {"forecast": [None]}, {"forecast": [{}, 3]}])

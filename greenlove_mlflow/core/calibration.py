@@ -38,7 +38,7 @@ LEVEL = 0.95
 CHECK_LEVEL = 0.01
 SMALLEST_SCALE = 0.25
 # How far, on the log scale, one benchmark's word on the drift is drawn to the usual one.
-USUAL_SHARE = 0.7
+USUAL_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,20 +117,18 @@ def measure_training(
     )
     if options.net_of_idle:
         statistics = _net_of_idle(statistics)
-    estimate = estimate_training(statistics)
     if options.live_carbon:
-        estimate = _with_later_start(estimate, options, environment)
-    return Measured(log=log, estimate=estimate, open_meter=opener)
+        statistics = _with_later_start(statistics, options, environment)
+    return Measured(log=log, estimate=estimate_training(statistics), open_meter=opener)
 
 
-def _with_later_start(estimate: Estimate, options: Options, environment: Environment) -> Estimate:
-    """The estimate with a word on when to start, where the live grid's forecast has a cleaner hour."""
+def _with_later_start(statistics: Statistics, options: Options, environment: Environment) -> Statistics:
+    """The statistics with a word on when to start, where the live grid's forecast has a cleaner hour."""
     from greenlove_mlflow.electricity_maps import later_start_caveats
 
-    later = later_start_caveats(
-        estimate.grid, estimate.time_s.point / 3600.0, environment.electricity_maps_key, zone=options.live_zone
-    )
-    return dataclasses.replace(estimate, caveats=(*estimate.caveats, *later))
+    hours = estimate_training(statistics).time_s.point / 3600.0
+    later = later_start_caveats(statistics.grid, hours, environment.electricity_maps_key, zone=options.live_zone)
+    return dataclasses.replace(statistics, caveats=(*statistics.caveats, *later))
 
 
 def _net_of_idle(statistics: Statistics) -> Statistics:
