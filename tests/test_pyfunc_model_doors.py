@@ -326,10 +326,6 @@ def spark(folder: Path) -> Iterator[Any]:
     patch.undo()
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="passes alone; after the whole suite in one process a cell differs, which is not understood yet",
-)
 def test_as_a_spark_function(spark: Any, model_uri: str, prices_csv: Path, answer: list[dict[str, Any]]) -> None:
     from pyspark.sql.functions import struct
 

@@ -210,7 +210,7 @@ def _significant_bias(runs: Sequence[FinishedRun]) -> float:
 
 
 def _expected_log_sd(own: float, usual: float) -> float:
-    return own ** (1.0 - USUAL_SHARE) * usual**USUAL_SHARE
+    return math.exp((1.0 - USUAL_SHARE) * math.log(own) + USUAL_SHARE * math.log(usual))
 
 
 def _scale(runs: Sequence[FinishedRun], bias_log: float, usual: float, freedom: float) -> float:

@@ -55,7 +55,7 @@ def print_view_link(url: str) -> None:
     """Print where the view is, beside MLflow's own links and under the same switch."""
     from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 
-    if not MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get():
+    if not MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get():  # type: ignore[no-untyped-call]
         sys.stdout.write(f"Runs side by side, with Green Love's figures: {url}\n")
 
 
