@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
-from greenlove_mlflow.benchmark.signals import MachineSignals, summarise_signals
+from greenlove_mlflow.benchmark.signals import MachineSignals, is_virtual_machine, summarise_signals
 from greenlove_mlflow.core.records import Machine
 from tests.virtual_clock import VirtualClock
 
@@ -62,6 +63,19 @@ def test_this_machine_can_be_read_and_counters_rise() -> None:
     assert after["cpu_s"] >= before["cpu_s"]
     assert all(after[name] >= before[name] for name in ("run_wait_s", "busy_s", "clock_s") if name in before)
     assert after["clock_ratio"] == 0.9
+    assert after.get("virtual") in (None, 0.0, 1.0)
+
+
+def test_a_hypervisor_is_seen_by_the_processors_own_flags(tmp_path: Path) -> None:
+    for flags, expected in (
+        ("flags\t\t: fpu hypervisor sse", True),
+        ("flags\t\t: fpu sse", False),
+        ("Features: fp", None),
+    ):
+        path = tmp_path / "cpuinfo"
+        path.write_text(f"processor\t: 0\n{flags}\n")
+        assert is_virtual_machine(path) is expected
+    assert is_virtual_machine(tmp_path / "nothing") is None
 
 
 class Said:

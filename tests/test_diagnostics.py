@@ -121,6 +121,14 @@ def test_the_trainings_own_load_is_no_contention() -> None:
     assert "contention" not in caveats(log)
 
 
+def test_the_cpu_of_a_virtual_machine_is_said_and_its_gpu_is_not() -> None:
+    log = with_signals(benchmark(), virtual=1.0)
+    assert "virtual-machine" in caveats(log)
+    assert "virtual-machine" not in caveats(with_signals(log, virtual=0.0))
+    on_gpu = dataclasses.replace(log, machine=dataclasses.replace(log.machine, device="cuda:0"))
+    assert "virtual-machine" not in caveats(on_gpu)
+
+
 def test_a_gpu_held_back_or_heating_up_is_said_to_throttle() -> None:
     log = benchmark()
     assert "throttling" in caveats(with_signals(log, throttled_share=0.4))

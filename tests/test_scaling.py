@@ -148,6 +148,8 @@ def test_the_machines_own_signals_narrow_and_widen_the_range() -> None:
     assert drift(run_wait_share=0.5, neighbour_share=0.5) > drift(run_wait_share=0.1, neighbour_share=0.5)
     assert drift(load_ratio=2.0, neighbour_share=0.5) > 0.055
     assert drift(throttled_share=0.5) > 0.055
+    assert drift(virtual=0.0) == silent
+    assert drift(virtual=1.0, run_wait_share=0.0005, neighbour_share=0.01) > 0.1
 
 
 def test_cpu_seconds_show_neighbours_where_the_kernel_does_not_tell() -> None:

@@ -21,13 +21,17 @@ class MachineSignals:
 
     Counters (rising): ``clock_s``, ``real_s``, ``cpu_s``, ``run_wait_s`` (this process ready but not running),
     ``steal_s`` (the hypervisor running others), ``busy_s`` (all processes). Gauges: ``load``, ``core_count``,
-    ``clock_ratio`` and ``throttled`` of the GPU, ``temperature_c``. What cannot be read is absent.
+    ``virtual`` (1 in a virtual machine), ``clock_ratio`` and ``throttled`` of the GPU, ``temperature_c``. What cannot
+    be read is absent.
     """
 
     def __init__(self, gpu: Any = None) -> None:
         """Args: ``gpu``: a function that returns the GPU's gauges by name; None without a GPU."""
         self._gpu = gpu
-        self._core_count = float(os.cpu_count() or 1)
+        self._constant = {"core_count": float(os.cpu_count() or 1)}
+        is_virtual = is_virtual_machine()
+        if is_virtual is not None:
+            self._constant["virtual"] = float(is_virtual)
 
     def read(self) -> Mapping[str, float]:
         """The readings of now, by name."""
@@ -36,7 +40,7 @@ class MachineSignals:
             "clock_s": time.perf_counter(),
             "real_s": time.clock_gettime(time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime") else time.monotonic(),
             "cpu_s": times.user + times.system,
-            "core_count": self._core_count,
+            **self._constant,
         }
         run_wait_s = _read_run_wait_s()
         if run_wait_s is not None:
@@ -52,8 +56,8 @@ class MachineSignals:
 def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> dict[str, float]:
     """Shares and ratios over the timed passes, by name; what could not be read is absent.
 
-    ``cpu_share``, ``run_wait_share``, ``steal_share``, ``neighbour_share``, ``load_ratio``, ``throttled_share``,
-    ``clock_ratio``, ``temperature_rise_c``. Nothing at all under a clock that is not the machine's.
+    ``cpu_share``, ``run_wait_share``, ``steal_share``, ``neighbour_share``, ``load_ratio``, ``virtual``,
+    ``throttled_share``, ``clock_ratio``, ``temperature_rise_c``. Nothing under a clock that is not the machine's.
     """
     timed = [reading for phase, reading in readings if phase in ("timed", "steady")] or [r for _, r in readings]
     if len(timed) < 2 or not _clock_is_real(timed):
@@ -72,7 +76,7 @@ def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> 
         if "busy_s" in passed and cpu_s is not None:
             summary["neighbour_share"] = max(0.0, passed["busy_s"] - cpu_s) / (wall_s * cores)
     for gauge, name, scale in (("load", "load_ratio", cores), ("throttled", "throttled_share", 1.0),
-                               ("clock_ratio", "clock_ratio", 1.0)):  # fmt: skip
+                               ("clock_ratio", "clock_ratio", 1.0), ("virtual", "virtual", 1.0)):  # fmt: skip
         values = [reading[gauge] for reading in timed if gauge in reading]
         if values:
             summary[name] = sum(values) / len(values) / scale
@@ -104,6 +108,16 @@ def _read_run_wait_s() -> float | None:
     except OSError:
         return None
     return total_ns / _NS_PER_S if found else None
+
+
+def is_virtual_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Whether the processor says that a hypervisor runs it; None where it says nothing of its features."""
+    try:
+        with cpuinfo.open(encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), None)
+    except OSError:
+        return None
+    return None if flags is None else "hypervisor" in flags.split()
 
 
 def _read_proc_stat() -> dict[str, float]:

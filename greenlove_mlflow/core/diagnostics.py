@@ -67,6 +67,7 @@ def diagnose(log: BenchmarkLog, workload: Workload, findings: Findings) -> tuple
         *_of_the_data(log),
         *_of_the_steps(log, findings),
         *_of_the_machine(log, findings),
+        *_of_the_hypervisor(log),
         *_of_the_growth(findings.growth, findings.noise),
         *_of_the_plan(log, workload, findings),
         *_of_the_energy(log),
@@ -178,6 +179,15 @@ def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
             code="throttling",
             message=f"the GPU was {seen} while it was measured; a long training runs hotter and slower: "
             "check cooling and power limit, or raise budget_s",
+        )
+
+
+def _of_the_hypervisor(log: BenchmarkLog) -> Iterator[Caveat]:
+    if log.is_on_virtual_cpu:
+        yield Caveat(
+            code="virtual-machine",
+            message="the CPU is that of a virtual machine: neighbours whom no counter shows may change its pace within "
+            "minutes, so the range is wider; finished runs in the store fit it to what this machine really does",
         )
 
 

@@ -189,8 +189,8 @@ class BenchmarkLog:
         peak_reserved_gib: Most device memory held by the allocator, GiB; None on a CPU.
         fixed_memory_gib: Of that, what no smaller batch saves (weights, buffers, gradients, optimizer state), GiB; None
             on a CPU.
-        machine_signals: What the machine said of itself, by name (``load_ratio``, ``cpu_share``, ``throttled_share``,
-            ``clock_ratio``); absent when not read.
+        machine_signals: What the machine said of itself, by name (``load_ratio``, ``cpu_share``, ``virtual``,
+            ``throttled_share``, ``clock_ratio``); absent when not read.
         loss_is_finite: False when a step gave a loss that is not finite; None when no step returned its loss.
         first_contact_steps_s: Durations of the very first steps one by one, seconds.
         workload_fingerprint: Equal for two benchmarks of the same model structure, batch, precision and data shape.
@@ -234,6 +234,11 @@ class BenchmarkLog:
     def __post_init__(self) -> None:
         if min(self.sample_count, self.batch_size, self.steps_per_epoch) < 1:
             raise InvalidInputError(f"a log needs samples, a batch size and steps, got {self.sample_count} samples")
+
+    @property
+    def is_on_virtual_cpu(self) -> bool:
+        """Whether the CPU of a virtual machine computes; a GPU is handed through whole."""
+        return self.machine.device.split(":")[0] == "cpu" and dict(self.machine_signals).get("virtual", 0.0) > 0.0
 
     def epochs_of(self, *phases: Phase) -> tuple[EpochRecord, ...]:
         """The records of those phases, in the order they ran."""
