@@ -26,7 +26,7 @@ README = (ROOT / "README.md").read_text()
 EXCERPTS = [
     (path, fenced or table)
     for path, fenced, table in re.findall(
-        r"<!-- excerpt of (\S+) -->\n(?:```\w*\n(.*?)\n```|((?:\|.*\n)+))", README, re.DOTALL
+        r"<!-- excerpt of (\S+) -->\n(?:```\w*\n(.*?)\n```|((?:\|[^\n]*\n)+))", README, re.DOTALL
     )
 ]
 
