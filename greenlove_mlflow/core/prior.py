@@ -38,9 +38,9 @@ CALM_NEIGHBOURS_SHARE = 0.05
 # The training itself loads its cores; what is above that is others.
 CROWDED_LOAD_RATIO = 1.2
 THROTTLED_LOG_SD = 0.06
-# The neighbours of a virtual machine take its cache, memory and clock, which no counter of its own shows. On the one of
-# ``reports/accuracy.md`` the same training differs between processes by about a fifth and between its halves by a seventh;
-# others are better, so the prior is less than that.
+# The neighbours of a virtual machine take its cache, memory and clock, which no counter of its own shows. On the one
+# of ``reports/accuracy.md`` the same training differs between processes by about a fifth, and between its halves by a
+# seventh; others are better, so the prior is less than that.
 VIRTUAL_LOG_SD = 0.12
 
 
