@@ -184,6 +184,21 @@ def test_measured_files_say_what_they_are(tmp_path: Path) -> None:
     assert set(metadata) >= {"greenlove.version", "greenlove.as_of", "greenlove.source"}
 
 
+def test_streamed_power_says_what_it_is_and_its_digest_is_of_its_content(tmp_path: Path) -> None:
+    from greenlove_mlflow.tables import read_parquet_metadata
+
+    def digest_of(watts: float) -> dict[str, str]:
+        artifacts.write_power([(1_790_000_000_000, 0.1, "gpu_0", watts)], tmp_path / "p.parquet")
+        return read_parquet_metadata(tmp_path / "p.parquet")
+
+    first, same, other = digest_of(300.0), digest_of(300.0), digest_of(301.0)
+    assert first["greenlove.table"] == "power"
+    assert first["greenlove.as_of"] == "2026-09-21T14:13:20+00:00"
+    assert first["greenlove.unit.power_w"] == "W"
+    assert len(first["greenlove.sha256"]) == 64
+    assert first["greenlove.sha256"] == same["greenlove.sha256"] != other["greenlove.sha256"]
+
+
 def test_power_without_samples_is_an_empty_table(tmp_path: Path) -> None:
     assert artifacts.write_power([], tmp_path / "p.parquet") == 0
     assert list(pd.read_parquet(tmp_path / "p.parquet").columns) == ["timestamp_ms", "at_s", "device", "power_w"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
 import json
 import math
@@ -73,14 +74,23 @@ def write_power(samples: Iterable[tuple[int, float, str, float]], parquet: Path)
 
     A week at ten a second is six million rows, so they are never all in memory.
     """
-    metadata = {**_provenance("power", "", ""), "greenlove.unit.power_w": "W", "greenlove.unit.at_s": "s"}
-    schema = _POWER_SCHEMA.with_metadata(metadata)
-    count = 0
-    with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
+    count, as_of, digest = 0, "", hashlib.sha256()
+    part = parquet.with_name(f"{parquet.name}.part")
+    with pq.ParquetWriter(part, _POWER_SCHEMA, compression="zstd") as writer:
         for rows in _chunks(samples, _POWER_ROWS):
             columns = list(zip(*rows, strict=True))
-            writer.write_table(pa.table([pa.array(column) for column in columns], schema=schema))
+            batch = pa.record_batch([pa.array(column) for column in columns], schema=_POWER_SCHEMA)
+            digest.update(batch.serialize())
+            writer.write_batch(batch)
             count += len(rows)
+            as_of = as_of or _iso_utc(rows[0][0])
+    # The schema stands at a file's start, and the digest of what streams by is known at its end.
+    units = {"greenlove.unit.power_w": "W", "greenlove.unit.at_s": "s"}
+    schema = _POWER_SCHEMA.with_metadata({**_provenance("power", as_of, digest.hexdigest()), **units})
+    with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
+        for batch in pq.ParquetFile(part).iter_batches(_POWER_ROWS):
+            writer.write_batch(batch.cast(schema))
+    part.unlink()
     return count
 
 
@@ -139,6 +149,10 @@ def _write_records(records: Sequence[Any], kind: type, log: BenchmarkLog, name: 
 def _frame(records: Sequence[Any], kind: type) -> pd.DataFrame:
     columns = [field.name for field in dataclasses.fields(kind)]
     return pd.DataFrame([[getattr(record, each) for each in columns] for record in records], columns=columns)
+
+
+def _iso_utc(timestamp_ms: int) -> str:
+    return dt.datetime.fromtimestamp(timestamp_ms // 1000, dt.timezone.utc).isoformat()
 
 
 def _provenance(name: str, as_of: str, sha256: str) -> dict[str, str]:
