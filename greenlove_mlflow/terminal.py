@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, overload
 
 from greenlove_mlflow.formatting import format_comparison, format_duration_s, format_estimate
 from greenlove_mlflow.formatting.text import (
+    RANGE_SENTENCE,
     comparison_header,
     estimate_lines,
     home_cells,
@@ -137,7 +138,7 @@ def print_summary(
         console.print(_figures_table(estimate))
         if comparison is not None:
             console.print(_offers_table(comparison, console.width))
-        console.print(" ".join(range_sentences(estimate)), style="dim", highlight=False)
+        console.print(" ".join(range_sentences(estimate) or [RANGE_SENTENCE]), style="dim", highlight=False)
     else:
         _print_plain(console, _without_caveats(format_estimate(estimate)))
         if comparison is not None:

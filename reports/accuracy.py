@@ -60,7 +60,7 @@ def _make_real(given: argparse.Namespace) -> Iterable[Record]:
     from accuracy_workloads import WORKLOADS
 
     has_peer = importlib.util.find_spec("green_love") is not None
-    ours = 1 if given.quick else given.repeats
+    ours, asked = 1 if given.quick else given.repeats, given.methods or METHODS
     names = ["softmax-regression"] if given.quick else list(WORKLOADS)[: given.workloads]
     return real_records(
         names,
@@ -68,7 +68,7 @@ def _make_real(given: argparse.Namespace) -> Iterable[Record]:
         peer_workloads=names[: given.peer_workloads] if has_peer and not given.quick else [],
         limit_s=90.0 if given.quick else given.limit_s,
         seed_cap_s=3.0 if given.quick else 90.0,
-        methods=[each for each in METHODS if each in given.methods for _ in range(ours if each == "adaptive" else 1)],
+        methods=[each for each in METHODS if each in asked for _ in range(ours if each == "adaptive" else 1)],
     )
 
 
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=20, help="simulated machines with a history")
     parser.add_argument("--tracked", type=int, default=24, help="real trainings tracked in one store")
     parser.add_argument("--workloads", type=int, default=12, help="real trainings")
-    parser.add_argument("--methods", nargs="+", default=["adaptive", "seed", "green-love 0.2.2"])
+    parser.add_argument("--methods", nargs="+", help="of the real trainings; all when not given")
     parser.add_argument("--repeats", type=int, default=3, help="of our own method on each real training")
     parser.add_argument("--peer-workloads", type=int, default=12, help="of them, shown to the original package too")
     parser.add_argument("--train-seconds", type=float, default=15.0, help="of each real training, about")

@@ -98,6 +98,7 @@ def test_the_figure_stands_unknown_and_exact_values(run_ids: tuple[str, str, str
     exact = dataclasses.replace(only.home, time_s=Interval.exactly(10.0))
     bare = dataclasses.replace(only, home=exact, best=None, best_name="", stay_home=None)
     plot_side_by_side(dataclasses.replace(beside, runs=(bare,))).savefig(tmp_path / "bare.png")
+    assert (tmp_path / "bare.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -313,11 +313,7 @@ def test_history_is_in_order_and_leaves_hours_without_a_figure_out(server: FakeS
 
 
 def test_a_forecast_gives_the_best_start(server: FakeServer) -> None:
-    rows = [
-        {"carbonIntensity": value, "datetime": f"2026-11-24T{hour:02}:00:00.000Z"}
-        for hour, value in enumerate([400, 400, 100, 100, 400])
-    ]
-    server.answers({"zone": "DE", "forecast": rows})
+    server.answers(a_forecast_answer(400, 400, 100, 100, 400))
     best = best_start_in("DE", 2.0, KEY, base_url=server.base_url)
     assert best is not None
     assert (best.wait_h, best.intensity_g_per_kwh, best.saved_share) == (2.0, 100.0, 0.75)

@@ -72,7 +72,8 @@ def write_blocks(log: BenchmarkLog, parquet: Path) -> None:
 def write_power(samples: Iterable[tuple[int, float, str, float]], parquet: Path) -> int:
     """Write power samples (timestamp in ms, seconds, device, watts) as they come; how many there were.
 
-    A week at ten a second is six million rows, so they are never all in memory.
+    A week at ten a second is six million rows, so they are never all in memory: they pass through a file beside the
+    target, since the schema with their digest (of the record batches) stands at a file's start.
     """
     count, as_of, digest = 0, "", hashlib.sha256()
     part = parquet.with_name(f"{parquet.name}.part")
@@ -84,7 +85,6 @@ def write_power(samples: Iterable[tuple[int, float, str, float]], parquet: Path)
             writer.write_batch(batch)
             count += len(rows)
             as_of = as_of or _iso_utc(rows[0][0])
-    # The schema stands at a file's start, and the digest of what streams by is known at its end.
     units = {"greenlove.unit.power_w": "W", "greenlove.unit.at_s": "s"}
     schema = _POWER_SCHEMA.with_metadata({**_provenance("power", as_of, digest.hexdigest()), **units})
     with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
