@@ -1,6 +1,6 @@
 """How right promises are: on real trainings, on simulated machines, and as finished runs accumulate.
 
-    python reports/accuracy.py [--quick] [--replicas 25] [--workloads 12] [--train-seconds 15] [--output FOLDER]
+    python reports/accuracy.py [--quick] [--replicas 50] [--workloads 12] [--train-seconds 15] [--output FOLDER]
 
 Writes accuracy.md, accuracy.parquet (every record) and two pictures. The real part needs the extra ``reports`` for
 the comparison with the original package. ``--parts`` makes some parts anew, or none, and takes the others from the
@@ -23,7 +23,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-PARTS = ("simulated", "seed", "history", "store", "real")
+PARTS = ("simulated", "blind", "seed", "history", "store", "real")
+UNSEEN = ("quiet, unseen", "shared, unseen")
 Record = dict[str, Any]
 
 
@@ -34,23 +35,28 @@ def make_records(part: str, given: argparse.Namespace) -> Iterable[Record]:
     if part == "simulated":
         kinds = tuple(simulated.KINDS)[:4] if given.quick else tuple(simulated.KINDS)
         profiles = simulated.PROFILES[:5] if given.quick else simulated.PROFILES
-        return simulated.promises(1 if given.quick else given.replicas, kinds=kinds, profiles=profiles, seed=given.seed)
+        replicas = 1 if given.quick else given.replicas
+        return simulated.promises(replicas, part=part, kinds=kinds, profiles=profiles, seed=given.seed)
+    if part == "blind":
+        replicas, profiles = (1, simulated.PROFILES[:3]) if given.quick else (given.replicas, simulated.PROFILES)
+        return simulated.promises(replicas, part=part, kinds=UNSEEN, profiles=profiles, seed=given.seed)
     if part == "seed":
         return simulated.promises(
             1 if given.quick else max(1, given.replicas // 10),
-            kinds=("quiet, unseen",) if given.quick else ("quiet, unseen", "shared, unseen"),
+            part=part,
+            kinds=UNSEEN[:1] if given.quick else UNSEEN,
             profiles=simulated.PROFILES[5:6] if given.quick else simulated.PROFILES,
             method="seed",
             seed=given.seed,
         )
     if part == "history":
-        kinds = ("quiet, unseen",) if given.quick else ("quiet, unseen", "shared, unseen")
+        kinds = UNSEEN[:1] if given.quick else UNSEEN
         runs = (1, 6) if given.quick else (given.sequences, 31)
         return simulated.histories(*runs, kinds=kinds, seed=given.seed)
     if part == "store":
         from accuracy_store import tracked_records
 
-        count, seconds = (2, 1.0) if given.quick else (given.tracked, given.train_seconds / 2.0)
+        count, seconds = (2, 1.0) if given.quick else (given.tracked, given.tracked_seconds)
         return tracked_records(count, train_seconds=seconds)
     return _make_real(given)
 
@@ -83,14 +89,6 @@ def write_records(records: pd.DataFrame, path: Path, note: str) -> None:
     write_parquet(records, path, metadata={"greenlove.table": "accuracy", "greenlove.source": note})
 
 
-def part_of(records: pd.DataFrame, part: str) -> pd.DataFrame:
-    """The records of one of the parts; the seed's promises on simulated machines are a part of their own."""
-    if part in ("simulated", "seed"):
-        method = "seed" if part == "seed" else "adaptive"
-        return records[(records["part"] == "simulated") & (records.get("method") == method)]
-    return records[records["part"] == part]
-
-
 def describe_machine() -> str:
     import torch
 
@@ -107,9 +105,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a minute or two: whether the report can be made")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--replicas", type=int, default=25, help="per simulated machine and workload")
+    parser.add_argument("--replicas", type=int, default=50, help="per simulated machine and workload")
     parser.add_argument("--sequences", type=int, default=20, help="simulated machines with a history")
     parser.add_argument("--tracked", type=int, default=24, help="real trainings tracked in one store")
+    parser.add_argument("--tracked-seconds", type=float, default=45.0, help="of each of these, about")
     parser.add_argument("--workloads", type=int, default=12, help="real trainings")
     parser.add_argument("--methods", nargs="+", help="of the real trainings; all when not given")
     parser.add_argument("--repeats", type=int, default=3, help="of our own method on each real training")
@@ -124,7 +123,8 @@ def main() -> None:
     path = given.output / "accuracy.parquet"
     old = read_records(path)
     frames = [
-        pd.DataFrame(list(make_records(part, given))) if part in given.parts else part_of(old, part) for part in PARTS
+        pd.DataFrame(list(make_records(part, given))) if part in given.parts else old[old["part"] == part]
+        for part in PARTS
     ]
     records = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     from accuracy_text import write_report

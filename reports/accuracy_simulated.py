@@ -15,6 +15,7 @@ from tests.virtual_clock import (
     MachineModel,
     Profile,
     SimulatedMachine,
+    SimulatedSignals,
     SimulatedTraining,
     crowded_machine,
     other_quiet_machine,
@@ -53,27 +54,29 @@ PROFILES = (
 LONGEST_WAIT_S = 600.0
 
 
-def promises(replicas: int, *, profiles: Sequence[Profile] = PROFILES, kinds: Sequence[str] = tuple(KINDS),
+def promises(replicas: int, *, part: str, profiles: Sequence[Profile] = PROFILES, kinds: Sequence[str] = tuple(KINDS),
              method: Any = "adaptive", seed: int = 0) -> Iterator[Record]:  # fmt: skip
     """One record per machine, profile and replica: what was promised, and what it really took minutes later."""
     for kind in kinds:
         for profile in profiles:
             for replica in range(replicas):
-                yield promise(kind, profile, method, seed + 7919 * replica + _number(kind + profile.name))
+                number = seed + 7919 * replica + _number(kind + profile.name)
+                yield {"part": part} | promise(kind, profile, method, number, signals=part != "blind")
 
 
-def promise(kind: str, profile: Profile, method: Any, seed: int) -> Record:
-    """One benchmark and one training on one machine."""
+def promise(kind: str, profile: Profile, method: Any, seed: int, *, signals: bool = True) -> Record:
+    """One benchmark and one training on one machine; ``signals``: what its kernel says of it is read."""
     rng = np.random.default_rng(seed)
     machine = SimulatedMachine(KINDS[kind](rng), seed=seed + 1, horizon_s=2.5 * profile.total_work_s() + 1500.0)
     training = SimulatedTraining(profile, machine)
-    log = training.benchmark(BenchmarkPlan(method=method, epoch_count=profile.epoch_count))
+    plan = BenchmarkPlan(method=method, epoch_count=profile.epoch_count)
+    log = training.benchmark(plan, signals=SimulatedSignals(machine) if signals else None)
+    mean_pace = machine.mean_pace(until_s=machine.clock.now_s)
     workload = training.workload(log)
     promised = predict_time_s(fit_log(log, workload), workload)
     actual_s = training.true_total_s(wait_s=rng.uniform(0.0, LONGEST_WAIT_S))
     first_s = log.first_contact_steps_s[0] if log.first_contact_steps_s else 0.0
     return {
-        "part": "simulated",
         "machine": kind,
         "workload": profile.name,
         "method": method,
@@ -82,6 +85,7 @@ def promise(kind: str, profile: Profile, method: Any, seed: int) -> Record:
         "low_s": promised.low,
         "high_s": promised.high,
         "actual_s": actual_s,
+        "perfect_s": mean_pace * profile.total_work_s(),
         "benchmark_s": log.duration_s,
         "first_step_s": first_s,
         "stop_reason": log.stop_reason,

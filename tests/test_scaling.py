@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from greenlove_mlflow.core.calibration import Drift
 from greenlove_mlflow.core.noise import noise_of_blocks, startup_of_passes
 from greenlove_mlflow.core.prior import contention_share, prior_drift
-from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
+from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, Machine
 from greenlove_mlflow.core.scaling import fit_log, predict_time_s, rate_log_sd
 from greenlove_mlflow.errors import BenchmarkError
 from tests.factories import a_fit, a_log, a_workload
@@ -125,6 +125,42 @@ def test_short_blocks_are_joined() -> None:
     noise = noise_of_blocks(*_of(a_timed_log([0.1] * 40)))
     assert noise.block_s >= 0.4
     assert noise.block_count == 10
+
+
+@pytest.mark.parametrize(
+    ("costs_s", "expected_mean_s"),
+    [
+        ([0.5] * 20, 0.5),
+        ([0.5] * 9 + [1.0, 1.0] + [0.5] * 9, 0.525),  # of one burst, half of the 0.05 s it added
+        (([0.5] * 6 + [1.0]) * 3, 0.5 + 0.75 * 0.5 / 7.0),  # of three, three quarters
+        ([0.45, 0.55] * 10, 0.5),  # to and fro is the machine's way, and no burst
+        ([0.5, 0.5, 1.0, 0.5], 0.625),  # too few to say what is usual
+    ],
+    ids=["none", "one", "three", "alternating", "few blocks"],
+)
+def test_of_bursts_that_came_once_less_is_expected_again(costs_s: list[float], expected_mean_s: float) -> None:
+    noise = noise_of_blocks(*_of(a_timed_log(costs_s, epochs=1)))
+    mean_s = sum(costs_s) / len(costs_s)
+    assert noise.pace_to_expect == pytest.approx(expected_mean_s / mean_s)
+
+
+def test_a_burst_is_promised_in_part() -> None:
+    workload = a_workload(sample_count=100_000, steps_per_epoch=10_000)
+    log = a_timed_log([0.5] * 9 + [1.0, 1.0] + [0.5] * 9, epochs=1)
+    assert fit_log(log, workload).epoch_s == pytest.approx(10_000 * 0.0525, rel=1e-3)
+
+
+def test_neighbours_share_a_cpu_and_loader_workers_are_none() -> None:
+    def drift(**over: Any) -> float:
+        log = a_timed_log([0.5, 0.502] * 10, **over)
+        return prior_drift(log, noise_of_blocks(*_of(log))).log_sd
+
+    neighbours = (("neighbour_share", 0.3), ("run_wait_share", 0.0))
+    alone = (("neighbour_share", 0.01), ("run_wait_share", 0.0))
+    cpu, gpu = Machine(device="cpu"), Machine(device="cuda:0")
+    assert drift(machine=cpu, machine_signals=neighbours) > 2.0 * drift(machine=cpu, machine_signals=alone)
+    assert drift(machine=gpu, machine_signals=neighbours) < 0.025
+    assert drift(machine=cpu, machine_signals=neighbours, worker_count=2) < 0.025
 
 
 def test_a_rough_machine_is_expected_to_drift_more_than_a_smooth_one() -> None:

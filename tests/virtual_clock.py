@@ -23,6 +23,7 @@ from greenlove_mlflow.core.estimate import Workload
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 
 GRID_S = 0.1
+CORE_COUNT = 8.0
 BENCHMARK_ROOM_S = 240.0
 
 
@@ -69,6 +70,7 @@ class MachineModel:
     burst_takes_cpu: bool = True
     throttle: float = 0.0
     throttle_tau_s: float = 60.0
+    neighbour_share: float = 0.0  # of all cores, what other programs keep busy
 
 
 def quiet_machine(rng: np.random.Generator) -> MachineModel:
@@ -79,6 +81,7 @@ def quiet_machine(rng: np.random.Generator) -> MachineModel:
         noise_sd=_log_uniform(rng, 0.003, 0.03),
         noise_tau_s=_log_uniform(rng, 0.1, 0.5),
         step_cv=_log_uniform(rng, 0.005, 0.10),
+        neighbour_share=_log_uniform(rng, 0.001, 0.06),
     )
 
 
@@ -94,6 +97,7 @@ def shared_machine(rng: np.random.Generator) -> MachineModel:
         burst_s=_log_uniform(rng, 0.3, 2.0),
         burst_factor=rng.uniform(1.15, 1.8),
         burst_takes_cpu=bool(rng.random() < 0.5),
+        neighbour_share=_log_uniform(rng, 0.03, 0.5),
     )
 
 
@@ -230,6 +234,10 @@ class SimulatedMachine:
         wall_s = work_s * self._factors[index] if work_s < GRID_S else self.finish_s(self.clock.now_s, work_s)
         self.clock.advance(wall_s, wall_s * self._cpu_parts[index])
 
+    def mean_pace(self, *, until_s: float) -> float:
+        """Seconds per second of work from the start on, as a clock without any error would have it."""
+        return until_s / float(np.interp(until_s, np.arange(len(self._done_s)) * GRID_S, self._done_s))
+
     def finish_s(self, start_s: float, work_s: float) -> float:
         """Seconds that ``work_s`` seconds of work take from ``start_s`` on."""
         grid = np.arange(len(self._done_s)) * GRID_S
@@ -237,6 +245,26 @@ class SimulatedMachine:
         if begun + work_s > self._done_s[-1]:
             raise ValueError("the machine's pace is not laid out so far; raise horizon_s")
         return float(np.interp(begun + work_s, self._done_s, grid) - start_s)
+
+
+class SimulatedSignals:
+    """What the kernel of a simulated machine says of it, by the names of ``greenlove_mlflow.benchmark.signals``."""
+
+    def __init__(self, machine: SimulatedMachine) -> None:
+        self.machine = machine
+
+    def read(self) -> dict[str, float]:
+        clock, others = self.machine.clock, CORE_COUNT * self.machine.model.neighbour_share
+        waited_s = clock.now_s - clock.cpu_s
+        return {
+            "clock_s": clock.now_s,
+            "real_s": clock.now_s,
+            "cpu_s": clock.cpu_s,
+            "run_wait_s": waited_s,
+            "busy_s": clock.now_s * (1.0 + others),
+            "core_count": CORE_COUNT,
+            "load": 1.0 + others,
+        }
 
 
 class _Samples(Dataset[int]):
@@ -320,6 +348,7 @@ class SimulatedTraining:
 
     def benchmark(self, plan: BenchmarkPlan | None = None, **options: Any) -> BenchmarkLog:
         plan = plan or BenchmarkPlan(epoch_count=self.profile.epoch_count)
+        options.setdefault("signals", SimulatedSignals(self.machine))
         with self.machine.clock.installed():
             return run_benchmark(self.training, plan, machine=Machine(device="cpu"), **options)
 

@@ -193,7 +193,7 @@ def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
     else:
         mode = "truncated"
         epoch_s = overhead_s + steps * step_s
-    pace = noise.pace_of_late_blocks if noise.is_settling else 1.0
+    pace = noise.pace_to_expect
     step_s, epoch_s = step_s * pace, overhead_s + (epoch_s - overhead_s) * pace
     first_epoch_s = epoch_s + steps * cold_gap_s
     mode = "cached" if cold_gap_s else mode

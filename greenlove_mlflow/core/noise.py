@@ -18,6 +18,12 @@ DRIFT_GAP_LOG = 0.02
 TREND_T = 3.5
 LARGEST_SETTLING_LOG = 0.15
 LEAST_BLOCKS_FOR_TREND = 6
+# A block is of a burst when it lies so far above the middle one, and so many SD of the usual scatter.
+LEAST_BURST_LOG = 0.05
+BURST_PER_SD = 3.0
+LEAST_BLOCKS_FOR_BURSTS = 6
+# Of a normal distribution: its SD over the median of the distances from its middle.
+SD_PER_MEDIAN_DEVIATION = 1.4826
 # The largest of some twenty normal values lies about so many SD above their middle.
 PEAK_OF_CONTENT = 2.0
 # With fewer blocks a correlation is a guess.
@@ -80,10 +86,23 @@ class Noise:
         return self.is_drifting and abs(self.halves_gap_log) < LARGEST_SETTLING_LOG
 
     @property
-    def pace_of_late_blocks(self) -> float:
-        """Mean cost of the later half of the blocks over that of all."""
-        late = self.costs_s[-(self.block_count // 2) :]
-        return float(np.mean(late) / np.mean(self.costs_s))
+    def pace_to_expect(self) -> float:
+        """Cost of the blocks to come over the mean of those that were timed.
+
+        On a machine that settles, the later half counts. A burst that came but once came, on average, by more luck
+        than one that came often: of what n bursts added, n / (n + 1) is expected to come again.
+        """
+        if not self.costs_s:
+            return 1.0
+        costs = np.array(self.costs_s)
+        if self.is_settling:
+            return float(np.mean(costs[-(self.block_count // 2) :]) / np.mean(costs))
+        bursts = _bursts(np.log(costs))
+        count = int(bursts[0]) + int(np.sum(bursts[1:] & ~bursts[:-1]))
+        if not count:
+            return 1.0
+        undisturbed_s, mean_s = float(np.mean(costs[~bursts])), float(np.mean(costs))
+        return (undisturbed_s + count / (count + 1.0) * (mean_s - undisturbed_s)) / mean_s
 
     @property
     def degrees_of_freedom(self) -> float:
@@ -182,6 +201,15 @@ def _join(units: Iterator[tuple[float, float, int]]) -> Iterator[tuple[float, fl
             duration_s, steps = 0.0, 0
     if duration_s >= LEAST_BLOCK_S / 2.0:
         yield start_s, duration_s, steps
+
+
+def _bursts(logs: np.ndarray) -> np.ndarray:
+    """Whether each block lies far above the middle one, by the scatter of the others."""
+    if len(logs) < LEAST_BLOCKS_FOR_BURSTS:
+        return np.zeros(len(logs), dtype=bool)
+    above = logs - np.median(logs)
+    usual_sd = SD_PER_MEDIAN_DEVIATION * float(np.median(np.abs(above)))
+    return np.asarray(above > max(LEAST_BURST_LOG, BURST_PER_SD * usual_sd))
 
 
 def _trend_t(logs: np.ndarray) -> float:

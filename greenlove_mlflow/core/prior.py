@@ -1,9 +1,9 @@
 """The drift to expect of a machine, from what it showed and what it said while it was benchmarked.
 
-A benchmark of ten seconds cannot see a drift of minutes. But a machine whose pace is smooth to a percent is one's own
-and drifts by one or two; a machine with bursts has neighbours, who come and go. The constants were chosen on simulated
-machines (quiet and shared, with an Ornstein-Uhlenbeck drift) and judged on others (waves, jumps, heavy tails, rarer and
-longer bursts); ``reports/accuracy.py`` shows what they give.
+A benchmark of ten seconds cannot see a drift of minutes. But a machine whose pace is smooth to a percent, and where
+nobody else computes, is one's own and drifts by one or two; a machine with bursts or neighbours drifts as they come and
+go. The constants were chosen on simulated machines (quiet and shared, with an Ornstein-Uhlenbeck drift) and judged on
+others (waves, jumps, heavy tails, rarer and longer bursts); ``reports/accuracy.py`` shows what they give.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from greenlove_mlflow.core.diagnostics import FAST_HEATING_C_PER_S
 from greenlove_mlflow.core.noise import Noise
 from greenlove_mlflow.core.records import BenchmarkLog
 
-QUIET_LOG_SD = 0.020
-SHARED_LOG_SD = 0.06
+QUIET_LOG_SD = 0.017
+SHARED_LOG_SD = 0.055
 # A machine that says that it has nothing else to do needs no reserve for neighbours that were not seen.
-CALM_LOG_SD = 0.017
+CALM_LOG_SD = 0.014
 LARGEST_LOG_SD = 0.20
 # Roughness at which a machine is as likely shared as quiet, and how sharply that changes.
 MIDDLE_ROUGHNESS = 0.018
@@ -34,7 +34,9 @@ DRIFT_PER_CONTENTION = 0.25
 # Shares of the machine's time below which nobody else is there, and above which somebody is.
 CALM_SHARE = 0.005
 BUSY_SHARE = 0.03
+# The same of what others compute on cores that the training does not need: they share its cache, memory and clock.
 CALM_NEIGHBOURS_SHARE = 0.05
+BUSY_NEIGHBOURS_SHARE = 0.15
 # The training itself loads its cores; what is above that is others.
 CROWDED_LOAD_RATIO = 1.2
 THROTTLED_LOG_SD = 0.06
@@ -49,7 +51,8 @@ def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
     roughness = max(noise.machine_log_sd, noise.peak_log / PEAK_PER_SD, 1e-6)
     signals = dict(log.machine_signals)
     contention = contention_share(log)
-    shared = max(1.0 / (1.0 + (MIDDLE_ROUGHNESS / roughness) ** STEEPNESS), _shared_by_signals(signals, contention))
+    looks_shared = 1.0 / (1.0 + (MIDDLE_ROUGHNESS / roughness) ** STEEPNESS)
+    shared = max(looks_shared, _shared_by_signals(signals, contention), _shared_by_neighbours(log))
     floor = CALM_LOG_SD if _is_calm(signals, contention) else QUIET_LOG_SD
     variance = floor**2 + shared * SHARED_LOG_SD**2 + (DRIFT_PER_ROUGHNESS * noise.machine_log_sd) ** 2
     variance += (DRIFT_PER_CONTENTION * contention) ** 2
@@ -95,6 +98,14 @@ def _shared_by_signals(signals: dict[str, float], contention: float) -> float:
     if "load_ratio" in signals and signals.get("neighbour_share", 1.0) > CALM_NEIGHBOURS_SHARE:
         evidence = max(evidence, min(1.0, max(0.0, signals["load_ratio"] - 1.0) / (CROWDED_LOAD_RATIO - 1.0)))
     return evidence
+
+
+def _shared_by_neighbours(log: BenchmarkLog) -> float:
+    """How sure what others compute is that they share this CPU, 0 to 1; the loader's own workers are no others."""
+    if log.machine.device.split(":")[0] != "cpu" or log.worker_count:
+        return 0.0
+    share = dict(log.machine_signals).get("neighbour_share", 0.0)
+    return min(1.0, max(0.0, (share - CALM_NEIGHBOURS_SHARE) / (BUSY_NEIGHBOURS_SHARE - CALM_NEIGHBOURS_SHARE)))
 
 
 def _is_calm(signals: dict[str, float], contention: float) -> bool:
