@@ -236,7 +236,7 @@ def _method() -> list[str]:
         "- Simulated machines: `tests/virtual_clock.py`. Quiet: a slow drift of one to two percent. Shared: of four to",
         "  six, with bursts. The constants of the range were chosen on the kinds without *unseen*; the unseen drift in",
         "  waves or jumps, with heavier tails and rarer, longer bursts. Their noise is this project's assumption.",
-        "- Their kernel says how long the process waited, and what other programs compute: 0.1 to 6 % of the cores on a",
+        "- Their kernel says how long the process waited, and what others compute: 0.1 to 6 % of the cores on a",
         "  quiet machine, 3 to 50 % on a shared one. That too is assumed; a table above shows promises without it.",
         "- Real trainings: each method in a fresh process that promises first and then trains to the end.",
         "- Every record is in `accuracy.parquet`.",
