@@ -13,6 +13,7 @@ import pandas as pd
 import speed_ratios_checks as checks
 import speed_ratios_data as data
 from matplotlib.figure import Figure
+from speed_ratios_checks import BOTH, BRIDGE, CHOSEN, LEFT_OUT, MLPERF, ONE
 
 from greenlove_mlflow.core.ratios import speed_ratio
 from greenlove_mlflow.tables import read_table, write_parquet
@@ -20,22 +21,27 @@ from greenlove_mlflow.tables.evidence import read_ratio_evidence
 
 HERE = Path(__file__).resolve().parent
 NAME = "speed_ratios"
-LEFT_OUT, BRIDGE, MLPERF = "one task left out", "over a bridge", "MLPerf against throughput"
-BOTH, ONE, CHOSEN = "specs, both unmeasured", "specs, one GPU unmeasured", "older suite"
 # Check, way, what it is, and the median error that was aimed at (None: no aim was set).
 LINES: tuple[tuple[str, str, str, float | None], ...] = (
-    (LEFT_OUT, "mean", "throughput, any workload: a task from the mean of the others", 0.14),
+    (LEFT_OUT, "any", "throughput, any workload: a task from the others", 0.14),
+    (LEFT_OUT, "others", "the plain geometric mean of the others (no range)", None),
+    (LEFT_OUT, "all", "the plain geometric mean of all, the task itself included (no range)", None),
     (LEFT_OUT, "kind", "throughput, kind known: a task, leaning on those of its group", 0.10),
     (CHOSEN, "task", "throughput, task chosen: the same task after two to four years of software", None),
     (CHOSEN, "kind", "throughput, kind known: another task after two to four years of software", None),
     (BRIDGE, "task", "throughput over a bridge, task chosen", 0.10),
     (BRIDGE, "kind", "throughput over a bridge, kind known", 0.10),
+    (BRIDGE, "any", "throughput over a bridge, any workload", None),
     (MLPERF, "kind", "MLPerf against Lambda's tasks, kind known", 0.20),
+    (MLPERF, "any", "MLPerf against Lambda's tasks, any workload", 0.20),
     (ONE, "kind", "specs, one of the two GPUs measured, kind known", 0.20),
     (ONE, "any", "specs, one of the two GPUs measured, any workload", 0.20),
     (BOTH, "kind", "specs alone, kind known", 0.20),
-    (BOTH, "seed 0.7/0.3", "specs alone, 0.7 x TFLOPS + 0.3 x bandwidth (no range)", None),
+    (BOTH, "any", "specs alone, any workload", 0.20),
+    (BOTH, "seed", "specs alone, 0.7 x TFLOPS + 0.3 x bandwidth (no range)", None),
 )
+WITHOUT_A_RANGE = ("others", "all", "seed")
+BASES = {"throughput": (LEFT_OUT, CHOSEN, BRIDGE), "MLPerf": (MLPERF,), "specs": (ONE, BOTH)}
 SERVERS = ("a100", "a40", "h100", "h200", "b200", "gh200")
 
 
@@ -78,6 +84,10 @@ pairs of which neither GPU had a part in fitting the constants.
 
 ## By basis
 {by_basis(frame)}
+
+What each way of asking gives:
+
+{by_way(frame)}
 
 {verdict(frame)}
 
@@ -134,6 +144,19 @@ Fitted on {len(data.fitted_half())} of {len(data.measured_gpus())} GPUs, every o
 
 
 def by_basis(frame: pd.DataFrame) -> str:
+    """Every way of asking with a range together, basis by basis."""
+    lines = ["| basis | pairs | rows | median error | held | |", "|---|---|---|---|---|---|"]
+    for basis, choices in BASES.items():
+        rows = frame[frame["check"].isin(choices) & ~frame["by"].isin(WITHOUT_A_RANGE)]
+        held = rows["is_held"].mean()
+        pairs = {frozenset(pair) for pair in zip(rows["home"], rows["offer"], strict=True)}
+        cells = [basis, f"{len(pairs)}", f"{len(rows)}", f"{rows['error'].median():.1%}", f"{held:.1%}"]
+        cells.append("within 90 to 98 %" if _is_fair(held) else "outside 90 to 98 %")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_way(frame: pd.DataFrame) -> str:
     """Every check on a line, both precisions."""
     lines = [
         "| told from | precision | rows | median error | aim | 90 % within | held | range | fresh: error, held |",
@@ -145,7 +168,7 @@ def by_basis(frame: pd.DataFrame) -> str:
             if rows.empty:
                 continue
             fresh = rows[rows["halves"] == "tested"]
-            has_range = not by.startswith("seed")
+            has_range = by not in WITHOUT_A_RANGE
             cells = [
                 words,
                 precision,
@@ -167,18 +190,25 @@ def verdict(frame: pd.DataFrame) -> str:
     for check, by, words, aim in LINES:
         for precision in data.PRECISIONS:
             rows = _of(frame, check, by, precision)
-            if rows.empty or by.startswith("seed"):
+            if rows.empty or by in WITHOUT_A_RANGE:
                 continue
             median, held = rows["error"].median(), rows["is_held"].mean()
             if aim is not None and median > aim:
                 said.append(f"- {words}, {precision}: the median error of {median:.1%} misses the aim of {aim:.0%}.")
-            if not 0.90 <= held <= 0.98:
+            if not _is_fair(held):
                 said.append(f"- {words}, {precision}: the ranges hold {held:.1%}, outside 90 to 98 %.")
-    newer = frame[(frame["check"] == LEFT_OUT) & (frame["by"] == "mean") & (frame["suite"] != "v0")]
-    medians = ", ".join(
-        f"{newer[newer['precision'] == each]['error'].median():.1%} at {each}" for each in data.PRECISIONS
+    left_out = frame[frame["check"] == LEFT_OUT]
+    newer = _medians(left_out[(left_out["by"] == "any") & (left_out["suite"] != "v0")])
+    said.append(f"- Within suites v1 and v2 alone, any workload is told with a median error of {newer}.")
+    floor = _medians(left_out[left_out["by"] == "all"])
+    said.append(
+        f"- Over all suites the aim of 14 % for any workload lies below what a mean can give: that of all tasks, the "
+        f"one that is told included, is off by {floor}. Tasks differ by more, so to name the kind is what helps."
     )
-    said.append(f"- Within suites v1 and v2 alone, any workload is told with a median error of {medians}.")
+    said.append(
+        f"- MLPerf shares {len(data.mlperf_pairs())} pairs with Lambda, all of one maker's GPUs. Its ranges serve "
+        "other makers too, and are left as wide as a few benchmarks make them."
+    )
     return "Where this falls short, and where it does not:\n\n" + "\n".join(said)
 
 
@@ -196,7 +226,7 @@ def by_suite(frame: pd.DataFrame) -> str:
     for name, mask in choices:
         for precision in data.PRECISIONS:
             here = rows[mask & (rows["precision"] == precision)]
-            mean, kind = here[here["by"] == "mean"], here[here["by"] == "kind"]
+            mean, kind = here[here["by"] == "any"], here[here["by"] == "kind"]
             lines.append(
                 f"| {name} | {precision} | {len(mean)} | {mean['error'].median():.1%} | {kind['error'].median():.1%} | "
                 f"{mean['is_held'].mean():.1%} | {kind['is_held'].mean():.1%} |"
@@ -210,7 +240,7 @@ def by_task(frame: pd.DataFrame) -> str:
     table = rows.pivot_table(index="task", columns=["precision", "by"], values="error", aggfunc="median")
     lines = ["| task | fp16, any | fp16, kind | fp32, any | fp32, kind |", "|---|---|---|---|---|"]
     for task, row in table.iterrows():
-        cells = [row.get((precision, by), np.nan) for precision in data.PRECISIONS for by in ("mean", "kind")]
+        cells = [row.get((precision, by), np.nan) for precision in data.PRECISIONS for by in ("any", "kind")]
         lines.append(f"| {task} | " + " | ".join("" if np.isnan(cell) else f"{cell:.1%}" for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -246,7 +276,8 @@ def foreign_table() -> str:
 def scatter(frame: pd.DataFrame) -> Figure:
     """Told against measured ratios, one panel a basis."""
     figure = Figure(figsize=(11, 7.4), layout="constrained")
-    shown = [LINES[index] for index in (0, 1, 5, 6, 7, 10)]
+    ways = {(LEFT_OUT, "any"), (LEFT_OUT, "kind"), (BRIDGE, "kind"), (MLPERF, "kind"), (ONE, "kind"), (BOTH, "seed")}
+    shown = [line for line in LINES if line[:2] in ways]
     for index, (check, by, words, _) in enumerate(shown):
         axes = figure.add_subplot(2, 3, index + 1)
         rows = frame[(frame["check"] == check) & (frame["by"] == by)]
@@ -277,6 +308,17 @@ def errors(frame: pd.DataFrame) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(axis="x", linewidth=0.3)
     return figure
+
+
+def _medians(rows: pd.DataFrame) -> str:
+    """Median errors in words, by precision."""
+    medians = rows.groupby("precision")["error"].median()
+    return ", ".join(f"{medians[each]:.1%} at {each}" for each in data.PRECISIONS)
+
+
+def _is_fair(held: float) -> bool:
+    """Whether ranges of 95 % hold about as often as they say."""
+    return bool(0.90 <= held <= 0.98)
 
 
 def _of(frame: pd.DataFrame, check: str, by: str, precision: str) -> pd.DataFrame:

@@ -18,6 +18,9 @@ from greenlove_mlflow.core.ratios import speed_ratio
 from greenlove_mlflow.core.spec_blend import compute_tflops
 from greenlove_mlflow.tables.evidence import read_ratio_evidence
 
+# What is taken away.
+LEFT_OUT, BRIDGE, MLPERF = "one task left out", "over a bridge", "MLPerf against throughput"
+BOTH, ONE, CHOSEN = "specs, both unmeasured", "specs, one GPU unmeasured", "older suite"
 KIND_OF_GROUP = {"convolution": "convolutional", "matrix": "transformer"}
 # What the tables call fp32 ran with TF32 where the GPU has it.
 AT: dict[str, Precision] = {"fp16": "fp16", "fp32": "tf32"}
@@ -52,22 +55,31 @@ def _row(
     }
 
 
+def _ways(task: str) -> dict[str, dict[str, str]]:
+    """How one may ask about a task that is held back: as any workload, and as one of its kind where it has others."""
+    kind = kind_of(task)
+    return {"any": {}} | ({} if kind == "other" else {"kind": {"model_kind": kind}})
+
+
 def leave_one_task_out() -> list[dict[str, object]]:
-    """Each task of each pair, told from the others: as any workload, and as one of its kind."""
+    """Each task of each pair, told from the others; beside it plain means, of the others and of all."""
     known = read_ratio_evidence()
     rows = []
-    tasks = sorted({row.task for row in known.throughput})
-    for held in tasks:
+    for held in sorted({row.task for row in known.throughput}):
         without = dataclasses.replace(known, throughput=tuple(row for row in known.throughput if row.task != held))
         for precision in data.PRECISIONS:
             for pair in data.newest_pairs(precision):
-                actual = {each.task: math.exp(each.log_ratio) for each in pair.found}.get(held)
-                if actual is None:
+                logs = {each.task: each.log_ratio for each in pair.found}
+                if held not in logs:
                     continue
-                for by in dict.fromkeys(("other", kind_of(held))):
-                    said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[precision], model_kind=by)
-                    label = "mean" if by == "other" else "kind"
-                    rows.append(_row("one task left out", pair, held, actual, said, by=label))
+                actual = math.exp(logs[held])
+                for by, way in _ways(held).items():
+                    said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[precision], **way)
+                    rows.append(_row(LEFT_OUT, pair, held, actual, said, by=by))
+                others = [log_ratio for task, log_ratio in logs.items() if task != held]
+                for by, mean in (("others", np.mean(others)), ("all", np.mean(list(logs.values())))):
+                    said = dataclasses.replace(said, ratio=Interval.exactly(math.exp(float(mean))))
+                    rows.append(_row(LEFT_OUT, pair, held, actual, said, by=by))
     return rows
 
 
@@ -84,13 +96,10 @@ def bridged() -> list[dict[str, object]]:
                     continue
                 sign = 1.0 if home is pair.home else -1.0
                 for each in pair.found:
-                    chosen = speed_ratio(home, offer, evidence=without, precision=AT[precision], task=each.task)
-                    said = speed_ratio(
-                        home, offer, evidence=without, precision=AT[precision], model_kind=kind_of(each.task)
-                    )
-                    actual = math.exp(sign * each.log_ratio)
-                    rows.append(_row("over a bridge", pair, each.task, actual, chosen, by="task", home=home))
-                    rows.append(_row("over a bridge", pair, each.task, actual, said, by="kind", home=home))
+                    for by, way in {"task": {"task": each.task}, **_ways(each.task)}.items():
+                        said = speed_ratio(home, offer, evidence=without, precision=AT[precision], **way)
+                        actual = math.exp(sign * each.log_ratio)
+                        rows.append(_row(BRIDGE, pair, each.task, actual, said, by=by, home=home))
     return rows
 
 
@@ -130,25 +139,13 @@ def _bridges(rows: list[ThroughputRow]) -> tuple[SuiteBridge, ...]:
 
 
 def by_mlperf() -> list[dict[str, object]]:
-    """Lambda's ordinary tasks, told by MLPerf alone."""
+    """Lambda's tasks, told by MLPerf alone."""
     without = dataclasses.replace(read_ratio_evidence(), throughput=(), specs=())
-    return [
-        _row(
-            "MLPerf against throughput",
-            pair,
-            each.task,
-            math.exp(each.log_ratio),
-            speed_ratio(pair.home, pair.offer, evidence=without, model_kind=kind_of(each.task)),
-            by="kind",
-        )
-        for pair, _ in data.mlperf_pairs()
-        for each in pair.found
-        if each.task in data.ORDINARY_TASKS
-    ]
+    return [row for pair, _ in data.mlperf_pairs() for row in _told(MLPERF, pair, without)]
 
 
 def by_spec() -> list[dict[str, object]]:
-    """Lambda's ordinary tasks of pairs with one GPU, or both, that nobody measured; and the seed's formula."""
+    """Lambda's tasks of pairs with one GPU, or both, that nobody measured; and the seed's formula."""
     known = read_ratio_evidence()
     rows = []
     for precision in data.PRECISIONS:
@@ -156,10 +153,11 @@ def by_spec() -> list[dict[str, object]]:
         for gpu in data.measured_gpus():
             without = _unmeasured(known, gpu)
             for pair in (each for each in pairs if gpu in (each.home.gpu_id, each.offer.gpu_id)):
-                rows += _spec_rows("specs, one GPU unmeasured", pair, without, ("any", "kind"))
+                rows += _told(ONE, pair, without)
         for pair in pairs:
             without = _unmeasured(known, pair.home.gpu_id, pair.offer.gpu_id)
-            rows += _spec_rows("specs, both unmeasured", pair, without, ("kind", "seed 0.7/0.3"))
+            rows += _told(BOTH, pair, without)
+            rows += _told_by_the_seed(pair)
     return rows
 
 
@@ -172,16 +170,18 @@ def _unmeasured(known: RatioEvidence, *gpus: str) -> RatioEvidence:
     )
 
 
-def _spec_rows(check: str, pair: data.Pair, without: RatioEvidence, ways: tuple[str, ...]) -> list[dict[str, object]]:
+def _told(check: str, pair: data.Pair, without: RatioEvidence) -> list[dict[str, object]]:
     rows = []
-    for each in (one for one in pair.found if one.task in data.ORDINARY_TASKS):
-        for by in ways:
-            kind = "other" if by == "any" else kind_of(each.task)
-            said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[pair.precision], model_kind=kind)
-            if by.startswith("seed"):
-                said = dataclasses.replace(said, ratio=Interval.exactly(seed_ratio(pair)))
+    for each in pair.found:
+        for by, way in _ways(each.task).items():
+            said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[pair.precision], **way)
             rows.append(_row(check, pair, each.task, math.exp(each.log_ratio), said, by=by))
     return rows
+
+
+def _told_by_the_seed(pair: data.Pair) -> list[dict[str, object]]:
+    said = SpeedRatio(ratio=Interval.exactly(seed_ratio(pair)), basis="spec")
+    return [_row(BOTH, pair, each.task, math.exp(each.log_ratio), said, by="seed") for each in pair.found]
 
 
 def seed_ratio(pair: data.Pair) -> float:
@@ -203,13 +203,10 @@ def older_suite() -> list[dict[str, object]]:
             known_tasks = {each.task for each in older.found}
             for each in (one for one in newer.found if one.task in known_tasks):
                 others = tuple(row for row in kept if row.task != each.task)
-                for by, rows_kept, way in (
-                    ("task", kept, {"task": each.task}),
-                    ("kind", others, {"model_kind": kind_of(each.task)}),
-                ):
-                    without = dataclasses.replace(known, throughput=rows_kept)
+                for by, way in {"task": {"task": each.task}, **_ways(each.task)}.items():
+                    without = dataclasses.replace(known, throughput=kept if by == "task" else others)
                     said = speed_ratio(newer.home, newer.offer, evidence=without, precision=AT[precision], **way)
-                    rows.append(_row("older suite", newer, each.task, math.exp(each.log_ratio), said, by=by))
+                    rows.append(_row(CHOSEN, newer, each.task, math.exp(each.log_ratio), said, by=by))
     return rows
 
 
