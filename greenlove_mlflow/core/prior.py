@@ -17,10 +17,10 @@ from greenlove_mlflow.core.diagnostics import FAST_HEATING_C_PER_S
 from greenlove_mlflow.core.noise import Noise
 from greenlove_mlflow.core.records import BenchmarkLog
 
-QUIET_LOG_SD = 0.017
-SHARED_LOG_SD = 0.055
+QUIET_LOG_SD = 0.014
+SHARED_LOG_SD = 0.056
 # A machine that says that it has nothing else to do needs no reserve for neighbours that were not seen.
-CALM_LOG_SD = 0.014
+CALM_LOG_SD = 0.0115
 LARGEST_LOG_SD = 0.20
 # Roughness at which a machine is as likely shared as quiet, and how sharply that changes.
 MIDDLE_ROUGHNESS = 0.018
