@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -161,6 +162,16 @@ def test_neighbours_share_a_cpu_and_loader_workers_are_none() -> None:
     assert drift(machine=cpu, machine_signals=neighbours) > 2.0 * drift(machine=cpu, machine_signals=alone)
     assert drift(machine=gpu, machine_signals=neighbours) < 0.025
     assert drift(machine=cpu, machine_signals=neighbours, worker_count=2) < 0.025
+
+
+def test_a_shared_machine_is_promised_a_little_more_than_was_seen() -> None:
+    workload = a_workload(sample_count=100_000, steps_per_epoch=10_000)
+    quiet, shared = a_timed_log([0.5, 0.502] * 10), a_timed_log([0.45, 0.55] * 10)
+    assert fit_log(quiet, workload).bias_log < 0.001 < 0.01 < fit_log(shared, workload).bias_log
+    learned = Drift(log_sd=0.05, scale=1.0, usual_log_sd=0.05, bias_log=-0.1)
+    assert fit_log(shared, workload, drift=learned).bias_log == -0.1
+    unsure = dataclasses.replace(learned, bias_log=0.0)
+    assert fit_log(shared, workload, drift=unsure).bias_log == fit_log(shared, workload).bias_log
 
 
 def test_a_rough_machine_is_expected_to_drift_more_than_a_smooth_one() -> None:

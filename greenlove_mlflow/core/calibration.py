@@ -48,7 +48,7 @@ class Drift:
     Args:
         log_sd: SD of log(actual/promised) beyond the benchmark's own noise.
         degrees_of_freedom: How well that SD is known.
-        bias_log: Added to the log of a prediction; 0 unless past runs show one that is significant.
+        bias_log: Added to the log of a prediction: what past runs show where that is significant, else the prior's.
         calibrated_on: In words, what it was learned from; empty for a prior.
         scale: Learned ratio of the drift to what a benchmark suggests; None for a drift that stands as it is.
         conformal_score: 95 % bound of past errors in units of what was expected of them; None where the model stands.
@@ -72,7 +72,12 @@ class Drift:
         if self.scale is None or self.usual_log_sd is None:
             return self
         expected = _expected_log_sd(prior.log_sd, self.usual_log_sd)
-        return dataclasses.replace(self, log_sd=self.scale * expected, expected_log_sd=expected)
+        return dataclasses.replace(
+            self,
+            log_sd=self.scale * expected,
+            expected_log_sd=expected,
+            bias_log=self.bias_log or prior.bias_log,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

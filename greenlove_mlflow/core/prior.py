@@ -18,17 +18,19 @@ from greenlove_mlflow.core.noise import Noise
 from greenlove_mlflow.core.records import BenchmarkLog
 
 QUIET_LOG_SD = 0.014
-SHARED_LOG_SD = 0.056
+SHARED_LOG_SD = 0.055
+# On a shared machine a training takes so much longer, on average, than a benchmark of seconds saw: bursts are rare.
+UNSEEN_BURSTS_LOG = 0.012
 # A machine that says that it has nothing else to do needs no reserve for neighbours that were not seen.
 CALM_LOG_SD = 0.0115
 LARGEST_LOG_SD = 0.20
 # Roughness at which a machine is as likely shared as quiet, and how sharply that changes.
 MIDDLE_ROUGHNESS = 0.018
-STEEPNESS = 4.0
+STEEPNESS = 6.0
 # A peak of a block counts as much as so many times less of an SD.
 PEAK_PER_SD = 2.5
 # Rough machines drift more than smooth ones, shared or not.
-DRIFT_PER_ROUGHNESS = 0.4
+DRIFT_PER_ROUGHNESS = 0.35
 # What others take is not taken evenly: the part of it that may be gone, or doubled, a minute later.
 DRIFT_PER_CONTENTION = 0.25
 # Shares of the machine's time below which nobody else is there, and above which somebody is.
@@ -36,7 +38,7 @@ CALM_SHARE = 0.005
 BUSY_SHARE = 0.03
 # The same of what others compute on cores that the training does not need: they share its cache, memory and clock.
 CALM_NEIGHBOURS_SHARE = 0.05
-BUSY_NEIGHBOURS_SHARE = 0.15
+BUSY_NEIGHBOURS_SHARE = 0.10
 # The training itself loads its cores; what is above that is others.
 CROWDED_LOAD_RATIO = 1.2
 THROTTLED_LOG_SD = 0.06
@@ -63,7 +65,11 @@ def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
         variance += THROTTLED_LOG_SD**2
     if log.is_on_virtual_cpu:
         variance += VIRTUAL_LOG_SD**2
-    return Drift(log_sd=min(LARGEST_LOG_SD, math.sqrt(variance)), degrees_of_freedom=PRIOR_DEGREES_OF_FREEDOM)
+    return Drift(
+        log_sd=min(LARGEST_LOG_SD, math.sqrt(variance)),
+        degrees_of_freedom=PRIOR_DEGREES_OF_FREEDOM,
+        bias_log=shared * UNSEEN_BURSTS_LOG,
+    )
 
 
 def contention_share(log: BenchmarkLog) -> float:

@@ -41,7 +41,7 @@ class ScalingFit:
         structure_log_sd: What the plan of the benchmark extrapolates (delta).
         degrees_of_freedom: Of the t distribution (nu).
         t_quantile: Its 97.5 % quantile, kept so that a light reader needs no quantile function.
-        bias_log: Correction learned from finished runs, added to log time; 0 when none is significant.
+        bias_log: Added to log time: learned from finished runs where significant, else what the machine lets expect.
         seed_warm_up_s: ``seed``: the scaled warm-up epochs e1, e2, e3.
         seed_sigma_s: ``seed``: SD of the scaled steady epochs, ddof 1.
         spearman_rho: Rank correlation of size and time; None with fewer than three sizes.
