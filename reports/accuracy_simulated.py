@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from greenlove_mlflow.benchmark import BenchmarkPlan
-from greenlove_mlflow.core.calibration import FinishedRun, finished_run, learn_drift
+from greenlove_mlflow.core.calibration import FinishedRun, finished_run
+from greenlove_mlflow.core.prior import learned_drift
 from greenlove_mlflow.core.scaling import fit_log, predict_time_s
 from tests.virtual_clock import (
     MachineModel,
@@ -111,7 +112,7 @@ def _next_run(machine: SimulatedMachine, profile: Profile, finished: list[Finish
     training = SimulatedTraining(profile, machine)
     log = training.benchmark()
     workload = training.workload(log)
-    fit = fit_log(log, workload, drift=learn_drift(finished, machine=log.machine))
+    fit = fit_log(log, workload, drift=learned_drift(log, finished))
     promised, actual_s = predict_time_s(fit, workload), training.true_total_s()
     machine.clock.advance(actual_s)
     run = finished_run(fit, workload, actual_s, machine=log.machine)

@@ -9,12 +9,13 @@ others (waves, jumps, heavy tails, rarer and longer bursts); ``reports/accuracy.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from greenlove_mlflow.core.calibration import PRIOR_DEGREES_OF_FREEDOM, Drift
+from greenlove_mlflow.core.calibration import PRIOR_DEGREES_OF_FREEDOM, Drift, FinishedRun, learn_drift
 from greenlove_mlflow.core.diagnostics import FAST_HEATING_C_PER_S
-from greenlove_mlflow.core.noise import Noise
+from greenlove_mlflow.core.noise import Noise, noise_of_blocks
 from greenlove_mlflow.core.records import BenchmarkLog
 
 QUIET_LOG_SD = 0.014
@@ -70,6 +71,13 @@ def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
         degrees_of_freedom=PRIOR_DEGREES_OF_FREEDOM,
         bias_log=shared * UNSEEN_BURSTS_LOG,
     )
+
+
+def learned_drift(log: BenchmarkLog, runs: Sequence[FinishedRun]) -> Drift | None:
+    """The drift that finished runs show of the machine of that benchmark; None leaves it to the prior."""
+    if not runs or log.method == "seed":
+        return None
+    return learn_drift(runs, machine=log.machine, prior=prior_drift(log, noise_of_blocks(log.epochs, log.blocks)))
 
 
 def contention_share(log: BenchmarkLog) -> float:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, read_machine, run_benchmark
 from greenlove_mlflow.benchmark.signals import MachineSignals
-from greenlove_mlflow.core.calibration import learn_drift
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Workload
 from greenlove_mlflow.core.gpus import GpuSpec, match_gpu
 from greenlove_mlflow.core.idle import without_idle
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.noise import noise_of_blocks
-from greenlove_mlflow.core.prior import prior_drift
+from greenlove_mlflow.core.prior import learned_drift
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.scaling import fit_log
 from greenlove_mlflow.core.statistics import Statistics, estimate_training
@@ -25,7 +23,7 @@ from greenlove_mlflow.tables import read_cpu_power, read_default_pue, read_gpu_s
 from greenlove_mlflow.tables.places import find_grid
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.calibration import Drift, FinishedRun
+    from greenlove_mlflow.core.calibration import FinishedRun
     from greenlove_mlflow.pipeline.environment import Environment
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.power import PowerMeter
@@ -102,7 +100,7 @@ def measure_training(
     statistics = Statistics(
         machine=machine,
         workload=workload,
-        fit=fit_log(log, workload, drift=_learn_drift(log, history())),
+        fit=fit_log(log, workload, drift=learned_drift(log, history())),
         power=log.power,
         pue=place.pue,
         grid=place.grid,
@@ -136,14 +134,6 @@ def _net_of_idle(statistics: Statistics) -> Statistics:
     message = "the idle power was not measured on every device, so the energy is gross"
     gross = Caveat(code="idle-not-measured", message=message)
     return without_idle(statistics) or dataclasses.replace(statistics, caveats=(*statistics.caveats, gross))
-
-
-def _learn_drift(log: BenchmarkLog, runs: Sequence[FinishedRun]) -> Drift | None:
-    """The machine's drift as finished runs show it; None leaves it to the prior."""
-    if not runs or log.method == "seed":
-        return None
-    prior = prior_drift(log, noise_of_blocks(log.epochs, log.blocks))
-    return learn_drift(runs, machine=log.machine, prior=prior)
 
 
 def find_place(options: Options, environment: Environment) -> Place:
