@@ -44,8 +44,8 @@ BUSY_NEIGHBOURS_SHARE = 0.10
 CROWDED_LOAD_RATIO = 1.2
 THROTTLED_LOG_SD = 0.06
 # The neighbours of a virtual machine take its cache, memory and clock, which no counter of its own shows. On the one
-# of ``reports/accuracy.md`` the same training differs between processes by about a fifth, and between its halves by a
-# seventh; others are better, so the prior is less than that.
+# of ``reports/accuracy.md`` the same training differs between processes by a twelfth, and between its halves by an
+# eighth.
 VIRTUAL_LOG_SD = 0.12
 
 
