@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import speed_ratios_data as data
 
-from greenlove_mlflow.core.evidence import RatioEvidence
+from greenlove_mlflow.core.evidence import RatioEvidence, mlperf_log_ratios
 from greenlove_mlflow.core.gpus import GpuSpec, Precision, SpeedRatio, SuiteBridge, ThroughputRow
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.ratio_model import group_of_task
@@ -19,7 +19,8 @@ from greenlove_mlflow.core.spec_blend import compute_tflops
 from greenlove_mlflow.tables.evidence import read_ratio_evidence
 
 # What is taken away.
-LEFT_OUT, BRIDGE, MLPERF = "one task left out", "over a bridge", "MLPerf against throughput"
+LEFT_OUT, BRIDGE = "one task left out", "over a bridge"
+MLPERF, MLPERF_OUT = "MLPerf against throughput", "one benchmark left out"
 BOTH, ONE, CHOSEN = "specs, both unmeasured", "specs, one GPU unmeasured", "older suite"
 KIND_OF_GROUP = {"convolution": "convolutional", "matrix": "transformer"}
 # What the tables call fp32 ran with TF32 where the GPU has it.
@@ -144,6 +145,26 @@ def by_mlperf() -> list[dict[str, object]]:
     return [row for pair, _ in data.mlperf_pairs() for row in _told(MLPERF, pair, without)]
 
 
+def within_mlperf() -> list[dict[str, object]]:
+    """Each benchmark of two GPUs in MLPerf, told from their others: other makers' GPUs too, which Lambda lacks."""
+    known = dataclasses.replace(read_ratio_evidence(), throughput=())
+    gpus = [data.specs()[gpu_id] for gpu_id in sorted({row.gpu_id for row in known.mlperf})]
+    without = {
+        benchmark: dataclasses.replace(known, mlperf=tuple(row for row in known.mlperf if row.benchmark != benchmark))
+        for benchmark in {row.benchmark for row in known.mlperf}
+    }
+    rows = []
+    for home, offer in itertools.combinations(gpus, 2):
+        found = data.plausible(mlperf_log_ratios(known, home, offer), home, offer, known.model)
+        pair = data.Pair(suite="mlperf", precision="fp16", home=home, offer=offer, found=found)
+        for each in found if len(found) > 1 else ():
+            for by, way in _ways(each.task).items():
+                said = speed_ratio(home, offer, evidence=without[each.task], **way)
+                if said.basis == "mlperf":
+                    rows.append(_row(MLPERF_OUT, pair, each.task, math.exp(each.log_ratio), said, by=by))
+    return rows
+
+
 def by_spec() -> list[dict[str, object]]:
     """Lambda's tasks of pairs with one GPU, or both, that nobody measured; and the seed's formula."""
     known = read_ratio_evidence()
@@ -212,7 +233,8 @@ def older_suite() -> list[dict[str, object]]:
 
 def all_checks() -> pd.DataFrame:
     """Every row of every check, with its error."""
-    frame = pd.DataFrame([*leave_one_task_out(), *bridged(), *by_mlperf(), *by_spec(), *older_suite()])
+    checks = (leave_one_task_out, bridged, by_mlperf, within_mlperf, by_spec, older_suite)
+    frame = pd.DataFrame([row for check in checks for row in check()])
     frame["log_error"] = np.log(frame["actual"] / frame["predicted"])
     frame["error"] = np.expm1(frame["log_error"].abs())
     frame["is_held"] = (frame["low"] <= frame["actual"]) & (frame["actual"] <= frame["high"])

@@ -177,17 +177,18 @@ def spec_log_ratio(home: GpuSpec, offer: GpuSpec, model: RatioModel) -> float:
     return math.nan if found is None else found[0]
 
 
+def plausible(found: tuple[LogRatio, ...], home: GpuSpec, offer: GpuSpec, model: RatioModel) -> tuple[LogRatio, ...]:
+    """Those of MLPerf's log ratios that are not so far from what specs say that a submission must have had trouble."""
+    by_spec = spec_log_ratio(home, offer, model)
+    return tuple(each for each in found if abs(each.log_ratio - by_spec) <= IMPLAUSIBLE_LOG_RATIO)
+
+
 def mlperf_pairs() -> list[tuple[Pair, tuple[LogRatio, ...]]]:
     """Pairs that both Lambda (newest suite, fp16) and MLPerf know, with MLPerf's log ratios."""
     known = evidence()
     found = []
     for pair in newest_pairs("fp16"):
-        by_spec = spec_log_ratio(pair.home, pair.offer, known.model)
-        logs = tuple(
-            each
-            for each in mlperf_log_ratios(known, pair.home, pair.offer)
-            if abs(each.log_ratio - by_spec) <= IMPLAUSIBLE_LOG_RATIO
-        )
+        logs = plausible(mlperf_log_ratios(known, pair.home, pair.offer), pair.home, pair.offer, known.model)
         if logs:
             found.append((pair, logs))
     return found
@@ -230,7 +231,6 @@ def foreign_errors(model: RatioModel) -> list[tuple[str, str, str, float]]:
         by_spec = spec_log_ratio(home, offer, model)
         found += [
             (home.gpu_id, offer.gpu_id, each.task, each.log_ratio - by_spec)
-            for each in mlperf_log_ratios(known, home, offer)
-            if abs(each.log_ratio - by_spec) <= IMPLAUSIBLE_LOG_RATIO
+            for each in plausible(mlperf_log_ratios(known, home, offer), home, offer, model)
         ]
     return found
