@@ -232,10 +232,10 @@ def by_suite(frame: pd.DataFrame) -> str:
     for name, mask in choices:
         for precision in data.PRECISIONS:
             here = rows[mask & (rows["precision"] == precision)]
-            mean, kind = here[here["by"] == "any"], here[here["by"] == "kind"]
+            each, kind = here[here["by"] == "any"], here[here["by"] == "kind"]
             lines.append(
-                f"| {name} | {precision} | {len(mean)} | {mean['error'].median():.1%} | {kind['error'].median():.1%} | "
-                f"{mean['is_held'].mean():.1%} | {kind['is_held'].mean():.1%} |"
+                f"| {name} | {precision} | {len(each)} | {each['error'].median():.1%} | {kind['error'].median():.1%} | "
+                f"{each['is_held'].mean():.1%} | {kind['is_held'].mean():.1%} |"
             )
     return "\n".join(lines)
 

@@ -52,7 +52,7 @@ def replay(kind: MachineKind) -> Result:
 
 @pytest.mark.parametrize(
     ("kind", "median", "p90", "width", "benchmark_s"),
-    [(other_quiet_machine, 0.017, 0.045, 0.075, 9.0), (other_shared_machine, 0.055, 0.14, 0.17, 12.5)],
+    [(other_quiet_machine, 0.013, 0.04, 0.06, 9.0), (other_shared_machine, 0.045, 0.13, 0.15, 12.0)],
     ids=["quiet", "shared"],
 )
 def test_the_range_holds_on_machines_that_were_not_seen(
@@ -62,7 +62,7 @@ def test_the_range_holds_on_machines_that_were_not_seen(
     assert len(result.errors) >= 200
     assert np.median(result.errors) < median
     assert np.quantile(result.errors, 0.9) < p90
-    assert np.mean(result.inside) > 0.85
+    assert np.mean(result.inside) > 0.88
     assert np.median(result.widths) < width
     assert np.median(result.benchmarks_s) < benchmark_s
 
