@@ -198,10 +198,18 @@ def _floor(done: pd.DataFrame) -> list[str]:
     sd = float(np.sqrt(sum(float(((values - values.mean()) ** 2).sum()) for values in logs) / freedom))
     halves = [np.log(np.mean(d[len(d) // 2 :]) / np.mean(d[: len(d) // 2])) for d in done["epoch_durations_s"]
               if d is not None and len(d) >= 4]  # fmt: skip
+    between = float(np.std(halves))
     words = (
         f"The floor: the same training in another process took {np.expm1(sd):.1%} more or less (SD of the log over "
         f"{len(logs)} workloads), and the second half of a training differed from its first by "
-        f"{np.expm1(np.std(halves)):.1%} (SD)."
+        f"{np.expm1(between):.1%} (SD)."
+    )
+    # The mean of two independent halves varies half as much as their difference does.
+    within, left = between / 2.0, float(np.sqrt(max(0.0, sd**2 - (between / 2.0) ** 2)))
+    words += (
+        f" So what changes within one process alone makes trainings differ by {np.expm1(within):.1%}. The rest, "
+        f"{np.expm1(left):.1%} (the squares add), is slower drift or what a process is born with, such as its memory "
+        "layout."
     )
     return [words, *_why(done), ""]
 
