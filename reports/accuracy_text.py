@@ -23,7 +23,7 @@ HISTORY_STEPS = (0, 3, 10, 20, 30)
 _METHOD_NAMES = {"adaptive": "adaptive (ours)", "seed": "seed", "green-love 0.2.2": "green-love 0.2.2"}
 
 
-def write_report(records: pd.DataFrame, folder: Path, *, machine: str, note: str) -> None:
+def write_report(records: pd.DataFrame, folder: Path) -> None:
     """Write accuracy.md and its pictures."""
     records = with_errors(records)
     parts = ("simulated", "blind", "seed", "history", "store", "real")
@@ -34,7 +34,7 @@ def write_report(records: pd.DataFrame, folder: Path, *, machine: str, note: str
     if len(store):
         lines += ["", *_store(store)]
     if len(real):
-        lines += ["", *_real(real, machine, note)]
+        lines += ["", *_real(real)]
     lines += ["", *_method()]
     (folder / "accuracy.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _draw(simulated, history, folder)
@@ -151,7 +151,7 @@ def _store(store: pd.DataFrame) -> list[str]:
     last = store.iloc[-1]
     words = (
         f"The same for real: {len(store)} trainings of {store['workload'].iloc[0]}, about "
-        f"{store['actual_s'].median():.0f} s each, tracked in one MLflow store on this CPU."
+        f"{store['actual_s'].median():.0f} s each, tracked in one MLflow store. {store['measured_on'].iloc[0]}"
     )
     lines = ["## Tracked one after the other, for real", "", words, "", *_by_finished_runs(store)]
     return [*lines, "", f"The last promise was calibrated on {last['calibrated_on'] or 'nothing yet'}."]
@@ -170,8 +170,8 @@ def _by_finished_runs(records: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _real(real: pd.DataFrame, machine: str, note: str) -> list[str]:
-    lines = ["## Real trainings", "", f"{machine}. {note}".strip(), ""]
+def _real(real: pd.DataFrame) -> list[str]:
+    lines = ["## Real trainings", "", " ".join(dict.fromkeys(real["measured_on"])), ""]
     done = real[real["promised_s"].notna() & real["actual_s"].notna()] if "promised_s" in real else real[:0]
     lines += _rows(iter((_METHOD_NAMES[str(key)], group) for key, group in done.groupby("method", sort=False)),
                    ["method"])  # fmt: skip
