@@ -26,33 +26,28 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 PARTS = ("simulated", "blind", "seed", "history", "store", "real")
 # What depends on the machine that made it; the other parts run under a virtual clock.
 ON_THIS_MACHINE = ("store", "real")
-UNSEEN = ("quiet, unseen", "shared, unseen")
 Record = dict[str, Any]
 
 
 def make_records(part: str, given: argparse.Namespace) -> Iterable[Record]:
     """The records of one part."""
     import accuracy_simulated as simulated
+    from accuracy_text import UNSEEN
 
+    replicas = 1 if given.quick else given.replicas
+    kinds = UNSEEN[:1] if given.quick else UNSEEN
     if part == "simulated":
         kinds = tuple(simulated.KINDS)[:4] if given.quick else tuple(simulated.KINDS)
         profiles = simulated.PROFILES[:5] if given.quick else simulated.PROFILES
-        replicas = 1 if given.quick else given.replicas
-        return simulated.promises(replicas, part=part, kinds=kinds, profiles=profiles, seed=given.seed)
+        return simulated.promises(replicas, kinds=kinds, profiles=profiles, seed=given.seed)
     if part == "blind":
-        replicas, profiles = (1, simulated.PROFILES[:3]) if given.quick else (given.replicas, simulated.PROFILES)
-        return simulated.promises(replicas, part=part, kinds=UNSEEN, profiles=profiles, seed=given.seed)
+        profiles = simulated.PROFILES[:3] if given.quick else simulated.PROFILES
+        return simulated.promises(replicas, kinds=UNSEEN, profiles=profiles, signals=False, seed=given.seed)
     if part == "seed":
-        return simulated.promises(
-            1 if given.quick else max(1, given.replicas // 10),
-            part=part,
-            kinds=UNSEEN[:1] if given.quick else UNSEEN,
-            profiles=simulated.PROFILES[5:6] if given.quick else simulated.PROFILES,
-            method="seed",
-            seed=given.seed,
-        )
+        profiles = simulated.PROFILES[5:6] if given.quick else simulated.PROFILES
+        fewer = max(1, replicas // 10)
+        return simulated.promises(fewer, kinds=kinds, profiles=profiles, method="seed", seed=given.seed)
     if part == "history":
-        kinds = UNSEEN[:1] if given.quick else UNSEEN
         runs = (1, 6) if given.quick else (given.sequences, 31)
         return simulated.histories(*runs, kinds=kinds, seed=given.seed)
     if part == "store":
@@ -126,6 +121,7 @@ def main() -> None:
     records = read_records(path)
     for part in given.parts:
         made = pd.DataFrame(list(make_records(part, given)))
+        made.insert(0, "part", part)
         if part in ON_THIS_MACHINE:
             made["measured_on"] = f"{describe_machine()}. {given.note}".strip()
         parts = {str(name): frame for name, frame in records.groupby("part")} | {part: made}

@@ -53,7 +53,7 @@ def _in_process(workload: str, method: str, epochs: int, train_seconds: float, c
             content = {"benchmark_s": time.perf_counter() - began_s, "problem": f"not done in {limit_s:.0f} s"}
         except subprocess.CalledProcessError as error:
             content = {"problem": f"ended with code {error.returncode}"}
-    return {"part": "real", "machine": "this CPU", "workload": workload, "method": method, **content}
+    return {"machine": "this CPU", "workload": workload, "method": method, **content}
 
 
 def run_one(workload: str, method: str, *, epochs: int, train_seconds: float, seed_cap_s: float) -> Record:

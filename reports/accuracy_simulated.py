@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from greenlove_mlflow.benchmark import BenchmarkPlan
-from greenlove_mlflow.core.calibration import FinishedRun, finished_run
-from greenlove_mlflow.core.prior import learned_drift
+from greenlove_mlflow.core.calibration import FinishedRun, finished_run, learned_drift
 from greenlove_mlflow.core.scaling import fit_log, predict_time_s
 from tests.virtual_clock import (
     MachineModel,
@@ -55,14 +54,14 @@ PROFILES = (
 LONGEST_WAIT_S = 600.0
 
 
-def promises(replicas: int, *, part: str, profiles: Sequence[Profile] = PROFILES, kinds: Sequence[str] = tuple(KINDS),
-             method: Any = "adaptive", seed: int = 0) -> Iterator[Record]:  # fmt: skip
+def promises(replicas: int, *, profiles: Sequence[Profile] = PROFILES, kinds: Sequence[str] = tuple(KINDS),
+             method: Any = "adaptive", signals: bool = True, seed: int = 0) -> Iterator[Record]:  # fmt: skip
     """One record per machine, profile and replica: what was promised, and what it really took minutes later."""
     for kind in kinds:
         for profile in profiles:
             for replica in range(replicas):
                 number = seed + 7919 * replica + _number(kind + profile.name)
-                yield {"part": part} | promise(kind, profile, method, number, signals=part != "blind")
+                yield promise(kind, profile, method, number, signals=signals)
 
 
 def promise(kind: str, profile: Profile, method: Any, seed: int, *, signals: bool = True) -> Record:
@@ -112,14 +111,13 @@ def _next_run(machine: SimulatedMachine, profile: Profile, finished: list[Finish
     training = SimulatedTraining(profile, machine)
     log = training.benchmark()
     workload = training.workload(log)
-    fit = fit_log(log, workload, drift=learned_drift(log, finished))
+    fit = fit_log(log, workload, drift=learned_drift(finished, machine=log.machine))
     promised, actual_s = predict_time_s(fit, workload), training.true_total_s()
     machine.clock.advance(actual_s)
     run = finished_run(fit, workload, actual_s, machine=log.machine)
     if run is not None:
         finished.append(run)
     return {
-        "part": "history",
         "machine": machine_name,
         "workload": profile.name,
         "method": "adaptive",

@@ -28,7 +28,7 @@ def tracked_records(run_count: int, *, train_seconds: float) -> Iterator[Record]
             for number in range(run_count):
                 record = _track_one(epochs, train_seconds)
                 epochs = record["epochs"]
-                yield {"part": "store", "machine": "this CPU", "method": "adaptive", "history": number, **record}
+                yield {"machine": "this CPU", "method": "adaptive", "history": number, **record}
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})

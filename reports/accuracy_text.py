@@ -15,6 +15,7 @@ AIMS = {
     "quiet": {"median": 0.015, "p90": 0.04, "width": 0.07, "later": 0.05, "benchmark_s": 8.0},
     "shared": {"median": 0.04, "p90": 0.11, "width": 0.14, "later": 0.12, "benchmark_s": 12.0},
 }
+UNSEEN = tuple(f"{kind}, unseen" for kind in AIMS)
 COVERAGE_AIM = (0.93, 0.98)
 CAP_S = 25.0
 # Above these, what made trainings differ was the pace of computing and not waiting.
@@ -83,12 +84,12 @@ def _in_order(frame: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, pd
 def _head(simulated: pd.DataFrame, history: pd.DataFrame) -> list[str]:
     lines = ["Aims against figures, on simulated machines that no constant was chosen on:", "",
              "| machine | figure | aim | reached | |", "|---|---|---|---|---|"]  # fmt: skip
-    for kind, aims in AIMS.items():
-        group = simulated[simulated["machine"] == f"{kind}, unseen"]
+    for (kind, aims), machine in zip(AIMS.items(), UNSEEN, strict=True):
+        group = simulated[simulated["machine"] == machine]
         if not len(group):
             continue
         values = _summary(group)
-        later = history[(history["machine"] == f"{kind}, unseen") & (history["history"] >= 20)]
+        later = history[(history["machine"] == machine) & (history["history"] >= 20)]
         checks = [
             ("median error", f"<= {aims['median']:.1%}", values["median"], values["median"] <= aims["median"]),
             ("90th percentile", f"<= {aims['p90']:.0%}", values["p90"], values["p90"] <= aims["p90"]),
@@ -117,7 +118,7 @@ def _simulated(simulated: pd.DataFrame, blind: pd.DataFrame, seed: pd.DataFrame)
     if len(blind):
         lines += ["", "The same benchmarks where the kernel says nothing of other programs:", "",
                   *_rows(_in_order(blind, ["machine"]), ["machine"])]  # fmt: skip
-    unseen = simulated[simulated["machine"].isin(["quiet, unseen", "shared, unseen"])]
+    unseen = simulated[simulated["machine"].isin(UNSEEN)]
     lines += ["", "By workload, on the unseen quiet and shared machines:", "",
               *_rows(_in_order(unseen, ["machine", "workload"]), ["machine", "workload"])]  # fmt: skip
     if len(seed):
@@ -198,14 +199,15 @@ def _floor(done: pd.DataFrame) -> list[str]:
     sd = float(np.sqrt(sum(float(((values - values.mean()) ** 2).sum()) for values in logs) / freedom))
     halves = [np.log(np.mean(d[len(d) // 2 :]) / np.mean(d[: len(d) // 2])) for d in done["epoch_durations_s"]
               if d is not None and len(d) >= 4]  # fmt: skip
-    between = float(np.std(halves))
+    gap_sd = float(np.std(halves))
     words = (
         f"The floor: the same training in another process took {np.expm1(sd):.1%} more or less (SD of the log over "
         f"{len(logs)} workloads), and the second half of a training differed from its first by "
-        f"{np.expm1(between):.1%} (SD)."
+        f"{np.expm1(gap_sd):.1%} (SD)."
     )
     # The mean of two independent halves varies half as much as their difference does.
-    within, left = between / 2.0, float(np.sqrt(max(0.0, sd**2 - (between / 2.0) ** 2)))
+    within = gap_sd / 2.0
+    left = float(np.sqrt(max(0.0, sd**2 - within**2)))
     words += (
         f" So what changes within one process alone makes trainings differ by {np.expm1(within):.1%}. The rest, "
         f"{np.expm1(left):.1%} (the squares add), is slower drift or what a process is born with, such as its memory "
@@ -243,7 +245,8 @@ def _method() -> list[str]:
         "- Error: promised over actual, on the log scale. Half-width: of the promised 95 % range, upper side.",
         "- Simulated machines: `tests/virtual_clock.py`. Quiet: a slow drift of one to two percent. Shared: of four to",
         "  six, with bursts. The constants of the range were chosen on the kinds without *unseen*; the unseen drift in",
-        "  waves or jumps, with heavier tails and rarer, longer bursts. Their noise is this project's assumption.",
+        "  waves or jumps, with heavier tails and rarer, longer bursts. Their figures were looked at between choices.",
+        "  All noise is this project's assumption.",
         "- Their kernel says how long the process waited, and what others compute: 0.1 to 6 % of the cores on a",
         "  quiet machine, 3 to 50 % on a shared one. That too is assumed; a table above shows promises without it.",
         "- Real trainings: each method in a fresh process that promises first and then trains to the end.",

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import speed_ratios_data as data
 
-from greenlove_mlflow.core.evidence import RatioEvidence, mlperf_log_ratios
+from greenlove_mlflow.core.evidence import LogRatio, RatioEvidence, mlperf_log_ratios
 from greenlove_mlflow.core.gpus import GpuSpec, Precision, SpeedRatio, SuiteBridge, ThroughputRow
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offsets import plausible
 from greenlove_mlflow.core.ratio_model import group_of_task
 from greenlove_mlflow.core.ratios import speed_ratio
 from greenlove_mlflow.core.spec_blend import compute_tflops
@@ -71,16 +72,11 @@ def leave_one_task_out() -> list[dict[str, object]]:
         for precision in data.PRECISIONS:
             for pair in data.newest_pairs(precision):
                 logs = {each.task: each.log_ratio for each in pair.found}
-                if held not in logs:
-                    continue
-                actual = math.exp(logs[held])
-                for by, way in _ways(held).items():
-                    said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[precision], **way)
-                    rows.append(_row(LEFT_OUT, pair, held, actual, said, by=by))
-                others = [log_ratio for task, log_ratio in logs.items() if task != held]
-                for by, mean in (("others", np.mean(others)), ("all", np.mean(list(logs.values())))):
-                    said = dataclasses.replace(said, ratio=Interval.exactly(math.exp(float(mean))))
-                    rows.append(_row(LEFT_OUT, pair, held, actual, said, by=by))
+                for each in (one for one in pair.found if one.task == held):
+                    others = [log_ratio for task, log_ratio in logs.items() if task != held]
+                    means = {"others": np.mean(others), "all": np.mean(list(logs.values()))}
+                    rows += _told(LEFT_OUT, pair, each, without)
+                    rows += [_as_said(LEFT_OUT, pair, each, math.exp(mean), by=by) for by, mean in means.items()]
     return rows
 
 
@@ -142,7 +138,7 @@ def _bridges(rows: list[ThroughputRow]) -> tuple[SuiteBridge, ...]:
 def by_mlperf() -> list[dict[str, object]]:
     """Lambda's tasks, told by MLPerf alone."""
     without = dataclasses.replace(read_ratio_evidence(), throughput=(), specs=())
-    return [row for pair, _ in data.mlperf_pairs() for row in _told(MLPERF, pair, without)]
+    return [row for pair, _ in data.mlperf_pairs() for each in pair.found for row in _told(MLPERF, pair, each, without)]
 
 
 def within_mlperf() -> list[dict[str, object]]:
@@ -155,14 +151,11 @@ def within_mlperf() -> list[dict[str, object]]:
     }
     rows = []
     for home, offer in itertools.combinations(gpus, 2):
-        found = data.plausible(mlperf_log_ratios(known, home, offer), home, offer, known.model)
+        found = plausible(mlperf_log_ratios(known, home, offer), data.spec_log_ratio(home, offer, known.model))
         pair = data.Pair(suite="mlperf", precision="fp16", home=home, offer=offer, found=found)
-        for each in found if len(found) > 1 else ():
-            for by, way in _ways(each.task).items():
-                said = speed_ratio(home, offer, evidence=without[each.task], **way)
-                if said.basis == "mlperf":
-                    rows.append(_row(MLPERF_OUT, pair, each.task, math.exp(each.log_ratio), said, by=by))
-    return rows
+        if len(found) > 1:
+            rows += [row for each in found for row in _told(MLPERF_OUT, pair, each, without[each.task])]
+    return [row for row in rows if row["basis"] == "mlperf"]
 
 
 def by_spec() -> list[dict[str, object]]:
@@ -174,11 +167,12 @@ def by_spec() -> list[dict[str, object]]:
         for gpu in data.measured_gpus():
             without = _unmeasured(known, gpu)
             for pair in (each for each in pairs if gpu in (each.home.gpu_id, each.offer.gpu_id)):
-                rows += _told(ONE, pair, without)
+                rows += [row for each in pair.found for row in _told(ONE, pair, each, without)]
         for pair in pairs:
             without = _unmeasured(known, pair.home.gpu_id, pair.offer.gpu_id)
-            rows += _told(BOTH, pair, without)
-            rows += _told_by_the_seed(pair)
+            for each in pair.found:
+                rows += _told(BOTH, pair, each, without)
+                rows.append(_as_said(BOTH, pair, each, seed_ratio(pair), by="seed"))
     return rows
 
 
@@ -191,18 +185,19 @@ def _unmeasured(known: RatioEvidence, *gpus: str) -> RatioEvidence:
     )
 
 
-def _told(check: str, pair: data.Pair, without: RatioEvidence) -> list[dict[str, object]]:
+def _told(check: str, pair: data.Pair, held: LogRatio, without: RatioEvidence) -> list[dict[str, object]]:
+    """A task that was held back, told from what is left, every way that one may ask."""
     rows = []
-    for each in pair.found:
-        for by, way in _ways(each.task).items():
-            said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[pair.precision], **way)
-            rows.append(_row(check, pair, each.task, math.exp(each.log_ratio), said, by=by))
+    for by, way in _ways(held.task).items():
+        said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[pair.precision], **way)
+        rows.append(_row(check, pair, held.task, math.exp(held.log_ratio), said, by=by))
     return rows
 
 
-def _told_by_the_seed(pair: data.Pair) -> list[dict[str, object]]:
-    said = SpeedRatio(ratio=Interval.exactly(seed_ratio(pair)), basis="spec")
-    return [_row(BOTH, pair, each.task, math.exp(each.log_ratio), said, by="seed") for each in pair.found]
+def _as_said(check: str, pair: data.Pair, held: LogRatio, ratio: float, *, by: str) -> dict[str, object]:
+    """A task that was held back beside a bare figure, which has no range."""
+    said = SpeedRatio(ratio=Interval.exactly(ratio), basis="throughput" if check == LEFT_OUT else "spec")
+    return _row(check, pair, held.task, math.exp(held.log_ratio), said, by=by)
 
 
 def seed_ratio(pair: data.Pair) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from greenlove_mlflow.core.evidence import LogRatio, RatioEvidence, mlperf_log_ratios
 from greenlove_mlflow.core.gpus import GpuSpec
-from greenlove_mlflow.core.offsets import IMPLAUSIBLE_LOG_RATIO
+from greenlove_mlflow.core.offsets import plausible
 from greenlove_mlflow.core.ratio_model import RatioModel, group_of_task
 from greenlove_mlflow.core.spec_blend import blended, rates_of
 from greenlove_mlflow.core.task_mean import Prediction, predict_new_workload
@@ -177,18 +177,13 @@ def spec_log_ratio(home: GpuSpec, offer: GpuSpec, model: RatioModel) -> float:
     return math.nan if found is None else found[0]
 
 
-def plausible(found: tuple[LogRatio, ...], home: GpuSpec, offer: GpuSpec, model: RatioModel) -> tuple[LogRatio, ...]:
-    """Those of MLPerf's log ratios that are not so far from what specs say that a submission must have had trouble."""
-    by_spec = spec_log_ratio(home, offer, model)
-    return tuple(each for each in found if abs(each.log_ratio - by_spec) <= IMPLAUSIBLE_LOG_RATIO)
-
-
 def mlperf_pairs() -> list[tuple[Pair, tuple[LogRatio, ...]]]:
     """Pairs that both Lambda (newest suite, fp16) and MLPerf know, with MLPerf's log ratios."""
     known = evidence()
     found = []
     for pair in newest_pairs("fp16"):
-        logs = plausible(mlperf_log_ratios(known, pair.home, pair.offer), pair.home, pair.offer, known.model)
+        by_spec = spec_log_ratio(pair.home, pair.offer, known.model)
+        logs = plausible(mlperf_log_ratios(known, pair.home, pair.offer), by_spec)
         if logs:
             found.append((pair, logs))
     return found
@@ -231,6 +226,6 @@ def foreign_errors(model: RatioModel) -> list[tuple[str, str, str, float]]:
         by_spec = spec_log_ratio(home, offer, model)
         found += [
             (home.gpu_id, offer.gpu_id, each.task, each.log_ratio - by_spec)
-            for each in plausible(mlperf_log_ratios(known, home, offer), home, offer, model)
+            for each in plausible(mlperf_log_ratios(known, home, offer), by_spec)
         ]
     return found

@@ -14,6 +14,7 @@ from greenlove_mlflow.core.calibration import (
     conformal_bound,
     finished_run,
     learn_drift,
+    learned_drift,
     misses_by_chance,
 )
 from greenlove_mlflow.core.scaling import fit_log, predict_time_s
@@ -42,6 +43,8 @@ def test_without_runs_the_prior_stands() -> None:
     assert learn_drift([], machine=HERE, prior=PRIOR) == PRIOR
     assert learn_drift(some_runs(0.01, 2), machine=HERE, prior=PRIOR) == PRIOR
     assert learn_drift([], machine=HERE).log_sd > 0.0
+    assert learned_drift(some_runs(0.01, 2), machine=HERE) is None
+    assert learned_drift(some_runs(0.01, 3), machine=HERE) == learn_drift(some_runs(0.01, 3), machine=HERE)
 
 
 def test_the_variance_shrinks_from_the_prior_to_the_record_by_hand() -> None:
@@ -155,7 +158,7 @@ def test_twenty_runs_narrow_the_range_and_it_still_holds() -> None:
             training = SimulatedTraining(profile, machine)
             log = training.benchmark()
             workload = training.workload(log)
-            fit = fit_log(log, workload, drift=learn_drift(runs, machine=log.machine))
+            fit = fit_log(log, workload, drift=learned_drift(runs, machine=log.machine))
             promised, actual_s = predict_time_s(fit, workload), training.true_total_s()
             machine.clock.advance(actual_s)
             run = finished_run(fit, workload, actual_s, machine=log.machine)

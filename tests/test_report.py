@@ -132,7 +132,8 @@ def test_page_needs_neither_altair_nor_vl_convert() -> None:
         "page = render_report(ReportContent(estimate=comparison.home, comparison=comparison))\n"
         "assert 'Cost against time' in page\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_committed_charts_are_what_the_code_makes() -> None:

@@ -184,6 +184,7 @@ class SimulatedMachine:
         count = int((horizon_s + BENCHMARK_ROOM_S) / GRID_S) + 2
         self._factor, self._cpu_part = self._lay_out(count)
         self._done_s = np.concatenate([[0.0], np.cumsum(GRID_S / self._factor)])
+        self._grid_s = np.arange(len(self._done_s)) * GRID_S
         self._factors = self._factor.tolist()
         self._cpu_parts = self._cpu_part.tolist()
         self._noise: list[float] = []
@@ -236,15 +237,14 @@ class SimulatedMachine:
 
     def mean_pace(self, *, until_s: float) -> float:
         """Seconds per second of work from the start on, as a clock without any error would have it."""
-        return until_s / float(np.interp(until_s, np.arange(len(self._done_s)) * GRID_S, self._done_s))
+        return until_s / float(np.interp(until_s, self._grid_s, self._done_s))
 
     def finish_s(self, start_s: float, work_s: float) -> float:
         """Seconds that ``work_s`` seconds of work take from ``start_s`` on."""
-        grid = np.arange(len(self._done_s)) * GRID_S
-        begun = np.interp(start_s, grid, self._done_s)
+        begun = np.interp(start_s, self._grid_s, self._done_s)
         if begun + work_s > self._done_s[-1]:
             raise ValueError("the machine's pace is not laid out so far; raise horizon_s")
-        return float(np.interp(begun + work_s, self._done_s, grid) - start_s)
+        return float(np.interp(begun + work_s, self._done_s, self._grid_s) - start_s)
 
 
 class SimulatedSignals:

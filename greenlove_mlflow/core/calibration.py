@@ -178,6 +178,12 @@ def learn_drift(runs: Sequence[FinishedRun], *, machine: Machine, prior: Drift |
     return learned.for_prior(prior)
 
 
+def learned_drift(runs: Sequence[FinishedRun], *, machine: Machine) -> Drift | None:
+    """As ``learn_drift``; None where runs are too few, which leaves the drift to what the benchmark lets expect."""
+    drift = learn_drift(runs, machine=machine)
+    return drift if drift.run_count else None
+
+
 def conformal_bound(errors: Sequence[float], level: float = LEVEL) -> float | None:
     """The bound that a new error keeps with probability ``level``, by those of the past; None with too few of them.
 

@@ -97,18 +97,19 @@ def _differences(
     if lambda_mean is not None:
         found.append((1.0, lambda_mean - by_spec[0]))
     if table_precision(precision) == "fp16":
-        mlperf = [
-            each
-            for each in mlperf_log_ratios(evidence, home, offer)
-            if abs(each.log_ratio - by_spec[0]) <= IMPLAUSIBLE_LOG_RATIO
-        ]
+        mlperf = plausible(mlperf_log_ratios(evidence, home, offer), by_spec[0])
         mlperf_mean = _group_mean(mlperf, group)
         if mlperf_mean is not None:
             found.append((MLPERF_WEIGHT, mlperf_mean - by_spec[0]))
     return found
 
 
-def _group_mean(found: tuple[LogRatio, ...] | list[LogRatio], group: str | None) -> float | None:
+def plausible(found: tuple[LogRatio, ...], spec_log_ratio: float) -> tuple[LogRatio, ...]:
+    """Those of MLPerf's log ratios that are not so far from what specs say that a submission must have had trouble."""
+    return tuple(each for each in found if abs(each.log_ratio - spec_log_ratio) <= IMPLAUSIBLE_LOG_RATIO)
+
+
+def _group_mean(found: tuple[LogRatio, ...], group: str | None) -> float | None:
     """Mean log ratio of a group of tasks; for any workload, of the groups that were measured."""
     means = []
     for name in [name for name in TASK_GROUPS if group not in TASK_GROUPS or name == group]:

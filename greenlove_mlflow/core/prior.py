@@ -9,13 +9,12 @@ others (waves, jumps, heavy tails, rarer and longer bursts); ``reports/accuracy.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
-from greenlove_mlflow.core.calibration import PRIOR_DEGREES_OF_FREEDOM, Drift, FinishedRun, learn_drift
+from greenlove_mlflow.core.calibration import PRIOR_DEGREES_OF_FREEDOM, Drift
 from greenlove_mlflow.core.diagnostics import FAST_HEATING_C_PER_S
-from greenlove_mlflow.core.noise import Noise, noise_of_blocks
+from greenlove_mlflow.core.noise import Noise
 from greenlove_mlflow.core.records import BenchmarkLog
 
 QUIET_LOG_SD = 0.014
@@ -55,7 +54,7 @@ def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
     signals = dict(log.machine_signals)
     contention = contention_share(log)
     looks_shared = 1.0 / (1.0 + (MIDDLE_ROUGHNESS / roughness) ** STEEPNESS)
-    shared = max(looks_shared, _shared_by_signals(signals, contention), _shared_by_neighbours(log))
+    shared = max(looks_shared, _shared_by_signals(log, contention))
     floor = CALM_LOG_SD if _is_calm(signals, contention) else QUIET_LOG_SD
     variance = floor**2 + shared * SHARED_LOG_SD**2 + (DRIFT_PER_ROUGHNESS * noise.machine_log_sd) ** 2
     variance += (DRIFT_PER_CONTENTION * contention) ** 2
@@ -73,13 +72,6 @@ def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
     )
 
 
-def learned_drift(log: BenchmarkLog, runs: Sequence[FinishedRun]) -> Drift | None:
-    """The drift that finished runs show of the machine of that benchmark; None leaves it to the prior."""
-    if not runs or log.method == "seed":
-        return None
-    return learn_drift(runs, machine=log.machine, prior=prior_drift(log, noise_of_blocks(log.epochs, log.blocks)))
-
-
 def contention_share(log: BenchmarkLog) -> float:
     """Share of the timed passes in which this process was ready to compute and others computed, 0 to 1.
 
@@ -92,7 +84,7 @@ def contention_share(log: BenchmarkLog) -> float:
 
 
 def _contention_by_blocks(log: BenchmarkLog) -> float:
-    if log.machine.device.split(":")[0] != "cpu" or log.worker_count:
+    if not _is_on_cpu_alone(log):
         return 0.0
     blocks = [block for block in log.blocks if block.cpu_s is not None and block.duration_s > block.data_wait_s]
     if len(blocks) < 3:
@@ -106,20 +98,25 @@ def _contention_by_blocks(log: BenchmarkLog) -> float:
     return min(1.0, max(0.0, 1.0 - busy))
 
 
-def _shared_by_signals(signals: dict[str, float], contention: float) -> float:
+def _shared_by_signals(log: BenchmarkLog, contention: float) -> float:
     """How sure the signals are that others use this machine, 0 to 1."""
-    evidence = min(1.0, contention / BUSY_SHARE)
+    signals = dict(log.machine_signals)
+    evidence = [_rise(contention, 0.0, BUSY_SHARE)]
     if "load_ratio" in signals and signals.get("neighbour_share", 1.0) > CALM_NEIGHBOURS_SHARE:
-        evidence = max(evidence, min(1.0, max(0.0, signals["load_ratio"] - 1.0) / (CROWDED_LOAD_RATIO - 1.0)))
-    return evidence
+        evidence.append(_rise(signals["load_ratio"], 1.0, CROWDED_LOAD_RATIO))
+    if _is_on_cpu_alone(log):
+        evidence.append(_rise(signals.get("neighbour_share", 0.0), CALM_NEIGHBOURS_SHARE, BUSY_NEIGHBOURS_SHARE))
+    return max(evidence)
 
 
-def _shared_by_neighbours(log: BenchmarkLog) -> float:
-    """How sure what others compute is that they share this CPU, 0 to 1; the loader's own workers are no others."""
-    if log.machine.device.split(":")[0] != "cpu" or log.worker_count:
-        return 0.0
-    share = dict(log.machine_signals).get("neighbour_share", 0.0)
-    return min(1.0, max(0.0, (share - CALM_NEIGHBOURS_SHARE) / (BUSY_NEIGHBOURS_SHARE - CALM_NEIGHBOURS_SHARE)))
+def _rise(value: float, low: float, high: float) -> float:
+    """0 up to ``low``, 1 from ``high`` on, straight in between."""
+    return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def _is_on_cpu_alone(log: BenchmarkLog) -> bool:
+    """Whether the training computes on the CPU in this process alone, so that all other computing is others'."""
+    return log.machine.device.split(":")[0] == "cpu" and not log.worker_count
 
 
 def _is_calm(signals: dict[str, float], contention: float) -> bool:

@@ -22,7 +22,7 @@ from greenlove_mlflow.core.evidence import (
 from greenlove_mlflow.core.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, product, quadrature
 from greenlove_mlflow.core.multi_gpu import gpu_scaling, on_several
-from greenlove_mlflow.core.offsets import IMPLAUSIBLE_LOG_RATIO
+from greenlove_mlflow.core.offsets import plausible
 from greenlove_mlflow.core.ratio_model import GROUP_OF_KIND, TASK_GROUPS, RatioModel, group_of_task
 from greenlove_mlflow.core.spec_blend import blended, compute_tflops, rates_of
 from greenlove_mlflow.core.spec_ratios import probe_ratio, spec_ratio
@@ -168,11 +168,9 @@ def _by_mlperf(
     if precision not in ("fp16", "bf16"):
         return None
     by_spec = blended(evidence.model.blend_at(precision, None), rates_of(home, precision), rates_of(offer, precision))
-    found = [
-        each
-        for each in mlperf_log_ratios(evidence, home, offer)
-        if by_spec is None or abs(each.log_ratio - by_spec[0]) <= IMPLAUSIBLE_LOG_RATIO
-    ]
+    found = mlperf_log_ratios(evidence, home, offer)
+    if by_spec is not None:
+        found = plausible(found, by_spec[0])
     if not found:
         return None
     mean, width = _over_tasks(

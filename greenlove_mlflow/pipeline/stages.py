@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, read_machine, run_benchmark
 from greenlove_mlflow.benchmark.signals import MachineSignals
+from greenlove_mlflow.core.calibration import learned_drift
 from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Workload
 from greenlove_mlflow.core.gpus import GpuSpec, match_gpu
 from greenlove_mlflow.core.idle import without_idle
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.prior import learned_drift
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.scaling import fit_log
 from greenlove_mlflow.core.statistics import Statistics, estimate_training
@@ -100,7 +100,7 @@ def measure_training(
     statistics = Statistics(
         machine=machine,
         workload=workload,
-        fit=fit_log(log, workload, drift=learned_drift(log, history())),
+        fit=fit_log(log, workload, drift=learned_drift(history(), machine=log.machine)),
         power=log.power,
         pue=place.pue,
         grid=place.grid,
