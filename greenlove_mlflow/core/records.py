@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,9 @@ Phase = Literal[
 ]
 EnergySource = Literal["counter", "sampled", "modelled", "given"]
 Method = Literal["adaptive", "seed"]
+# data: waiting for batches; host: what the host does to start the work; device: the board itself; cpu: the training
+# runs on the CPU, where host and device are one.
+BoundBy = Literal["data", "host", "device", "cpu"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +173,96 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepProfile:
+    """Where the time of a training step goes; None where it was not measured.
+
+    The parts overlap: a step takes about as long as the longest of them, so they give proportions, and the measured
+    step gives the seconds. Counts are means over the profiled steps and need not be whole.
+
+    Args:
+        loader_s: Seconds a batch that the loader alone sustains, from a pass without training; 0 where the step's own
+            thread loads the data; None if unmeasured: then somewhere between 0 and the step.
+        fetch_s: What the step's own thread spends on getting a batch, in-process loading included, waiting left out,
+            seconds.
+        host_s: The step function's own time with an empty queue, without the time blocked in synchronisation and
+            blocking copies, seconds. On a CPU, all of the step function.
+        device_busy_s: Kernels of a step, summed, seconds; None on a CPU.
+        launch_count: Kernels that a step starts. On a CPU: those it would start on a GPU, counted by operators.
+        flop_count: Floating-point operations of a step.
+        moved_bytes: Bytes that the operators of a step read and write.
+        sync_count: How often a step makes the host wait for the device.
+        dispatch_s: What one launch costs this machine's host, seconds; measured on a CPU, where ``host_s`` does not
+            say.
+        on_cpu: Whether the training runs on the CPU.
+        busy_is_upper_bound: Whether ``device_busy_s`` is the board's utilisation times the step, which counts a tiny
+            kernel as a busy board.
+        reason: Why something is None, in words; empty when nothing was missing.
+
+    Raises:
+        InvalidInputError: If a figure is negative or not finite, or a CPU has a busy device.
+    """
+
+    loader_s: float | None = None
+    fetch_s: float | None = None
+    host_s: float | None = None
+    device_busy_s: float | None = None
+    launch_count: float | None = None
+    flop_count: float | None = None
+    moved_bytes: float | None = None
+    sync_count: float | None = None
+    dispatch_s: float | None = None
+    on_cpu: bool = False
+    busy_is_upper_bound: bool = False
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        for name in _PROFILE_FIGURES:
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0.0):
+                raise InvalidInputError(f"the {name} of a step profile cannot be {value}")
+        if self.on_cpu and self.device_busy_s is not None:
+            raise InvalidInputError("a training on the CPU keeps no device busy; leave device_busy_s out")
+
+    @property
+    def step_thread_s(self) -> float | None:
+        """What the step's own thread needs for a step: its batch and its work; None when the work is unmeasured."""
+        return None if self.host_s is None else (self.fetch_s or 0.0) + self.host_s
+
+    @property
+    def longest_s(self) -> float | None:
+        """The longest part, about the step, in seconds; None while a part that may be the longest is unmeasured.
+
+        >>> StepProfile(loader_s=0.001, fetch_s=0.002, host_s=0.049, device_busy_s=0.020).longest_s
+        0.051000000000000004
+        """
+        thread_s, busy_s = self.step_thread_s, 0.0 if self.on_cpu else self.device_busy_s
+        if thread_s is None or busy_s is None:
+            return None
+        return max(self.loader_s or 0.0, thread_s, busy_s) or None
+
+    @property
+    def bound_by(self) -> BoundBy | None:
+        """What sets the pace of the step; None while a part that may be the longest is unmeasured."""
+        longest_s, thread_s = self.longest_s, self.step_thread_s
+        if longest_s is None or thread_s is None:
+            return None
+        if self.device_busy_s == longest_s:
+            return "device"
+        if thread_s < longest_s or (self.fetch_s or 0.0) > (self.host_s or 0.0):
+            return "data"
+        return "cpu" if self.on_cpu else "host"
+
+    @property
+    def busy_share(self) -> float | None:
+        """The share of the step in which the board works, 0 to 1; None when unmeasured and on a CPU."""
+        longest_s = self.longest_s
+        return None if longest_s is None or self.device_busy_s is None else self.device_busy_s / longest_s
+
+
+_PROFILE_FIGURES = tuple(name for name in StepProfile.__slots__ if name.endswith(("_s", "_count", "_bytes")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkLog:
     """Everything one benchmark measured. A log is a fact: estimates are made from it again and again.
 
@@ -202,6 +296,8 @@ class BenchmarkLog:
             none.
         stated_steps_per_epoch: Batches that the caller or the loader promised, when the data held fewer; else None.
         warm_up_epoch_count: ``seed``: epochs at each size that are modelled apart.
+        profile: Where the time of a step goes; None when it was not looked at.
+        validation_profile: The same for a step of the validation pass.
     """
 
     method: Method
@@ -230,6 +326,8 @@ class BenchmarkLog:
     validation_s: float = 0.0
     stated_steps_per_epoch: int | None = None
     warm_up_epoch_count: int = 3
+    profile: StepProfile | None = None
+    validation_profile: StepProfile | None = None
 
     def __post_init__(self) -> None:
         if min(self.sample_count, self.batch_size, self.steps_per_epoch) < 1:
