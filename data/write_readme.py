@@ -16,9 +16,9 @@ Written by `python data/write_readme.py` from the tables and their TOML files; d
 
 One folder a table, one CSV a dated version, beside it a TOML with producer, licence, dates, the unit and range of each
 column, the row count and the sha256 of the file. A published version is never edited: a correction is a new version.
-`schema.toml` is what every version of a table must look like. `build_tables.py` made the versions from the gathered
-sources; `greenlove tables validate` checks them, `greenlove tables show gpu_specs --gpu H100` prints rows with the
-source of every figure.
+`schema.toml` is what a new version of a table must look like. `upstream/rebuild.py` makes a version from the one
+before and its changes in `upstream/changes/`; `greenlove tables validate` checks it, `greenlove tables show gpu_specs
+--gpu H100` prints rows with the source of every figure.
 
 Reading trap: the country code of Namibia is `NA`. Read with `keep_default_na=False, na_values=[""]`.
 

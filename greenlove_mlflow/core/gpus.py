@@ -26,7 +26,8 @@ _MAKERS = frozenset({"nvidia", "amd", "intel", "apple", "geforce", "tesla", "rad
 class GpuSpec:
     """One GPU's published figures; None where no source states one.
 
-    ``fp16_tflops`` is dense with FP32 accumulation, what a PyTorch matrix product uses.
+    ``fp16_tflops`` is dense with FP32 accumulation, what a PyTorch matrix product uses. ``tdp_max_w`` is the most that
+    a laptop's maker may set. ``idle_w`` is the board at 0 % use with no CUDA context.
     """
 
     gpu_id: str
@@ -45,6 +46,9 @@ class GpuSpec:
     bf16_tflops: float | None = None
     fp16_nontensor_tflops: float | None = None
     tdp_w: float | None = None
+    tdp_max_w: float | None = None
+    idle_w: float | None = None
+    compute_capability: str | None = None
     release_year: int | None = None
     source: str = ""
 

@@ -12,6 +12,7 @@ from greenlove_mlflow.tables.hardware import (
     read_suite_bridges,
     read_throughput,
 )
+from greenlove_mlflow.tables.instance_start import read_instance_start
 from greenlove_mlflow.tables.parquet import parquet_metadata, read_parquet_metadata, write_parquet
 from greenlove_mlflow.tables.places import find_grid
 from greenlove_mlflow.tables.prices import gpu_id_of_name, price_sheet, read_own_prices, read_price_sheet
@@ -32,6 +33,7 @@ __all__ = [
     "read_default_pue",
     "read_equivalences",
     "read_gpu_specs",
+    "read_instance_start",
     "read_mlperf",
     "read_own_prices",
     "read_parquet_metadata",

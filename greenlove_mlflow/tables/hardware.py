@@ -60,6 +60,9 @@ def read_gpu_specs() -> tuple[GpuSpec, ...]:
                     "bf16_tflops",
                     "fp16_nontensor_tflops",
                     "tdp_w",
+                    "tdp_max_w",
+                    "idle_w",
+                    "compute_capability",
                     "release_year",
                     "source",
                 )
