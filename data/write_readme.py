@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from greenlove_mlflow.tables.schema import Column
-from greenlove_mlflow.tables.store import Table, read_table, table_names, table_versions
+from greenlove_mlflow.tables.store.schema import Column
+from greenlove_mlflow.tables.store.store import Table, read_table, table_names, table_versions
 
 README = Path(__file__).resolve().parent / "README.md"
 INTRODUCTION = """# Data tables

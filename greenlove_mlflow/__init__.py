@@ -17,16 +17,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.compare import Comparison as Comparison
-    from greenlove_mlflow.core.compare import Offer as Offer
-    from greenlove_mlflow.core.compare import PriceSheet as PriceSheet
-    from greenlove_mlflow.core.estimate import Caveat as Caveat
-    from greenlove_mlflow.core.estimate import Estimate as Estimate
-    from greenlove_mlflow.core.estimate import Grid as Grid
-    from greenlove_mlflow.core.estimate import Limits as Limits
-    from greenlove_mlflow.core.estimate import Workload as Workload
-    from greenlove_mlflow.core.gpus import SpeedRatio as SpeedRatio
+    from greenlove_mlflow.core.account.estimate import Estimate as Estimate
     from greenlove_mlflow.core.interval import Interval as Interval
+    from greenlove_mlflow.core.offers.compare import Comparison as Comparison
+    from greenlove_mlflow.core.offers.offer import Offer as Offer
+    from greenlove_mlflow.core.offers.offer import PriceSheet as PriceSheet
+    from greenlove_mlflow.core.provenance import Caveat as Caveat
+    from greenlove_mlflow.core.speed.gpus import SpeedRatio as SpeedRatio
+    from greenlove_mlflow.core.workload import Grid as Grid
+    from greenlove_mlflow.core.workload import Limits as Limits
+    from greenlove_mlflow.core.workload import Workload as Workload
     from greenlove_mlflow.errors import GreenloveError as GreenloveError
     from greenlove_mlflow.pipeline import compare as compare
     from greenlove_mlflow.pipeline import estimate as estimate
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.reestimation import reestimate as reestimate
     from greenlove_mlflow.terminal import ask_in_terminal as ask_in_terminal
 
-__version__ = "0.1.0"
+from greenlove_mlflow._version import __version__ as __version__
 
 _HOME_OF_NAME = {
     "track": "pipeline",
@@ -44,15 +44,15 @@ _HOME_OF_NAME = {
     "ask_in_terminal": "terminal",
     "CallableRunner": "benchmark",
     "Interval": "core.interval",
-    "Workload": "core.estimate",
-    "Grid": "core.estimate",
-    "Estimate": "core.estimate",
-    "Caveat": "core.estimate",
-    "Limits": "core.estimate",
-    "SpeedRatio": "core.gpus",
-    "Offer": "core.compare",
-    "PriceSheet": "core.compare",
-    "Comparison": "core.compare",
+    "Workload": "core.workload",
+    "Grid": "core.workload",
+    "Estimate": "core.account.estimate",
+    "Caveat": "core.provenance",
+    "Limits": "core.workload",
+    "SpeedRatio": "core.speed.gpus",
+    "Offer": "core.offers.offer",
+    "PriceSheet": "core.offers.offer",
+    "Comparison": "core.offers.compare",
     "GreenloveError": "errors",
 }
 

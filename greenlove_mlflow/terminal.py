@@ -10,18 +10,20 @@ import math
 import sys
 from typing import TYPE_CHECKING, overload
 
-from greenlove_mlflow.formatting import format_comparison, format_duration_s, format_estimate
-from greenlove_mlflow.formatting.text import (
+from greenlove_mlflow.numbers import format_duration_s
+from greenlove_mlflow.report import verdict_sentences
+from greenlove_mlflow.words.choices import choices_in_words
+from greenlove_mlflow.words.estimate import (
     RANGE_SENTENCE,
     comparison_header,
     estimate_lines,
+    format_comparison,
+    format_estimate,
     home_cells,
     offer_cells,
     range_sentences,
 )
-from greenlove_mlflow.report import verdict_sentences
-from greenlove_mlflow.report.choices import choices_in_words
-from greenlove_mlflow.report.verdict import outcome_table
+from greenlove_mlflow.words.verdict import outcome_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from greenlove_mlflow.core.compare import Comparison
-    from greenlove_mlflow.core.estimate import Caveat, Estimate
-    from greenlove_mlflow.core.outcome import Outcome
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.offers.compare import Comparison
+    from greenlove_mlflow.core.provenance import Caveat
 
 # What a narrow terminal goes without, in this order: memory, chance to be cheaper, speed, basis.
 _SPARED_COLUMNS = (6, 5, 4, 7)
@@ -161,7 +164,7 @@ def print_outcome(console: Console, estimate: Estimate, outcome: Outcome | None)
 
     header, *rows = outcome_table(estimate, outcome)
     if not console.is_terminal:
-        from greenlove_mlflow.formatting.text import text_table
+        from greenlove_mlflow.words.estimate import text_table
 
         _print_plain(console, "\n".join(text_table([header, *rows], gap=2)))
         return

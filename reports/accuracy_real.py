@@ -61,7 +61,7 @@ def run_one(workload: str, method: str, *, epochs: int, train_seconds: float, se
     import torch
     from accuracy_workloads import WORKLOADS
 
-    from greenlove_mlflow.core.scaling import fit_log, predict_time_s
+    from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -86,7 +86,7 @@ def run_one(workload: str, method: str, *, epochs: int, train_seconds: float, se
 
 def _benchmark(parts: Any, method: Any, epochs: int, cap_s: float) -> Any:
     from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
-    from greenlove_mlflow.benchmark.signals import MachineSignals
+    from greenlove_mlflow.benchmark.machine.signals import MachineSignals
 
     model, optimizer, criterion, loader = parts
     training = Training(model=model, optimizer=optimizer, criterion=criterion, data=loader)
@@ -95,7 +95,7 @@ def _benchmark(parts: Any, method: Any, epochs: int, cap_s: float) -> Any:
 
 
 def _plan(log: Any, epochs: int) -> Any:
-    from greenlove_mlflow.core.estimate import Workload
+    from greenlove_mlflow.core.workload import Workload
 
     return Workload(sample_count=log.sample_count, batch_size=log.batch_size, epoch_count=epochs,
                     steps_per_epoch=log.steps_per_epoch)  # fmt: skip

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from greenlove_mlflow.benchmark import BenchmarkPlan
-from greenlove_mlflow.core.calibration import FinishedRun, finished_run, learned_drift
-from greenlove_mlflow.core.scaling import fit_log, predict_time_s
-from tests.virtual_clock import (
+from greenlove_mlflow.core.timing.drift import FinishedRun, finished_run, learned_drift
+from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
+from tests.support.clock import (
     MachineModel,
     Profile,
     SimulatedMachine,

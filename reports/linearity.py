@@ -56,7 +56,7 @@ def _record(model: str, part: str, size: int, index: int, duration_s: float) -> 
 
 def read_growth(records: pd.DataFrame) -> dict[str, Any]:
     """The growth of every model, in the order they were timed; None where there were too few sizes."""
-    from greenlove_mlflow.core.growth import fit_growth
+    from greenlove_mlflow.core.timing.growth import fit_growth
 
     sizes = records[records["part"] == "sizes"]
     return {
@@ -156,7 +156,7 @@ def main() -> None:
     from accuracy import describe_machine
     from linearity_models import make_runners
 
-    from greenlove_mlflow.tables.parquet import write_parquet
+    from greenlove_mlflow.tables.store.parquet import write_parquet
 
     given.output.mkdir(parents=True, exist_ok=True)
     longest_s = 0.15 if given.quick else given.longest_s

@@ -84,7 +84,7 @@ def measure_sqlite(folder: Path, counts: Sequence[int], repeats: int) -> Result:
 
 
 def measure_http(folder: Path, count: int, repeats: int) -> Result:
-    from tests.mlflow_server import running_server
+    from tests.support.server import running_server
 
     with running_server(folder / "server") as server:
         made_s = filled(server.uri, f"http{count}", count)

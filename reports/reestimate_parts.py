@@ -71,7 +71,9 @@ def ours(uri: str, experiment: str, *, prices: str = "all", **options: Any) -> d
     from mlflow import MlflowClient
 
     import greenlove_mlflow as greenlove
-    from greenlove_mlflow.reestimation import batch, pricing, reading, record, results, writing
+    from greenlove_mlflow.reestimation import batch, pricing, results, writing
+    from greenlove_mlflow.reestimation import pages as reading
+    from greenlove_mlflow.reestimation import result_run as record
 
     watch = Stopwatch()
     watch.watch(MlflowClient, "search_runs", "search")
@@ -112,9 +114,9 @@ def spark(run_count: int, cores: int) -> dict[str, Any]:
     from pyspark.sql.functions import broadcast, struct
     from reestimate_store import synthetic_statistics
 
-    from greenlove_mlflow.pyfunc_model.gather import gather_facts, read_ratio_book
-    from greenlove_mlflow.pyfunc_model.record import save_estimator_model
     from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
+    from greenlove_mlflow.serving.gather import gather_facts, read_ratio_book
+    from greenlove_mlflow.serving.logging_model import save_estimator_model
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
     session = (

@@ -11,16 +11,16 @@ from functools import cache
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from greenlove_mlflow.core.compare import compare_offers
-from greenlove_mlflow.core.estimate import Grid, Workload
-from greenlove_mlflow.core.gpus import GpuSpec, Precision, ProbeResult
+from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics, estimate_training
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.compare import compare_offers
 from greenlove_mlflow.core.records import Machine, PowerReading
-from greenlove_mlflow.core.scaling import ScalingFit
-from greenlove_mlflow.core.statistics import OfferRatio, Statistics, estimate_training
-from greenlove_mlflow.pyfunc_model.gather import read_ratio_book
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult
+from greenlove_mlflow.core.timing.fit import ScalingFit
+from greenlove_mlflow.core.workload import Grid, Workload
+from greenlove_mlflow.serving.gather import read_ratio_book
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_gpu_specs, read_price_sheet, read_regions
-from greenlove_mlflow.tracking import record
+from greenlove_mlflow.tracking import values as record
 
 # What people train on at home, and where; every eighth run is on a CPU that no table knows.
 HOMES = ("nvidia-geforce-rtx-4090", "nvidia-a100-pcie-40gb", "nvidia-rtx-a6000", "nvidia-t4", "nvidia-l40s")

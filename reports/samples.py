@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import greenlove_mlflow as greenlove  # noqa: E402 - the checkout's own tests are needed as well
-from greenlove_mlflow.core.estimate import Caveat, Workload  # noqa: E402
-from greenlove_mlflow.core.gpus import find_gpu  # noqa: E402
+from greenlove_mlflow.core.account.outcome import settle_outcome  # noqa: E402
+from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training  # noqa: E402
 from greenlove_mlflow.core.interval import Interval  # noqa: E402
-from greenlove_mlflow.core.outcome import settle_outcome  # noqa: E402
+from greenlove_mlflow.core.provenance import Caveat  # noqa: E402
 from greenlove_mlflow.core.records import (  # noqa: E402
     BenchmarkLog,
     BlockRecord,
@@ -35,11 +35,12 @@ from greenlove_mlflow.core.records import (  # noqa: E402
     PowerReading,
     PowerSample,
 )
-from greenlove_mlflow.core.scaling import fit_log  # noqa: E402
-from greenlove_mlflow.core.statistics import Statistics, estimate_training  # noqa: E402
+from greenlove_mlflow.core.speed.gpus import find_gpu  # noqa: E402
+from greenlove_mlflow.core.timing.fit import fit_log  # noqa: E402
+from greenlove_mlflow.core.workload import Workload  # noqa: E402
 from greenlove_mlflow.report import ReportContent, render_report  # noqa: E402
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_gpu_specs  # noqa: E402
-from tests.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting  # noqa: E402
+from tests.support.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting  # noqa: E402
 
 FOLDER = ROOT / "reports" / "samples"
 GPU_SAMPLES, GPU_BATCH, GPU_STEPS, GPU_EPOCHS = 50_000, 256, 196, 90

@@ -15,9 +15,9 @@ import speed_ratios_data as data
 from matplotlib.figure import Figure
 from speed_ratios_checks import BOTH, BRIDGE, CHOSEN, LEFT_OUT, MLPERF, MLPERF_OUT, ONE
 
-from greenlove_mlflow.core.ratios import speed_ratio
+from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.tables import read_table, write_parquet
-from greenlove_mlflow.tables.evidence import read_ratio_evidence
+from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 
 HERE = Path(__file__).resolve().parent
 NAME = "speed_ratios"

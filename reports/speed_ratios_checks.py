@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import speed_ratios_data as data
 
-from greenlove_mlflow.core.evidence import LogRatio, RatioEvidence, mlperf_log_ratios
-from greenlove_mlflow.core.gpus import GpuSpec, Precision, SpeedRatio, SuiteBridge, ThroughputRow
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offsets import plausible
-from greenlove_mlflow.core.ratio_model import group_of_task
-from greenlove_mlflow.core.ratios import speed_ratio
-from greenlove_mlflow.core.spec_blend import compute_tflops
-from greenlove_mlflow.tables.evidence import read_ratio_evidence
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, SpeedRatio, SuiteBridge, ThroughputRow
+from greenlove_mlflow.core.speed.model import group_of_task
+from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, mlperf_log_ratios
+from greenlove_mlflow.core.speed.ratio import speed_ratio
+from greenlove_mlflow.core.speed.spec_blend import compute_tflops
+from greenlove_mlflow.core.speed.spec_offsets import plausible
+from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 
 # What is taken away.
 LEFT_OUT, BRIDGE = "one task left out", "over a bridge"

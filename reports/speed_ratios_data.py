@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenlove_mlflow.core.evidence import LogRatio, RatioEvidence, mlperf_log_ratios
-from greenlove_mlflow.core.gpus import GpuSpec
-from greenlove_mlflow.core.offsets import plausible
-from greenlove_mlflow.core.ratio_model import RatioModel, group_of_task
-from greenlove_mlflow.core.spec_blend import blended, rates_of
-from greenlove_mlflow.core.task_mean import Prediction, predict_new_workload
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.core.speed.model import RatioModel, group_of_task
+from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, mlperf_log_ratios
+from greenlove_mlflow.core.speed.spec_blend import blended, rates_of
+from greenlove_mlflow.core.speed.spec_offsets import plausible
+from greenlove_mlflow.core.speed.task_mean import Prediction, predict_new_workload
 from greenlove_mlflow.tables import read_gpu_specs, read_mlperf, read_suite_bridges, read_throughput
 
 PRECISIONS = ("fp16", "fp32")

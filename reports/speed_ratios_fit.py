@@ -18,15 +18,15 @@ import pandas as pd
 import speed_ratios_data as data
 from scipy import optimize, stats
 
-from greenlove_mlflow.core.evidence import LogRatio
-from greenlove_mlflow.core.gpus import Precision
-from greenlove_mlflow.core.offsets import gpu_offset
-from greenlove_mlflow.core.ratio_model import TASK_GROUPS, RatioModel, SpecBlend, TaskModel, group_of_task
-from greenlove_mlflow.core.spec_blend import compute_tflops
-from greenlove_mlflow.core.task_mean import predict_new_workload
+from greenlove_mlflow.core.speed.gpus import Precision
+from greenlove_mlflow.core.speed.model import TASK_GROUPS, RatioModel, SpecBlend, TaskModel, group_of_task
+from greenlove_mlflow.core.speed.published import LogRatio
+from greenlove_mlflow.core.speed.spec_blend import compute_tflops
+from greenlove_mlflow.core.speed.spec_offsets import gpu_offset
+from greenlove_mlflow.core.speed.task_mean import predict_new_workload
 from greenlove_mlflow.tables import data_root, read_throughput
-from greenlove_mlflow.tables.schema import format_sidecar, read_sidecar
-from greenlove_mlflow.tables.store import read_table_file
+from greenlove_mlflow.tables.store.schema import format_sidecar, read_sidecar
+from greenlove_mlflow.tables.store.store import read_table_file
 
 NOISY_TASKS = ("tacotron2", "waveglow", "transformerxlbase", "transformerxllarge", "ncf")
 # How many tasks the prior counts for, as in the literature's fit; free, it runs off to 0 and the rest with it.

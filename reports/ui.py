@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="greenlove-ui-") as folder:
         os.environ["XDG_STATE_HOME"] = folder
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        from tests.mlflow_server import running_server
+        from tests.support.server import running_server
 
         with running_server(Path(folder) / "server") as server:
             os.environ["MLFLOW_TRACKING_URI"] = server.uri
@@ -79,7 +79,7 @@ def price_again() -> None:
 
 def photograph(uri: str, runs: list[Any], out: Path) -> None:
     """Pictures of the pages, each once it shows what it is about."""
-    from tests.browser import a_browser
+    from tests.support.browser import a_browser
 
     with a_browser() as browser:
         for shot in shots(uri, runs):
@@ -107,7 +107,7 @@ def shots(uri: str, runs: list[Any]) -> list[Shot]:
     """All pictures of an experiment and its first runs."""
     from mlflow import MlflowClient
 
-    from greenlove_mlflow.tracking.view import view_url
+    from greenlove_mlflow.tracking.saved_view import view_url
 
     experiment_id = MlflowClient(uri).get_run(runs[0].run_id).info.experiment_id
     quoted = ",".join(f'"{run.run_id}"' for run in runs[:2])

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from greenlove_mlflow.cli import main
 from greenlove_mlflow.cli.cloud_task import parse_duration_s
-from greenlove_mlflow.core.cloud_task import CloudTask, dstack_gpu, format_cloud_task, instance_size
-from greenlove_mlflow.core.compare import Offer
+from greenlove_mlflow.cloud_task import CloudTask, dstack_gpu, format_cloud_task, instance_size
+from greenlove_mlflow.core.offers.offer import Offer
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_price_sheet
 

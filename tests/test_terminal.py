@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from greenlove_mlflow.core.estimate import Caveat
+from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.terminal import TerminalProgress, ask_in_terminal, print_outcome, print_summary
-from tests.report_factories import a_comparison, an_estimate, an_outcome
+from tests.support.report import a_comparison, an_estimate, an_outcome
 
 
 def a_console(*, terminal: bool, width: int = 160) -> Console:

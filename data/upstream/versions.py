@@ -39,14 +39,14 @@ def version_text(name: str, version: str) -> str:
 
 def schema_of(name: str) -> Any:
     """The table's ``schema.toml``."""
-    from greenlove_mlflow.tables.schema import read_sidecar
+    from greenlove_mlflow.tables.store.schema import read_sidecar
 
     return read_sidecar(DATA / name / "schema.toml")
 
 
 def version_before(name: str, version: str) -> pd.DataFrame:
     """The rows of the newest version older than that one, as text; none when it is the first."""
-    from greenlove_mlflow.tables.check import read_cells
+    from greenlove_mlflow.tables.store.check import read_cells
 
     older = sorted(path for path in (DATA / name).glob("*.csv") if path.stem < version)
     if not older:
@@ -119,8 +119,8 @@ def csv_text(frame: pd.DataFrame, schema: Any) -> str:
 
 def write_version(name: str, version: str, text: str, *, published: str, accessed: str) -> Path:
     """Write ``<version>.csv`` and its TOML, then read both back through every check."""
-    from greenlove_mlflow.tables.schema import format_sidecar
-    from greenlove_mlflow.tables.store import read_table_file
+    from greenlove_mlflow.tables.store.schema import format_sidecar
+    from greenlove_mlflow.tables.store.store import read_table_file
 
     schema = schema_of(name)
     path = DATA / name / f"{version}.csv"
@@ -140,6 +140,6 @@ def write_version(name: str, version: str, text: str, *, published: str, accesse
 
 
 def _row_sources(path: Path) -> dict[str, str]:
-    from greenlove_mlflow.tables.schema import read_sidecar
+    from greenlove_mlflow.tables.store.schema import read_sidecar
 
     return dict(read_sidecar(path).row_sources)

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 from greenlove_mlflow.benchmark.feed import Feed
+from greenlove_mlflow.benchmark.passes import Limit, Pass
 from greenlove_mlflow.benchmark.plan import DEFAULT_BUDGET_S, HARD_CAP_S, SLOW_BUDGET_S, SLOW_STEP_S
 from greenlove_mlflow.benchmark.session import Session
-from greenlove_mlflow.benchmark.steps import Limit, Pass
-from greenlove_mlflow.core.adaptive import is_cached, is_precise
-from greenlove_mlflow.core.noise import noise_of_blocks
+from greenlove_mlflow.core.timing.adaptive_fit import is_cached, is_precise
+from greenlove_mlflow.core.timing.noise import noise_of_blocks
 
 FIRST_STEP_COUNT = 4
 FIRST_CONTACT_S = 0.4

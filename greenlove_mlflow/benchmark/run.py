@@ -9,17 +9,17 @@ from typing import Any, TypedDict
 import torch
 
 from greenlove_mlflow.benchmark.adaptive import run_adaptive
-from greenlove_mlflow.benchmark.describe import AutocastWatch, ModelDescription, describe_model
-from greenlove_mlflow.benchmark.device_memory import DeviceMemory, read_device_memory
+from greenlove_mlflow.benchmark.by_sizes import EpochRunner, feed_of_runner, run_by_sizes
 from greenlove_mlflow.benchmark.feed import Feed, make_feed
-from greenlove_mlflow.benchmark.machine import read_machine
+from greenlove_mlflow.benchmark.machine.machine import read_machine
+from greenlove_mlflow.benchmark.machine.signals import summarise_signals
+from greenlove_mlflow.benchmark.original import run_seed
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
-from greenlove_mlflow.benchmark.runner import EpochRunner, feed_of_runner, run_by_sizes
-from greenlove_mlflow.benchmark.seed import run_seed
 from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
-from greenlove_mlflow.benchmark.signals import summarise_signals
-from greenlove_mlflow.benchmark.state import preserved
-from greenlove_mlflow.benchmark.training import Training
+from greenlove_mlflow.benchmark.subject.device_memory import DeviceMemory, read_device_memory
+from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDescription, describe_model
+from greenlove_mlflow.benchmark.subject.state import preserved
+from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.benchmark.validation import LONGEST_VALIDATION_S, time_validation
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 

@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from greenlove_mlflow.benchmark.feed import Feed
+from greenlove_mlflow.benchmark.passes import Limit, Pass, Step, run_pass
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
-from greenlove_mlflow.benchmark.steps import Limit, Pass, Step, run_pass
-from greenlove_mlflow.core.diagnostics import FAST_HEATING_C_PER_S
 from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase
+from greenlove_mlflow.core.timing.diagnostics import FAST_HEATING_C_PER_S
 from greenlove_mlflow.errors import BenchmarkError
 
 Progress = Callable[[str, float, float], None]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from greenlove_mlflow.benchmark.feed import make_feed
+from greenlove_mlflow.benchmark.passes import Limit
 from greenlove_mlflow.benchmark.session import Session
-from greenlove_mlflow.benchmark.steps import Limit
-from greenlove_mlflow.benchmark.training import Training, compute_loss, to_device
+from greenlove_mlflow.benchmark.subject.training import Training, compute_loss, to_device
 from greenlove_mlflow.errors import BenchmarkError
 
 # One pass is timed to its end when it is short, else for so long.

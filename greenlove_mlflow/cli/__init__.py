@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from greenlove_mlflow import __version__
+from greenlove_mlflow._version import __version__
 from greenlove_mlflow.errors import GreenloveError
 
 # name of the command -> module below this package that defines it as `command`

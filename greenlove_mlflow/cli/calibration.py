@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from greenlove_mlflow.core.calibration import Drift, FinishedRun
+    from greenlove_mlflow.core.timing.drift import Drift, FinishedRun
 
 STRIP_CHARACTERS = 31
 _HEAD = ("finished", "run", "on", "promised", "took", "took/promised", "promise | and truth *")
@@ -32,7 +32,7 @@ def command(*, experiments: tuple[str, ...], figure: Path | None, store_uri: str
     Exit code 0 when they were shown, also when there is none yet; 1 when the store cannot be read; 2 for a wrong call.
     """
     from greenlove_mlflow.benchmark import read_machine
-    from greenlove_mlflow.core.calibration import learn_drift
+    from greenlove_mlflow.core.timing.drift import learn_drift
 
     if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
         raise click.UsageError("--figure ends in .png, .svg or .pdf")
@@ -78,7 +78,7 @@ def _read_runs(store_uri: str | None, experiments: Sequence[str]) -> Sequence[Fi
 
     from greenlove_mlflow.errors import RunDataError
     from greenlove_mlflow.tracking import finished_runs
-    from greenlove_mlflow.tracking.store import make_client
+    from greenlove_mlflow.tracking.spool.mlflow_store import make_client
 
     uri = store_uri or mlflow.get_tracking_uri()
     try:
@@ -99,7 +99,7 @@ def _device() -> str:
 
 
 def _lines(runs: Sequence[FinishedRun], drift: Drift) -> list[str]:
-    from greenlove_mlflow.formatting.text import text_table
+    from greenlove_mlflow.words.estimate import text_table
 
     if not runs:
         return ["No training has finished under track() in this store yet; promises rest on what a machine shows."]
@@ -114,7 +114,7 @@ def _lines(runs: Sequence[FinishedRun], drift: Drift) -> list[str]:
 
 
 def _words(drift: Drift) -> str:
-    from greenlove_mlflow.formatting import format_share
+    from greenlove_mlflow.numbers import format_share
 
     if not drift.calibrated_on:
         return "its range rests on what the machine shows, for want of finished runs to learn from"
@@ -127,7 +127,7 @@ def _words(drift: Drift) -> str:
 
 def _cells(run: FinishedRun) -> tuple[str, ...]:
     from greenlove_mlflow.core.interval import Interval
-    from greenlove_mlflow.formatting import format_duration_s
+    from greenlove_mlflow.numbers import format_duration_s
 
     promised = Interval.from_log_width(run.promised_s, run.promised_log_half_width)
     return (

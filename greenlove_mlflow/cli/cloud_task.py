@@ -15,8 +15,8 @@ import click
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.cloud_task import CloudTask
-    from greenlove_mlflow.core.compare import Offer
+    from greenlove_mlflow.cloud_task import CloudTask
+    from greenlove_mlflow.core.offers.offer import Offer
 
 # A benchmark takes half a minute; installing torch and starting the machine take the rest.
 DEFAULT_DURATION = "30m"
@@ -58,7 +58,7 @@ def command(
     Apply it with dstack (`pip install 'greenlove-mlflow[dstack]'`, backend crusoe); then `compare` with
     `measured="auto"` takes the ratio from the two runs. Exit code 0 when the file was written, 1 when it was not.
     """
-    from greenlove_mlflow.core.cloud_task import CREDENTIAL_VARIABLES, CloudTask, instance_size
+    from greenlove_mlflow.cloud_task import CREDENTIAL_VARIABLES, CloudTask, instance_size
 
     offer, sku = _find_offer(gpu, prices)
     if not tracking_uri:
@@ -82,7 +82,7 @@ def command(
 
 
 def _write(task: CloudTask, output: Path, *, force: bool) -> None:
-    from greenlove_mlflow.core.cloud_task import format_cloud_task
+    from greenlove_mlflow.cloud_task import format_cloud_task
 
     if output.exists() and not force:
         raise InvalidInputError(f"{output} is there already; pass --force to write over it, or --output")
@@ -90,7 +90,7 @@ def _write(task: CloudTask, output: Path, *, force: bool) -> None:
 
 
 def _in_words(task: CloudTask, output: Path) -> str:
-    from greenlove_mlflow.formatting import format_usd
+    from greenlove_mlflow.numbers import format_usd
 
     return (
         f"Wrote {output}: an instance of {task.gpu_count} x {task.offer.gpu}, at most {format_usd(task.most_usd)}.\n"
@@ -126,9 +126,9 @@ def _price_of_instance(offer: Offer, size: int) -> float:
 
 def _find_offer(gpu: str, prices: str) -> tuple[Offer, str]:
     """The offer of that GPU on the price sheet, and the cloud's name of its instances (empty when unknown)."""
-    from greenlove_mlflow.core.gpus import find_gpu
+    from greenlove_mlflow.core.speed.gpus import find_gpu
     from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
-    from greenlove_mlflow.tables.rows import rows_of
+    from greenlove_mlflow.tables.store.rows import rows_of
 
     sheet = read_price_sheet(prices)
     names = {offer.gpu: offer.gpu_id for offer in sheet.offers}

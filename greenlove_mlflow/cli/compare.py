@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.estimate import Estimate
+    from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.interval import Interval
-    from greenlove_mlflow.reestimation.side_by_side import RunBeside, SideBySide
+    from greenlove_mlflow.stored.run_table import RunBeside, SideBySide
 
 LONGEST_VALUE = 40
 _HEAD = ("run", "time", "cost", "electricity", "CO2e", "best offer", "time there", "cost there", "better value")
@@ -32,7 +32,7 @@ def command(*, runs: tuple[str, ...], prices: str, figure: Path | None, store_ur
     All are compared with the same prices. Exit code 0 when they were shown, 1 when a run cannot be read, 2 for a wrong
     call.
     """
-    from greenlove_mlflow.reestimation.side_by_side import compare_runs
+    from greenlove_mlflow.stored.run_table import compare_runs
 
     if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
         raise click.UsageError("--figure ends in .png, .svg or .pdf")
@@ -48,7 +48,7 @@ def command(*, runs: tuple[str, ...], prices: str, figure: Path | None, store_ur
 
 
 def _lines(beside: SideBySide) -> list[str]:
-    from greenlove_mlflow.formatting.text import RANGE_SENTENCE, text_table
+    from greenlove_mlflow.words.estimate import RANGE_SENTENCE, text_table
 
     lines = text_table([_HEAD, *(_cells(run) for run in beside.runs)], gap=2)
     lines += ["", f"{RANGE_SENTENCE} Prices of {beside.prices.as_of}, {beside.prices.source.producer}."]
@@ -64,7 +64,7 @@ def _lines(beside: SideBySide) -> list[str]:
 
 
 def _cells(run: RunBeside) -> tuple[str, ...]:
-    from greenlove_mlflow.formatting import format_co2_g, format_duration_s, format_kwh, format_usd
+    from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_usd
 
     home, best = run.home, run.best
     there = ("", "") if best is None else (format_duration_s(best.time_s), format_usd(best.cost_usd))
@@ -85,7 +85,7 @@ def _short(value: str) -> str:
 
 
 def _draw(beside: SideBySide, path: Path) -> None:
-    from greenlove_mlflow.reestimation.side_by_side_figure import plot_side_by_side
+    from greenlove_mlflow.plots.side_by_side import plot_side_by_side
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.pipeline.session import TrackedTraining
+    from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
 BATCH_SIZE = 32
 SEED = 0

@@ -36,7 +36,7 @@ def machine_findings() -> Iterator[tuple[str, str]]:
     import torch
 
     from greenlove_mlflow.benchmark import read_machine
-    from greenlove_mlflow.core.gpus import match_gpu
+    from greenlove_mlflow.core.speed.gpus import match_gpu
     from greenlove_mlflow.tables import read_gpu_specs
 
     machine = read_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -58,7 +58,7 @@ def power_findings() -> Iterator[tuple[str, str]]:
 
     import torch
 
-    from greenlove_mlflow.pipeline.environment import read_environment
+    from greenlove_mlflow.environment import read_environment
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.pipeline.stages import identify_machine, meter_opener
 
@@ -76,9 +76,9 @@ def power_findings() -> Iterator[tuple[str, str]]:
 
 def place_findings() -> Iterator[tuple[str, str]]:
     """The place that prices and grid would be taken for, and how it was found."""
-    from greenlove_mlflow.formatting import format_interval
-    from greenlove_mlflow.formatting.quantities import Scale
-    from greenlove_mlflow.pipeline.environment import ELECTRICITY_MAPS_KEY_VARIABLE, read_environment
+    from greenlove_mlflow.environment import ELECTRICITY_MAPS_KEY_VARIABLE, read_environment
+    from greenlove_mlflow.numbers import format_interval
+    from greenlove_mlflow.numbers.quantities import Scale
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.pipeline.stages import find_place
 

@@ -15,7 +15,7 @@ import click
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.compare import PriceSheet
+    from greenlove_mlflow.core.offers.offer import PriceSheet
     from greenlove_mlflow.reestimation import Reestimate
 
 # Of the runs that were left out for one reason, so many are named; all are in skipped.json and in --json.
@@ -132,8 +132,8 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
 
 def _totals_text(found: Reestimate) -> str:
     """Totals over all runs with the newest of the prices, cheapest first."""
-    from greenlove_mlflow.formatting import format_usd
-    from greenlove_mlflow.formatting.text import text_table
+    from greenlove_mlflow.numbers import format_usd
+    from greenlove_mlflow.words.estimate import text_table
 
     newest = found.summary[found.summary["version"] == found.versions[-1]].sort_values("cost_usd_total")
     rows = [("all runs on", "cost", "hours", "kWh", "kg CO2e", "best choice for")]
@@ -145,7 +145,7 @@ def _totals_text(found: Reestimate) -> str:
 
 
 def _number(value: float | None) -> str:
-    from greenlove_mlflow.formatting import format_significant
+    from greenlove_mlflow.numbers import format_significant
 
     return "unknown" if value is None or math.isnan(value) else format_significant(value, 3)
 

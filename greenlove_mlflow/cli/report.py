@@ -36,8 +36,8 @@ def command(  # noqa: PLR0917 - click hands options over by keyword
         raise click.UsageError("--refresh puts the page into a run; an experiment has no place for it")
     import mlflow
 
-    from greenlove_mlflow.cli import stored
     from greenlove_mlflow.report import render_experiment, render_report
+    from greenlove_mlflow.stored import report_content as stored
 
     uri = store_uri or mlflow.get_tracking_uri()
     if experiment is not None:

@@ -11,8 +11,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from greenlove_mlflow.tables.difference import PriceChange
-    from greenlove_mlflow.tables.store import Table
+    from greenlove_mlflow.tables.prices.difference import PriceChange
+    from greenlove_mlflow.tables.store.store import Table
 
 # Rows that are shown when nothing narrows the table.
 SHOWN_ROWS = 20
@@ -39,8 +39,8 @@ def command() -> None:
 @_JSON
 def list_tables(as_json: bool) -> None:
     """List every table: versions, rows, date, producer, licence."""
-    from greenlove_mlflow.tables.own import own_versions
-    from greenlove_mlflow.tables.store import read_table, table_names, table_versions
+    from greenlove_mlflow.tables.prices.user_folder import own_versions
+    from greenlove_mlflow.tables.store.store import read_table, table_names, table_versions
 
     tables = [read_table(name) for name in table_names()]
     own = own_versions()
@@ -73,8 +73,8 @@ def show_table(
 
     NAME is a table that `greenlove tables list` names, such as gpu_specs.
     """
-    from greenlove_mlflow.tables.search import find_rows
-    from greenlove_mlflow.tables.store import read_table
+    from greenlove_mlflow.tables.store.search import find_rows
+    from greenlove_mlflow.tables.store.store import read_table
 
     table = read_table(name, version)
     rows = find_rows(table, words=[text for text in (gpu, find) if text], equal=dict(map(_column_text, where)))
@@ -100,7 +100,7 @@ def validate(path: Path | None, version: str | None, as_of: str | None, source: 
 
     A refusal names row and column; the exit code is then 1.
     """
-    from greenlove_mlflow.tables.prices import price_sheet, read_own_prices
+    from greenlove_mlflow.tables.prices.sheets import price_sheet, read_own_prices
 
     if path is None:
         tables = list(_checked_tables())
@@ -123,7 +123,7 @@ def add(path: Path, version: str | None, as_of: str | None, source: str | None, 
 
     PATH is a CSV with at least the columns gpu and price_usd_per_hour (US dollars per GPU and hour).
     """
-    from greenlove_mlflow.tables.add import add_price_sheet
+    from greenlove_mlflow.tables.prices.add import add_price_sheet
 
     table = add_price_sheet(path, version=version, as_of=as_of, source=source)
     if as_json:
@@ -141,8 +141,8 @@ def diff(before: str, after: str, as_json: bool) -> None:
 
     BEFORE and AFTER are versions (2026-02-25, newest, one of your own) or CSV files.
     """
-    from greenlove_mlflow.tables.difference import compare_sheets
-    from greenlove_mlflow.tables.prices import read_price_sheet
+    from greenlove_mlflow.tables.prices.difference import compare_sheets
+    from greenlove_mlflow.tables.prices.sheets import read_price_sheet
 
     first, second = read_price_sheet(before), read_price_sheet(after)
     changes = compare_sheets(first, second)
@@ -159,8 +159,8 @@ def diff(before: str, after: str, as_json: bool) -> None:
 
 def _checked_tables() -> Iterable[Table]:
     """Every version of every table, read and checked, references included."""
-    from greenlove_mlflow.tables.references import check_references
-    from greenlove_mlflow.tables.store import read_table, table_names, table_versions
+    from greenlove_mlflow.tables.store.references import check_references
+    from greenlove_mlflow.tables.store.store import read_table, table_names, table_versions
 
     for name in table_names():
         for version in table_versions(name):
@@ -194,7 +194,7 @@ def _head(table: Table) -> dict[str, Any]:
 
 def _row_source(table: Table, row: dict[str, Any]) -> str:
     """Where a row comes from, in full."""
-    from greenlove_mlflow.tables.rows import row_source
+    from greenlove_mlflow.tables.store.rows import row_source
 
     return row_source(table, row).title
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from greenlove_mlflow.compat.results import BenchmarkResults, make_results
-from greenlove_mlflow.core.compare import Comparison
-from greenlove_mlflow.core.estimate import Caveat, Estimate
-from greenlove_mlflow.core.gpus import Precision, find_gpu
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.gpus import Precision, find_gpu
+from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import GreenloveError, InvalidInputError
 from greenlove_mlflow.pipeline import compare
-from greenlove_mlflow.pipeline.environment import read_environment
 from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.stages import find_place, make_plan, make_training, measure_training
 from greenlove_mlflow.report import ReportContent, render_report

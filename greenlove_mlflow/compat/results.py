@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from greenlove_mlflow.core.choice import best_value, fastest
-from greenlove_mlflow.core.compare import Comparison, ComparisonRow
-from greenlove_mlflow.core.estimate import G_PER_KG, Caveat, Estimate, Source
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import home_power_w
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.choice import best_value, fastest
+from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+from greenlove_mlflow.core.provenance import Caveat, Source
 from greenlove_mlflow.core.records import BenchmarkLog
-from greenlove_mlflow.core.scaling import ScalingFit
-from greenlove_mlflow.core.statistics import home_power_w
+from greenlove_mlflow.core.timing.fit import ScalingFit
 from greenlove_mlflow.pipeline.options import Options
+from greenlove_mlflow.units import G_PER_KG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

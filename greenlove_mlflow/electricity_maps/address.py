@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from greenlove_mlflow.core.estimate import Caveat
+from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.electricity_maps.https import ServiceError, fetch_json
 from greenlove_mlflow.electricity_maps.service import DEFAULT_TIMEOUT_S
 

@@ -7,9 +7,10 @@ import functools
 import logging
 from datetime import datetime, timedelta, timezone
 
-from greenlove_mlflow.core.estimate import Caveat, Grid, Scope, Source
+from greenlove_mlflow.core.energy.train_later import DEFAULT_WINDOW_H, BestStart, IntensityReading, best_start
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
-from greenlove_mlflow.core.train_later import DEFAULT_WINDOW_H, BestStart, IntensityReading, best_start
+from greenlove_mlflow.core.provenance import Caveat, Source
+from greenlove_mlflow.core.workload import Grid, Scope
 from greenlove_mlflow.electricity_maps.https import ServiceError
 from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, DEFAULT_TIMEOUT_S, HORIZONS_H, ElectricityMaps
 

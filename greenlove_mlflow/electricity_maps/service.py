@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from greenlove_mlflow.core.estimate import Scope
-from greenlove_mlflow.core.train_later import IntensityReading
+from greenlove_mlflow.core.energy.train_later import IntensityReading
+from greenlove_mlflow.core.workload import Scope
 from greenlove_mlflow.electricity_maps.https import ServiceError, fetch_json
 
 BASE_URL_V3 = "https://api.electricitymaps.com/v3"

@@ -9,17 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.core.cloud_task import BENCHMARK_ONLY_VARIABLE
-from greenlove_mlflow.core.compare import Comparison, PriceSheet
-from greenlove_mlflow.core.estimate import Caveat, Estimate, Limits, broken_limits
+from greenlove_mlflow.core.account.estimate import Estimate, broken_limits
+from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.workload import Limits
+from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, read_environment
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.pipeline.comparing import compare_estimate, with_probe
-from greenlove_mlflow.pipeline.environment import read_environment
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.session import TrackedTraining, replace_ratios
+from greenlove_mlflow.pipeline.tracked_training import TrackedTraining, replace_ratios
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.gpus import Precision
+    from greenlove_mlflow.core.speed.gpus import Precision
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.tracking import TrackedRun
 
@@ -145,7 +147,7 @@ def track(
     """
     from greenlove_mlflow.pipeline.stages import find_place, make_training, measure_training
     from greenlove_mlflow.tracking import open_run
-    from greenlove_mlflow.tracking.view import print_view_link
+    from greenlove_mlflow.tracking.saved_view import print_view_link
 
     settings, environment = make_options(epochs, options), read_environment()
     training = make_training(model, optimizer, criterion, data, settings)
@@ -179,8 +181,8 @@ def track(
 
 def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
     """Have the estimator logged as an MLflow model, once everything before it has been sent."""
-    from greenlove_mlflow.pyfunc_model.gather import gather_facts
-    from greenlove_mlflow.pyfunc_model.record import log_facts
+    from greenlove_mlflow.serving.gather import gather_facts
+    from greenlove_mlflow.serving.logging_model import log_facts
 
     sheet = None if comparison is None else comparison.prices
     tracked.later(

@@ -8,16 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenlove_mlflow.core.compare import Comparison, PriceSheet, compare_offers
-from greenlove_mlflow.core.estimate import Caveat, Estimate
-from greenlove_mlflow.core.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio, find_gpu
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.ratios import speed_ratio
-from greenlove_mlflow.core.statistics import Statistics
+from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
+from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio, find_gpu
+from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.own_runs import own_ratios
 from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions
-from greenlove_mlflow.tables.evidence import read_ratio_evidence
+from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def with_probe(estimate: Estimate) -> Estimate:
 
 
 def _probe(statistics: Statistics) -> ProbeResult:
-    from greenlove_mlflow.benchmark.probe import probe_hardware
+    from greenlove_mlflow.benchmark.machine.probe import probe_hardware
 
     return probe_hardware(statistics.machine.device, statistics.precision)
 

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from greenlove_mlflow.core.estimate import Scope
-from greenlove_mlflow.core.gpus import Precision
 from greenlove_mlflow.core.records import Method
+from greenlove_mlflow.core.speed.gpus import Precision
+from greenlove_mlflow.core.workload import Scope
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from greenlove_mlflow.core.compare import PriceSheet
-    from greenlove_mlflow.core.estimate import Estimate
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.offers.offer import PriceSheet
 
 Progress = Callable[[str, float, float], None]
 TrainStep = Callable[..., Any]

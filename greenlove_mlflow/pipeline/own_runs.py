@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.measured import measured_ratio
+from greenlove_mlflow.core.speed.own_runs import measured_ratio
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.run_facts import Statistics
     from greenlove_mlflow.core.interval import Interval
-    from greenlove_mlflow.core.statistics import Statistics
 
 AUTO = "auto"
 

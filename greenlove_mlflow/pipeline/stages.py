@@ -9,22 +9,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, read_machine, run_benchmark
-from greenlove_mlflow.benchmark.signals import MachineSignals
-from greenlove_mlflow.core.calibration import learned_drift
-from greenlove_mlflow.core.estimate import Caveat, Estimate, Grid, Workload
-from greenlove_mlflow.core.gpus import GpuSpec, match_gpu
-from greenlove_mlflow.core.idle import without_idle
+from greenlove_mlflow.benchmark.machine.signals import MachineSignals
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.energy.idle import without_idle
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
-from greenlove_mlflow.core.scaling import fit_log
-from greenlove_mlflow.core.statistics import Statistics, estimate_training
+from greenlove_mlflow.core.speed.gpus import GpuSpec, match_gpu
+from greenlove_mlflow.core.timing.drift import learned_drift
+from greenlove_mlflow.core.timing.fit import fit_log
+from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.power import open_meter
 from greenlove_mlflow.tables import read_cpu_power, read_default_pue, read_gpu_specs, read_ram_w_per_gib
-from greenlove_mlflow.tables.places import find_grid
+from greenlove_mlflow.tables.places.grid import find_grid
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.calibration import FinishedRun
-    from greenlove_mlflow.pipeline.environment import Environment
+    from greenlove_mlflow.core.timing.drift import FinishedRun
+    from greenlove_mlflow.environment import Environment
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.power import PowerMeter
 

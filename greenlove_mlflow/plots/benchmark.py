@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.formatting import NOT_MEASURED, format_duration_s, format_significant, format_w
+from greenlove_mlflow.numbers import NOT_MEASURED, format_duration_s, format_significant, format_w
 from greenlove_mlflow.plots.canvas import (
     BLUE,
     GREEN,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord, Phase
-    from greenlove_mlflow.core.scaling import ScalingFit
+    from greenlove_mlflow.core.timing.fit import ScalingFit
 
 # Phase -> (what the legend says, colour, marker); warm-up passes are hollow, since they do not count.
 PHASE_LOOKS: dict[Phase, tuple[str, str, str]] = {

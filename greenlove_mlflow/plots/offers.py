@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.formatting import format_interval
-from greenlove_mlflow.formatting.quantities import Scale
-from greenlove_mlflow.formatting.text import (
+from greenlove_mlflow.numbers import format_interval
+from greenlove_mlflow.numbers.quantities import Scale
+from greenlove_mlflow.plots.canvas import BLUE, INK, SOFT, VERMILLION, log_ticks, open_canvas, style_axes
+from greenlove_mlflow.words.estimate import (
     comparison_scales,
     home_label,
     missing_co2,
@@ -14,14 +15,13 @@ from greenlove_mlflow.formatting.text import (
     missing_rent,
     offer_label,
 )
-from greenlove_mlflow.plots.canvas import BLUE, INK, SOFT, VERMILLION, log_ticks, open_canvas, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from greenlove_mlflow.core.compare import Comparison
     from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.core.offers.compare import Comparison
 
 _ROW_IN = 0.27
 # Room right of the farthest range, as a share of the axis, where the value is printed.

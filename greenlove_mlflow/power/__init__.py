@@ -10,7 +10,7 @@ a model (TDP times utilisation). What is not known is not there, and ``caveats()
 """
 
 from greenlove_mlflow.power.meter import PowerMeter
+from greenlove_mlflow.power.nvml.state import GpuSignals, read_gpu_signals
 from greenlove_mlflow.power.opening import open_meter
-from greenlove_mlflow.power.signals import GpuSignals, read_gpu_signals
 
 __all__ = ["GpuSignals", "PowerMeter", "open_meter", "read_gpu_signals"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from greenlove_mlflow.core.power import COUNTER_TICK_S, POWER_LAG_S, MeteredDevice, counter_step_j
+from greenlove_mlflow.core.energy.power import COUNTER_TICK_S, POWER_LAG_S, MeteredDevice, counter_step_j
 from greenlove_mlflow.core.records import PowerSample
 
 # Two hours of samples at ten a second; beyond, neighbours are merged in pairs, so a run of weeks stays this small.

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from greenlove_mlflow.core.estimate import Caveat
+from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import PowerReading, PowerSample
-from greenlove_mlflow.power.boards import BoardRequest
-from greenlove_mlflow.power.parts import Part, Track, model_caveats
-from greenlove_mlflow.power.setup import BoardLooks, attach_rapl, open_board
-from greenlove_mlflow.power.sources import DeviceLostError
+from greenlove_mlflow.power.devices import Part, Track, model_caveats
+from greenlove_mlflow.power.models import DeviceLostError
+from greenlove_mlflow.power.nvml.boards import BoardRequest
+from greenlove_mlflow.power.nvml.monitor import BoardLooks, attach_rapl, open_board
 from greenlove_mlflow.power.worker import CLOSE_TIMEOUT_S, Worker
 
 logger = logging.getLogger(__name__)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from greenlove_mlflow.core.gpus import GpuSpec
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import Machine
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.power.devices import PowerModel, model_parts
 from greenlove_mlflow.power.meter import OnSample, PowerMeter
-from greenlove_mlflow.power.parts import PowerModel, model_parts
-from greenlove_mlflow.power.setup import name_device
-from greenlove_mlflow.power.signals import request_board
+from greenlove_mlflow.power.nvml.monitor import name_device
+from greenlove_mlflow.power.nvml.state import request_board
 
 
 @contextmanager

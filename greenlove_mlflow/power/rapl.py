@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenlove_mlflow.core.power import counter_step_j
+from greenlove_mlflow.core.energy.power import counter_step_j
 from greenlove_mlflow.power.ledger import RawReading
 
 POWERCAP = Path("/sys/class/powercap")

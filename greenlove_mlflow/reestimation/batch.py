@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow import __version__
+from greenlove_mlflow._version import __version__
+from greenlove_mlflow.core.account.what_if import Change
 from greenlove_mlflow.core.codec import to_plain
-from greenlove_mlflow.core.replan import Change
 from greenlove_mlflow.errors import RunDataError
+from greenlove_mlflow.reestimation.pages import Page, SkippedRun, StoredFacts
 from greenlove_mlflow.reestimation.pricing import PricedPage, Pricer, best_choices
-from greenlove_mlflow.reestimation.reading import Page, SkippedRun, StoredFacts
 from greenlove_mlflow.reestimation.results import Choices, ResultFiles, Summary, choice_names
 from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest, sheet_of_version
 from greenlove_mlflow.reestimation.verify import verify_facts

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenlove_mlflow.core.batch import (
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.what_if import Change, estimate_changed
+from greenlove_mlflow.core.interval import FloatArray, Interval
+from greenlove_mlflow.core.offers.batch import (
     IndexArray,
     OfferRows,
     RowFigures,
@@ -15,13 +18,10 @@ from greenlove_mlflow.core.batch import (
     estimate_rows,
     run_columns,
 )
-from greenlove_mlflow.core.estimate import Estimate
-from greenlove_mlflow.core.interval import FloatArray, Interval
-from greenlove_mlflow.core.pricing import Ranges
-from greenlove_mlflow.core.ratio_book import RatioBook
-from greenlove_mlflow.core.replan import Change, estimate_changed
+from greenlove_mlflow.core.offers.figures import Ranges
+from greenlove_mlflow.core.speed.book import RatioBook
 from greenlove_mlflow.errors import GreenloveError
-from greenlove_mlflow.reestimation.reading import SkippedRun, StoredFacts
+from greenlove_mlflow.reestimation.pages import SkippedRun, StoredFacts
 from greenlove_mlflow.reestimation.sheets import OfferColumns
 
 LOCAL_CHOICE = -1

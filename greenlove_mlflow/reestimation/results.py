@@ -13,12 +13,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from greenlove_mlflow.core.batch import IndexArray
 from greenlove_mlflow.core.interval import FloatArray
-from greenlove_mlflow.pyfunc_model.output import figure_columns, home_columns
-from greenlove_mlflow.pyfunc_model.signature import FIGURES, QUANTITIES
+from greenlove_mlflow.core.offers.batch import IndexArray
 from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage
 from greenlove_mlflow.reestimation.sheets import OfferColumns
+from greenlove_mlflow.serving.columns import figure_columns, home_columns
+from greenlove_mlflow.serving.signature import FIGURES, QUANTITIES
 from greenlove_mlflow.tracking.names import LOCAL
 
 _NUMBERS = [(name, pa.float64()) for name in FIGURES]

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from greenlove_mlflow.core.batch import IndexArray
 from greenlove_mlflow.core.codec import to_plain
-from greenlove_mlflow.core.compare import Offer, PriceSheet, Region
-from greenlove_mlflow.core.estimate import Scope
 from greenlove_mlflow.core.interval import FloatArray
-from greenlove_mlflow.core.pricing import Ranges, offer_grid
+from greenlove_mlflow.core.offers.batch import IndexArray
+from greenlove_mlflow.core.offers.figures import Ranges, offer_grid
+from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region
+from greenlove_mlflow.core.workload import Scope
 from greenlove_mlflow.errors import InvalidInputError, TableError
 from greenlove_mlflow.tables import price_sheet, read_price_sheet, read_table, table_names, table_versions
-from greenlove_mlflow.tables.prices import PRICE_TABLE
+from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE
 
 ALL_VERSIONS = "all"
 Prices = str | Path | PriceSheet

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.batch import IndexArray
+from greenlove_mlflow.core.account.what_if import Change
 from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.core.interval import FloatArray
-from greenlove_mlflow.core.replan import Change
-from greenlove_mlflow.pyfunc_model.output import figure_columns, home_columns
+from greenlove_mlflow.core.offers.batch import IndexArray
+from greenlove_mlflow.reestimation.pages import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
 from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage, best_choices
-from greenlove_mlflow.reestimation.reading import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
 from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest
+from greenlove_mlflow.serving.columns import figure_columns, home_columns
 from greenlove_mlflow.tracking import names
 
 if TYPE_CHECKING:

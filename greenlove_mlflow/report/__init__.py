@@ -5,7 +5,7 @@ from __future__ import annotations
 from greenlove_mlflow.report.content import PricePoint, ReportContent
 from greenlove_mlflow.report.experiment import ExperimentContent, render_experiment
 from greenlove_mlflow.report.page import render_report
-from greenlove_mlflow.report.verdict import verdict_sentences
+from greenlove_mlflow.words.verdict import verdict_sentences
 
 __all__ = [
     "ExperimentContent",

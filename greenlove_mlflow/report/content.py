@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.compare import Comparison, PriceSheet
-    from greenlove_mlflow.core.equivalences import Equivalence
-    from greenlove_mlflow.core.estimate import Estimate, Source
-    from greenlove_mlflow.core.outcome import Outcome
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.energy.equivalences import Equivalence
+    from greenlove_mlflow.core.offers.compare import Comparison
+    from greenlove_mlflow.core.offers.offer import PriceSheet
+    from greenlove_mlflow.core.provenance import Source
     from greenlove_mlflow.core.records import BenchmarkLog
-    from greenlove_mlflow.core.scaling import ScalingFit
+    from greenlove_mlflow.core.timing.fit import ScalingFit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from greenlove_mlflow import __version__
-from greenlove_mlflow.core.estimate import Source
-from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.totals import (
+from greenlove_mlflow._version import __version__
+from greenlove_mlflow.core.account.totals import (
     Elsewhere,
     Spent,
     Training,
@@ -17,7 +15,9 @@ from greenlove_mlflow.core.totals import (
     spent_by_month,
     spent_elsewhere,
 )
-from greenlove_mlflow.formatting import (
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.numbers import (
     duration_scale,
     format_co2_g,
     format_duration_s,
@@ -25,10 +25,10 @@ from greenlove_mlflow.formatting import (
     format_share,
     format_usd,
 )
-from greenlove_mlflow.formatting.text import missing_rent, offer_label
 from greenlove_mlflow.report.page import render
 from greenlove_mlflow.report.run_lines import run_lines
 from greenlove_mlflow.report.view import Figure
+from greenlove_mlflow.words.estimate import missing_rent, offer_label
 
 Json = dict[str, Any]
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.multi_gpu import gpu_scaling, on_several
-from greenlove_mlflow.core.ratio_model import GROUP_OF_KIND, group_of_task
-from greenlove_mlflow.core.ratios import task_names
+from greenlove_mlflow.core.speed.model import GROUP_OF_KIND, group_of_task
+from greenlove_mlflow.core.speed.ratio import task_names
+from greenlove_mlflow.core.speed.several_gpus import gpu_scaling, on_several
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs
-from greenlove_mlflow.tables.evidence import read_ratio_evidence
+from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.compare import ComparisonRow
-    from greenlove_mlflow.core.gpus import GpuSpec
+    from greenlove_mlflow.core.account.run_facts import Statistics
     from greenlove_mlflow.core.interval import Interval
-    from greenlove_mlflow.core.statistics import Statistics
+    from greenlove_mlflow.core.offers.compare import ComparisonRow
+    from greenlove_mlflow.core.speed.gpus import GpuSpec
 
 GPU_COUNTS = (1, 2, 4, 8)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.equivalences import SHOWN_KEYS
-from greenlove_mlflow.formatting import (
+from greenlove_mlflow.core.energy.equivalences import SHOWN_KEYS
+from greenlove_mlflow.numbers import (
     NOT_MEASURED,
     format_count,
     format_duration_s,
@@ -16,9 +16,9 @@ from greenlove_mlflow.formatting import (
 )
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.estimate import Caveat, Source
+    from greenlove_mlflow.core.provenance import Caveat, Source
     from greenlove_mlflow.core.records import BenchmarkLog, PowerReading
-    from greenlove_mlflow.core.scaling import ScalingFit
+    from greenlove_mlflow.core.timing.fit import ScalingFit
     from greenlove_mlflow.report.content import ReportContent
 
 Pair = tuple[str, str]

@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow import __version__
+from greenlove_mlflow._version import __version__
 from greenlove_mlflow.report import notes, view
-from greenlove_mlflow.report.chart_tables import chart_tables
-from greenlove_mlflow.report.choices import choices_in_words
-from greenlove_mlflow.report.facts import can_replan, page_facts
-from greenlove_mlflow.report.verdict import outcome_sentences, outcome_table, verdict_sentences
+from greenlove_mlflow.report.charts.tables import chart_tables
+from greenlove_mlflow.report.data import can_replan, page_facts
+from greenlove_mlflow.words.choices import choices_in_words
+from greenlove_mlflow.words.verdict import outcome_sentences, outcome_table, verdict_sentences
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.formatting import (
+from greenlove_mlflow.numbers import (
     NOT_MEASURED,
     UNKNOWN,
     co2_scale,
@@ -18,9 +18,9 @@ from greenlove_mlflow.formatting import (
 from greenlove_mlflow.report.view import Cell, quantity_cell
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.outcome import Outcome
-    from greenlove_mlflow.core.totals import Training
-    from greenlove_mlflow.formatting import Scale
+    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.account.totals import Training
+    from greenlove_mlflow.numbers import Scale
 
 NOT_RUN = "not run"
 

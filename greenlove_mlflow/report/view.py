@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.equivalences import find_equivalents
-from greenlove_mlflow.formatting import (
+from greenlove_mlflow.core.energy.equivalences import find_equivalents
+from greenlove_mlflow.numbers import (
     UNKNOWN,
     Scale,
     format_co2_g,
@@ -17,8 +17,8 @@ from greenlove_mlflow.formatting import (
     format_significant,
     format_usd,
 )
-from greenlove_mlflow.formatting.durations import spoken_point, spoken_range
-from greenlove_mlflow.formatting.text import (
+from greenlove_mlflow.numbers.durations import spoken_point, spoken_range
+from greenlove_mlflow.words.estimate import (
     comparison_scales,
     home_label,
     memory_words,
@@ -29,10 +29,10 @@ from greenlove_mlflow.formatting.text import (
 )
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.compare import Comparison, ComparisonRow
-    from greenlove_mlflow.core.equivalences import Equivalence, Equivalent
-    from greenlove_mlflow.core.estimate import Estimate
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.energy.equivalences import Equivalence, Equivalent
     from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

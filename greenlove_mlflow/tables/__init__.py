@@ -13,12 +13,12 @@ from greenlove_mlflow.tables.hardware import (
     read_throughput,
 )
 from greenlove_mlflow.tables.instance_start import read_instance_start
-from greenlove_mlflow.tables.parquet import parquet_metadata, read_parquet_metadata, write_parquet
-from greenlove_mlflow.tables.places import find_grid
-from greenlove_mlflow.tables.prices import gpu_id_of_name, price_sheet, read_own_prices, read_price_sheet
-from greenlove_mlflow.tables.regions import read_equivalences, read_regions
-from greenlove_mlflow.tables.store import Table, data_root, read_table, table_names, table_versions
-from greenlove_mlflow.tables.time_zones import country_of_time_zone
+from greenlove_mlflow.tables.places.grid import find_grid
+from greenlove_mlflow.tables.places.regions import read_equivalences, read_regions
+from greenlove_mlflow.tables.places.time_zones import country_of_time_zone
+from greenlove_mlflow.tables.prices.sheets import gpu_id_of_name, price_sheet, read_own_prices, read_price_sheet
+from greenlove_mlflow.tables.store.parquet import parquet_metadata, read_parquet_metadata, write_parquet
+from greenlove_mlflow.tables.store.store import Table, data_root, read_table, table_names, table_versions
 
 __all__ = [
     "CpuPower",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from greenlove_mlflow.core.estimate import Source
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.tables.rows import row_source, rows_of
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.tables.store.rows import row_source, rows_of
 
 ANY_PROVIDER = "any"
 

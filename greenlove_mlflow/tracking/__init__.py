@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from greenlove_mlflow.tracking.describe import describe_store
-from greenlove_mlflow.tracking.header import state_folder
 from greenlove_mlflow.tracking.reading import (
     HistoryPoint,
     StoredRun,
@@ -12,9 +11,10 @@ from greenlove_mlflow.tracking.reading import (
     read_run,
     runs_of_workload,
 )
-from greenlove_mlflow.tracking.recovery import Recovered, recover
 from greenlove_mlflow.tracking.run import TrackedRun, open_run
-from greenlove_mlflow.tracking.trouble import TrackingWarning
+from greenlove_mlflow.tracking.spool.boundary import TrackingWarning
+from greenlove_mlflow.tracking.spool.header import state_folder
+from greenlove_mlflow.tracking.spool.recovery import Recovered, recover
 
 __all__ = [
     "HistoryPoint",

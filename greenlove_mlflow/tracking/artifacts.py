@@ -16,16 +16,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from greenlove_mlflow import __version__
+from greenlove_mlflow._version import __version__
+from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.codec import from_plain, to_plain
-from greenlove_mlflow.core.compare import Comparison, ComparisonRow
-from greenlove_mlflow.core.estimate import G_PER_KG, Estimate
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, PowerSample
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tables import Table, parquet_metadata, read_parquet_metadata, write_parquet
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.record import quantities_of, started_ms
+from greenlove_mlflow.tracking.values import quantities_of, started_ms
+from greenlove_mlflow.units import G_PER_KG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from greenlove_mlflow.tracking.header import spool_root, state_folder
-from greenlove_mlflow.tracking.spool import find_spools
-from greenlove_mlflow.tracking.store import absolute, is_http, is_reachable, without_credentials
+from greenlove_mlflow.tracking.spool.header import spool_root, state_folder
+from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_http, is_reachable, without_credentials
+from greenlove_mlflow.tracking.spool.spool import find_spools
 
 
 def describe_store() -> Iterator[tuple[str, str]]:

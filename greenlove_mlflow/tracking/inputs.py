@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.codec import to_plain
-from greenlove_mlflow.core.compare import Comparison, PriceSheet
-from greenlove_mlflow.core.estimate import Estimate
+from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.tables import Table, read_table, table_names, table_versions
-from greenlove_mlflow.tables.schema import Sidecar
+from greenlove_mlflow.tables.store.schema import Sidecar
 
 NEWEST = "newest"
 # Table -> the context under which MLflow shows it. What is not listed is shown by its own name.

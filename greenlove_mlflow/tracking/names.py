@@ -7,7 +7,8 @@ import hashlib
 import re
 import unicodedata
 
-from greenlove_mlflow.core.compare import ComparisonRow, Offer
+from greenlove_mlflow.core.offers.compare import ComparisonRow
+from greenlove_mlflow.core.offers.offer import Offer
 from greenlove_mlflow.errors import InvalidInputError
 
 LOCAL = "local"

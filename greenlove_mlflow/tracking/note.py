@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from greenlove_mlflow.core.compare import Comparison
-from greenlove_mlflow.core.estimate import Estimate
-from greenlove_mlflow.core.outcome import Outcome
-from greenlove_mlflow.formatting.text import estimate_lines
-from greenlove_mlflow.report.verdict import outcome_sentences, verdict_sentences
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.outcome import Outcome
+from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.tracking.names import ARTIFACT_PLOTS, TAG_VALUE_LIMIT
+from greenlove_mlflow.words.estimate import estimate_lines
+from greenlove_mlflow.words.verdict import outcome_sentences, verdict_sentences
 
 NOTE_TAG = "mlflow.note.content"
 

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.errors import TrackingError
-from greenlove_mlflow.tracking.delivery import find_or_create_experiment
-from greenlove_mlflow.tracking.header import Header, new_header
 from greenlove_mlflow.tracking.names import TAG_SCHEMA_VERSION, TAG_SPOOL
-from greenlove_mlflow.tracking.record import opening_tags
-from greenlove_mlflow.tracking.store import absolute, is_reachable, make_client, translated, without_credentials
-from greenlove_mlflow.tracking.trouble import say
+from greenlove_mlflow.tracking.spool.boundary import say
+from greenlove_mlflow.tracking.spool.delivery import find_or_create_experiment
+from greenlove_mlflow.tracking.spool.header import Header, new_header
+from greenlove_mlflow.tracking.spool.mlflow_store import (
+    absolute,
+    is_reachable,
+    make_client,
+    translated,
+    without_credentials,
+)
+from greenlove_mlflow.tracking.values import opening_tags
 
 if TYPE_CHECKING:
     from mlflow import ActiveRun

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.core.calibration import FinishedRun, finished_run
-from greenlove_mlflow.core.estimate import G_PER_KG, S_PER_H
+from greenlove_mlflow.core.account.outcome import Outcome
+from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.outcome import Outcome
 from greenlove_mlflow.core.records import BenchmarkLog
-from greenlove_mlflow.core.statistics import Statistics
+from greenlove_mlflow.core.timing.drift import FinishedRun, finished_run
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.store import make_client, run_url
-from greenlove_mlflow.tracking.trouble import first_line
+from greenlove_mlflow.tracking.spool.boundary import first_line
+from greenlove_mlflow.tracking.spool.mlflow_store import make_client, run_url
+from greenlove_mlflow.units import G_PER_KG, S_PER_H
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

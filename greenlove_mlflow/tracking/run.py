@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking import spool as kinds
-from greenlove_mlflow.tracking.finishing import ending_events, status_of
-from greenlove_mlflow.tracking.header import spool_root, state_folder
+from greenlove_mlflow.tracking.closing import ending_events, status_of
 from greenlove_mlflow.tracking.opening import Opened, find_run, leave_runs
-from greenlove_mlflow.tracking.recovery import recover_quietly
-from greenlove_mlflow.tracking.sender import Sender
-from greenlove_mlflow.tracking.spool import Spool
-from greenlove_mlflow.tracking.store import run_url, without_credentials
-from greenlove_mlflow.tracking.trouble import Boundary, OutOfTimeError, within
-from greenlove_mlflow.tracking.writer import Writer
+from greenlove_mlflow.tracking.spool import spool as kinds
+from greenlove_mlflow.tracking.spool.boundary import Boundary, OutOfTimeError, within
+from greenlove_mlflow.tracking.spool.header import spool_root, state_folder
+from greenlove_mlflow.tracking.spool.mlflow_store import run_url, without_credentials
+from greenlove_mlflow.tracking.spool.recovery import recover_quietly
+from greenlove_mlflow.tracking.spool.sender import Sender
+from greenlove_mlflow.tracking.spool.spool import Spool
+from greenlove_mlflow.tracking.spool.writer import Writer
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
-    from greenlove_mlflow.core.calibration import FinishedRun
-    from greenlove_mlflow.core.compare import Comparison
-    from greenlove_mlflow.core.estimate import Estimate
-    from greenlove_mlflow.core.outcome import Outcome
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
+    from greenlove_mlflow.core.timing.drift import FinishedRun
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class TrackedRun:
     @property
     def view_url(self) -> str | None:
         """The saved view of the run's experiment; None when the store has no pages or the run is not created yet."""
-        from greenlove_mlflow.tracking.view import view_url
+        from greenlove_mlflow.tracking.saved_view import view_url
 
         if self._opened is None or self.url is None or self._opened.experiment_id is None:
             return None
@@ -181,8 +181,8 @@ class TrackedRun:
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
     ) -> None:
         """Keep the benchmark, the estimates and all they rest on, pictures and report included."""
-        from greenlove_mlflow.tracking.promise import keep_page, keep_promise
-        from greenlove_mlflow.tracking.view import saved_view as make_saved_view
+        from greenlove_mlflow.tracking.estimates import keep_page, keep_promise
+        from greenlove_mlflow.tracking.saved_view import saved_view as make_saved_view
 
         if self._spool is None:
             return
@@ -198,7 +198,7 @@ class TrackedRun:
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, outcome: Outcome | None
     ) -> None:
         """Keep what really happened, and the report that says so; nothing when no epoch was run."""
-        from greenlove_mlflow.tracking.promise import keep_outcome, keep_page
+        from greenlove_mlflow.tracking.estimates import keep_outcome, keep_page
 
         if self._spool is None or outcome is None:
             return

@@ -1,0 +1,146 @@
+"""A probe of hardware that no table knows: a matrix product and a copy, two seconds at most.
+
+It stands in for published specs, so it measures what those state: dense matrix TFLOPS at the training's precision and
+memory bandwidth. It draws no random numbers and leaves torch's settings as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.speed.gpus import Precision, ProbeResult
+from greenlove_mlflow.errors import BenchmarkError
+
+FLOP_PER_TFLOP = 1e12
+BYTES_PER_GB = 1e9
+# Repeats bound each loop even when the clock stands still; the median of a dozen is steady to a few percent.
+MAX_REPEATS = 12
+# The first product is this small, so that it takes milliseconds on any CPU; the timed one is sized from it.
+FIRST_SIDE = 256
+MAX_SIDE = 8192
+# Larger than the caches of a server CPU, small enough for any device.
+COPY_BYTES = 256 * 2**20
+# At least this wide on the log scale: a probe sees one moment of one machine.
+LEAST_LOG_HALF_WIDTH = 0.08
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "tf32": torch.float32, "fp32": torch.float32}
+
+
+def probe_hardware(
+    device: Any, precision: Precision, *, budget_s: float = 2.0, device_name: str | None = None
+) -> ProbeResult:
+    """What the device does in a matrix product at that precision, and in a copy, each with its range.
+
+    Args:
+        device: As torch takes it.
+        precision: Of the training's matrix products.
+        budget_s: Seconds for both together, above 0.
+        device_name: What to call it; None asks torch or the operating system.
+
+    Raises:
+        BenchmarkError: If the device can do no matrix product at all.
+    """
+    where = torch.device(device)
+    with torch.no_grad(), _matmul_precision(precision):
+        matmul_tflops = _matmul_tflops(where, _usable_dtype(where, precision), budget_s / 2.0)
+        copy_gb_per_s = _copy_gb_per_s(where, budget_s / 2.0)
+    return ProbeResult(
+        device_name=device_name or _name(where), matmul_tflops=matmul_tflops, copy_gb_per_s=copy_gb_per_s
+    )
+
+
+def _matmul_tflops(device: torch.device, dtype: torch.dtype, budget_s: float) -> Interval:
+    def product_of(side: int) -> Callable[[], object]:
+        left, right = (_pattern(side, device, dtype) for _ in range(2))
+        out = torch.empty_like(left)
+        return lambda: torch.mm(left, right, out=out)
+
+    first = product_of(FIRST_SIDE)
+    first()
+    first_s = _seconds(first, device)
+    # The work grows with the cube of the side; a tenth of the budget leaves room for repeats.
+    # A clock that does not move (a simulation's) says nothing of how large it may be.
+    growth = (budget_s / 10.0 / first_s) ** (1.0 / 3.0) if first_s > 0.0 else 1.0
+    side = max(FIRST_SIDE, min(MAX_SIDE, int(FIRST_SIDE * growth) // 64 * 64))
+    durations = _repeat(product_of(side), device, budget_s)
+    return _rate(2.0 * side**3 / FLOP_PER_TFLOP, durations)
+
+
+def _copy_gb_per_s(device: torch.device, budget_s: float) -> Interval:
+    source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
+    target = torch.ones_like(source)
+    durations = _repeat(lambda: target.copy_(source), device, budget_s)
+    return _rate(2.0 * COPY_BYTES / BYTES_PER_GB, durations)
+
+
+def _repeat(work: Callable[[], object], device: torch.device, budget_s: float) -> list[float]:
+    """Durations of some repeats in seconds, the first run left out where there are more."""
+    began_s = time.perf_counter()
+    durations: list[float] = []
+    for _ in range(MAX_REPEATS):
+        durations.append(_seconds(work, device))
+        if time.perf_counter() - began_s + durations[-1] > budget_s:
+            break
+    return durations[1:] or durations
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    _synchronize(device)
+    began_s = time.perf_counter()
+    work()
+    _synchronize(device)
+    return time.perf_counter() - began_s
+
+
+def _rate(amount: float, durations: list[float]) -> Interval:
+    rates = sorted(amount / max(each, 1e-9) for each in durations)
+    middle = rates[len(rates) // 2]
+    least = Interval.from_log_width(middle, LEAST_LOG_HALF_WIDTH)
+    return Interval(point=middle, low=min(rates[0], least.low), high=max(rates[-1], least.high))
+
+
+def _pattern(side: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """A matrix that is neither constant nor random: a constant one lets a GPU clock higher than training does."""
+    values = torch.arange(side * side, device=device, dtype=torch.float32)
+    return values.remainder(251.0).div(251.0).sub(0.5).reshape(side, side).to(dtype)
+
+
+def _usable_dtype(device: torch.device, precision: Precision) -> torch.dtype:
+    """The precision's type, or FP32 where the device has no such product."""
+    for dtype in dict.fromkeys((_DTYPES[precision], torch.float32)):
+        with contextlib.suppress(RuntimeError, TypeError):
+            tile = torch.ones(16, 16, device=device, dtype=dtype)
+            torch.mm(tile, tile)
+            return dtype
+    raise BenchmarkError(f"{device} can do no matrix product, so it cannot be probed; pass speed_ratios=")
+
+
+@contextlib.contextmanager
+def _matmul_precision(precision: Precision) -> Iterator[None]:
+    """TF32 on for ``tf32`` and off otherwise, and back to what it was."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return platform.processor() or platform.machine() or str(device)

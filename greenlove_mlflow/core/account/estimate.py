@@ -1,0 +1,84 @@
+"""Time to energy to cost and CO2e, each a named function, each result with its range and its caveats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.interval import Interval, product
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.workload import Grid, Limits, Workload
+from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.run_facts import Statistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a training takes on one machine.
+
+    Args:
+        time_s: Seconds of the whole training; its range holds the real total 95 % of the time.
+        energy_kwh: Electricity, PUE included; None when power is not measured, modelled or given.
+        cost_usd: Electricity bill at home, rent in a cloud; None when the price is unknown.
+        co2_g: Grams CO2e at the grid of the place; None when energy or grid is unknown.
+        workload: The plan it is for.
+        grid: The electricity it was priced with.
+        caveats: What the reader must know.
+        statistics: What it was made from and can be made again from; None for an offer.
+    """
+
+    time_s: Interval
+    energy_kwh: Interval | None
+    cost_usd: Interval | None
+    co2_g: Interval | None
+    workload: Workload
+    grid: Grid
+    caveats: tuple[Caveat, ...] = ()
+    statistics: Statistics | None = None
+
+    def __str__(self) -> str:
+        from greenlove_mlflow.words.estimate import format_estimate
+
+        return format_estimate(self)
+
+    def _repr_html_(self) -> str:
+        from greenlove_mlflow.words.html import format_estimate_html
+
+        return format_estimate_html(self)
+
+
+def estimate_energy_kwh(time_s: Interval, power_w: Interval, pue: Interval) -> Interval:
+    """Electricity of ``time_s`` seconds at ``power_w`` watts, the building's overhead included, in kWh.
+
+    >>> one = Interval.exactly
+    >>> estimate_energy_kwh(one(7200.0), one(500.0), one(1.2)).point
+    1.2
+    """
+    return product(time_s, power_w, pue).scaled(1.0 / J_PER_KWH)
+
+
+def estimate_cost_usd(energy_kwh: Interval, price_usd_per_kwh: Interval) -> Interval:
+    """The electricity bill in US dollars."""
+    return product(energy_kwh, price_usd_per_kwh)
+
+
+def estimate_co2_g(energy_kwh: Interval, intensity_g_per_kwh: Interval) -> Interval:
+    """Grams CO2e of that electricity."""
+    return product(energy_kwh, intensity_g_per_kwh)
+
+
+def broken_limits(estimate: Estimate, limits: Limits) -> tuple[str, ...]:
+    """The limits that the estimate's point values break, each in words; a figure that is unknown breaks none."""
+    checks = (
+        ("hours", limits.hours, estimate.time_s, 1.0 / S_PER_H),
+        ("usd", limits.usd, estimate.cost_usd, 1.0),
+        ("kwh", limits.kwh, estimate.energy_kwh, 1.0),
+        ("kg_co2", limits.kg_co2, estimate.co2_g, 1.0 / G_PER_KG),
+    )
+    return tuple(
+        f"limit {name} = {limit:g} (estimated {figure.point * factor:.3g})"
+        for name, limit, figure, factor in checks
+        if limit is not None and figure is not None and figure.point * factor > limit
+    )

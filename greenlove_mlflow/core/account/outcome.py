@@ -1,0 +1,81 @@
+"""What really happened in the training that was promised, put beside the promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import home_power_w
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.units import J_PER_KWH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The real training.
+
+    Args:
+        epoch_durations_s: Seconds of each finished epoch, in order.
+        time_s: From the start of the first epoch to the end of the last, seconds.
+        completed: Whether every planned epoch was run.
+        energy_kwh: Electricity, PUE included; None when neither measured nor modelled.
+        energy_source: ``measured``, ``modelled`` or empty.
+        cost_usd: Its electricity bill; None when unknown.
+        co2_g: Grams CO2e of that electricity; None when unknown.
+        forecasts_s: After each epoch, the forecast of the whole, seconds.
+    """
+
+    epoch_durations_s: tuple[float, ...]
+    time_s: float
+    completed: bool
+    energy_kwh: float | None = None
+    energy_source: str = ""
+    cost_usd: float | None = None
+    co2_g: float | None = None
+    forecasts_s: tuple[Interval, ...] = ()
+
+
+def settle_outcome(
+    estimate: Estimate,
+    *,
+    epoch_durations_s: tuple[float, ...],
+    time_s: float,
+    energy_j: float | None,
+    is_metered: bool = True,
+    forecasts_s: tuple[Interval, ...] = (),
+) -> Outcome:
+    """The outcome of a training, priced with the grid, price and PUE of its estimate.
+
+    Args:
+        estimate: What was promised.
+        epoch_durations_s: Seconds of each finished epoch.
+        time_s: Seconds of the whole training loop.
+        energy_j: Joules counted over that time; None falls back to the estimate's mean power.
+        is_metered: Whether a meter counted the device trained on, or a model of it did.
+        forecasts_s: The forecasts made on the way.
+    """
+    statistics = estimate.statistics
+    power_w = None if statistics is None else home_power_w(statistics)
+    joules = energy_j if energy_j is not None else None if power_w is None else power_w.point * time_s
+    source = "" if joules is None else "measured" if energy_j is not None and is_metered else "modelled"
+    pue = 1.0 if statistics is None else statistics.pue.point
+    energy_kwh = None if joules is None else joules / J_PER_KWH * pue
+    return Outcome(
+        epoch_durations_s=epoch_durations_s,
+        time_s=time_s,
+        completed=len(epoch_durations_s) >= estimate.workload.epoch_count,
+        energy_kwh=energy_kwh,
+        energy_source=source,
+        cost_usd=_priced(energy_kwh, estimate.grid.price_usd_per_kwh),
+        co2_g=_priced(energy_kwh, estimate.grid.intensity_g_per_kwh),
+        forecasts_s=forecasts_s,
+    )
+
+
+def time_error_ratio(outcome: Outcome, estimate: Estimate) -> float | None:
+    """Actual over promised time of a completed training; None when it was cut short."""
+    return outcome.time_s / estimate.time_s.point if outcome.completed else None
+
+
+def _priced(energy_kwh: float | None, rate: Interval | None) -> float | None:
+    return None if energy_kwh is None or rate is None else energy_kwh * rate.point

@@ -1,0 +1,146 @@
+"""Statistics: everything an estimate needs, in one compact JSON; what MLflow's ``greenlove.stats`` tag holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from greenlove_mlflow.core.account.estimate import Estimate, estimate_co2_g, estimate_cost_usd, estimate_energy_kwh
+from greenlove_mlflow.core.codec import from_plain, to_plain
+from greenlove_mlflow.core.interval import Interval, total
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import Machine, PowerReading
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
+from greenlove_mlflow.core.timing.fit import ScalingFit, predict_time_s
+from greenlove_mlflow.core.workload import Grid, Workload
+from greenlove_mlflow.errors import RunDataError
+
+SCHEMA_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferRatio:
+    """The speed ratio that one offer's GPU was given when the run was first estimated."""
+
+    gpu_id: str
+    speed_ratio: SpeedRatio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What one benchmark taught, sufficient to estimate and compare again without its log.
+
+    Args:
+        machine: Where it ran.
+        workload: What was planned.
+        fit: What the log says about time.
+        power: One reading per device; empty when nothing is known.
+        pue: Power usage effectiveness of the place, at least 1.
+        grid: Electricity it was first priced with.
+        precision: Of the training's matrix products.
+        task: The throughput task the user chose; None for a mean over tasks.
+        model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks the ratio leans on.
+        peak_memory_gib: Most device memory, GiB; None on a CPU.
+        fixed_memory_gib: Of that, what no smaller batch saves (weights, gradients, optimizer state), GiB; None when
+            unknown.
+        workload_fingerprint: Equal for the same workload on another machine.
+        home: The specs of the GPU that ratios start from; None when it is unknown or a CPU.
+        probe: What the probe measured where no table knows the hardware.
+        ratios: The ratio of each offer of the first comparison.
+        caveats: Of the place, the power and the benchmark; those of the fit are in the fit.
+        prices_version: Of the price sheet of the first comparison.
+        throughput_version: Of the table that its ratios came from.
+        cloud_region: The region that offers were priced for; None for the median of those that list each.
+        gpu_count: GPUs rented in the first comparison, all of which ``ratios`` speak for together.
+    """
+
+    machine: Machine
+    workload: Workload
+    fit: ScalingFit
+    power: tuple[PowerReading, ...]
+    pue: Interval
+    grid: Grid
+    precision: Precision = "fp32"
+    task: str | None = None
+    model_kind: str = "other"
+    peak_memory_gib: float | None = None
+    fixed_memory_gib: float | None = None
+    workload_fingerprint: str = ""
+    home: GpuSpec | None = None
+    probe: ProbeResult | None = None
+    ratios: tuple[OfferRatio, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
+    prices_version: str = ""
+    throughput_version: str = ""
+    cloud_region: str | None = None
+    gpu_count: int = 1
+    schema_version: str = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """One line of JSON, defaults left out."""
+        return json.dumps(to_plain(self), separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Statistics:
+        """The statistics that ``to_json`` wrote.
+
+        Raises:
+            RunDataError: If the text is no such JSON, or of another schema version.
+        """
+        try:
+            content = json.loads(text)
+            version = content.get("schema_version", SCHEMA_VERSION)
+        except (ValueError, AttributeError) as error:
+            raise RunDataError(f"the statistics of a run are no JSON object: {text[:80]!r}") from error
+        if version != SCHEMA_VERSION:
+            raise RunDataError(f"statistics of schema version {version!r}; this release reads {SCHEMA_VERSION!r}")
+        try:
+            decoded: Statistics = from_plain(cls, content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RunDataError(f"the statistics of a run are broken: {error}") from error
+        return decoded
+
+
+def estimate_training(
+    statistics: Statistics,
+    *,
+    workload: Workload | None = None,
+    grid: Grid | None = None,
+    pue: Interval | None = None,
+) -> Estimate:
+    """The estimate of the training at home, with the run's own plan, place and PUE unless others are given."""
+    workload = workload or statistics.workload
+    time_s = predict_time_s(statistics.fit, workload)
+    return estimate_for_time(statistics, time_s, workload=workload, grid=grid, pue=pue)
+
+
+def estimate_for_time(
+    statistics: Statistics,
+    time_s: Interval,
+    *,
+    workload: Workload | None = None,
+    grid: Grid | None = None,
+    pue: Interval | None = None,
+) -> Estimate:
+    """The estimate of a training at home that takes ``time_s`` seconds, however that time is known."""
+    grid = grid or statistics.grid
+    power_w = home_power_w(statistics)
+    energy_kwh = None if power_w is None else estimate_energy_kwh(time_s, power_w, pue or statistics.pue)
+    price, intensity = grid.price_usd_per_kwh, grid.intensity_g_per_kwh
+    return Estimate(
+        time_s=time_s,
+        energy_kwh=energy_kwh,
+        cost_usd=None if energy_kwh is None or price is None else estimate_cost_usd(energy_kwh, price),
+        co2_g=None if energy_kwh is None or intensity is None else estimate_co2_g(energy_kwh, intensity),
+        workload=workload or statistics.workload,
+        grid=grid,
+        caveats=(*statistics.fit.caveats, *statistics.caveats),
+        statistics=statistics,
+    )
+
+
+def home_power_w(statistics: Statistics) -> Interval | None:
+    """Mean power of all devices that are metered or modelled, in watts; None when there is none."""
+    if not statistics.power:
+        return None
+    return total(*(Interval.from_log_width(reading.power_w, reading.log_half_width) for reading in statistics.power))

@@ -1,0 +1,164 @@
+"""Many trainings taken together: what they took, what they would have taken on each offer, month by month."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.outcome import Outcome
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.compare import ComparisonRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training of many.
+
+    Args:
+        name: Of its run.
+        run_id: Of its run.
+        started_at: ISO 8601 in UTC.
+        status: Of its run, in lower case.
+        estimate: What it was promised to take.
+        rows: The same on each offer; empty when it could not be compared.
+        outcome: What it took; None when it never ran.
+    """
+
+    name: str
+    run_id: str
+    started_at: str
+    status: str
+    estimate: Estimate
+    rows: tuple[ComparisonRow, ...] = ()
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the trainings that ran took, together.
+
+    Args:
+        run_count: Trainings that ran, to the end or not.
+        time_s: Seconds.
+        energy_kwh: Of those whose energy is known; None when none is.
+        cost_usd: Of those whose cost is known; None when none is.
+        co2_g: Of those whose CO2e is known; None when none is.
+        unmetered_count: Trainings that ran without a known energy.
+    """
+
+    run_count: int
+    time_s: float
+    energy_kwh: float | None
+    cost_usd: float | None
+    co2_g: float | None
+    unmetered_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What the trainings that ran would have taken on one offer.
+
+    Args:
+        row: The offer, as one of the trainings has it.
+        run_count: Trainings that are counted.
+        time_s: Seconds of those.
+        cost_usd: Rent for those; None without a price.
+        co2_g: Grams CO2e of those; None when unknown for one of them.
+    """
+
+    row: ComparisonRow
+    run_count: int
+    time_s: Interval
+    cost_usd: Interval | None
+    co2_g: Interval | None
+
+
+def spent(trainings: Sequence[Training]) -> Spent:
+    """What the trainings that ran took, unknown figures left out and counted."""
+    outcomes = [each.outcome for each in trainings if each.outcome is not None]
+    return Spent(
+        run_count=len(outcomes),
+        time_s=math.fsum(outcome.time_s for outcome in outcomes),
+        energy_kwh=_known_sum([outcome.energy_kwh for outcome in outcomes]),
+        cost_usd=_known_sum([outcome.cost_usd for outcome in outcomes]),
+        co2_g=_known_sum([outcome.co2_g for outcome in outcomes]),
+        unmetered_count=sum(outcome.energy_kwh is None for outcome in outcomes),
+    )
+
+
+def spent_by_month(trainings: Sequence[Training]) -> tuple[tuple[str, Spent], ...]:
+    """The same for each month in which a training was started ("2026-11"), oldest first."""
+    months = sorted({each.started_at[:7] for each in trainings if each.outcome is not None})
+    return tuple((month, spent([each for each in trainings if each.started_at[:7] == month])) for month in months)
+
+
+def promises_kept(trainings: Sequence[Training]) -> tuple[int, int]:
+    """How many trainings ended within the promised range of time, and how many ran to their end."""
+    finished = [each for each in trainings if each.outcome is not None and each.outcome.completed]
+    kept = [each for each in finished if each.outcome and each.estimate.time_s.contains(each.outcome.time_s)]
+    return len(kept), len(finished)
+
+
+def spent_elsewhere(trainings: Sequence[Training]) -> tuple[Elsewhere, ...]:
+    """What the trainings that ran would have taken on each offer, in the order the offers are first met.
+
+    A training that took ``t`` seconds here would have taken ``t`` over the speed ratio there, so only what is
+    uncertain about the offer is left. All trainings share that error, so ends are added to ends.
+    """
+    found: dict[tuple[str, str, int], list[tuple[ComparisonRow, Estimate, float]]] = {}
+    for each in trainings:
+        if each.outcome is not None:
+            for row in each.rows:
+                key = (row.offer.gpu, row.offer.billing, row.gpu_count)
+                found.setdefault(key, []).append((row, each.estimate, each.outcome.time_s))
+    return tuple(_elsewhere(parts) for parts in found.values())
+
+
+def _elsewhere(parts: Sequence[tuple[ComparisonRow, Estimate, float]]) -> Elsewhere:
+    def together(pick: Callable[[Estimate], Interval | None]) -> Interval | None:
+        shares = []
+        for row, home, time_s in parts:
+            value = pick(row.estimate)
+            if value is None:
+                return None
+            shares.append(for_known_time(value, home.time_s, time_s))
+        return sum_alike(shares)
+
+    time_s = together(lambda estimate: estimate.time_s)
+    assert time_s is not None  # noqa: S101 - every offer has a time
+    return Elsewhere(
+        row=parts[-1][0],
+        run_count=len(parts),
+        time_s=time_s,
+        cost_usd=together(lambda estimate: estimate.cost_usd),
+        co2_g=together(lambda estimate: estimate.co2_g),
+    )
+
+
+def for_known_time(value: Interval, home_time_s: Interval, time_s: float) -> Interval:
+    """A figure that is proportional to home's time, once that time is known to be ``time_s`` seconds."""
+    factor = time_s / home_time_s.point
+    shared = home_time_s.log_half_width
+    below, above = (
+        math.sqrt(max(0.0, math.log(side) ** 2 - shared**2))
+        for side in (value.point / value.low, value.high / value.point)
+    )
+    point = value.point * factor
+    return Interval(point=point, low=point * math.exp(-below), high=point * math.exp(above), level=value.level)
+
+
+def sum_alike(addends: Sequence[Interval]) -> Interval:
+    """The sum of values that err together, as figures that rest on one speed ratio do."""
+    return Interval(
+        point=math.fsum(each.point for each in addends),
+        low=math.fsum(each.low for each in addends),
+        high=math.fsum(each.high for each in addends),
+        level=addends[0].level,
+    )
+
+
+def _known_sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) if known else None

@@ -1,0 +1,1 @@
+"""Power, energy and what a mass of CO2e equals."""

@@ -1,0 +1,214 @@
+"""Power from what meters counted: a board's counter beside its samples, and a model where neither can be read."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, quadrature
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import EnergySource, PowerReading, PowerSample
+
+# NVML's energy counter moves about ten times a second, so each edge of a window may be off by one such tick.
+COUNTER_TICK_S = 0.1
+# Over 5 s the tick errs by 0.8 % rms (0.1 s x sqrt(2 / 12) over 5 s), well under the meter's own error.
+MIN_COUNTER_WINDOW_S = 5.0
+# What the meter itself may be off by, as a log SD: NVML states +-5 % for its readings.
+METER_LOG_SD = 0.05
+# Sampled power alone: boards of the A100 and H100 kind look at a quarter of the time only, and many report a mean of
+# the past second, so a sample knows less than a counter (Yang et al., SC24, arXiv 2312.02741).
+SAMPLED_LOG_SD = 0.10
+# TDP times a utilisation, or times a share of the cores: comparisons with wall meters find errors up to 40 %
+# (Fischer 2025, arXiv 2509.22092), which is within 1.96 of these SDs.
+MODEL_LOG_SD = 0.25
+# Counter and samples that differ by more than this, over long enough for ticks and lag not to matter, contradict.
+DISAGREEMENT_RATIO = 1.10
+MIN_COMPARISON_S = 10.0
+# A sample averages up to the past second on most boards: the first second of a steady span still shows what was before.
+POWER_LAG_S = 1.0
+# Noise of the mean is taken from means of about a second, fewer than five of which say nothing about their spread.
+NOISE_BIN_S = 1.0
+MIN_NOISE_BIN_COUNT = 5
+# Beyond this lag-1 correlation a short record cannot tell noise from drift.
+MAX_CORRELATION = 0.9
+# No board draws this much; a counter that claims it has jumped (a reset, a torn read).
+IMPLAUSIBLE_POWER_W = 10_000.0
+# Slack for that check: the counter of a whole second may arrive in one read.
+COUNTER_BURST_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteredDevice:
+    """What was metered of one device over its steady windows.
+
+    Args:
+        device: ``gpu_0``, ``cpu`` or ``ram``.
+        counter_s: Seconds that the energy counter covers.
+        counter_j: Joules it counted; None without a counter.
+        window_count: Separate stretches that make up those seconds.
+        tick_s: How often the counter moves, seconds.
+        sampled_s: Seconds that the samples cover.
+        sampled_j: Joules by integrating them; None without samples.
+        samples: Samples inside the windows, in time order.
+    """
+
+    device: str
+    counter_s: float = 0.0
+    counter_j: float | None = None
+    window_count: int = 1
+    tick_s: float = COUNTER_TICK_S
+    sampled_s: float = 0.0
+    sampled_j: float | None = None
+    samples: tuple[PowerSample, ...] = ()
+
+    @property
+    def counter_w(self) -> float | None:
+        """Mean power by the counter, watts; None when it counted nothing."""
+        return self.counter_j / self.counter_s if self.counter_j and self.counter_s > 0.0 else None
+
+    @property
+    def sampled_w(self) -> float | None:
+        """Mean power by the samples, watts; None without any."""
+        return self.sampled_j / self.sampled_s if self.sampled_j and self.sampled_s > 0.0 else None
+
+
+def counter_step_j(
+    before_j: float, after_j: float, elapsed_s: float, *, wraps_at_j: float | None = None
+) -> float | None:
+    """Joules between two readings of a counter; None when it was reset or jumped, never negative.
+
+    Args:
+        before_j: Earlier reading, joules.
+        after_j: Later reading, joules.
+        elapsed_s: Seconds between them.
+        wraps_at_j: Where the counter starts again from 0; None when it does not.
+
+    >>> counter_step_j(10.0, 40.0, 0.1)
+    30.0
+    >>> counter_step_j(90.0, 10.0, 0.1, wraps_at_j=100.0)
+    20.0
+    >>> counter_step_j(90.0, 10.0, 0.1) is None
+    True
+    """
+    step_j = after_j - before_j
+    if step_j < 0.0 and wraps_at_j is not None:
+        step_j += wraps_at_j
+    most_j = IMPLAUSIBLE_POWER_W * (max(0.0, elapsed_s) + COUNTER_BURST_S)
+    return step_j if 0.0 <= step_j <= most_j else None
+
+
+def tick_log_half_width(window_s: float, window_count: int, tick_s: float = COUNTER_TICK_S) -> float:
+    """How far the counter's ticks may move a mean power, as a log half-width.
+
+    At long windows the 95 % range of the two edges' random phases, at short ones the worst case.
+
+    >>> round(tick_log_half_width(10.0, 1), 4)
+    0.008
+    """
+    if window_s <= 0.0:
+        return math.inf
+    edges = math.sqrt(max(1, window_count)) * tick_s / window_s
+    if window_s < MIN_COUNTER_WINDOW_S:
+        return math.log1p(edges)
+    return NORMAL_QUANTILE_95 * edges / math.sqrt(6.0)
+
+
+def noise_log_half_width(samples: Sequence[PowerSample]) -> float:
+    """95 % half-width of the log of mean power, from how its one-second means vary; 0 with too few of them.
+
+    The effective number of means is that of a first-order autocorrelated series.
+    """
+    bins: dict[int, list[float]] = {}
+    for sample in samples:
+        if sample.power_w > 0.0:
+            bins.setdefault(int(sample.at_s // NOISE_BIN_S), []).append(sample.power_w)
+    logs = [math.log(math.fsum(values) / len(values)) for _, values in sorted(bins.items())]
+    if len(logs) < MIN_NOISE_BIN_COUNT:
+        return 0.0
+    centre = math.fsum(logs) / len(logs)
+    offsets = [value - centre for value in logs]
+    squares = math.fsum(offset * offset for offset in offsets)
+    if squares == 0.0:
+        return 0.0
+    lagged = math.fsum(one * two for one, two in itertools.pairwise(offsets)) / squares
+    correlation = min(MAX_CORRELATION, max(0.0, lagged))
+    effective = len(logs) * (1.0 - correlation) / (1.0 + correlation)
+    return NORMAL_QUANTILE_95 * math.sqrt(squares / (len(logs) - 1) / effective)
+
+
+def read_metered(metered: MeteredDevice, *, note: str, idle_power_w: float | None = None) -> PowerReading | None:
+    """Mean power of a metered device with its range, by the counter where it moved, else by the samples, else None."""
+    counter_w, sampled_w = metered.counter_w, metered.sampled_w
+    noise = noise_log_half_width(metered.samples)
+    power_w = counter_w if counter_w is not None else sampled_w
+    if power_w is None:
+        return None
+    by_counter = counter_w is not None
+    if by_counter:
+        tick = tick_log_half_width(metered.counter_s, metered.window_count, metered.tick_s)
+        width = quadrature(NORMAL_QUANTILE_95 * METER_LOG_SD, tick, noise)
+    else:
+        width = quadrature(NORMAL_QUANTILE_95 * SAMPLED_LOG_SD, noise)
+    if sampled_w is not None and sources_disagree(metered):
+        width = quadrature(width, abs(math.log(sampled_w / power_w)))
+    return PowerReading(
+        device=metered.device,
+        power_w=power_w,
+        log_half_width=width,
+        source="counter" if by_counter else "sampled",
+        window_s=metered.counter_s if by_counter else metered.sampled_s,
+        energy_j=metered.counter_j if by_counter else metered.sampled_j,
+        sampled_power_w=sampled_w if by_counter else None,
+        idle_power_w=idle_power_w,
+        note=note,
+    )
+
+
+def sources_disagree(metered: MeteredDevice) -> bool:
+    """Whether counter and samples contradict each other over a time long enough to tell."""
+    counter_w, sampled_w = metered.counter_w, metered.sampled_w
+    if counter_w is None or sampled_w is None or min(metered.counter_s, metered.sampled_s) < MIN_COMPARISON_S:
+        return False
+    return max(counter_w / sampled_w, sampled_w / counter_w) > DISAGREEMENT_RATIO
+
+
+def metering_caveats(metered: MeteredDevice) -> tuple[Caveat, ...]:
+    """What the reader of a metered power must know: a short window, or a counter and samples that differ."""
+    caveats = []
+    if metered.counter_w is not None and metered.tick_s > 0.0 and metered.counter_s < MIN_COUNTER_WINDOW_S:
+        caveats.append(
+            Caveat(
+                code="short-energy-window",
+                message=f"the energy counter of {metered.device} was read over {metered.counter_s:.2g} s of steady "
+                f"training; it moves every {metered.tick_s:g} s, so its range is widened: a budget that allows "
+                f"{MIN_COUNTER_WINDOW_S:g} s narrows it",
+            )
+        )
+    if sources_disagree(metered):
+        caveats.append(
+            Caveat(
+                code="power-sources-disagree",
+                message=f"{metered.device} drew {metered.counter_w:.4g} W by its energy counter and "
+                f"{metered.sampled_w:.4g} W by its power samples; the counter is used and the range covers both",
+            )
+        )
+    return tuple(caveats)
+
+
+def model_power(
+    device: str, full_power_w: Interval, share: float, *, source: EnergySource = "modelled", note: str = ""
+) -> PowerReading:
+    """Power as a share of what a device draws at full load, with the wide range of a model.
+
+    >>> model_power("gpu_0", Interval.exactly(300.0), 0.5).power_w
+    150.0
+    """
+    return PowerReading(
+        device=device,
+        power_w=full_power_w.point * share,
+        log_half_width=quadrature(full_power_w.log_half_width, NORMAL_QUANTILE_95 * MODEL_LOG_SD),
+        source=source,
+        note=note,
+    )

@@ -1,0 +1,74 @@
+"""Speed ratios of runs against GPUs that their first comparison did not hold, worked out once per kind of home."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Iterable, Mapping
+
+from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics
+from greenlove_mlflow.core.speed.gpus import GpuSpec, ProbeResult, SpeedRatio
+from greenlove_mlflow.core.speed.ratio import RatioEvidence, speed_ratio
+from greenlove_mlflow.errors import InvalidInputError
+
+
+class RatioBook:
+    """The speed ratio of any run's machine against any GPU of the specs table.
+
+    Args:
+        specs: The specs table by its key.
+        evidence: What tables know about how fast GPUs are against each other.
+    """
+
+    def __init__(self, specs: Mapping[str, GpuSpec], evidence: RatioEvidence) -> None:
+        self.specs = specs
+        self._evidence = evidence
+        self._known: dict[Hashable, SpeedRatio | None] = {}
+
+    def ratio_of(self, statistics: Statistics, gpu_id: str) -> SpeedRatio | None:
+        """The ratio kept with the run, else one worked out from tables; None where neither home nor GPU is known."""
+        for kept in statistics.ratios:
+            if kept.gpu_id == gpu_id:
+                return kept.speed_ratio
+        if gpu_id not in self.specs:
+            return None
+        home = statistics.home
+        if home is None:
+            # Every probe measured its own numbers, so there is nothing to look up again.
+            return None if statistics.probe is None else self._work_out(statistics, statistics.probe, gpu_id)
+        key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind, statistics.gpu_count)
+        if key not in self._known:
+            self._known[key] = self._work_out(statistics, home, gpu_id)
+        return self._known[key]
+
+    def completed(self, statistics: Statistics, gpu_ids: Iterable[str]) -> Statistics:
+        """The statistics with a ratio for each of those GPUs and without words: what an estimate elsewhere needs.
+
+        Where no table is at hand (a Spark worker), a run can then be estimated on GPUs that its first comparison did
+        not hold.
+        """
+        found = {gpu_id: self.ratio_of(statistics, gpu_id) for gpu_id in gpu_ids}
+        return dataclasses.replace(
+            statistics,
+            fit=dataclasses.replace(statistics.fit, caveats=()),
+            ratios=tuple(
+                OfferRatio(gpu_id=gpu_id, speed_ratio=SpeedRatio(ratio=ratio.ratio, basis=ratio.basis))
+                for gpu_id, ratio in found.items()
+                if ratio is not None
+            ),
+            caveats=(),
+        )
+
+    def _work_out(self, statistics: Statistics, hardware: GpuSpec | ProbeResult, gpu_id: str) -> SpeedRatio | None:
+        try:
+            return speed_ratio(
+                hardware,
+                self.specs[gpu_id],
+                evidence=self._evidence,
+                precision=statistics.precision,
+                task=statistics.task,
+                model_kind=statistics.model_kind,
+                gpu_count=statistics.gpu_count,
+            )
+        except InvalidInputError:
+            # Nobody published that GPU's speed, or that of so many; or no table knows the run's task any more.
+            return None

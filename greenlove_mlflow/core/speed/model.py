@@ -1,0 +1,132 @@
+"""The constants that turn published evidence into a ratio with a range; fitted ones come from a table.
+
+The defaults are what the literature prints. ``greenlove_mlflow.tables.ratio_model`` reads the fitted ones, and
+``reports/speed_ratios.py`` fits and tests them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from greenlove_mlflow.core.speed.gpus import Precision
+
+# Published tasks that speed up alike from GPU to GPU; any other task is a group of its own. Read off the correlation
+# of task ratios (reports/speed_ratios.md): GNMT, a recurrent network of large matrix products, moves with BERT;
+# Transformer-XL, Tacotron 2 and WaveGlow follow the memory that their published batch sizes fill.
+TASK_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "convolution": ("resnet50", "ssd", "maskrcnn", "resnet", "retinanet", "unet3d"),
+    "matrix": (
+        "bert_base_squad", "bert_large_squad", "gnmt", "bert", "llama2_70b_lora", "llama31_8b", "gpt_oss_20b", "rnnt",
+    ),
+}  # fmt: skip
+GROUP_OF_KIND: Mapping[str, str] = {
+    "convolutional": "convolution",
+    "transformer": "matrix",
+    "recurrent": "matrix",
+}
+_GROUP_OF_TASK = {task: group for group, tasks in TASK_GROUPS.items() for task in tasks}
+
+
+def group_of_task(task: str) -> str:
+    """The group of tasks that it speeds up with; the task itself when it is alone."""
+    return _GROUP_OF_TASK.get(task, task)
+
+
+def table_precision(precision: Precision) -> str:
+    """The precision the tables print for a training's: ``fp16`` (mixed) or ``fp32`` (TF32 where the GPU has it)."""
+    return "fp16" if precision in ("fp16", "bf16") else "fp32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskModel:
+    """How the log ratios of two GPUs differ from task to task.
+
+    The variance of a task about the mean is ``s^2 * (group_variance + noise)``: the first part is shared by the tasks
+    of a group, the second is the task's own. ``s^2`` is estimated from the tasks at hand and shrunk towards
+    ``base^2 + (per_log_ratio * mean)^2 + (per_log_memory * log memory ratio)^2``.
+
+    Args:
+        group_variance: Of a group of tasks, in units of the own variance of an ordinary task.
+        noise: Own variance by task, in units of that of an ordinary task, where it is not 1.
+        prior_weight: How many tasks the prior counts for.
+        base: Prior SD between like GPUs.
+        per_log_ratio: Further prior SD per unit of log speed ratio.
+        per_log_memory: Further prior SD per unit of log memory ratio.
+    """
+
+    group_variance: float = 0.0
+    noise: tuple[tuple[str, float], ...] = ()
+    prior_weight: float = 4.0
+    base: float = 0.2
+    per_log_ratio: float = 0.0
+    per_log_memory: float = 0.0
+
+    def prior_log_sd(self, log_ratio: float, log_memory_ratio: float) -> float:
+        """SD of a task about the mean over tasks that two GPUs so far apart lead one to expect."""
+        return math.sqrt(
+            self.base**2 + (self.per_log_ratio * log_ratio) ** 2 + (self.per_log_memory * log_memory_ratio) ** 2
+        )
+
+    def noise_of(self, task: str) -> float:
+        """Own variance of a task in units of that of an ordinary one."""
+        return dict(self.noise).get(task, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecBlend:
+    """A ratio of specs: the product of three ratios, each to a power, and how far GPUs are from it.
+
+    Args:
+        compute: Exponent of the ratio of matrix TFLOPS.
+        plain: Exponent of the ratio of plain FP32 TFLOPS.
+        bandwidth: Exponent of the ratio of memory bandwidths.
+        log_sd: SD of the log speed of a GPU that nobody measured about what its specs say.
+        degrees_of_freedom: Of the t distribution of the range.
+    """
+
+    compute: float = 0.7
+    plain: float = 0.0
+    bandwidth: float = 0.3
+    log_sd: float = 0.4
+    degrees_of_freedom: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioModel:
+    """All constants of speed ratios.
+
+    Args:
+        tasks: By precision of the tables; missing ones take the defaults.
+        blends: By precision and group of tasks (``any`` for all); missing ones take the defaults.
+        device_log_half_width: Half-width of the range between two boards of one model.
+        chosen_noise: SD about the published ratio of a chosen task (other software, another version of it), in units
+            of the task's prior SD between the two GPUs.
+        bridge_log_sd: SD that going from one suite to another adds to a GPU, whatever the task.
+        mlperf_log_sd: SD that MLPerf adds: other systems, eight GPUs, tuned software.
+        foreign_log_sd: SD of a ratio of specs with a GPU of a maker whose GPUs were not fitted.
+        probe_log_sd: SD that a probe adds in place of published specs.
+
+    Source:
+        Defaults of ``TaskModel``: leave-one-task-out over Lambda's tables. Of ``SpecBlend``: green-love's published
+        fallback. device_log_half_width: Sinha et al., SC22, arXiv 2208.11035, 8 % between boards of one model.
+    """
+
+    tasks: Mapping[str, TaskModel] = field(default_factory=dict)
+    blends: Mapping[tuple[str, str], SpecBlend] = field(default_factory=dict)
+    device_log_half_width: float = math.log(1.08)
+    chosen_noise: float = 0.5
+    bridge_log_sd: float = 0.05
+    mlperf_log_sd: float = 0.15
+    foreign_log_sd: float = 0.4
+    probe_log_sd: float = 0.4
+
+    def tasks_at(self, precision: Precision) -> TaskModel:
+        """How tasks differ at that precision."""
+        return self.tasks.get(table_precision(precision), TaskModel())
+
+    def blend_at(self, precision: Precision, group: str | None) -> SpecBlend:
+        """The blend of specs for a group of tasks, or for any workload."""
+        name = table_precision(precision)
+        return self.blends.get((name, group or "any")) or self.blends.get((name, "any")) or SpecBlend()

@@ -1,0 +1,34 @@
+"""The speed ratio of two machines from one's own runs of the same workload on both."""
+
+from __future__ import annotations
+
+import math
+
+from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
+
+
+def is_same_workload(one: Statistics, other: Statistics) -> bool:
+    """Whether two runs trained the same model structure with the same batch, precision and data shape."""
+    return bool(one.workload_fingerprint) and one.workload_fingerprint == other.workload_fingerprint
+
+
+def measured_ratio(home: Statistics, other: Statistics) -> Interval | None:
+    """How many times faster the other machine takes a step than home; None for another workload.
+
+    A later epoch over its steps on each machine; the range adds the noise and the slow drift of both benchmarks, on
+    the log scale. What two boards of one model differ by is added where the ratio is used.
+    """
+    if not is_same_workload(home, other):
+        return None
+    seconds = [each.fit.epoch_s / each.fit.steps_per_epoch for each in (home, other)]
+    if min(seconds) <= 0.0:
+        return None
+    width = NORMAL_QUANTILE_95 * math.hypot(_log_sd(home), _log_sd(other))
+    return Interval.from_log_width(seconds[0] / seconds[1], width)
+
+
+def _log_sd(statistics: Statistics) -> float:
+    fit = statistics.fit
+    noise = fit.noise_log_sd * math.sqrt(fit.correlation_factor / max(1, fit.block_count))
+    return math.hypot(noise, fit.drift_log_sd)

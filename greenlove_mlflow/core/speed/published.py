@@ -1,0 +1,204 @@
+"""What published measurements say about two GPUs: log ratios task by task, within a suite, across suites, by MLPerf.
+
+Everything is antisymmetric by construction: the evidence for b against a is the negative of that for a against b.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.core.speed.gpus import GpuSpec, MlperfRow, Precision, SuiteBridge, ThroughputRow
+from greenlove_mlflow.core.speed.model import RatioModel, table_precision
+
+# A suite with fewer common tasks says less than more tasks over a bridge.
+MIN_COMMON_TASKS = 3
+# On several GPUs these exchange so much that the links between them decide, not the GPUs.
+LINK_BOUND_BENCHMARKS = frozenset({"bert", "dlrm", "dlrm_dcnv2"})
+_LINKED_FORMS = frozenset({"SXM", "OAM", "superchip"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RatioEvidence:
+    """Everything that tables know about how fast GPUs are against each other."""
+
+    throughput: tuple[ThroughputRow, ...] = ()
+    bridges: tuple[SuiteBridge, ...] = ()
+    mlperf: tuple[MlperfRow, ...] = ()
+    specs: tuple[GpuSpec, ...] = ()
+    model: RatioModel = field(default_factory=RatioModel)
+    throughput_source: Source | None = None
+    mlperf_source: Source | None = None
+    specs_source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRatio:
+    """One published comparison of two GPUs.
+
+    Args:
+        task: What was trained.
+        log_ratio: Log of how many times faster the second one is.
+        within: The suite or round, or the two that were bridged.
+        bridge_log_sd: SD that bridging suites adds; 0 within one suite.
+    """
+
+    task: str
+    log_ratio: float
+    within: str
+    bridge_log_sd: float = 0.0
+
+
+def throughput_log_ratios(
+    evidence: RatioEvidence, home_id: str, offer_id: str, precision: Precision
+) -> tuple[LogRatio, ...]:
+    """Log ratios by task: of the newest suite that measured both on enough tasks, else over a bridge as well."""
+    shared = same_suite_log_ratios(evidence, home_id, offer_id, precision)
+    if len(shared) >= MIN_COMMON_TASKS:
+        return shared
+    tasks = {each.task for each in shared}
+    bridged = _over_a_bridge(evidence, table_precision(precision), home_id, offer_id)
+    return (*shared, *(each for each in bridged if each.task not in tasks))
+
+
+def same_suite_log_ratios(
+    evidence: RatioEvidence, home_id: str, offer_id: str, precision: Precision
+) -> tuple[LogRatio, ...]:
+    """Log ratios by task within the newest suite that measured both on enough tasks, else in the fullest one."""
+    cells = _log_throughputs(evidence, table_precision(precision))
+    homes, offers = cells.get(home_id, {}), cells.get(offer_id, {})
+    by_suite: dict[str, list[LogRatio]] = defaultdict(list)
+    for suite, task in sorted(homes.keys() & offers.keys()):
+        log_ratio = offers[suite, task] - homes[suite, task]
+        by_suite[suite].append(LogRatio(task=task, log_ratio=log_ratio, within=suite))
+    enough = [suite for suite, found in by_suite.items() if len(found) >= MIN_COMMON_TASKS]
+    if enough:
+        return tuple(by_suite[max(enough)])
+    fullest: list[LogRatio] = max(by_suite.values(), key=len) if by_suite else []
+    return tuple(fullest)
+
+
+def mlperf_log_ratios(evidence: RatioEvidence, home: GpuSpec, offer: GpuSpec) -> tuple[LogRatio, ...]:
+    """Log ratios by benchmark: best times in the newest round that has both with as many GPUs, as few as there are.
+
+    Where the GPUs of one side are linked and those of the other are not, benchmarks bound by the link are left out.
+    """
+    alike = has_fast_links(home) == has_fast_links(offer)
+    found: dict[str, LogRatio] = {}
+    homes, offers = (_best_minutes(evidence).get(spec.gpu_id, {}) for spec in (home, offer))
+    # Older rounds first and, of a round, more GPUs first: what comes later replaces what came before.
+    for key in sorted(homes.keys() & offers.keys(), key=lambda key: (key[0], -key[2], key[1])):
+        round_, benchmark, count = key
+        if alike or benchmark not in LINK_BOUND_BENCHMARKS:
+            within = f"round {round_}, {count} GPUs"
+            found[benchmark] = LogRatio(task=benchmark, log_ratio=math.log(homes[key] / offers[key]), within=within)
+    return tuple(found[benchmark] for benchmark in sorted(found))
+
+
+def mlperf_partners(evidence: RatioEvidence, gpu_id: str) -> frozenset[str]:
+    """Every other GPU that some round of MLPerf has beside this one, with as many GPUs."""
+    best = _best_minutes(evidence)
+    own = best.get(gpu_id, {}).keys()
+    return frozenset(other for other, minutes in best.items() if other != gpu_id and own & minutes.keys())
+
+
+def is_published(evidence: RatioEvidence, gpu_id: str) -> bool:
+    """Whether anybody published a training on that GPU."""
+    precisions = ("fp16", "fp32")
+    return gpu_id in _best_minutes(evidence) or any(gpu_id in _log_throughputs(evidence, each) for each in precisions)
+
+
+def has_fast_links(spec: GpuSpec) -> bool:
+    """Whether several such GPUs are linked by more than PCIe."""
+    return spec.form_factor in _LINKED_FORMS
+
+
+Cells = Mapping[str, Mapping[tuple[str, str], float]]
+Minutes = Mapping[str, Mapping[tuple[str, str, int], float]]
+
+
+@lru_cache(maxsize=64)
+def _log_throughputs(evidence: RatioEvidence, precision: str) -> Cells:
+    """Log throughput of one GPU, by GPU, then suite and task."""
+    cells: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    for row in evidence.throughput:
+        if row.precision == precision and row.gpu_count == 1 and row.throughput > 0.0:
+            cells[row.gpu_id][row.suite, row.task] = math.log(row.throughput)
+    return dict(cells)
+
+
+@lru_cache(maxsize=64)
+def _best_minutes(evidence: RatioEvidence) -> Minutes:
+    """Best minutes by GPU, then round, benchmark and number of GPUs."""
+    best: dict[str, dict[tuple[str, str, int], float]] = defaultdict(dict)
+    for row in evidence.mlperf:
+        key = (row.round, row.benchmark, row.accelerator_count)
+        best[row.gpu_id][key] = min(row.minutes, best[row.gpu_id].get(key, math.inf))
+    return dict(best)
+
+
+def _over_a_bridge(evidence: RatioEvidence, precision: str, home_id: str, offer_id: str) -> tuple[LogRatio, ...]:
+    cells = _log_throughputs(evidence, precision)
+    homes, offers = cells.get(home_id, {}), cells.get(offer_id, {})
+    order = sorted({suite for suite, _ in (*homes, *offers)})
+    found: list[LogRatio] = []
+    for task in sorted({task for _, task in homes} & {task for _, task in offers}):
+        pairs = [(one, other) for one, name in homes if name == task for other, name in offers if name == task]
+        # The shortest bridge, and of those the one between the newest suites.
+        newest = sorted(pairs, key=max, reverse=True)
+        nearest = sorted(newest, key=lambda pair: abs(order.index(pair[0]) - order.index(pair[1])))
+        for home_suite, offer_suite in nearest:
+            bridge = _bridge(evidence, task, precision, home_suite, offer_suite)
+            if bridge is not None:
+                raw = offers[offer_suite, task] - homes[home_suite, task]
+                within = home_suite if home_suite == offer_suite else f"{home_suite} bridged to {offer_suite}"
+                found.append(
+                    LogRatio(task=task, log_ratio=raw - bridge[0], within=within, bridge_log_sd=math.sqrt(bridge[1]))
+                )
+                break
+    return tuple(found)
+
+
+def _bridge(
+    evidence: RatioEvidence, task: str, precision: str, from_suite: str, to_suite: str
+) -> tuple[float, float] | None:
+    """Log speed-up of the same GPU from one suite to another, and its variance; None without a bridge."""
+    if from_suite == to_suite:
+        return 0.0, 0.0
+    if from_suite > to_suite:
+        back = _bridge(evidence, task, precision, to_suite, from_suite)
+        return None if back is None else (-back[0], back[1])
+    steps = _bridges(evidence).get((task, precision), {})
+    log_ratio = variance = 0.0
+    suite = from_suite
+    while suite != to_suite:
+        ahead = [each for each in steps.get(suite, ()) if each.to_suite <= to_suite]
+        if not ahead:
+            return None
+        step = max(ahead, key=lambda each: each.to_suite)
+        log_ratio += math.log(step.ratio_median)
+        variance += _bridge_variance(step)
+        suite = step.to_suite
+    return log_ratio, variance
+
+
+@lru_cache(maxsize=8)
+def _bridges(evidence: RatioEvidence) -> Mapping[tuple[str, str], Mapping[str, tuple[SuiteBridge, ...]]]:
+    found: dict[tuple[str, str], dict[str, tuple[SuiteBridge, ...]]] = defaultdict(dict)
+    for row in evidence.bridges:
+        of_task = found[row.task, row.precision]
+        of_task[row.from_suite] = (*of_task.get(row.from_suite, ()), row)
+    return found
+
+
+def _bridge_variance(bridge: SuiteBridge) -> float:
+    """Variance of one more GPU's log speed-up, from the range over the GPUs that ran both suites.
+
+    The range over its expectation in SDs (0.87 times the square root of the count, good to 10 % from 2 to 12 GPUs).
+    """
+    spread = math.log(bridge.ratio_max / bridge.ratio_min)
+    return (spread / (0.87 * math.sqrt(max(2, bridge.gpu_count)))) ** 2 * (1.0 + 1.0 / max(2, bridge.gpu_count))

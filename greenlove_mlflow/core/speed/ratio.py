@@ -1,0 +1,269 @@
+"""How many times faster an offer is than home: the best evidence there is, its basis and its range.
+
+The order: given, measured, throughput, mlperf, spec. Where MLPerf knows a GPU that Lambda does not, the ratio goes
+through a third GPU that both know. A range is predictive, for a workload that nobody has measured on both GPUs. A GPU
+against itself is exactly 1; a to b times b to a is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, product, quadrature
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
+from greenlove_mlflow.core.speed.model import GROUP_OF_KIND, TASK_GROUPS, RatioModel, group_of_task
+from greenlove_mlflow.core.speed.published import (
+    LogRatio,
+    RatioEvidence,
+    is_published,
+    mlperf_log_ratios,
+    mlperf_partners,
+    throughput_log_ratios,
+)
+from greenlove_mlflow.core.speed.several_gpus import gpu_scaling, on_several
+from greenlove_mlflow.core.speed.spec_blend import blended, compute_tflops, rates_of
+from greenlove_mlflow.core.speed.spec_offsets import plausible
+from greenlove_mlflow.core.speed.specs import probe_ratio, spec_ratio
+from greenlove_mlflow.core.speed.task_mean import predict_new_workload
+from greenlove_mlflow.errors import InvalidInputError
+
+__all__ = ["RatioEvidence", "RatioModel", "compute_tflops", "speed_ratio", "task_names"]
+
+# Names that people use for tasks, beside the tables' own.
+TASK_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "bert": ("bert_base_squad", "bert_large_squad"),
+    "bert_base": ("bert_base_squad",),
+    "bert_large": ("bert_large_squad",),
+    "transformerxl": ("transformerxlbase", "transformerxllarge"),
+}
+
+
+def speed_ratio(
+    home: GpuSpec | ProbeResult,
+    offer: GpuSpec,
+    *,
+    evidence: RatioEvidence,
+    precision: Precision = "fp16",
+    task: str | None = None,
+    model_kind: str = "other",
+    given: float | Interval | None = None,
+    measured: Interval | None = None,
+    gpu_count: int = 1,
+) -> SpeedRatio:
+    """How many times faster the offer does the workload than home does, by the best evidence there is.
+
+    Args:
+        home: The GPU that the time was measured on, or what a probe said of it.
+        offer: The GPU that is compared.
+        evidence: What the tables know.
+        precision: Of the training's matrix products.
+        task: A published task to take the ratio from; None for the mean over tasks.
+        model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks the mean leans on.
+        given: A ratio that the caller knows.
+        measured: A ratio from runs of the same workload on both GPUs.
+        gpu_count: How many GPUs of the offer to use together; a given ratio is that of all of them.
+
+    Raises:
+        InvalidInputError: If a given ratio is not above 0, no table knows the task, or nobody published runs on so
+            many GPUs.
+    """
+    if given is not None:
+        return _given(given)
+    tasks = task_names(task, evidence)
+    group = group_of_task(tasks[0]) if tasks else GROUP_OF_KIND.get(model_kind)
+    one = _of_one_gpu(home, offer, evidence, precision, tasks=tasks, group=group, measured=measured)
+    if gpu_count == 1:
+        return one
+    scaling, how = gpu_scaling(offer, gpu_count, evidence, precision, group=group)
+    return on_several(one, scaling, how, gpu_count)
+
+
+def _of_one_gpu(
+    home: GpuSpec | ProbeResult,
+    offer: GpuSpec,
+    evidence: RatioEvidence,
+    precision: Precision,
+    *,
+    tasks: Sequence[str],
+    group: str | None,
+    measured: Interval | None,
+) -> SpeedRatio:
+    if isinstance(home, GpuSpec) and home.gpu_id == offer.gpu_id:
+        return SpeedRatio(ratio=Interval.exactly(1.0), basis="measured", detail="the same GPU")
+    if measured is not None:
+        width = quadrature(measured.log_half_width, evidence.model.device_log_half_width)
+        ratio = Interval.from_log_width(measured.point, width)
+        return SpeedRatio(ratio=ratio, basis="measured", detail="own runs of this workload on both GPUs")
+    if isinstance(home, ProbeResult):
+        return probe_ratio(home, offer, evidence, precision, group=group)
+    return (
+        _by_throughput(home, offer, evidence, precision, tasks=tasks, group=group)
+        or _by_mlperf(home, offer, evidence, precision, group=group)
+        or _through_a_third(home, offer, evidence, precision, group=group)
+        or spec_ratio(home, offer, evidence, precision, group=group)
+    )
+
+
+def task_names(task: str | None, evidence: RatioEvidence) -> tuple[str, ...]:
+    """The tables' names of a task as people call it; none for None.
+
+    Raises:
+        InvalidInputError: If no table knows the task.
+    """
+    if task is None:
+        return ()
+    known = {row.task for row in evidence.throughput}
+    names = tuple(name for name in TASK_ALIASES.get(task, (task,)) if name in known)
+    if not names and known:
+        choices = ", ".join(sorted({*known, *TASK_ALIASES}))
+        raise InvalidInputError(f"no table knows the task {task!r}; choose one of {choices}, or none for their mean")
+    return names
+
+
+def _given(given: float | Interval) -> SpeedRatio:
+    ratio = given if isinstance(given, Interval) else Interval.exactly(float(given))
+    if not ratio.low > 0.0:
+        raise InvalidInputError(f"a speed ratio must be above 0, got {ratio.low}")
+    return SpeedRatio(ratio=ratio, basis="given", detail="as given" + (", without a range" if ratio.is_exact else ""))
+
+
+def _by_throughput(
+    home: GpuSpec,
+    offer: GpuSpec,
+    evidence: RatioEvidence,
+    precision: Precision,
+    *,
+    tasks: Sequence[str] = (),
+    group: str | None = None,
+) -> SpeedRatio | None:
+    found = throughput_log_ratios(evidence, home.gpu_id, offer.gpu_id, precision)
+    if not found:
+        return None
+    chosen = [each for each in found if each.task in tasks]
+    if chosen:
+        mean, width = _chosen_task(chosen, home, offer, evidence.model, precision)
+        if group in TASK_GROUPS:
+            # To know the task is to know its group, so the range is at most that of any workload of the group.
+            width = min(width, _over_tasks(found, home, offer, evidence.model, precision, group=group)[1])
+        detail = f"by {_listed(each.task for each in chosen)} alone"
+    else:
+        mean, width = _over_tasks(found, home, offer, evidence.model, precision, group=group)
+        detail = f"{len(found)} task{'s' if len(found) > 1 else ''}" + _lean(found, group)
+    within = _listed(dict.fromkeys(each.within for each in found))
+    return SpeedRatio(
+        ratio=Interval.from_log_width(math.exp(mean), width),
+        basis="throughput",
+        detail=f"{detail}, {precision}, Lambda suite {within}",
+        caveats=_precision_caveats(home, offer, precision),
+        source=evidence.throughput_source,
+    )
+
+
+def _by_mlperf(
+    home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
+) -> SpeedRatio | None:
+    """The ratio by MLPerf, whose runs are all in mixed precision."""
+    if precision not in ("fp16", "bf16"):
+        return None
+    by_spec = blended(evidence.model.blend_at(precision, None), rates_of(home, precision), rates_of(offer, precision))
+    found = mlperf_log_ratios(evidence, home, offer)
+    if by_spec is not None:
+        found = plausible(found, by_spec[0])
+    if not found:
+        return None
+    mean, width = _over_tasks(
+        found, home, offer, evidence.model, precision, group=group, extra_log_sd=evidence.model.mlperf_log_sd
+    )
+    return SpeedRatio(
+        ratio=Interval.from_log_width(math.exp(mean), width),
+        basis="mlperf",
+        detail=f"MLPerf training, {_listed(f'{each.task} ({each.within})' for each in found)}" + _lean(found, group),
+        source=evidence.mlperf_source,
+    )
+
+
+def _through_a_third(
+    home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
+) -> SpeedRatio | None:
+    """The ratio by way of the GPU that gives the narrowest range, both legs published; None without such a GPU."""
+    if not (is_published(evidence, home.gpu_id) and is_published(evidence, offer.gpu_id)):
+        return None
+    partners = mlperf_partners(evidence, home.gpu_id) | mlperf_partners(evidence, offer.gpu_id)
+    best: SpeedRatio | None = None
+    for third in (spec for spec in evidence.specs if spec.gpu_id in partners):
+        legs = _leg(home, third, evidence, precision, group), _leg(third, offer, evidence, precision, group)
+        if legs[0] is None or legs[1] is None:
+            continue
+        ratio = product(legs[0].ratio, legs[1].ratio)
+        if best is None or ratio.log_half_width < best.ratio.log_half_width:
+            best = SpeedRatio(
+                ratio=ratio,
+                basis="mlperf",
+                detail=f"by way of {third.name}: {legs[0].detail}; then {legs[1].detail}",
+                source=evidence.mlperf_source,
+            )
+    return best
+
+
+def _leg(
+    one: GpuSpec, other: GpuSpec, evidence: RatioEvidence, precision: Precision, group: str | None
+) -> SpeedRatio | None:
+    return _by_throughput(one, other, evidence, precision, group=group) or _by_mlperf(
+        one, other, evidence, precision, group=group
+    )
+
+
+def _chosen_task(
+    found: Sequence[LogRatio], home: GpuSpec, offer: GpuSpec, model: RatioModel, precision: Precision
+) -> tuple[float, float]:
+    """Mean log ratio of the chosen task or tasks, and the half-width for the user's own version of it."""
+    mean = math.fsum(each.log_ratio for each in found) / len(found)
+    tasks = model.tasks_at(precision)
+    noise = math.sqrt(max(tasks.noise_of(each.task) for each in found))
+    own = noise * model.chosen_noise * tasks.prior_log_sd(mean, _log_memory_ratio(home, offer))
+    bridge = max(each.bridge_log_sd for each in found)
+    return mean, quadrature(NORMAL_QUANTILE_95 * math.hypot(own, bridge), model.device_log_half_width)
+
+
+def _over_tasks(
+    found: Sequence[LogRatio],
+    home: GpuSpec,
+    offer: GpuSpec,
+    model: RatioModel,
+    precision: Precision,
+    *,
+    group: str | None,
+    extra_log_sd: float = 0.0,
+) -> tuple[float, float]:
+    """Log ratio of a new workload, and the half-width of its range."""
+    prediction = predict_new_workload(
+        found, model.tasks_at(precision), group=group, log_memory_ratio=_log_memory_ratio(home, offer)
+    )
+    if any(each.bridge_log_sd for each in found):
+        extra_log_sd = math.hypot(extra_log_sd, model.bridge_log_sd)
+    return prediction.log_ratio, quadrature(prediction.log_half_width(extra_log_sd), model.device_log_half_width)
+
+
+def _log_memory_ratio(home: GpuSpec, offer: GpuSpec) -> float:
+    return math.log(offer.memory_gib / home.memory_gib) if offer.memory_gib and home.memory_gib else 0.0
+
+
+def _lean(found: Sequence[LogRatio], group: str | None) -> str:
+    tasks = [each.task for each in found if group is not None and each.task in TASK_GROUPS.get(group, (group,))]
+    return f", leaning on {_listed(tasks)}" if tasks else ""
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(texts)
+
+
+def _precision_caveats(home: GpuSpec, offer: GpuSpec, precision: Precision) -> tuple[Caveat, ...]:
+    if precision != "fp32" or (home.tf32_tflops is None and offer.tf32_tflops is None):
+        return ()
+    message = (
+        "the published FP32 runs used TF32 where the GPU has it; a training that forbids TF32 gains less from such a "
+        "GPU than the ratio says"
+    )
+    return (Caveat(code="fp32-is-tf32", message=message),)

@@ -1,0 +1,98 @@
+"""How much faster several GPUs of an offer are than one of them, from published runs on 1, 2, 4 and 8.
+
+Published runs keep the batch per GPU, so the step sees as many times more samples as there are GPUs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from greenlove_mlflow.core.interval import Interval, product
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, SpeedRatio
+from greenlove_mlflow.core.speed.model import TASK_GROUPS, table_precision
+from greenlove_mlflow.core.speed.published import RatioEvidence, has_fast_links
+from greenlove_mlflow.errors import InvalidInputError
+
+# A GPU's own runs speak for it from so many tasks on; below, those of all GPUs with like links do.
+MIN_OWN_TASKS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Efficiency:
+    gpu_id: str
+    task: str
+    has_fast_links: bool
+    efficiency: float
+
+
+def gpu_scaling(
+    spec: GpuSpec, gpu_count: int, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
+) -> tuple[Interval, str]:
+    """How many times faster ``gpu_count`` GPUs are than one, and in words how that is known.
+
+    The point is the median over the GPU's own runs, else over all GPUs with like links; the range holds 95 % of the
+    runs on all GPUs with like links.
+
+    Raises:
+        InvalidInputError: If nobody published runs on that many GPUs.
+    """
+    found = _efficiencies(evidence, table_precision(precision)).get(gpu_count, ())
+    links = "fast links" if has_fast_links(spec) else "PCIe"
+    alike = [each for each in found if each.has_fast_links == has_fast_links(spec)]
+    if not alike:
+        counts = sorted(_efficiencies(evidence, table_precision(precision)))
+        raise InvalidInputError(
+            f"no published runs on {gpu_count} GPUs with {links}; choose 1 or one of {', '.join(map(str, counts))}"
+        )
+    kin = [each.efficiency for each in alike if group is None or each.task in TASK_GROUPS.get(group, ())]
+    own = [each.efficiency for each in alike if each.gpu_id == spec.gpu_id]
+    known = own if len(own) >= MIN_OWN_TASKS else kin or [each.efficiency for each in alike]
+    point = min(1.0, float(np.median(known)))
+    low, high = (float(bound) for bound in np.quantile([each.efficiency for each in alike], (0.025, 0.975)))
+    ratio = Interval(point=point, low=min(low, point), high=max(min(1.0, high), point)).scaled(float(gpu_count))
+    whose = "its own runs" if known is own else f"runs on GPUs with {links}"
+    return ratio, f"{gpu_count} GPUs are {ratio.point:.2f} times as fast as one by {whose}"
+
+
+def on_several(one: SpeedRatio, scaling: Interval, how: str, gpu_count: int) -> SpeedRatio:
+    """The ratio of ``gpu_count`` GPUs, from that of one of them."""
+    message = (
+        f"{gpu_count} GPUs at the same batch per GPU make {gpu_count} times the batch: fewer steps an epoch, and a "
+        "learning rate and a number of epochs that may have to change"
+    )
+    return dataclasses.replace(
+        one,
+        ratio=product(one.ratio, scaling),
+        detail=f"{one.detail}; {how}",
+        caveats=(*one.caveats, Caveat(code="larger-batch", message=message)),
+    )
+
+
+@lru_cache(maxsize=8)
+def _efficiencies(evidence: RatioEvidence, precision: str) -> Mapping[int, tuple[_Efficiency, ...]]:
+    """Throughput per GPU over that of one GPU, for every published run on several."""
+    linked = {spec.gpu_id: has_fast_links(spec) for spec in evidence.specs}
+    single = {
+        (row.suite, row.task, row.gpu_id): row.throughput
+        for row in evidence.throughput
+        if row.precision == precision and row.gpu_count == 1
+    }
+    found: dict[int, list[_Efficiency]] = {}
+    for row in evidence.throughput:
+        alone = single.get((row.suite, row.task, row.gpu_id))
+        if row.precision == precision and row.gpu_count > 1 and alone is not None and row.gpu_id in linked:
+            found.setdefault(row.gpu_count, []).append(
+                _Efficiency(
+                    gpu_id=row.gpu_id,
+                    task=row.task,
+                    has_fast_links=linked[row.gpu_id],
+                    efficiency=row.throughput / alone / row.gpu_count,
+                )
+            )
+    return {count: tuple(found[count]) for count in sorted(found)}

@@ -1,0 +1,77 @@
+"""Ratios of published specs, blended: the product of three ratios, each to a power."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision
+from greenlove_mlflow.core.speed.model import SpecBlend
+from greenlove_mlflow.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What a GPU can do, by its specs or by a probe; None where unknown."""
+
+    compute_tflops: float | None
+    plain_tflops: float | None
+    bandwidth_gb_per_s: float | None
+
+
+def rates_of(spec: GpuSpec, precision: Precision) -> Rates:
+    """The rates that a GPU's specs state for a precision."""
+    return Rates(
+        compute_tflops=compute_tflops(spec, precision),
+        plain_tflops=spec.fp32_tflops,
+        bandwidth_gb_per_s=spec.memory_bandwidth_gb_per_s,
+    )
+
+
+def compute_tflops(spec: GpuSpec, precision: Precision) -> float | None:
+    """Dense matrix TFLOPS of a GPU at the training's precision; None when no source states any.
+
+    A GPU without matrix units does FP16 at its plain rate, or no slower than FP32, which mixed precision falls back
+    to.
+    """
+    mixed = precision in ("fp16", "bf16")
+    matrix = (spec.fp16_tflops or spec.bf16_tflops) if mixed else spec.tf32_tflops if precision == "tf32" else None
+    if matrix is not None:
+        return matrix
+    rates = [rate for rate in (spec.fp16_nontensor_tflops if mixed else None, spec.fp32_tflops) if rate is not None]
+    return max(rates, default=None)
+
+
+def blended(blend: SpecBlend, home: Rates, offer: Rates) -> tuple[float, str] | None:
+    """Log ratio of the offer to home, and in words what it is made of; None when nothing is known of both.
+
+    A part that is unknown hands its weight to the others.
+    """
+    parts = [
+        (name, exponent, math.log(above / below))
+        for name, exponent, above, below in (
+            ("matrix TFLOPS", blend.compute, offer.compute_tflops, home.compute_tflops),
+            ("FP32 TFLOPS", blend.plain, offer.plain_tflops, home.plain_tflops),
+            ("bandwidth", blend.bandwidth, offer.bandwidth_gb_per_s, home.bandwidth_gb_per_s),
+        )
+        if above and below and exponent > 0.0
+    ]
+    if not parts:
+        return None
+    scale = (blend.compute + blend.plain + blend.bandwidth) / math.fsum(exponent for _, exponent, _ in parts)
+    words = " x ".join(f"{name} ratio^{exponent * scale:.2f}" for name, exponent, _ in parts)
+    return math.fsum(exponent * scale * log_ratio for _, exponent, log_ratio in parts), words
+
+
+def blended_or_refused(blend: SpecBlend, home: Rates, offer: Rates, name: str) -> tuple[float, str]:
+    """As ``blended``.
+
+    Raises:
+        InvalidInputError: If nothing is known of both.
+    """
+    found = blended(blend, home, offer)
+    if found is None:
+        raise InvalidInputError(
+            f"no source states TFLOPS or bandwidth of both {name} and home; pass speed_ratios={{{name!r}: ratio}}"
+        )
+    return found

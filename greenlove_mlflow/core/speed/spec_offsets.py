@@ -1,0 +1,156 @@
+"""How far GPUs are from what their specs say of them, learned from every published pair.
+
+A GPU that somebody measured carries its own offset to every comparison by specs; one that nobody did takes part of
+the mean of its architecture. Offsets are logs, 0 on average over the makers' GPUs that the blend of specs was fitted
+to, and they keep ratios antisymmetric.
+
+Source: least squares on the graph of pairs; the part of the architecture's mean as in a random effects model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision
+from greenlove_mlflow.core.speed.model import TASK_GROUPS, table_precision
+from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, mlperf_log_ratios, same_suite_log_ratios
+from greenlove_mlflow.core.speed.spec_blend import blended, rates_of
+
+# The maker whose GPUs the published throughput covers, and which a fit of specs therefore holds for.
+FITTED_VENDOR = "NVIDIA"
+# MLPerf counts for less than Lambda's runs: other systems, several GPUs, tuned software. Our own weight.
+MLPERF_WEIGHT = 0.5
+# A benchmark this far from what specs say tells of a submission's trouble, not of the GPU: log of a factor of 3.
+IMPLAUSIBLE_LOG_RATIO = math.log(3.0)
+# An architecture's mean counts as if so many further GPUs of it had an offset of 0.
+ARCHITECTURE_PRIOR = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuOffset:
+    """How far a GPU is from its specs.
+
+    Args:
+        log_offset: Log of its speed over what its specs say.
+        log_sd: SD of that.
+        known_by: In words: measured itself, by its architecture, or empty when by neither.
+    """
+
+    log_offset: float
+    log_sd: float
+    known_by: str = ""
+
+
+def gpu_offset(spec: GpuSpec, evidence: RatioEvidence, precision: Precision, group: str | None) -> GpuOffset:
+    """How far a GPU is from its specs for a group of tasks, or for any workload."""
+    model = evidence.model
+    measured = _offsets(evidence, table_precision(precision), group)
+    if spec.gpu_id in measured:
+        return GpuOffset(log_offset=measured[spec.gpu_id], log_sd=model.bridge_log_sd, known_by="measured")
+    log_sd = model.blend_at(precision, group).log_sd
+    if is_foreign(spec):
+        log_sd = math.hypot(log_sd, model.foreign_log_sd)
+    kin = [
+        measured[each.gpu_id]
+        for each in evidence.specs
+        if each.architecture == spec.architecture and each.gpu_id in measured
+    ]
+    mean = math.fsum(kin) / (len(kin) + ARCHITECTURE_PRIOR)
+    return GpuOffset(log_offset=mean, log_sd=log_sd, known_by=spec.architecture if kin else "")
+
+
+def is_foreign(spec: GpuSpec) -> bool:
+    """Whether a GPU is of a maker whose GPUs the blend of specs was not fitted to."""
+    return spec.vendor not in ("", FITTED_VENDOR)
+
+
+@lru_cache(maxsize=64)
+def _offsets(evidence: RatioEvidence, precision: str, group: str | None) -> Mapping[str, float]:
+    """Offsets of every GPU that somebody measured beside another one."""
+    at: Precision = "fp16" if precision == "fp16" else "tf32"
+    named = {*(row.gpu_id for row in evidence.throughput), *(row.gpu_id for row in evidence.mlperf)}
+    specs = [spec for spec in evidence.specs if spec.gpu_id in named]
+    edges = [
+        (home, offer, weight, difference)
+        for home, offer in itertools.combinations(specs, 2)
+        for weight, difference in _differences(evidence, home, offer, at, group)
+    ]
+    return _solved(edges)
+
+
+def _differences(
+    evidence: RatioEvidence, home: GpuSpec, offer: GpuSpec, precision: Precision, group: str | None
+) -> list[tuple[float, float]]:
+    """Weight and log of published over blended ratio, once for each kind of publication that has both GPUs."""
+    by_spec = blended(evidence.model.blend_at(precision, group), rates_of(home, precision), rates_of(offer, precision))
+    if by_spec is None:
+        return []
+    found: list[tuple[float, float]] = []
+    lambda_mean = _group_mean(same_suite_log_ratios(evidence, home.gpu_id, offer.gpu_id, precision), group)
+    if lambda_mean is not None:
+        found.append((1.0, lambda_mean - by_spec[0]))
+    if table_precision(precision) == "fp16":
+        mlperf = plausible(mlperf_log_ratios(evidence, home, offer), by_spec[0])
+        mlperf_mean = _group_mean(mlperf, group)
+        if mlperf_mean is not None:
+            found.append((MLPERF_WEIGHT, mlperf_mean - by_spec[0]))
+    return found
+
+
+def plausible(found: tuple[LogRatio, ...], spec_log_ratio: float) -> tuple[LogRatio, ...]:
+    """Those of MLPerf's log ratios that are not so far from what specs say that a submission must have had trouble."""
+    return tuple(each for each in found if abs(each.log_ratio - spec_log_ratio) <= IMPLAUSIBLE_LOG_RATIO)
+
+
+def _group_mean(found: tuple[LogRatio, ...], group: str | None) -> float | None:
+    """Mean log ratio of a group of tasks; for any workload, of the groups that were measured."""
+    means = []
+    for name in [name for name in TASK_GROUPS if group not in TASK_GROUPS or name == group]:
+        logs = [each.log_ratio for each in found if each.task in TASK_GROUPS[name]]
+        if logs:
+            means.append(math.fsum(logs) / len(logs))
+    return math.fsum(means) / len(means) if means else None
+
+
+def _solved(edges: list[tuple[GpuSpec, GpuSpec, float, float]]) -> Mapping[str, float]:
+    """The offsets whose differences are nearest to those of the edges, part by part where the graph falls apart."""
+    nodes = sorted({spec.gpu_id for home, offer, _, _ in edges for spec in (home, offer)})
+    at = {gpu_id: index for index, gpu_id in enumerate(nodes)}
+    vendors = {spec.gpu_id: spec.vendor for home, offer, _, _ in edges for spec in (home, offer)}
+    rows = np.zeros((len(edges), len(nodes)))
+    values = np.zeros(len(edges))
+    for index, (home, offer, weight, difference) in enumerate(edges):
+        rows[index, at[home.gpu_id]], rows[index, at[offer.gpu_id]] = -weight, weight
+        values[index] = weight * difference
+    solution = np.linalg.lstsq(rows, values, rcond=None)[0] if edges else np.zeros(0)
+    found: dict[str, float] = {}
+    for part in _parts(edges):
+        own = [solution[at[each]] for each in part if vendors[each] in ("", FITTED_VENDOR)]
+        centre = float(np.mean(own)) if own else 0.0
+        found |= {each: float(solution[at[each]]) - centre for each in part}
+    return found
+
+
+def _parts(edges: list[tuple[GpuSpec, GpuSpec, float, float]]) -> list[set[str]]:
+    """The connected parts of the graph."""
+    neighbours: dict[str, set[str]] = defaultdict(set)
+    for home, offer, _, _ in edges:
+        neighbours[home.gpu_id].add(offer.gpu_id)
+        neighbours[offer.gpu_id].add(home.gpu_id)
+    parts: list[set[str]] = []
+    left = set(neighbours)
+    while left:
+        part, front = set(), {min(left)}
+        while front:
+            part |= front
+            front = {other for each in front for other in neighbours[each]} - part
+        parts.append(part)
+        left -= part
+    return parts

@@ -1,0 +1,259 @@
+"""What past finished runs teach about our own error: how far a machine drifts beyond what a benchmark can see.
+
+Every finished run leaves ``r = log(actual / promised)``. Its square, less the part that the benchmark's own noise
+explains, over the drift that was to be expected of it, is an estimate of the square of a scale: 1 when the prior is
+right, less on a machine that keeps its pace. The scale shrinks from the prior (worth so many runs) to the record. To be
+expected is what the run's own benchmark suggested, drawn towards what benchmarks on this machine usually suggest:
+seconds tell a machine's drift only roughly, and one benchmark in a calm moment must not count for a calm machine.
+
+Source: the scaled inverse chi-squared posterior of a variance; split-conformal prediction for the check.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scipy.special import bdtrc, stdtrit
+
+from greenlove_mlflow.core.records import Machine
+from greenlove_mlflow.core.timing.fit import ScalingFit, predict_time_s, rate_log_sd
+from greenlove_mlflow.core.workload import Workload
+
+# What a machine of which nothing is known drifts by; a benchmark's own prior takes its place as soon as there is one.
+DEFAULT_DRIFT_LOG_SD = 0.03
+# How many finished runs the prior is worth.
+PRIOR_DEGREES_OF_FREEDOM = 10.0
+# Runs on another machine say less about this one.
+LEAST_OWN_RUNS = 3
+# A bias is corrected only when chance explains it less than once in a hundred, by at least so many runs.
+BIAS_LEVEL = 0.995
+LEAST_RUNS_FOR_BIAS = 8
+# With 19 runs the largest error of the past is a 95 % bound; with a hundred the bound is worth more than the model.
+LEAST_RUNS_FOR_CHECK = 19
+LEAST_RUNS_FOR_CONFORMAL = 100
+LEVEL = 0.95
+CHECK_LEVEL = 0.01
+SMALLEST_SCALE = 0.25
+# How far, on the log scale, one benchmark's word on the drift is drawn to the usual one.
+USUAL_SHARE = 0.85
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How far the real training may lie from what a benchmark saw, on the log scale.
+
+    Args:
+        log_sd: SD of log(actual/promised) beyond the benchmark's own noise.
+        degrees_of_freedom: How well that SD is known.
+        bias_log: Added to the log of a prediction: what past runs show where that is significant, else the prior's.
+        calibrated_on: In words, what it was learned from; empty for a prior.
+        scale: Learned ratio of the drift to what a benchmark suggests; None for a drift that stands as it is.
+        conformal_score: 95 % bound of past errors in units of what was expected of them; None where the model stands.
+        run_count: Finished runs it was learned from.
+        usual_log_sd: What the benchmarks of those runs suggested, their geometric mean; None for a prior.
+        expected_log_sd: The drift that was to be expected of this benchmark before its scale; None for a prior.
+    """
+
+    log_sd: float
+    degrees_of_freedom: float = PRIOR_DEGREES_OF_FREEDOM
+    bias_log: float = 0.0
+    calibrated_on: str = ""
+    scale: float | None = None
+    conformal_score: float | None = None
+    run_count: int = 0
+    usual_log_sd: float | None = None
+    expected_log_sd: float | None = None
+
+    def for_prior(self, prior: Drift) -> Drift:
+        """This drift on a benchmark that suggests ``prior``: the learned scale applied to what is to be expected."""
+        if self.scale is None or self.usual_log_sd is None:
+            return self
+        expected = _expected_log_sd(prior.log_sd, self.usual_log_sd)
+        return dataclasses.replace(
+            self,
+            log_sd=self.scale * expected,
+            expected_log_sd=expected,
+            bias_log=self.bias_log or prior.bias_log,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """One training that was promised and then ran to its end.
+
+    Args:
+        log_ratio: Log of actual over promised time, any bias correction of the promise taken out.
+        machine_fingerprint: Of the machine it ran on.
+        processor_name: Its GPU's name, else its CPU's.
+        prior_log_sd: Drift that its own benchmark suggested.
+        statistical_log_sd: SD of the log of the promise without drift.
+        was_inside: Whether the promised range held the truth.
+        promised_log_half_width: Of that range.
+        promised_s: Seconds that were promised.
+        actual_s: Seconds that it took.
+        finished_at: When it ended, ISO 8601; orders the runs.
+        run_id: In MLflow.
+    """
+
+    log_ratio: float
+    machine_fingerprint: str = ""
+    processor_name: str = ""
+    prior_log_sd: float = DEFAULT_DRIFT_LOG_SD
+    statistical_log_sd: float = 0.0
+    was_inside: bool = True
+    promised_log_half_width: float = 0.0
+    promised_s: float = 0.0
+    actual_s: float = 0.0
+    finished_at: str = ""
+    run_id: str = ""
+
+
+def finished_run(
+    fit: ScalingFit,
+    workload: Workload,
+    actual_s: float,
+    *,
+    machine: Machine,
+    finished_at: str = "",
+    run_id: str = "",
+) -> FinishedRun | None:
+    """What a finished training teaches; None when it cannot (the ``seed`` method, a time of 0)."""
+    promised = predict_time_s(fit, workload)
+    if fit.method == "seed" or not actual_s > 0.0 or not promised.point > 0.0:
+        return None
+    return FinishedRun(
+        log_ratio=_log_ratio(actual_s, promised.point, fit.one_off_s) + fit.bias_log,
+        machine_fingerprint=machine.fingerprint,
+        processor_name=machine.processor_name,
+        prior_log_sd=fit.prior_drift_log_sd or fit.drift_log_sd or DEFAULT_DRIFT_LOG_SD,
+        statistical_log_sd=math.sqrt(max(0.0, rate_log_sd(fit, promised.point) ** 2 - fit.drift_log_sd**2)),
+        was_inside=promised.contains(actual_s),
+        promised_log_half_width=promised.log_half_width,
+        promised_s=promised.point,
+        actual_s=actual_s,
+        finished_at=finished_at,
+        run_id=run_id,
+    )
+
+
+def _log_ratio(actual_s: float, promised_s: float, one_off_s: float) -> float:
+    """Log of actual over promised; the one-off cost may or may not have been paid a second time.
+
+    A training that follows its benchmark in the same process finds the model compiled: that is no drift.
+    """
+    without_s = promised_s - one_off_s
+    if actual_s >= promised_s or without_s <= 0.0:
+        return math.log(actual_s / promised_s)
+    return min(0.0, math.log(actual_s / without_s))
+
+
+def learn_drift(runs: Sequence[FinishedRun], *, machine: Machine, prior: Drift | None = None) -> Drift:
+    """The drift that finished runs support: those of this machine, else of its processor, else all.
+
+    Args:
+        runs: Finished runs; any order.
+        machine: The one to estimate for.
+        prior: What is believed without them.
+    """
+    prior = prior or Drift(log_sd=DEFAULT_DRIFT_LOG_SD)
+    chosen, words = _choose(runs, machine)
+    if not chosen:
+        return prior
+    bias_log = _significant_bias(chosen)
+    usual = math.exp(math.fsum(math.log(run.prior_log_sd) for run in chosen) / len(chosen))
+    scores = sorted(_score(run, bias_log, usual) for run in chosen)
+    learned = Drift(
+        log_sd=prior.log_sd,
+        degrees_of_freedom=prior.degrees_of_freedom + len(chosen),
+        bias_log=bias_log,
+        calibrated_on=_describe(chosen, words, bias_log),
+        scale=_scale(chosen, bias_log, usual, prior.degrees_of_freedom),
+        conformal_score=conformal_bound(scores) if _past_speaks_louder(chosen) else None,
+        run_count=len(chosen),
+        usual_log_sd=usual,
+    )
+    return learned.for_prior(prior)
+
+
+def learned_drift(runs: Sequence[FinishedRun], *, machine: Machine) -> Drift | None:
+    """As ``learn_drift``; None where runs are too few, which leaves the drift to what the benchmark lets expect."""
+    drift = learn_drift(runs, machine=machine)
+    return drift if drift.run_count else None
+
+
+def conformal_bound(errors: Sequence[float], level: float = LEVEL) -> float | None:
+    """The bound that a new error keeps with probability ``level``, by those of the past; None with too few of them.
+
+    The k-th smallest of n with ``k = ceil(level (n + 1))``: it holds whatever the distribution, as long as the new
+    run is like the old ones.
+
+    >>> conformal_bound([0.01 * i for i in range(1, 20)])
+    0.19
+    """
+    place = math.ceil(level * (len(errors) + 1))
+    return sorted(errors)[place - 1] if place <= len(errors) else None
+
+
+def _choose(runs: Sequence[FinishedRun], machine: Machine) -> tuple[list[FinishedRun], str]:
+    known = [run for run in runs if math.isfinite(run.log_ratio)]
+    circles: list[tuple[Callable[[FinishedRun], bool], str]] = [
+        (lambda run: run.machine_fingerprint == machine.fingerprint, "on this machine"),
+        (lambda run: run.processor_name == machine.processor_name, f"on a {machine.processor_name}"),
+        (lambda _: True, "on other machines"),
+    ]
+    for belongs, words in circles:
+        chosen = [run for run in known if belongs(run)]
+        if len(chosen) >= LEAST_OWN_RUNS:
+            return chosen, words
+    return [], ""
+
+
+def _significant_bias(runs: Sequence[FinishedRun]) -> float:
+    count = len(runs)
+    if count < LEAST_RUNS_FOR_BIAS:
+        return 0.0
+    mean = math.fsum(run.log_ratio for run in runs) / count
+    sd = math.sqrt(math.fsum((run.log_ratio - mean) ** 2 for run in runs) / (count - 1))
+    return mean if abs(mean) > float(stdtrit(count - 1, BIAS_LEVEL)) * sd / math.sqrt(count) else 0.0
+
+
+def _expected_log_sd(own: float, usual: float) -> float:
+    return math.exp((1.0 - USUAL_SHARE) * math.log(own) + USUAL_SHARE * math.log(usual))
+
+
+def _scale(runs: Sequence[FinishedRun], bias_log: float, usual: float, freedom: float) -> float:
+    squares = math.fsum(
+        ((run.log_ratio - bias_log) ** 2 - run.statistical_log_sd**2) / _expected_log_sd(run.prior_log_sd, usual) ** 2
+        for run in runs
+    )
+    return max(SMALLEST_SCALE, math.sqrt((freedom + max(0.0, squares)) / (freedom + len(runs))))
+
+
+def _score(run: FinishedRun, bias_log: float, usual: float) -> float:
+    expected = math.hypot(_expected_log_sd(run.prior_log_sd, usual), run.statistical_log_sd)
+    return abs(run.log_ratio - bias_log) / expected
+
+
+def _past_speaks_louder(runs: Sequence[FinishedRun]) -> bool:
+    """Whether the bound by past errors replaces the model: with very many runs, or when promises keep failing."""
+    if len(runs) >= LEAST_RUNS_FOR_CONFORMAL:
+        return True
+    misses = sum(not run.was_inside for run in runs)
+    return len(runs) >= LEAST_RUNS_FOR_CHECK and misses_by_chance(misses, len(runs)) < CHECK_LEVEL
+
+
+def misses_by_chance(misses: int, count: int) -> float:
+    """Probability that so many of ``count`` promises, or more, fail when each holds 95 % of the time."""
+    return 1.0 if misses == 0 else float(bdtrc(misses - 1, count, 1.0 - LEVEL))
+
+
+def _describe(runs: Sequence[FinishedRun], words: str, bias_log: float) -> str:
+    errors = [abs(run.log_ratio - bias_log) for run in runs]
+    bound = conformal_bound(errors)
+    plural = "s" if len(runs) != 1 else ""
+    within = math.expm1(max(errors) if bound is None else bound)
+    often = "every time" if bound is None else "nineteen times in twenty"
+    return f"{len(runs)} finished run{plural} {words}: promised within {within:.1%} {often}"

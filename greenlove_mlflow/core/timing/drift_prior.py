@@ -1,0 +1,127 @@
+"""The drift to expect of a machine, from what it showed and what it said while it was benchmarked.
+
+A benchmark of ten seconds cannot see a drift of minutes. But a machine whose pace is smooth to a percent, and where
+nobody else computes, is one's own and drifts by one or two; a machine with bursts or neighbours drifts as they come and
+go. The constants were chosen on simulated machines (quiet and shared, with an Ornstein-Uhlenbeck drift) and judged on
+others (waves, jumps, heavy tails, rarer and longer bursts); ``reports/accuracy.py`` shows what they give.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from greenlove_mlflow.core.records import BenchmarkLog
+from greenlove_mlflow.core.timing.diagnostics import FAST_HEATING_C_PER_S
+from greenlove_mlflow.core.timing.drift import PRIOR_DEGREES_OF_FREEDOM, Drift
+from greenlove_mlflow.core.timing.noise import Noise
+
+QUIET_LOG_SD = 0.014
+SHARED_LOG_SD = 0.055
+# On a shared machine a training takes so much longer, on average, than a benchmark of seconds saw: bursts are rare.
+UNSEEN_BURSTS_LOG = 0.012
+# A machine that says that it has nothing else to do needs no reserve for neighbours that were not seen.
+CALM_LOG_SD = 0.0115
+LARGEST_LOG_SD = 0.20
+# Roughness at which a machine is as likely shared as quiet, and how sharply that changes.
+MIDDLE_ROUGHNESS = 0.018
+STEEPNESS = 6.0
+# A peak of a block counts as much as so many times less of an SD.
+PEAK_PER_SD = 2.5
+# Rough machines drift more than smooth ones, shared or not.
+DRIFT_PER_ROUGHNESS = 0.35
+# What others take is not taken evenly: the part of it that may be gone, or doubled, a minute later.
+DRIFT_PER_CONTENTION = 0.25
+# Shares of the machine's time below which nobody else is there, and above which somebody is.
+CALM_SHARE = 0.005
+BUSY_SHARE = 0.03
+# The same of what others compute on cores that the training does not need: they share its cache, memory and clock.
+CALM_NEIGHBOURS_SHARE = 0.05
+BUSY_NEIGHBOURS_SHARE = 0.10
+# The training itself loads its cores; what is above that is others.
+CROWDED_LOAD_RATIO = 1.2
+THROTTLED_LOG_SD = 0.06
+# The neighbours of a virtual machine take its cache, memory and clock, which no counter of its own shows. On the one
+# of ``reports/accuracy.md`` the same training differs between processes by a twelfth, and between its halves by an
+# eighth.
+VIRTUAL_LOG_SD = 0.12
+
+
+def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
+    """The drift to expect, before any finished run has had its say."""
+    roughness = max(noise.machine_log_sd, noise.peak_log / PEAK_PER_SD, 1e-6)
+    signals = dict(log.machine_signals)
+    contention = contention_share(log)
+    looks_shared = 1.0 / (1.0 + (MIDDLE_ROUGHNESS / roughness) ** STEEPNESS)
+    shared = max(looks_shared, _shared_by_signals(log, contention))
+    floor = CALM_LOG_SD if _is_calm(signals, contention) else QUIET_LOG_SD
+    variance = floor**2 + shared * SHARED_LOG_SD**2 + (DRIFT_PER_ROUGHNESS * noise.machine_log_sd) ** 2
+    variance += (DRIFT_PER_CONTENTION * contention) ** 2
+    if noise.is_drifting:
+        variance += noise.halves_gap_log**2  # as far as it went, it may go on
+    heating = signals.get("temperature_rise_c", 0.0) > FAST_HEATING_C_PER_S * max(log.duration_s, 1.0)
+    if heating or signals.get("throttled_share", 0.0) > BUSY_SHARE:
+        variance += THROTTLED_LOG_SD**2
+    if log.is_on_virtual_cpu:
+        variance += VIRTUAL_LOG_SD**2
+    return Drift(
+        log_sd=min(LARGEST_LOG_SD, math.sqrt(variance)),
+        degrees_of_freedom=PRIOR_DEGREES_OF_FREEDOM,
+        bias_log=shared * UNSEEN_BURSTS_LOG,
+    )
+
+
+def contention_share(log: BenchmarkLog) -> float:
+    """Share of the timed passes in which this process was ready to compute and others computed, 0 to 1.
+
+    The kernel's own account of waiting (and the hypervisor's of time stolen) where there is one; else, on a CPU, the
+    CPU seconds per second against those of the best blocks.
+    """
+    signals = dict(log.machine_signals)
+    said = max(signals.get("run_wait_share", 0.0), signals.get("steal_share", 0.0))
+    return min(1.0, max(said, 0.0 if "run_wait_share" in signals else _contention_by_blocks(log)))
+
+
+def _contention_by_blocks(log: BenchmarkLog) -> float:
+    if not _is_on_cpu_alone(log):
+        return 0.0
+    blocks = [block for block in log.blocks if block.cpu_s is not None and block.duration_s > block.data_wait_s]
+    if len(blocks) < 3:
+        return 0.0
+    rates = np.array([block.cpu_s for block in blocks]) / np.array([block.duration_s for block in blocks])
+    weights = np.array([block.duration_s for block in blocks])
+    best = max(1.0, float(np.quantile(rates, 0.95)))
+    waits = sum(block.data_wait_s for block in blocks) / float(weights.sum())
+    # Waiting for a disk or a network is no contention.
+    busy = float(np.average(rates, weights=weights)) / best + waits
+    return min(1.0, max(0.0, 1.0 - busy))
+
+
+def _shared_by_signals(log: BenchmarkLog, contention: float) -> float:
+    """How sure the signals are that others use this machine, 0 to 1."""
+    signals = dict(log.machine_signals)
+    evidence = [_rise(contention, 0.0, BUSY_SHARE)]
+    if "load_ratio" in signals and signals.get("neighbour_share", 1.0) > CALM_NEIGHBOURS_SHARE:
+        evidence.append(_rise(signals["load_ratio"], 1.0, CROWDED_LOAD_RATIO))
+    if _is_on_cpu_alone(log):
+        evidence.append(_rise(signals.get("neighbour_share", 0.0), CALM_NEIGHBOURS_SHARE, BUSY_NEIGHBOURS_SHARE))
+    return max(evidence)
+
+
+def _rise(value: float, low: float, high: float) -> float:
+    """0 up to ``low``, 1 from ``high`` on, straight in between."""
+    return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def _is_on_cpu_alone(log: BenchmarkLog) -> bool:
+    """Whether the training computes on the CPU in this process alone, so that all other computing is others'."""
+    return log.machine.device.split(":")[0] == "cpu" and not log.worker_count
+
+
+def _is_calm(signals: dict[str, float], contention: float) -> bool:
+    return (
+        "run_wait_share" in signals
+        and contention < CALM_SHARE
+        and signals.get("neighbour_share", 1.0) < CALM_NEIGHBOURS_SHARE
+    )

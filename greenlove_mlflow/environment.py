@@ -1,0 +1,69 @@
+"""What the process environment says: the one place that reads it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+# Tells the training on a rented GPU to stop after its benchmark.
+BENCHMARK_ONLY_VARIABLE = "GREENLOVE_BENCHMARK_ONLY"
+PLACE_VARIABLE = "GREENLOVE_PLACE"
+ELECTRICITY_MAPS_KEY_VARIABLE = "ELECTRICITY_MAPS_API_KEY"
+_ZONE_LINK = Path("/etc/localtime")
+_ZONE_FILE = Path("/etc/timezone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What this process was told from outside.
+
+    Args:
+        place: Country or region by ``GREENLOVE_PLACE`` ("DE", "US-VA"); None when unset.
+        time_zone: IANA name of the system's time zone; None when it cannot be told.
+        rank: This process's rank in a distributed training; 0 when it is alone.
+        electricity_maps_key: The key of the live grid service; never shown.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``; None when unset.
+        device_order: ``CUDA_DEVICE_ORDER``; None when unset.
+        benchmark_only: Whether a cloud task asked for the benchmark alone, without the training after it.
+    """
+
+    place: str | None = None
+    time_zone: str | None = None
+    rank: int = 0
+    electricity_maps_key: str | None = None
+    visible_devices: str | None = None
+    device_order: str | None = None
+    benchmark_only: bool = False
+
+    def __repr__(self) -> str:
+        key = "set" if self.electricity_maps_key else "unset"
+        return f"Environment(place={self.place!r}, time_zone={self.time_zone!r}, rank={self.rank}, key {key})"
+
+
+def read_environment() -> Environment:
+    """The environment as it is now."""
+    rank = os.environ.get("RANK", "0")
+    return Environment(
+        place=os.environ.get(PLACE_VARIABLE) or None,
+        time_zone=_read_time_zone(),
+        rank=int(rank) if rank.isdigit() else 0,
+        electricity_maps_key=os.environ.get(ELECTRICITY_MAPS_KEY_VARIABLE) or None,
+        visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        device_order=os.environ.get("CUDA_DEVICE_ORDER"),
+        benchmark_only=os.environ.get(BENCHMARK_ONLY_VARIABLE) == "1",
+    )
+
+
+def _read_time_zone() -> str | None:
+    """The IANA name of the system's zone, from ``TZ``, the link /etc/localtime or the file /etc/timezone."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    if named:
+        return named
+    try:
+        target = str(_ZONE_LINK.resolve(strict=True))
+        if "zoneinfo/" in target:
+            return target.split("zoneinfo/", 1)[1]
+        return _ZONE_FILE.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

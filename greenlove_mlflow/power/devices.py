@@ -1,0 +1,185 @@
+"""Parts: the devices a meter accounts for, each with what can be read of it and a model for where that fails."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenlove_mlflow.core.energy.power import metering_caveats, model_power, read_metered
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import EnergySource, Machine, PowerReading
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.power.ledger import Ledger
+from greenlove_mlflow.power.models import ConstantSource, CpuShareSource, NvmlSource, Source
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerModel:
+    """What is known of devices that cannot be read; None where nothing is.
+
+    Args:
+        tdp_w: Power of the device trained on at full load as the caller gave it, watts.
+        gpu_utilization: Share of its full power that a board is taken to draw, 0 to 1.
+        gpu_spec: The board's row of the specs table.
+        cpu_power: What the visible cores draw at full load, watts.
+        ram_w_per_gib: Watts per GiB of memory.
+    """
+
+    tdp_w: float | None = None
+    gpu_utilization: float = 0.70
+    gpu_spec: GpuSpec | None = None
+    cpu_power: Interval | None = None
+    ram_w_per_gib: Interval | None = None
+
+
+class Track:
+    """One source with its ledger; ``depth`` counts the windows that are open."""
+
+    def __init__(self, source: Source, wraps_at_j: float | None = None) -> None:
+        self.source = source
+        self.ledger = Ledger(source.device, wraps_at_j=wraps_at_j, tick_s=source.tick_s, lag_s=source.lag_s)
+        self.depth = 0
+        self.sampled_at_s = float("-inf")
+
+
+@dataclass(slots=True)
+class Part:
+    """One device: its meter, its model, or both."""
+
+    device: str
+    meter: Track | None = None
+    model: Track | None = None
+    idle_power_w: float | None = None
+    notes: list[Caveat] = field(default_factory=list)
+    unread_because: str = ""
+
+    @property
+    def metered_energy_j(self) -> float | None:
+        """Joules since opening by the meter; None without a meter that knows them."""
+        return None if self.meter is None else self.meter.ledger.energy_j
+
+    @property
+    def energy_j(self) -> float | None:
+        """Joules since opening by the meter, else by the model; None when neither knows them."""
+        metered_j = self.metered_energy_j
+        if metered_j is None and self.model is not None:
+            return self.model.ledger.energy_j
+        return metered_j
+
+    def reading(self) -> PowerReading | None:
+        """Its mean power over the windows, by the meter where it read any, else by the model, else None."""
+        if self.meter is not None:
+            metered = read_metered(
+                self.meter.ledger.metered(), note=_meter_note(self.meter.source), idle_power_w=self.idle_power_w
+            )
+            if metered is not None:
+                return metered
+        return None if self.model is None else _read_model(self.model)
+
+    def caveats(self) -> tuple[Caveat, ...]:
+        """What the reader of its power must know."""
+        caveats = list(self.notes)
+        if self.meter is None:
+            return tuple(caveats)
+        ledger = self.meter.ledger
+        caveats.extend(metering_caveats(ledger.metered()))
+        if ledger.is_lost:
+            caveats.append(
+                Caveat(
+                    code="power-meter-lost",
+                    message=f"{self.device} stopped answering while it was metered; energy counts what came before",
+                )
+            )
+        if ledger.reset_count:
+            caveats.append(
+                Caveat(
+                    code="energy-counter-reset",
+                    message=f"the energy counter of {self.device} started again {ledger.reset_count} time(s) while it "
+                    "was metered; power samples fill the gaps where there are any",
+                )
+            )
+        return tuple(caveats)
+
+
+def model_caveats(parts: Sequence[Part]) -> tuple[Caveat, ...]:
+    """One caveat that names every device whose power is modelled; none when none is."""
+    words, factor = [], 1.0
+    for part in parts:
+        reading = part.reading()
+        if reading is not None and reading.source == "modelled":
+            because = f", because {part.unread_because}" if part.unread_because else ""
+            words.append(f"{reading.device} ({reading.note}{because})")
+            factor = max(factor, math.exp(reading.log_half_width))
+    if not words:
+        return ()
+    message = f"power is modelled, not metered: {'; '.join(words)}; it may be off by a factor of {factor:.1f}"
+    return (Caveat(code="power-modelled", message=message),)
+
+
+def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
+    """The devices that a training on ``device`` uses, each with what can be modelled of it."""
+    parts: list[Part] = []
+    if device != "cpu":
+        parts.append(Part(device=device, model=_model_gpu(device, model)))
+    cpu: Source | None = None
+    if device == "cpu" and model.tdp_w is not None:
+        cpu = _given_source(device, model)
+    elif model.cpu_power is not None:
+        cpu = CpuShareSource(model.cpu_power, machine.visible_cpu_count)
+    parts.append(Part(device="cpu", model=None if cpu is None else Track(cpu)))
+    parts.append(Part(device="ram", model=_model_ram(machine, model)))
+    return parts
+
+
+def _model_ram(machine: Machine, model: PowerModel) -> Track | None:
+    """The memory that goes with the cores this process may use: on a shared machine the rest is others'."""
+    if model.ram_w_per_gib is None or not machine.memory_gib:
+        return None
+    share = min(1.0, machine.visible_cpu_count / (os.cpu_count() or machine.visible_cpu_count))
+    memory_gib = machine.memory_gib * share
+    note = f"{model.ram_w_per_gib.point:.2g} W/GiB x {memory_gib:.3g} GiB"
+    if share < 1.0:
+        note += f", which goes with {machine.visible_cpu_count} of {os.cpu_count()} cores"
+    return Track(ConstantSource("ram", model.ram_w_per_gib.scaled(memory_gib), 1.0, "modelled", note))
+
+
+def _model_gpu(device: str, model: PowerModel) -> Track | None:
+    if model.tdp_w is not None:
+        return Track(_given_source(device, model))
+    if model.gpu_spec is None or model.gpu_spec.tdp_w is None:
+        return None
+    tdp_w, share = model.gpu_spec.tdp_w, model.gpu_utilization
+    note = f"TDP {tdp_w:g} W x {share:.2f}"
+    return Track(ConstantSource(device, Interval.exactly(tdp_w), share, "modelled", note))
+
+
+def _given_source(device: str, model: PowerModel) -> ConstantSource:
+    tdp_w, share = model.tdp_w or 0.0, model.gpu_utilization
+    source: EnergySource = "given"
+    return ConstantSource(device, Interval.exactly(tdp_w), share, source, f"TDP {tdp_w:g} W as given x {share:.2f}")
+
+
+def _meter_note(source: Any) -> str:
+    if not isinstance(source, NvmlSource):
+        return "RAPL counter"
+    return "board counter, whole board of a MIG slice" if source.board.is_sliced else "board counter"
+
+
+def _read_model(track: Track) -> PowerReading | None:
+    source = track.source
+    if isinstance(source, ConstantSource):
+        return model_power(source.device, source.full_power_w, source.share, source=source.source, note=source.note)
+    if not isinstance(source, CpuShareSource):
+        return None
+    full_w, mean_w = source.full_power_w, track.ledger.metered().counter_w
+    if mean_w is None or full_w.point <= 0.0:
+        return model_power("cpu", full_w, 1.0, note=f"{full_w.point:.3g} W at full load, taken as fully used")
+    share = min(1.0, mean_w / full_w.point)
+    return model_power("cpu", full_w, share, note=f"{full_w.point:.3g} W at full load x {share:.0%} of its cores")

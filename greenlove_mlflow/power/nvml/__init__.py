@@ -1,0 +1,1 @@
+"""NVIDIA boards read through NVML."""

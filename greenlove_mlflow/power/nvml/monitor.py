@@ -1,0 +1,152 @@
+"""Opening the meters: the board's by NVML, the CPU's by RAPL, and what a board is asked beside its power."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.power import rapl
+from greenlove_mlflow.power.devices import Part, Track
+from greenlove_mlflow.power.models import NvmlSource
+from greenlove_mlflow.power.nvml.boards import BoardNotFoundError, BoardRequest, call, find_board
+from greenlove_mlflow.power.nvml.state import load_nvml
+
+logger = logging.getLogger(__name__)
+
+# Clocks and temperature change over seconds, so every tenth tick asks for them.
+TICKS_PER_LOOK = 10
+
+
+class BoardLooks:
+    """Looks at a board's clocks, temperature and company now and then; runs on the meter's thread."""
+
+    def __init__(self, nvml: Any, source: NvmlSource) -> None:
+        self._nvml, self._source = nvml, source
+        self._tick_count = 0
+        self.latest: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._first_c: float | None = None
+        self._last_c: float | None = None
+        self._others = 0
+        self.look(now=True)
+
+    def look(self, *, now: bool = False) -> None:
+        """Asks the board, every so many calls."""
+        self._tick_count += 1
+        if not now and self._tick_count % TICKS_PER_LOOK:
+            return
+        signals = self._source.signals()
+        self._others = max(self._others, signals.other_process_count or 0)
+        throttled = None if signals.is_throttled is None else float(signals.is_throttled)
+        gauges = {
+            "clock_ratio": signals.clock_ratio,
+            "throttled": throttled,
+            "temperature_c": signals.temperature_c,
+        }
+        self.latest = {name: value for name, value in gauges.items() if value is not None}
+        self._count("clock_ratio", signals.clock_ratio)
+        self._count("throttled_share", throttled)
+        self._count("gpu_utilization", signals.utilization_share)
+        if signals.temperature_c is not None:
+            self._first_c = signals.temperature_c if self._first_c is None else self._first_c
+            self._last_c = signals.temperature_c
+
+    def summary(self) -> tuple[tuple[str, float], ...]:
+        """Means over the looks so far, by name."""
+        means = [(name, total / count) for name, (total, count) in tuple(self._sums.items())]
+        if self._first_c is not None and self._last_c is not None:
+            means.append(("temperature_rise_c", self._last_c - self._first_c))
+        return tuple(means)
+
+    def caveats(self) -> tuple[Caveat, ...]:
+        """That somebody else is on the board, if so."""
+        if not self._others:
+            return ()
+        message = (
+            f"{self._others} other process(es) hold the board; its power is counted whole, theirs included: "
+            "run alone for a figure of this training"
+        )
+        return (Caveat(code="gpu-shared", message=message),)
+
+    def release(self) -> None:
+        """Lets NVML go."""
+        call(self._nvml, "nvmlShutdown")
+
+    def _count(self, name: str, value: float | None) -> None:
+        if value is not None:
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + value, count + 1)
+
+
+def name_device(device: Any) -> str:
+    """``cpu``, or ``gpu_0`` for the device of that index.
+
+    >>> name_device("cuda:1"), name_device("mps"), name_device("cpu")
+    ('gpu_1', 'gpu_0', 'cpu')
+    """
+    kind, _, number = str(device).partition(":")
+    return "cpu" if kind == "cpu" else f"gpu_{number if number.isdigit() else 0}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedBoard:
+    """What opening a board gave: its track and its looks, None where it cannot be read, and what to say about it."""
+
+    track: Track | None = None
+    looks: BoardLooks | None = None
+    notes: tuple[Caveat, ...] = ()
+
+
+def open_board(name: str, request: BoardRequest) -> OpenedBoard:
+    """The training's board by NVML, or why it cannot be read. ``name`` is ours for it, ``gpu_0``."""
+    nvml = load_nvml()
+    if nvml is None:
+        return _unreadable(name, "the pynvml module cannot be imported")
+    try:
+        nvml.nvmlInit()
+    except Exception as error:  # noqa: BLE001 - a missing or mismatched driver raises what its binding likes
+        return _unreadable(name, f"NVML does not start: {error}")
+    try:
+        source = NvmlSource(nvml, find_board(nvml, request), name)
+        reading = source.read(0.0)
+        looks = BoardLooks(nvml, source)
+    except Exception as error:  # noqa: BLE001 - whatever the board did, the training goes on with a model
+        call(nvml, "nvmlShutdown")
+        known = isinstance(error, BoardNotFoundError)
+        return _unreadable(name, str(error) if known else f"the board does not answer: {error}")
+    notes = _board_notes(nvml, source, request.gpu_index)
+    if reading.counter_j is None and reading.power_w is None:
+        silent = _unreadable(name, "the board reports neither energy nor power")
+        return OpenedBoard(looks=looks, notes=(*silent.notes, *notes))
+    return OpenedBoard(track=Track(source), looks=looks, notes=notes)
+
+
+def attach_rapl(parts: list[Part], root: Path | None = None) -> None:
+    """Gives CPU and memory their RAPL counters where these can be read."""
+    sources, problem = rapl.find_rapl(root or rapl.POWERCAP)
+    by_device = {source.device: source for source in sources}
+    for part in parts:
+        if part.device in by_device:
+            part.meter = Track(by_device[part.device])
+        elif part.device == "cpu" and problem:
+            part.unread_because = problem
+
+
+def _unreadable(name: str, reason: str) -> OpenedBoard:
+    logger.info("no power meter for %s: %s", name, reason)
+    return OpenedBoard(notes=(Caveat(code="power-not-metered", message=f"{name} could not be metered: {reason}"),))
+
+
+def _board_notes(nvml: Any, source: NvmlSource, gpu_index: int | None) -> tuple[Caveat, ...]:
+    notes = []
+    if source.board.is_sliced:
+        message = "the training has a slice (MIG) of the board, which has one sensor: energy is the whole board's"
+        notes.append(Caveat(code="mig-whole-board", message=message))
+    found = call(nvml, "nvmlDeviceGetIndex", source.board.handle)
+    if gpu_index is not None and found is not None and found != gpu_index:
+        message = f"gpu_index={gpu_index} is not the board trained on, which is {found} by NVML; that one is metered"
+        notes.append(Caveat(code="gpu-index-ignored", message=message))
+    return tuple(notes)

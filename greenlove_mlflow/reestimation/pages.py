@@ -1,0 +1,141 @@
+"""Runs read page by page, their statistics from one tag: no artifact is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.errors import RunDataError
+from greenlove_mlflow.tracking.names import KIND_REESTIMATE, KIND_TRACK, TAG_KIND, TAG_STATS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+# Measured: the cost per run is flat from 200 runs a page on, and a page of 500 holds some 40,000 rows at most.
+PAGE_SIZE = 500
+TAG_WRITTEN_BACK = "greenlove.written_back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFacts:
+    """What one run keeps of its benchmark.
+
+    Args:
+        run_id: Of the run.
+        name: Of the run.
+        statistics: From its tag.
+        written_back: What earlier re-estimations wrote into the run, as they noted it there; empty when none did.
+        status: MLflow's status of the run.
+        digest: Of the statistics as the tag holds them.
+    """
+
+    run_id: str
+    statistics: Statistics
+    name: str = ""
+    written_back: str = ""
+    status: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedRun:
+    """A run that was left out, and why."""
+
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The runs of one answer of the store."""
+
+    facts: tuple[StoredFacts, ...]
+    skipped: tuple[SkippedRun, ...]
+
+
+def find_experiment_ids(client: MlflowClient, experiments: Sequence[str]) -> tuple[str, ...]:
+    """The ids of experiments given by name or id.
+
+    Raises:
+        RunDataError: If there is no such experiment; the names that exist are listed.
+    """
+    return tuple(_find_experiment_id(client, each) for each in experiments)
+
+
+def _find_experiment_id(client: MlflowClient, experiment: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(experiment)
+    if found is None and experiment.isdigit():
+        try:
+            found = client.get_experiment(experiment)
+        except MlflowException:
+            found = None
+    if found is None:
+        names = ", ".join(repr(each.name) for each in client.search_experiments(max_results=20))
+        raise RunDataError(f"there is no experiment {experiment!r} in this store; it has {names}")
+    return str(found.experiment_id)
+
+
+def read_pages(
+    client: MlflowClient, experiment_ids: Sequence[str], *, filter_string: str = "", page_size: int = PAGE_SIZE
+) -> Iterator[Page]:
+    """The runs of some experiments, oldest first, each once, a page at a time.
+
+    Oldest first, so that runs started meanwhile come last and shift no page. Re-estimations themselves are passed
+    over; what else cannot be used is handed out with its reason.
+    """
+    seen: set[str] = set()
+    token: str | None = None
+    while True:
+        runs = client.search_runs(
+            list(experiment_ids),
+            filter_string=filter_string,
+            max_results=page_size,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        fresh = [run for run in runs if run.info.run_id not in seen]
+        seen.update(run.info.run_id for run in fresh)
+        yield _read_page(fresh)
+        token = runs.token
+        if not token:
+            return
+
+
+def _read_page(runs: Sequence[Run]) -> Page:
+    facts: list[StoredFacts] = []
+    skipped: list[SkippedRun] = []
+    for run in runs:
+        if run.data.tags.get(TAG_KIND) == KIND_REESTIMATE:
+            continue
+        try:
+            facts.append(read_facts(run))
+        except RunDataError as error:
+            skipped.append(SkippedRun(run_id=run.info.run_id, reason=str(error)))
+    return Page(facts=tuple(facts), skipped=tuple(skipped))
+
+
+def read_facts(run: Run) -> StoredFacts:
+    """What the run keeps of its benchmark.
+
+    Raises:
+        RunDataError: If it keeps nothing, keeps it in another schema version, or keeps it broken.
+    """
+    text = run.data.tags.get(TAG_STATS)
+    if not text:
+        kind = run.data.tags.get(TAG_KIND)
+        known = "its benchmark did not finish" if kind == KIND_TRACK else "it was not made by track"
+        raise RunDataError(f"the run has no {TAG_STATS} tag: {known}")
+    return StoredFacts(
+        run_id=run.info.run_id,
+        name=run.info.run_name or "",
+        statistics=Statistics.from_json(text),
+        written_back=run.data.tags.get(TAG_WRITTEN_BACK, ""),
+        status=run.info.status,
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+    )

@@ -1,0 +1,197 @@
+"""The MLflow run that a re-estimation is kept in."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from greenlove_mlflow._version import __version__
+from greenlove_mlflow.core.account.run_facts import SCHEMA_VERSION
+from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.plots.price_history import plot_price_history
+from greenlove_mlflow.reestimation.pages import SkippedRun
+from greenlove_mlflow.reestimation.sheets import content_sha256, sheet_frame
+from greenlove_mlflow.tables import write_parquet
+from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.spool.delivery import terminate
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
+
+TAG_DIGEST = "greenlove.digest"
+NOTE_TAG = "mlflow.note.content"
+RUN_COUNT = "green/reestimate/run_count"
+SKIPPED_COUNT = "green/reestimate/skipped_count"
+CHANGED_COUNT = "green/reestimate/changed_choice_count"
+WRITTEN_COUNT = "green/reestimate/written_back_count"
+# MLflow's page shows CSV and no Parquet; a twin of more rows than this would be too long to look at.
+MOST_CSV_ROWS = 5000
+DIGEST_LENGTH = 36
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """Everything that the run keeps.
+
+    Args:
+        digest: Of what went in: equal for a re-estimation that would find the same again.
+        sheets: The prices.
+        summary: Totals by version and option.
+        changes: How often which best choice became which other one.
+        files: Local Parquet files with all rows.
+        skipped: Runs that were left out.
+        counts: Numbers of runs, by metric key.
+        settings: What was taken otherwise than the runs had it, by param key.
+        note: Markdown for the run's page.
+    """
+
+    digest: str
+    sheets: tuple[PriceSheet, ...]
+    summary: pd.DataFrame
+    changes: pd.DataFrame
+    files: tuple[Path, ...]
+    skipped: tuple[SkippedRun, ...]
+    counts: Mapping[str, float]
+    settings: Mapping[str, str]
+    note: str
+
+
+def find_same(client: MlflowClient, experiment_id: str, digest: str) -> str | None:
+    """The id of a finished re-estimation in that experiment that was made of the same; None when there is none."""
+    runs = client.search_runs(
+        [experiment_id],
+        filter_string=f"tags.`{TAG_DIGEST}` = '{digest}' and attributes.status = 'FINISHED'",
+        max_results=1,
+    )
+    return runs[0].info.run_id if runs else None
+
+
+def record(client: MlflowClient, experiment_id: str, content: Content, *, run_name: str | None = None) -> str:
+    """Keep a re-estimation in a new run and return the run's id; the run is FAILED when not all of it is there."""
+    versions = [sheet.version for sheet in content.sheets]
+    tags = {
+        names.TAG_SCHEMA_VERSION: SCHEMA_VERSION,
+        names.TAG_KIND: names.KIND_REESTIMATE,
+        names.TAG_VERSION: __version__,
+        names.TAG_STATUS: names.STATUS_RUNNING,
+        TAG_DIGEST: content.digest,
+        "mlflow.source.name": "greenlove reestimate",
+        "mlflow.source.type": "LOCAL",
+        NOTE_TAG: content.note[: names.TAG_VALUE_LIMIT - 1],
+    }
+    name = run_name or f"reestimate {versions[-1]}" + (f" and {len(versions) - 1} earlier" if versions[1:] else "")
+    run_id: str = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+    try:
+        _fill(client, run_id, content)
+    except BaseException:
+        client.set_tag(run_id, names.TAG_STATUS, "failed")
+        terminate(client, run_id, "FAILED", _now_ms())
+        raise
+    client.set_tag(run_id, names.TAG_STATUS, "finished")
+    terminate(client, run_id, "FINISHED", _now_ms())
+    return run_id
+
+
+def _fill(client: MlflowClient, run_id: str, content: Content) -> None:
+    from mlflow.entities import Metric, Param
+
+    step = names.step_of_date(content.sheets[-1].as_of)
+    at_ms = names.timestamp_ms_of_date(content.sheets[-1].as_of)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(key, value, at_ms, step) for key, value in content.counts.items()],
+        params=[Param(key, value) for key, value in content.settings.items()],
+    )
+    client.log_inputs(run_id, [_input(sheet) for sheet in content.sheets])
+    with tempfile.TemporaryDirectory(prefix="greenlove-reestimate-") as folder:
+        for path in _small_files(Path(folder), content):
+            client.log_artifact(run_id, str(path), _folder_of(path, Path(folder)))
+    for path in content.files:
+        client.log_artifact(run_id, str(path), names.ARTIFACT_ROOT)
+    client.log_table(run_id, content.summary, f"{names.ARTIFACT_ROOT}/summary.json")
+    client.log_figure(
+        run_id,
+        plot_price_history(content.summary, int(content.counts[RUN_COUNT])),
+        f"{names.ARTIFACT_PLOTS}/price_history.png",
+    )
+
+
+def _folder_of(path: Path, root: Path) -> str:
+    relative = path.parent.relative_to(root)
+    return names.ARTIFACT_ROOT if relative == Path() else f"{names.ARTIFACT_ROOT}/{relative.as_posix()}"
+
+
+def _small_files(folder: Path, content: Content) -> Sequence[Path]:
+    """Files of the run that are made here, in the layout they have there."""
+    tables = folder / "tables"
+    tables.mkdir()
+    made: list[Path] = []
+    for sheet in content.sheets:
+        name = f"{sheet.source.table or 'prices'}-{names.slug(sheet.version)}"
+        frame = sheet_frame(sheet)
+        write_parquet(frame, tables / f"{name}.parquet", metadata=sheet_metadata(sheet))
+        frame.to_csv(tables / f"{name}.csv", index=False)
+        made += [tables / f"{name}.parquet", tables / f"{name}.csv"]
+    content.summary.to_csv(folder / "summary.csv", index=False)
+    content.changes.to_csv(folder / "changed_choices.csv", index=False)
+    skipped = [{"run_id": each.run_id, "reason": each.reason} for each in content.skipped]
+    (folder / "skipped.json").write_text(json.dumps(skipped, indent=1), encoding="utf-8")
+    made += [folder / "summary.csv", folder / "changed_choices.csv", folder / "skipped.json"]
+    for path in content.files:
+        twin = _csv_twin(path, folder)
+        made += [twin] if twin else []
+    return made
+
+
+def _csv_twin(path: Path, folder: Path) -> Path | None:
+    import pyarrow.parquet as pq
+
+    if pq.read_metadata(path).num_rows > MOST_CSV_ROWS:
+        return None
+    twin = folder / f"{path.stem}.csv"
+    pq.read_table(path).to_pandas().to_csv(twin, index=False)
+    return twin
+
+
+def sheet_metadata(sheet: PriceSheet) -> dict[str, str]:
+    """What a Parquet copy of a price sheet says of itself."""
+    return {
+        "greenlove.table": sheet.source.table or "prices",
+        "greenlove.version": sheet.version,
+        "greenlove.as_of": sheet.as_of,
+        "greenlove.source": sheet.source.url or sheet.source.title,
+        "greenlove.producer": sheet.source.producer,
+        "greenlove.licence": sheet.source.licence,
+        "greenlove.sha256": content_sha256(sheet),
+    }
+
+
+def _input(sheet: PriceSheet) -> DatasetInput:
+    import mlflow.data
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    url = sheet.source.url.split()[0] if sheet.source.url.startswith("http") else ""
+    with warnings.catch_warnings():
+        # MLflow hints at whole-number columns that may be missing when a model is served; none is, from these.
+        warnings.simplefilter("ignore")
+        dataset = mlflow.data.from_pandas(  # type: ignore[attr-defined]
+            sheet_frame(sheet),
+            source=url or sheet.source.title or "prices",
+            name=sheet.source.table or "prices",
+            digest=content_sha256(sheet)[:DIGEST_LENGTH],
+        )
+    tags = {"mlflow.data.context": "prices", "greenlove.version": sheet.version, "greenlove.as_of": sheet.as_of}
+    return DatasetInput(Dataset(**dataset.to_dict()), [InputTag(key, value) for key, value in tags.items()])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

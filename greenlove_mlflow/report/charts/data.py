@@ -1,0 +1,217 @@
+"""What the charts of a page draw, beside the options: passes, fit, residuals, power, forecasts, price history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from greenlove_mlflow.core.timing.fit import rate_log_sd
+from greenlove_mlflow.numbers import (
+    duration_scale,
+    format_count,
+    format_duration_s,
+    format_kwh,
+    format_share,
+    format_usd,
+    format_w,
+)
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord, PowerReading
+    from greenlove_mlflow.core.timing.fit import ScalingFit
+    from greenlove_mlflow.report.content import ReportContent
+
+Json = dict[str, Any]
+Item = TypeVar("Item")
+
+PHASE_WORDS = {
+    "first-contact": "first contact",
+    "exploration": "exploration",
+    "warm-up": "warm-up",
+    "revisit": "revisit",
+    "timed": "timed",
+    "steady": "timed",
+    "scaling": "other sizes",
+}
+# Passes that no mean contains: the page draws them hollow.
+HOLLOW_PHASES = frozenset({"first-contact", "warm-up", "exploration"})
+_FIT_POINTS = 40
+# More points than a chart has pixels only make the page heavier.
+_MOST_SAMPLES = 400
+_MOST_FORECASTS = 200
+_J_PER_KWH = 3.6e6
+
+
+def chart_data(content: ReportContent) -> dict[str, Json]:
+    """The data sets of each chart that has something to show, by the chart's name."""
+    found: dict[str, Json] = {}
+    log, fit = content.log, content.known_fit
+    if log is not None and (passes := _passes(log)):
+        found["scaling"] = {
+            "passes": passes,
+            "fit": [] if fit is None else fit_line(log, fit),
+            **_seen("phase", passes),
+        }
+        if fit is not None and (left := residuals(log, fit)):
+            found["residuals"] = {"residuals": left, "zero": [{"residual": 0.0}], **_seen("phase", left)}
+    if log is not None and (log.power or log.power_samples):
+        samples, means = _power_samples(log), _power_means(log)
+        found["power"] = {"samples": samples, "means": means, **_seen("kind", [*samples, *means])}
+    outcome = content.outcome
+    if outcome is not None and outcome.forecasts_s:
+        found["forecast"] = _forecast(content)
+    if len({point.as_of for point in content.price_history}) > 1:
+        found["price_history"] = {"history": _history(content)}
+    return found
+
+
+def seconds_of_samples(fit: ScalingFit, sample_count: float) -> float:
+    """Seconds that the fit expects of a pass over that many samples."""
+    return fit.overhead_s + (fit.epoch_s - fit.overhead_s) * sample_count / fit.sample_count
+
+
+def fit_line(log: BenchmarkLog, fit: ScalingFit) -> list[Json]:
+    """The fit from the smallest pass to a whole epoch, with the 95 % range of one pass of that size."""
+    smallest = min(record.sample_count for record in log.epochs)
+    if smallest >= fit.sample_count:
+        smallest = max(1, fit.sample_count // 10)
+    sizes = [smallest * (fit.sample_count / smallest) ** (step / (_FIT_POINTS - 1)) for step in range(_FIT_POINTS)]
+    lines = []
+    for size in sizes:
+        seconds = seconds_of_samples(fit, size)
+        factor = math.exp(fit.t_quantile * rate_log_sd(fit, seconds)) if seconds > 0.0 else 1.0
+        lines.append({"samples": size, "seconds": seconds, "low": seconds / factor, "high": seconds * factor})
+    return [line for line in lines if line["seconds"] > 0.0]
+
+
+def residuals(log: BenchmarkLog, fit: ScalingFit) -> list[Json]:
+    """How far each block of steps (each pass, where there are no blocks) lies from the fit, in per cent."""
+    blocks = [block for block in log.blocks if block.phase == "timed"] if fit.step_s > 0.0 else []
+    passes = [each for each in log.epochs if each.phase in PHASE_WORDS and each.phase not in HOLLOW_PHASES]
+    unit = "steps" if blocks else "samples"
+    # Where, in which phase, over how many units, how long, and how long a unit should take.
+    parts = [
+        (block.start_s + block.duration_s / 2.0, block.phase, block.step_count, block.duration_s, fit.step_s)
+        for block in blocks
+    ] or [
+        (each.start_s, each.phase, each.sample_count, each.duration_s,
+         seconds_of_samples(fit, each.sample_count) / each.sample_count)
+        for each in passes
+    ]  # fmt: skip
+    found = []
+    for at_s, phase, count, duration_s, unit_s in parts:
+        off = duration_s / (count * unit_s) - 1.0 if unit_s > 0.0 else 0.0
+        found.append({
+            "at_s": at_s, "phase": PHASE_WORDS[phase], "hollow": False, "residual": 100.0 * off,
+            "residual_text": format_share(off), "samples_text": f"{format_count(count)} {unit}",
+        })  # fmt: skip
+    return found
+
+
+def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """Every n-th of the items, the last among them, at most about ``most``."""
+    stride = max(1, math.ceil(len(items) / most))
+    kept = list(items[::stride])
+    if items and kept[-1] is not items[-1]:
+        kept.append(items[-1])
+    return kept
+
+
+def _seen(field: str, rows: Sequence[Json]) -> Json:
+    """The categories that a chart has data of, for its legend."""
+    parameter = {"phase": "phases_seen", "kind": "devices_seen"}[field]
+    return {"titles": {parameter: list(dict.fromkeys(row[field] for row in rows))}}
+
+
+def _passes(log: BenchmarkLog) -> list[Json]:
+    return [_pass(record) for record in log.epochs if record.phase in PHASE_WORDS]
+
+
+def _pass(record: EpochRecord) -> Json:
+    return {
+        "samples": record.sample_count,
+        "seconds": record.duration_s,
+        "phase": PHASE_WORDS[record.phase],
+        "hollow": record.phase in HOLLOW_PHASES,
+        "samples_text": format_count(record.sample_count),
+        "seconds_text": format_duration_s(record.duration_s),
+        "whole_text": "whole" if record.whole else "cut short",
+    }
+
+
+def _power_samples(log: BenchmarkLog) -> list[Json]:
+    devices = dict.fromkeys(sample.device for sample in log.power_samples)
+    found: list[Json] = []
+    for device in devices:
+        mine = [sample for sample in log.power_samples if sample.device == device]
+        found += [
+            {"at_s": round(each.at_s, 2), "watts": round(each.power_w, 2), "device": device, "kind": _kind(device),
+             }
+            for each in thinned(mine, _MOST_SAMPLES)
+        ]  # fmt: skip
+    return found
+
+
+def _power_means(log: BenchmarkLog) -> list[Json]:
+    end_s = max([log.duration_s, 1.0, *(sample.at_s for sample in log.power_samples)])
+    return [_mean(reading, at_s) for reading in log.power for at_s in (0.0, end_s)]
+
+
+def _mean(reading: PowerReading, at_s: float) -> Json:
+    factor = math.exp(reading.log_half_width)
+    energy = None if reading.energy_j is None else reading.energy_j / _J_PER_KWH
+    return {
+        "at_s": at_s,
+        "watts": reading.power_w,
+        "low": reading.power_w / factor,
+        "high": reading.power_w * factor,
+        "device": reading.device,
+        "kind": _kind(reading.device),
+        "mean_text": format_w(reading.power_w),
+        "energy_text": format_kwh(energy, missing="not counted"),
+        "source": reading.note or reading.source,
+    }
+
+
+def _kind(device: str) -> str:
+    return next((kind for kind in ("gpu", "cpu", "ram") if device.startswith(kind)), "other")
+
+
+def _forecast(content: ReportContent) -> Json:
+    outcome, promised = content.outcome, content.estimate.time_s
+    assert outcome is not None  # noqa: S101 - the caller looked
+    scale = duration_scale([promised, outcome.time_s])
+
+    def shown(value: Interval, role: str, **more: Any) -> Json:
+        seen = value.scaled(scale.factor)
+        return {"point": seen.point, "low": seen.low, "high": seen.high, "role": role, **more}
+
+    numbered = list(enumerate(outcome.forecasts_s, start=1))
+    data: Json = {
+        "promise": [shown(promised, "promised", epoch=epoch) for epoch in (0, max(1, len(numbered)))],
+        "forecasts": [
+            shown(value, "forecast", epoch=epoch, text=format_duration_s(value))
+            for epoch, value in thinned(numbered, _MOST_FORECASTS)
+        ],
+        "truth": [],
+    }
+    if outcome.completed:
+        point = outcome.time_s * scale.factor
+        data["truth"] = [{"point": point, "role": "happened", "text": format_duration_s(outcome.time_s)}]
+    return {**data, "titles": {"time_title": f"whole training, {scale.unit}"}}
+
+
+def _history(content: ReportContent) -> list[Json]:
+    return [
+        {
+            "as_of": point.as_of,
+            "version": point.as_of,
+            "name": point.gpu,
+            "cost": point.cost_usd,
+            "cost_text": format_usd(point.cost_usd),
+            "price_text": format_usd(point.price_usd_per_hour, missing="per kWh, see sources"),
+        }
+        for point in content.price_history
+    ]

@@ -1,0 +1,117 @@
+"""The page's charts, written with Altair: what is drawn and how, without the data.
+
+Each chart names its data sets ("rows", "passes"), which the page fills, and its colours, which the page's own style
+sheet gives, so that a chart follows the reader's light or dark setting. ``report.charts.build`` compiles
+them to Vega once; a page is made without Altair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import altair as alt
+
+# Names of the style sheet's colours, and what stands for them until the page has filled them in.
+COLOURS = {
+    "ink": "#1f2933",
+    "soft": "#52606d",
+    "line": "#d8dee4",
+    "paper": "#ffffff",
+    "blue": "#0072b2",
+    "vermillion": "#b84a00",
+    "green": "#007d5c",
+    "purple": "#8e4a7e",
+    "orange": "#8f6000",
+    "sky": "#2b83b8",
+}
+# Titles of axes that carry a unit which the data decides; written as "@name" in a chart.
+TITLES = {"time_title": "time", "co2_title": "CO2e", "amount_title": "amount"}
+# Parameters that hold the categories a chart has data of; written as a list of one "@name".
+SEEN: dict[str, list[str]] = {"phases_seen": [], "devices_seen": [], "roles_seen": []}
+
+# Where a logarithmic axis spans more than this factor, only 1, 2 and 5 of each decade get a label.
+_NARROW_FACTOR = 5
+
+
+def colour(name: str) -> Any:
+    """A colour of the page's style sheet."""
+    return alt.ExprRef(name)
+
+
+def titled(title: str | None, **over: Any) -> Any:
+    """An axis in the page's quiet look."""
+    look: dict[str, Any] = {
+        "title": title,
+        "labelColor": colour("soft"),
+        "titleColor": colour("soft"),
+        "gridColor": colour("line"),
+        "domain": False,
+        "tickSize": 0,
+        "labelPadding": 6,
+        "titleFontWeight": "normal",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+    }
+    return alt.Axis(**{**look, **over})
+
+
+def log_labels(axis: str, prefix: str = "") -> str:
+    """Labels of a logarithmic axis (``x`` or ``y``) as plain numbers, few enough to be read."""
+    lead = "datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9))"
+    is_round = f"indexof([1, 2, 5], round({lead})) >= 0 && abs({lead} - round({lead})) < 0.01"
+    is_narrow = f"domain('{axis}')[1] / domain('{axis}')[0] < {_NARROW_FACTOR}"
+    return f"({is_narrow}) || ({is_round}) ? '{prefix}' + format(datum.value, ',~r') : ''"
+
+
+def log_scale(**over: Any) -> Any:
+    """A logarithmic scale."""
+    return alt.Scale(type="log", nice=False, padding=14, **over)
+
+
+def words(*pairs: tuple[str, str]) -> list[Any]:
+    """A tooltip of texts that are ready to read: field and heading."""
+    return [alt.Tooltip(f"{field}:N", title=heading) for field, heading in pairs]
+
+
+def coloured(field: str, looks: dict[str, str], *, seen: str = "") -> Any:
+    """A colour by category, each category with a colour of the style sheet, and a legend above the chart.
+
+    ``seen`` names the parameter with the categories that the page has data of; the legend shows only those.
+    """
+    return alt.Color(
+        f"{field}:N",
+        scale=alt.Scale(domain=list(looks), range=[colour(name) for name in looks.values()]),
+        legend=alt.Legend(
+            orient="top",
+            title=None,
+            values=[f"@{seen}"] if seen else alt.Undefined,
+            labelColor=colour("ink"),
+            labelFontSize=12,
+            symbolOpacity=1.0,
+            columns=3,
+        ),
+    )
+
+
+def finished(chart: Any, *, height: Any, description: str) -> Any:
+    """The chart with what all share: full width, its height, colours as parameters, no frame."""
+    params = [alt.param(name=name, value=value) for name, value in {**COLOURS, **TITLES, **SEEN}.items()]
+    return (
+        chart.properties(width="container", height=height, background="transparent", description=description)
+        .add_params(*params)
+        .configure(
+            font="system-ui, sans-serif",
+            autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+            view=alt.ViewConfig(stroke="transparent"),
+        )
+    )
+
+
+CHARTS: dict[str, Callable[[], Any]] = {}
+
+
+def chart(maker: Callable[[], Any]) -> Callable[[], Any]:
+    """Register a chart under the name of the function that makes it."""
+    CHARTS[maker.__name__] = maker
+    return maker

@@ -1,0 +1,128 @@
+"""The facts that a page carries as JSON: what its charts draw and what its what-if panel computes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.core.account.run_facts import home_power_w
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95
+from greenlove_mlflow.core.offers.offer import Offer
+from greenlove_mlflow.core.timing.fit import ONE_OFF_LOG_HALF_WIDTH
+from greenlove_mlflow.report.charts.data import chart_data
+from greenlove_mlflow.report.gpu_counts import ratios_by_gpu_count
+from greenlove_mlflow.words.estimate import home_label, offer_label
+from greenlove_mlflow.words.verdict import provider_words
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.core.offers.compare import ComparisonRow
+    from greenlove_mlflow.core.offers.offer import PriceSheet
+    from greenlove_mlflow.report.content import ReportContent
+
+Json = dict[str, Any]
+
+_FIT_FIELDS = (
+    "method", "sample_count", "one_off_s", "first_epoch_s", "epoch_s", "overhead_s", "noise_log_sd",
+    "correlation_factor", "block_count", "block_s", "drift_log_sd", "structure_log_sd", "t_quantile", "bias_log",
+    "conformal_log_half_width", "seed_warm_up_s", "seed_sigma_s",
+)  # fmt: skip
+
+
+def page_facts(content: ReportContent) -> Json:
+    """Everything the page's scripts read; plain numbers, texts and None."""
+    rows = () if content.comparison is None else content.comparison.rows
+    return {
+        "home": _home(content),
+        "rows": [_row(row, index, content) for index, row in enumerate(rows)],
+        "sheets": [_sheet(sheet) for sheet in content.price_sheets],
+        "version": "" if content.comparison is None else content.comparison.prices.version,
+        "charts": chart_data(content),
+    }
+
+
+def can_replan(content: ReportContent) -> bool:
+    """Whether the page holds what a what-if needs."""
+    return content.estimate.statistics is not None
+
+
+def price_key(offer: Offer) -> str:
+    """What names the same offer on two price sheets."""
+    return f"{offer.gpu_id}|{offer.billing}"
+
+
+def interval_json(value: Interval | None) -> Json | None:
+    """An interval as three numbers."""
+    return None if value is None else {"point": value.point, "low": value.low, "high": value.high}
+
+
+def _home(content: ReportContent) -> Json:
+    estimate, statistics = content.estimate, content.estimate.statistics
+    name = "here" if content.comparison is None else home_label(content.comparison)
+    home = {"key": "home", "name": name, "isHome": True, "onFront": False, **_figures(estimate)}
+    if statistics is None:
+        return home
+    fit: Json = {name: getattr(statistics.fit, name) for name in _FIT_FIELDS}
+    return {
+        **home,
+        "fit": {**fit, "normal_quantile": NORMAL_QUANTILE_95, "one_off_log_half_width": ONE_OFF_LOG_HALF_WIDTH},
+        "plan": dataclasses.asdict(estimate.workload),
+        "power": interval_json(home_power_w(statistics)),
+        "pue": interval_json(statistics.pue),
+        "price": interval_json(estimate.grid.price_usd_per_kwh),
+        "intensity": interval_json(estimate.grid.intensity_g_per_kwh),
+    }
+
+
+def _row(row: ComparisonRow, index: int, content: ReportContent) -> Json:
+    ratios = ratios_by_gpu_count(row, content.estimate.statistics)
+    return {
+        "key": f"offer-{index}",
+        "name": offer_label(row),
+        "gpu": offer_label(dataclasses.replace(row, gpu_count=1)),
+        "provider": provider_words(row.offer),
+        "basis": row.speed_ratio.basis,
+        "fits": row.fits_memory,
+        "price": row.offer.price_usd_per_hour,
+        "price_key": price_key(row.offer),
+        "as_of": row.offer.as_of,
+        "asOf": row.offer.as_of,
+        "claim": None if row.co2_market_g is None else row.co2_market_g.point,
+        "ratios": [
+            {"gpus": count, "width": ratio.log_half_width, "point": ratio.point, "low": ratio.low, "high": ratio.high}
+            for count, ratio in ratios.items()
+        ],
+        "kwh_per_s": _energy_rate(row.estimate),
+        "intensity": interval_json(row.estimate.grid.intensity_g_per_kwh),
+        "gpu_count": row.gpu_count,
+        "pCheaper": row.p_cheaper,
+        "onFront": row.on_pareto_front,
+        **_figures(row.estimate),
+    }
+
+
+def _figures(estimate: Estimate) -> Json:
+    return {
+        "time": interval_json(estimate.time_s),
+        "energy": interval_json(estimate.energy_kwh),
+        "cost": interval_json(estimate.cost_usd),
+        "co2": interval_json(estimate.co2_g),
+    }
+
+
+def _energy_rate(estimate: Estimate) -> Json | None:
+    """Energy per second of the offer: the part of its energy's uncertainty that is not its time's."""
+    energy = estimate.energy_kwh
+    if energy is None:
+        return None
+    squared = energy.log_half_width**2 - estimate.time_s.log_half_width**2
+    return {"point": energy.point / estimate.time_s.point, "width": math.sqrt(max(0.0, squared))}
+
+
+def _sheet(sheet: PriceSheet) -> Json:
+    prices = {
+        price_key(offer): offer.price_usd_per_hour for offer in sheet.offers if offer.price_usd_per_hour is not None
+    }
+    return {"version": sheet.version, "as_of": sheet.as_of, "prices": prices}

@@ -1,0 +1,71 @@
+"""Figures as the columns of the model's output: one row per input row, None where a figure is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
+from greenlove_mlflow.core.offers.batch import IndexArray, RowFigures
+from greenlove_mlflow.core.offers.figures import Ranges
+from greenlove_mlflow.units import G_PER_KG, S_PER_H
+
+Columns = dict[str, object]
+
+
+def figure_columns(figures: RowFigures) -> dict[str, FloatArray]:
+    """Hours, US dollars, kWh and kg CO2e, each with the ends of its range, by the name of the column."""
+    return {
+        **range_columns("time_h", figures.time_s, 1.0 / S_PER_H),
+        **range_columns("cost_usd", figures.cost_usd),
+        **range_columns("energy_kwh", figures.energy_kwh),
+        **range_columns("co2_kg", figures.co2_g, 1.0 / G_PER_KG),
+    }
+
+
+def range_columns(name: str, values: Intervals | Ranges, factor: float = 1.0) -> dict[str, FloatArray]:
+    """A quantity as three columns, its unit changed by an exact factor."""
+    return {name: values.point * factor, f"{name}_lo": values.low * factor, f"{name}_hi": values.high * factor}
+
+
+def home_columns(homes: Sequence[Estimate]) -> dict[str, FloatArray]:
+    """The same columns for estimates at home."""
+    return {
+        **range_columns("time_h", _ranges(homes, "time_s"), 1.0 / S_PER_H),
+        **range_columns("cost_usd", _ranges(homes, "cost_usd")),
+        **range_columns("energy_kwh", _ranges(homes, "energy_kwh")),
+        **range_columns("co2_kg", _ranges(homes, "co2_g"), 1.0 / G_PER_KG),
+    }
+
+
+def spread(columns: Mapping[str, FloatArray], at: IndexArray, row_count: int) -> dict[str, FloatArray]:
+    """The columns with their values put at those rows of a longer table, NaN everywhere else."""
+    spread_out = {}
+    for name, values in columns.items():
+        whole = np.full(row_count, np.nan)
+        whole[at] = values
+        spread_out[name] = whole
+    return spread_out
+
+
+def strict_numbers(values: FloatArray) -> list[float | None]:
+    """The numbers with None for what is unknown: NaN is no JSON, and MLflow's server would send it."""
+    return [value if np.isfinite(value) else None for value in values.tolist()]
+
+
+def strict_flags(values: FloatArray) -> list[bool | None]:
+    """Yes where a value is 1, no where it is 0, None where it is unknown."""
+    return [bool(value) if np.isfinite(value) else None for value in values.tolist()]
+
+
+def object_frame(columns: Mapping[str, Sequence[object]]) -> pd.DataFrame:
+    """A table whose cells are plain Python values, None among them."""
+    return pd.DataFrame({name: pd.Series(list(cells), dtype=object) for name, cells in columns.items()})
+
+
+def _ranges(homes: Sequence[Estimate], name: str) -> Ranges:
+    values: list[Interval | None] = [getattr(home, name) for home in homes]
+    return Ranges.of(values)

@@ -1,0 +1,101 @@
+"""The model written to a folder, and logged into a run by the client alone: no active run, no registry."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow._version import __version__
+from greenlove_mlflow.serving.carried import copy_light_part
+from greenlove_mlflow.serving.facts import FACTS_ARTIFACT, ModelFacts
+from greenlove_mlflow.serving.gather import gather_facts
+from greenlove_mlflow.serving.signature import make_signature
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from greenlove_mlflow.core.account.run_facts import Statistics
+    from greenlove_mlflow.core.offers.offer import PriceSheet
+
+MODEL_NAME = "greenlove-estimator"
+# Stated, not inferred: inferring them takes four seconds and a process of its own.
+PIP_REQUIREMENTS = ("mlflow-skinny>=3.1", "pandas>=2.0", "pyarrow>=14")
+_SERVED = Path(__file__).with_name("served.py")
+
+
+def save_estimator_model(path: Path | str, facts: ModelFacts, *, mlflow_model: Any = None) -> None:
+    """Write the model to a folder that does not exist yet or is empty."""
+    import mlflow.pyfunc
+
+    with tempfile.TemporaryDirectory(prefix="greenlove-model-") as scratch, warnings.catch_warnings():
+        # An input example would have the model loaded and served once more, for a second; the signature says it all.
+        warnings.filterwarnings("ignore", message=".*input example was not provided")
+        facts_file = Path(scratch) / "facts.json"
+        facts_file.write_text(facts.to_json(), encoding="utf-8")
+        # From a copy, because the description of a model repeats the path that its code came from.
+        code_file = Path(scratch) / _SERVED.name
+        shutil.copyfile(_SERVED, code_file)
+        mlflow.pyfunc.save_model(
+            path=str(path),
+            python_model=str(code_file),
+            artifacts={FACTS_ARTIFACT: str(facts_file)},
+            code_paths=[str(copy_light_part(Path(scratch) / "code"))],
+            signature=make_signature(facts.statistics),
+            pip_requirements=list(PIP_REQUIREMENTS),
+            metadata={"greenlove_version": __version__},
+            mlflow_model=mlflow_model,
+        )
+
+
+def log_estimator_model(
+    run_id: str, statistics: Statistics, *, sheet: PriceSheet | None = None, tracking_uri: str | None = None
+) -> str:
+    """Log the model into a run as ``greenlove-estimator`` and return its address ``models:/m-...``.
+
+    Also loads as ``runs:/<run id>/greenlove-estimator``. It is not registered: that is the user's decision. By the
+    client alone, so no active run is needed, used or made; the store's answers are waited for.
+
+    Args:
+        run_id: The run that was estimated.
+        statistics: Of that run, its speed ratios included.
+        sheet: The prices of its comparison, where they are the user's own.
+        tracking_uri: Of the store that holds the run; MLflow's own setting when not given.
+    """
+    from mlflow import MlflowClient
+
+    return log_facts(run_id, gather_facts(statistics, sheet=sheet), client=MlflowClient(tracking_uri))
+
+
+def log_facts(run_id: str, facts: ModelFacts, *, client: MlflowClient) -> str:
+    """Log a model that carries those facts into a run and return its address."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(
+        experiment_id=run.info.experiment_id,
+        name=MODEL_NAME,
+        source_run_id=run_id,
+        params=dict(run.data.params),
+        model_type="greenlove-estimator",
+    )
+    try:
+        description = Model(
+            artifact_path=logged.artifact_location,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+            run_id=run_id,
+        )
+        with tempfile.TemporaryDirectory(prefix="greenlove-model-") as scratch:
+            folder = Path(scratch) / "model"
+            save_estimator_model(folder, facts, mlflow_model=description)
+            client.log_model_artifacts(logged.model_id, str(folder))
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+    return f"models:/{logged.model_id}"

@@ -1,0 +1,37 @@
+"""The estimator as an MLflow model: price rows in, the same training on each of them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+
+from greenlove_mlflow.serving.facts import FACTS_ARTIFACT, ModelFacts
+from greenlove_mlflow.serving.predict import Estimator
+
+
+class EstimatorModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]
+    """One output row per price row, in their order; the columns and params are those of ``signature``."""
+
+    def load_context(self, context: Any) -> None:
+        """Read what the model carries."""
+        text = Path(context.artifacts[FACTS_ARTIFACT]).read_text(encoding="utf-8")
+        self._estimator = Estimator(ModelFacts.from_json(text))
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """The estimate of each price row; a row that cannot be estimated says why in ``problem``.
+
+        Args:
+            context: MLflow's; not used.
+            model_input: Columns ``gpu`` and ``price_usd_per_hour`` (US dollars per GPU and hour), and optionally
+                ``spot_usd_per_hour``, ``memory_gib``, ``version``, ``as_of``; ``statistics`` makes a row speak for
+                another run, whose ``greenlove.stats`` tag it holds.
+            params: ``epochs``, ``sample_count``, ``carbon_g_per_kwh`` and ``usd_per_kwh`` at home, ``pue`` at home;
+                each as in the run when it is left out.
+
+        Raises:
+            InvalidInputError: If a needed column is missing or a param is out of range.
+        """
+        return self._estimator.estimate(model_input, params or {})

@@ -1,0 +1,68 @@
+"""What the model takes and gives, as MLflow's signature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.account.run_facts import Statistics
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+QUANTITIES = ("time_h", "cost_usd", "energy_kwh", "co2_kg")
+FIGURES = tuple(f"{quantity}{end}" for quantity in QUANTITIES for end in ("", "_lo", "_hi"))
+LOCAL_FIGURES = tuple(f"local_{quantity}" for quantity in QUANTITIES)
+SPOT_FIGURES = ("spot_cost_usd", "spot_cost_usd_lo", "spot_cost_usd_hi")
+REQUIRED_INPUTS = ("gpu", "price_usd_per_hour")
+INPUTS = (*REQUIRED_INPUTS, "spot_usd_per_hour", "memory_gib", "version", "as_of", "statistics")
+TEXT_OUTPUTS = ("gpu", "version", "basis", "problem")
+OUTPUTS = ("gpu", "version", *FIGURES, "basis", "problem", *LOCAL_FIGURES, "fits_memory", *SPOT_FIGURES)
+WHOLE_PARAMS = ("epochs", "sample_count")
+PARAMS = ("epochs", "sample_count", "carbon_g_per_kwh", "usd_per_kwh", "pue")
+
+
+def make_signature(statistics: Statistics | None) -> ModelSignature:
+    """The signature: price rows in, one estimate per row out, the run's plan and place as default params.
+
+    Numbers come as ``AnyType``: from a CSV, MLflow's command line hands a column of whole prices over as integers, and
+    a version such as 2026.01 as a float, and a stricter type would refuse both.
+
+    Args:
+        statistics: Of the run; None for a model whose rows each bring their own.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    required = (*REQUIRED_INPUTS, *(() if statistics else ("statistics",)))
+    any_type = AnyType()  # type: ignore[no-untyped-call]
+    defaults = default_params(statistics)
+    return ModelSignature(
+        inputs=Schema([ColSpec(any_type, name, required=name in required) for name in INPUTS]),
+        outputs=Schema([ColSpec(getattr(DataType, _output_type(name)), name, required=False) for name in OUTPUTS]),
+        params=ParamSchema(
+            [
+                ParamSpec(name, DataType.long if name in WHOLE_PARAMS else DataType.double, defaults[name])
+                for name in PARAMS
+            ]
+        ),
+    )
+
+
+def default_params(statistics: Statistics | None) -> dict[str, float | int | None]:
+    """The run's own plan and place by param; None leaves a figure as it is in the run, or unknown."""
+    if statistics is None:
+        return dict.fromkeys(PARAMS)
+    grid = statistics.grid
+    return {
+        "epochs": statistics.workload.epoch_count,
+        "sample_count": statistics.workload.sample_count,
+        "carbon_g_per_kwh": None if grid.intensity_g_per_kwh is None else grid.intensity_g_per_kwh.point,
+        "usd_per_kwh": None if grid.price_usd_per_kwh is None else grid.price_usd_per_kwh.point,
+        "pue": statistics.pue.point,
+    }
+
+
+def _output_type(name: str) -> str:
+    if name == "fits_memory":
+        return "boolean"
+    return "string" if name in TEXT_OUTPUTS else "double"

@@ -1,0 +1,1 @@
+"""From stored runs to reports, comparisons and tables of runs."""

@@ -1,0 +1,227 @@
+"""Runs and experiments as MLflow holds them, made into what a report shows."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.account.totals import Training
+from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
+from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.book import RatioBook
+from greenlove_mlflow.errors import GreenloveError, TableError
+from greenlove_mlflow.pipeline.comparing import find_home
+from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent
+from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions, table_versions
+from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
+from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
+from greenlove_mlflow.tracking.inputs import tables_used
+from greenlove_mlflow.tracking.spool.mlflow_store import make_client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PRICES = "crusoe_prices"
+# Each run takes five requests; a server answers so many at once without others noticing.
+_READERS = 8
+DEFAULT_BILLING = ("on-demand", "contact-sales")
+
+
+class StoredComparer:
+    """Compares stored runs with offers by the speed ratios that each run keeps; tables are read once.
+
+    Args:
+        prices: Version of the price sheet; each run's own when None.
+    """
+
+    def __init__(self, prices: str | None = None) -> None:
+        specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
+        self._prices = prices
+        self._book = RatioBook(specs, read_ratio_evidence())
+        self._regions = {each.name: each for each in read_regions()}
+        self._pue = read_default_pue("cloud")[0]
+
+    def compare(self, estimate: Estimate, billing: tuple[str, ...] = DEFAULT_BILLING) -> Comparison | None:
+        """The comparison of one run's estimate; None when it has no ratio to any offer."""
+        statistics = estimate.statistics
+        if statistics is None:
+            return None
+        sheet, caveats = self._sheet(statistics)
+        ratios = {offer.gpu_id: self._book.ratio_of(statistics, offer.gpu_id) for offer in sheet.offers}
+        known = {gpu_id: ratio for gpu_id, ratio in ratios.items() if ratio is not None}
+        if not known:
+            return None
+        return compare_offers(
+            estimate,
+            sheet=sheet,
+            ratios=known,
+            specs=self._book.specs,
+            regions=self._regions,
+            pue=self._pue,
+            home_name=_home_name(statistics),
+            region=statistics.cloud_region,
+            billing=billing,
+            gpu_count=statistics.gpu_count,
+            caveats=caveats,
+        )
+
+    def _sheet(self, statistics: Statistics) -> tuple[PriceSheet, tuple[Caveat, ...]]:
+        wanted = self._prices or statistics.prices_version or "newest"
+        try:
+            return read_price_sheet(wanted), ()
+        except TableError:
+            if self._prices is not None:
+                raise
+            sheet = read_price_sheet("newest")
+        message = f"the run was priced by a sheet of its own, {wanted!r}; this page takes the one of {sheet.as_of}"
+        return sheet, (Caveat(code="prices-not-in-tables", message=message),)
+
+
+def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> ReportContent:
+    """Everything one run's report shows, read from MLflow."""
+    stored = read_run(run_id, store_uri=store_uri)
+    estimate = estimate_training(stored.statistics)
+    comparison = StoredComparer(prices).compare(estimate, _billing(stored, store_uri))
+    return ReportContent(
+        estimate=estimate,
+        comparison=comparison,
+        log=stored.log,
+        sources=tuple(table.source for table in tables_used(estimate, comparison)),
+        run_id=stored.run_id,
+        run_name=stored.name,
+        status=stored.status,
+        url=stored.url,
+        outcome=stored.outcome,
+        price_history=price_history(stored, store_uri),
+        made_at=now(),
+    )
+
+
+def experiment_content(name: str, *, store_uri: str, prices: str | None = None) -> ExperimentContent:
+    """Everything an experiment's report shows, read from MLflow."""
+    comparer = StoredComparer(prices)
+    runs, skipped = _read_runs(name, store_uri)
+    estimates = [estimate_training(stored.statistics) for stored in runs]
+    comparisons = [comparer.compare(estimate) for estimate in estimates]
+    known = [each for each in comparisons if each is not None]
+    used = {table.source: None for each in known for table in tables_used(each.home, each)}
+    dates = sorted({each.prices.as_of for each in known})
+    return ExperimentContent(
+        name=name,
+        trainings=tuple(map(_training, runs, estimates, comparisons)),
+        skipped=tuple(skipped),
+        sources=tuple(used),
+        prices_as_of=" and ".join((dates[0], dates[-1]) if len(dates) > 1 else dates),
+        made_at=now(),
+    )
+
+
+def _read_runs(experiment: str, store_uri: str) -> tuple[list[StoredRun], list[tuple[str, str]]]:
+    """The tracked runs of an experiment, several at a time; and those that cannot be read, with the reason."""
+    from greenlove_mlflow.reestimation.pages import find_experiment_ids, read_pages
+
+    client = make_client(store_uri)
+    skipped: list[tuple[str, str]] = []
+    run_ids: list[str] = []
+    for page in read_pages(client, find_experiment_ids(client, [experiment])):
+        skipped += [(each.run_id, each.reason) for each in page.skipped]
+        run_ids += [each.run_id for each in page.facts]
+
+    def read(run_id: str) -> StoredRun | str:
+        try:
+            return read_run(run_id, store_uri=store_uri, with_log=False)
+        except GreenloveError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = list(readers.map(read, run_ids))
+    skipped += [(run_id, each) for run_id, each in zip(run_ids, found, strict=True) if isinstance(each, str)]
+    return [each for each in found if not isinstance(each, str)], skipped
+
+
+def price_history(stored: StoredRun, store_uri: str) -> tuple[PricePoint, ...]:
+    """What the run was estimated to cost on each option, by the date of each price sheet it was priced with."""
+    by_slug = _offers_by_slug()
+    found: list[PricePoint] = []
+    for key in sorted(stored.metrics):
+        subject = key.removeprefix(f"{names.COST_USD}/")
+        if subject == key or subject.endswith(("_lo", "_hi")):
+            continue
+        for point in read_history(stored.run_id, key, store_uri=store_uri):
+            as_of = _date_of_step(point.step)
+            offers = by_slug.get(subject, {})
+            found.append(PricePoint(
+                as_of=as_of,
+                gpu="here" if subject == names.LOCAL else next((name for name, _ in offers.values()), subject),
+                cost_usd=point.value,
+                price_usd_per_hour=offers.get(as_of, ("", None))[1],
+            ))  # fmt: skip
+    return tuple(dict.fromkeys(found))
+
+
+def refresh_report(run_id: str, page: str, *, store_uri: str) -> None:
+    """Put the page into the run, in place of the one it holds."""
+    with tempfile.TemporaryDirectory(prefix="greenlove-") as folder:
+        path = Path(folder) / Path(names.ARTIFACT_REPORT).name
+        path.write_text(page, encoding="utf-8")
+        make_client(store_uri).log_artifact(run_id, str(path), str(Path(names.ARTIFACT_REPORT).parent))
+
+
+def now() -> str:
+    """This moment, ISO 8601 in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | None) -> Training:
+    return Training(
+        name=stored.name,
+        run_id=stored.run_id,
+        started_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.started_ms / 1000.0)),
+        status=stored.status,
+        estimate=estimate,
+        rows=() if comparison is None else comparison.rows,
+        outcome=stored.outcome,
+    )
+
+
+def _home_name(statistics: Statistics) -> str:
+    if statistics.home is None and statistics.probe is None:
+        return "local"
+    return find_home(statistics, None).name
+
+
+def _billing(stored: StoredRun, store_uri: str) -> tuple[str, ...]:
+    """The kinds of price in the run's own table of estimates; the usual ones when it has none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        path = make_client(store_uri).download_artifacts(stored.run_id, names.ARTIFACT_ESTIMATES)
+        table: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        column = table["columns"].index("billing")
+        found = tuple(dict.fromkeys(row[column] for row in table["data"] if row[column]))
+    except (MlflowException, OSError, ValueError, KeyError, IndexError):
+        return DEFAULT_BILLING
+    return found or DEFAULT_BILLING
+
+
+def _offers_by_slug() -> dict[str, dict[str, tuple[str, float | None]]]:
+    """By the slug of an offer: by date, its name and price on that price sheet."""
+    found: dict[str, dict[str, tuple[str, float | None]]] = {}
+    for version in table_versions(_PRICES):
+        sheet = read_price_sheet(version)
+        for offer in sheet.offers:
+            by_date = found.setdefault(names.slug_of_offer(offer), {})
+            by_date[sheet.as_of] = (offer.gpu, offer.price_usd_per_hour)
+    return found
+
+
+def _date_of_step(step: int) -> str:
+    text = str(step)
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == 8 else text

@@ -1,0 +1,128 @@
+"""Some tracked runs side by side: what each takes at home and on its best offer, and what differs in their params."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.offers.choice import best_value
+from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
+from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.speed.book import RatioBook
+from greenlove_mlflow.core.speed.gpus import SpeedRatio
+from greenlove_mlflow.reestimation.sheets import Prices
+from greenlove_mlflow.serving.gather import read_ratio_book
+from greenlove_mlflow.tables import read_default_pue, read_price_sheet, read_regions
+from greenlove_mlflow.tracking.reading import StoredRun, read_run
+
+ABSENT = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBeside:
+    """One run of several.
+
+    Args:
+        run: As MLflow keeps it.
+        home: What it takes at home.
+        best_name: The offer of best value; empty when none has a price and fits.
+        best: What it takes there; None likewise.
+        stay_home: Whether home is of better value than that; None when no cost is known.
+    """
+
+    run: StoredRun
+    home: Estimate
+    best_name: str
+    best: Estimate | None
+    stay_home: bool | None
+
+    @property
+    def label(self) -> str:
+        """Name and the head of the id."""
+        return f"{self.run.name} ({self.run.run_id[:6]})" if self.run.name else self.run.run_id[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideBySide:
+    """Some runs with the same prices.
+
+    Args:
+        runs: In the order they were asked for.
+        prices: With which the best choice was made.
+        differing: Params that are not the same for all, each with one value per run; empty where a run has none.
+    """
+
+    runs: tuple[RunBeside, ...]
+    prices: PriceSheet
+    differing: Mapping[str, tuple[str, ...]]
+
+
+def compare_runs(run_ids: Sequence[str], *, prices: Prices = "newest", tracking_uri: str | None = None) -> SideBySide:
+    """The runs side by side, all with the same prices.
+
+    Args:
+        run_ids: Tracked runs.
+        prices: ``newest``, a version, a path to a CSV of one's own, or a ``PriceSheet``.
+        tracking_uri: Of the store; MLflow's own setting when not given.
+
+    Raises:
+        RunDataError: If a run does not exist or keeps no statistics.
+        TableError: If the price sheet cannot be used.
+    """
+    sheet = read_price_sheet(prices)
+    book = read_ratio_book()
+    stored = [read_run(run_id, store_uri=tracking_uri, with_log=False) for run_id in run_ids]
+    return SideBySide(
+        runs=tuple(_beside(run, sheet, book) for run in stored), prices=sheet, differing=_differing(stored)
+    )
+
+
+def _beside(run: StoredRun, sheet: PriceSheet, book: RatioBook) -> RunBeside:
+    comparison = _compare(run.statistics, sheet, book)
+    choice = best_value(comparison)
+    offer = best_offer(comparison)
+    return RunBeside(
+        run=run,
+        home=comparison.home,
+        best_name="" if offer is None else offer.offer.gpu,
+        best=None if offer is None else offer.estimate,
+        stay_home=None if choice is None else choice.row is None,
+    )
+
+
+def best_offer(comparison: Comparison) -> ComparisonRow | None:
+    """The offer with the least cost times time among those whose memory fits; None when none has a price."""
+    priced = [row for row in comparison.rows if row.estimate.cost_usd is not None and row.fits_memory is not False]
+    return min(priced, key=_cost_times_time, default=None)
+
+
+def _cost_times_time(row: ComparisonRow) -> float:
+    cost = row.estimate.cost_usd
+    return math.inf if cost is None else cost.point * row.estimate.time_s.point
+
+
+def _compare(statistics: Statistics, sheet: PriceSheet, book: RatioBook) -> Comparison:
+    ratios: dict[str, SpeedRatio] = {}
+    for offer in sheet.offers:
+        ratio = book.ratio_of(statistics, offer.gpu_id)
+        if ratio is not None:
+            ratios[offer.gpu_id] = ratio
+    return compare_offers(
+        estimate_training(statistics),
+        sheet=sheet,
+        ratios=ratios,
+        specs=book.specs,
+        regions={region.name: region for region in read_regions()},
+        pue=read_default_pue("cloud")[0],
+        region=statistics.cloud_region,
+        gpu_count=statistics.gpu_count,
+    )
+
+
+def _differing(runs: Sequence[StoredRun]) -> dict[str, tuple[str, ...]]:
+    keys = dict.fromkeys(key for run in runs for key in sorted(run.params))
+    values = {key: tuple(run.params.get(key, ABSENT) for run in runs) for key in keys}
+    return {key: of_runs for key, of_runs in values.items() if len(set(of_runs)) > 1}

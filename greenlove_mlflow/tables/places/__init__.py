@@ -1,0 +1,1 @@
+"""The electricity of a place."""

@@ -1,0 +1,257 @@
+"""The electricity of a place: grams CO2e and dollars per kWh, each with its range, its source and how it was found."""
+
+from __future__ import annotations
+
+import math
+
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, quadrature
+from greenlove_mlflow.core.provenance import Caveat, Source
+from greenlove_mlflow.core.workload import Grid, Scope
+from greenlove_mlflow.errors import InvalidInputError, UnknownPlaceError
+from greenlove_mlflow.tables.places.index import (
+    WORLD,
+    Figure,
+    Place,
+    find_country,
+    find_place,
+    find_region,
+    is_other_code,
+    places,
+)
+from greenlove_mlflow.tables.places.time_zones import countries_of_time_zone, country_of_time_zone
+
+# Log standard deviations of one training's electricity about the figure of a table: a year's mean of a country, state
+# or zone differs by about a quarter from the hours of one run; a world mean may be half or double of any grid.
+# The tariff of one household differs by about 15 % from its country's mean.
+AREA_LOG_SD = 0.25
+WORLD_LOG_SD = 0.50
+AREA_PRICE_LOG_SD = 0.15
+# Prices differ more between countries than grids do: the log SD of this release's country rows is 0.67.
+WORLD_PRICE_LOG_SD = 0.65
+# What is added where a lifecycle figure is worked out from a direct one: over 19 US states and subregions, the figures
+# so made differ from the lifecycle figures of their Electricity Maps zones by 0.13 (root mean square of logs).
+DERIVED_LOG_SD = 0.15
+
+Located = tuple[Place, str, tuple[Caveat, ...]]
+
+_GIVEN_INTENSITY = Source(producer="the caller", title="carbon_intensity_g_per_kwh")
+_GIVEN_PRICE = Source(producer="the caller", title="electricity_price_usd_per_kwh")
+
+
+def find_grid(
+    *,
+    country: str | None = None,
+    region: str | None = None,
+    carbon_intensity_g_per_kwh: float | None = None,
+    electricity_price_usd_per_kwh: float | None = None,
+    environment_place: str | None = None,
+    address_country: str | None = None,
+    time_zone: str | None = None,
+    scope: Scope = "lifecycle",
+) -> tuple[Grid, tuple[Caveat, ...]]:
+    """The electricity a training uses, and what its reader must know of it.
+
+    Each figure is the one given, else that of the place: named, by environment, by network address, by time zone,
+    else the world's.
+
+    Args:
+        country: ISO 3166-1 code or English name.
+        region: US state, eGRID subregion, zone of Electricity Maps, Australian state or Chinese province.
+        carbon_intensity_g_per_kwh: A figure of the caller's own, at least 0.
+        electricity_price_usd_per_kwh: A figure of the caller's own, at least 0.
+        environment_place: Country or region that the environment names.
+        address_country: ISO 3166-1 code that a look-up of the network address gave, when the caller asked for one.
+        time_zone: IANA name of the system's time zone.
+        scope: ``lifecycle`` or ``direct``; the two are never mixed.
+
+    Raises:
+        UnknownPlaceError: If a country or region was named that no table knows.
+        InvalidInputError: If a given figure is negative or not finite, or the scope is neither.
+    """
+    if scope not in ("lifecycle", "direct"):
+        raise InvalidInputError(f"scope must be 'lifecycle' or 'direct', got {scope!r}")
+    given_intensity = _given("carbon_intensity_g_per_kwh", carbon_intensity_g_per_kwh)
+    given_price = _given("electricity_price_usd_per_kwh", electricity_price_usd_per_kwh)
+    both_given = given_intensity is not None and given_price is not None
+    if both_given and country is None and region is None:
+        return _grid_as_given(given_intensity, given_price, scope), ()
+    place, basis, caveats = _locate(country, region, environment_place, address_country, time_zone)
+    if not place.intensities and given_intensity is None:
+        raise UnknownPlaceError(
+            f"no carbon intensity is known for {place.name} ({place.code}); pass carbon_intensity_g_per_kwh="
+        )
+    intensity, intensity_source, intensity_caveats = _intensity(place, scope)
+    price, price_source, price_caveats = _price(place)
+    if given_intensity is not None:
+        intensity, intensity_source, intensity_caveats = given_intensity, _GIVEN_INTENSITY, ()
+    if given_price is not None:
+        price, price_source, price_caveats = given_price, _GIVEN_PRICE, ()
+    grid = Grid(
+        place=place.name if place.code != WORLD else "world average",
+        intensity_g_per_kwh=intensity,
+        price_usd_per_kwh=price,
+        scope=scope,
+        basis=basis,
+        code=place.code,
+        intensity_source=intensity_source,
+        price_source=price_source,
+    )
+    return grid, (*(() if both_given else caveats), *intensity_caveats, *price_caveats)
+
+
+def _grid_as_given(intensity: Interval | None, price: Interval | None, scope: Scope) -> Grid:
+    return Grid(
+        place="as given",
+        intensity_g_per_kwh=intensity,
+        price_usd_per_kwh=price,
+        scope=scope,
+        intensity_source=_GIVEN_INTENSITY,
+        price_source=_GIVEN_PRICE,
+    )
+
+
+def _given(name: str, value: float | None) -> Interval | None:
+    """A figure of the caller's own, exact."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not math.isfinite(value) or value < 0.0:
+        raise InvalidInputError(f"{name} must be a number of at least 0, got {value}")
+    return Interval.exactly(float(value))
+
+
+def _locate(
+    country: str | None,
+    region: str | None,
+    environment_place: str | None,
+    address_country: str | None,
+    time_zone: str | None,
+) -> Located:
+    """The place, how it was found, and the caveats of that."""
+    if country is not None or region is not None:
+        return _named(country, region), "named", _code_caveats(country)
+    if environment_place:
+        return find_place(environment_place), "environment", _code_caveats(environment_place)
+    if address_country and address_country in places():
+        return places()[address_country], "geoip", ()
+    return _by_time_zone(time_zone) if time_zone else _world("no place was named and the time zone is unknown")
+
+
+def _by_time_zone(time_zone: str) -> Located:
+    """The country a time zone is named for, else the world."""
+    code = country_of_time_zone(time_zone)
+    if code is None:
+        return _world(f"the time zone {time_zone} names no place")
+    place = find_country(code)
+    if not place.intensities:
+        return _world(f"no table has figures for {code}, the country of time zone {time_zone}")
+    return place, "time-zone", (_time_zone_caveat(time_zone, place),)
+
+
+def _named(country: str | None, region: str | None) -> Place:
+    if region is None:
+        return find_place(country or "")
+    within = None if country is None else find_country(country)
+    return find_region(region, within)
+
+
+def _code_caveats(text: str | None) -> tuple[Caveat, ...]:
+    if text is None or not is_other_code(text):
+        return ()
+    place = find_country(text)
+    return (
+        Caveat(code="place-code", message=f"{text!r} is taken for {place.name}, whose ISO 3166 code is {place.code}"),
+    )
+
+
+def _time_zone_caveat(time_zone: str, place: Place) -> Caveat:
+    others = [code for code in countries_of_time_zone(time_zone) if code != place.code]
+    shared = f" (also kept in {', '.join(others)})" if others else ""
+    return Caveat(
+        code="place-from-time-zone",
+        message=f"the time zone {time_zone}{shared} is taken for {place.name}; pass country= if it is another",
+    )
+
+
+def _world(reason: str) -> Located:
+    caveat = Caveat(
+        code="place-unknown",
+        message=f"{reason}: the world's average electricity stands in, with a wide range; pass country= or region=",
+    )
+    return places()[WORLD], "world", (caveat,)
+
+
+Found = tuple[Interval | None, Source | None, tuple[Caveat, ...]]
+
+
+def _intensity(place: Place, scope: Scope) -> Found:
+    """Grams CO2e per kWh of a place in one scope."""
+    figure = place.intensities.get(scope)
+    if figure is not None:
+        return _interval(figure, WORLD_LOG_SD if place.code == WORLD else AREA_LOG_SD), figure.source, ()
+    nation = places().get(place.country_code)
+    if nation is None or nation is place:
+        caveat = Caveat(
+            code="no-direct-intensity",
+            message=f"no table gives a {scope} carbon intensity for {place.name}, so CO2e is not estimated; use "
+            "scope='lifecycle' or pass carbon_intensity_g_per_kwh=",
+        )
+        return None, None, (caveat,)
+    return _derived(place, nation, scope) or _national(place, nation, scope)
+
+
+def _derived(place: Place, nation: Place, scope: Scope) -> Found | None:
+    """A region's figure carried from the other scope by its nation's ratio of the two; None where that is unknown."""
+    other: Scope = "direct" if scope == "lifecycle" else "lifecycle"
+    known, national, national_other = (
+        place.intensities.get(other),
+        nation.intensities.get(scope),
+        nation.intensities.get(other),
+    )
+    if known is None or national is None or national_other is None or place.kind == "zone":
+        return None
+    value = known.value * national.value / national_other.value
+    caveat = Caveat(
+        code="intensity-derived",
+        message=f"the table gives a {other} figure for {place.name}; its {scope} figure is worked out by the ratio of "
+        f"the two in {nation.name}",
+    )
+    return (
+        _interval(Figure(value=value, source=known.source), quadrature(AREA_LOG_SD, DERIVED_LOG_SD)),
+        known.source,
+        (caveat,),
+    )
+
+
+def _national(place: Place, nation: Place, scope: Scope) -> Found:
+    """The figure of the whole country in place of a region's."""
+    interval, source, caveats = _intensity(nation, scope)
+    if interval is None:
+        return interval, source, caveats
+    caveat = Caveat(
+        code="intensity-of-country",
+        message=f"no table gives a {scope} carbon intensity for {place.name}: that of {nation.name} stands in",
+    )
+    return interval, source, (caveat,)
+
+
+def _price(place: Place) -> Found:
+    """US dollars per kWh of a place: its own price, its country's, else the world's."""
+    if place.price is not None:
+        width = WORLD_PRICE_LOG_SD if place.code == WORLD else AREA_PRICE_LOG_SD
+        return _interval(place.price, width), place.price.source, ()
+    nation = places().get(place.country_code)
+    if nation is not None and nation is not place and nation.price is not None:
+        return _interval(nation.price, AREA_PRICE_LOG_SD), nation.price.source, ()
+    world = places()[WORLD].price
+    if world is None:
+        return None, None, ()
+    caveat = Caveat(
+        code="price-of-world",
+        message=f"no table gives an electricity price for {place.name}: the world's average stands in, with a wide "
+        "range; pass electricity_price_usd_per_kwh=",
+    )
+    return _interval(world, WORLD_PRICE_LOG_SD), world.source, (caveat,)
+
+
+def _interval(figure: Figure, log_sd: float) -> Interval:
+    return Interval.from_log_width(figure.value, NORMAL_QUANTILE_95 * log_sd)

@@ -1,0 +1,188 @@
+"""Every place that the tables know, found by code or name; a name that none has is refused with the nearest ones."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import unicodedata
+from dataclasses import dataclass, field
+
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.core.workload import Scope
+from greenlove_mlflow.errors import UnknownPlaceError
+from greenlove_mlflow.tables.places.time_zones import country_names
+from greenlove_mlflow.tables.store.rows import row_source, rows_of
+
+WORLD = "WORLD"
+# Codes in wide use that ISO 3166-1 reserves or lacks.
+_OTHER_CODES = {"UK": "GB", "EL": "GR"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of a table and where it comes from."""
+
+    value: float
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place and what the tables say of its electricity; a scope that no table gives is missing.
+
+    Args:
+        code: ISO 3166 code, eGRID subregion, zone of Electricity Maps, or ``WORLD``.
+        name: In words.
+        country_code: The country it lies in; empty for the world.
+        kind: ``country``, ``world``, ``us_state``, ``egrid_subregion``, ``au_state``, ``cn_province`` or ``zone``.
+        intensities: Grams CO2e per kWh by scope.
+        price: US dollars per kWh at home; None when the tables have none for exactly this place.
+    """
+
+    code: str
+    name: str
+    country_code: str
+    kind: str
+    intensities: dict[Scope, Figure] = field(default_factory=dict)
+    price: Figure | None = None
+
+
+@functools.lru_cache(maxsize=1)
+def places() -> dict[str, Place]:
+    """All places by code."""
+    found: dict[str, Place] = {}
+    for table, row in rows_of("carbon_intensity"):
+        # eGRID's own national mean is the direct figure of the country, not a place of its own.
+        is_nation = row["geo_type"] in ("us_state", "egrid_subregion") and row["code"] in ("US-TOTAL", "US")
+        if is_nation and row["geo_type"] == "us_state":
+            continue
+        kind = "country" if is_nation else row["geo_type"]
+        place = found.setdefault(
+            row["code"],
+            Place(code=row["code"], name=row["name"], country_code=row["country_code"] or "", kind=kind),
+        )
+        place.intensities[row["scope"]] = Figure(value=row["intensity_g_per_kwh"], source=row_source(table, row))
+    for table, row in rows_of("electricity_maps_zones"):
+        kind = "country" if row["code"] == row["country_code"] else "zone"
+        place = found.setdefault(
+            row["code"], Place(code=row["code"], name=row["name"], country_code=row["country_code"], kind=kind)
+        )
+        # Ember's figure of a country stands before the zone's: one producer for all countries.
+        figure = Figure(value=row["intensity_g_per_kwh"], source=row_source(table, row))
+        place.intensities.setdefault(row["scope"], figure)
+    return {code: _priced(place) for code, place in found.items()}
+
+
+def _priced(place: Place) -> Place:
+    price = _prices().get(place.code)
+    if price is None:
+        return place
+    return Place(
+        code=place.code,
+        name=place.name,
+        country_code=place.country_code,
+        kind=place.kind,
+        intensities=place.intensities,
+        price=price,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _prices() -> dict[str, Figure]:
+    return {
+        row["code"]: Figure(value=row["residential_usd_per_kwh"], source=row_source(table, row))
+        for table, row in rows_of("electricity_prices")
+    }
+
+
+def find_country(text: str) -> Place:
+    """The country of that ISO code (two or three letters) or English name, without figures where no table has any.
+
+    Raises:
+        UnknownPlaceError: If there is no such country; the message names the nearest.
+    """
+    code = text.strip().upper()
+    code = _OTHER_CODES.get(code, code)
+    code = _country_names().get(_plain(text), code)
+    place = places().get(code)
+    if place is not None and place.kind == "country":
+        return place
+    if code in country_names():
+        return Place(
+            code=code, name=country_names()[code], country_code=code, kind="country", price=_prices().get(code)
+        )
+    raise UnknownPlaceError(f"unknown country {text!r}{_nearest(text, _country_names())}; use its ISO 3166 code (DE)")
+
+
+def find_region(text: str, country: Place | None = None) -> Place:
+    """The US state, eGRID subregion, zone or province of that code or name, inside ``country`` when one is given.
+
+    Raises:
+        UnknownPlaceError: If there is none, or the name fits several.
+    """
+    plain = _plain(text)
+    inside = [place for place in _regions() if country is None or place.country_code == country.code]
+    for matches in (
+        [place for place in inside if _plain(place.code) == plain],
+        [place for place in inside if place.kind != "zone" and _plain(place.code.split("-", 1)[-1]) == plain],
+        [place for place in inside if _plain(place.name) == plain],
+        [place for place in inside if _plain(place.code.split("-", 1)[-1]) == plain],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            codes = ", ".join(place.code for place in matches)
+            raise UnknownPlaceError(f"region {text!r} fits {codes}; name one of them")
+    where = f" in {country.name}" if country else ""
+    known = {_plain(name): place.code for place in inside for name in (place.code, place.name)}
+    raise UnknownPlaceError(
+        f"unknown region {text!r}{where}{_nearest(text, known)}; use a code such as US-VA, SRVC or CA-ON, or none"
+    )
+
+
+def find_place(text: str) -> Place:
+    """The country or region of that code or name.
+
+    >>> find_place("US-VA").name
+    'Virginia'
+    >>> find_place("NA").name
+    'Namibia'
+    """
+    if "-" in text or _plain(text) in {_plain(place.code) for place in _regions()}:
+        return find_region(text)
+    return find_country(text)
+
+
+def is_other_code(text: str) -> bool:
+    """Whether a code is understood although ISO 3166-1 writes it differently (``UK``)."""
+    return text.strip().upper() in _OTHER_CODES
+
+
+@functools.lru_cache(maxsize=1)
+def _regions() -> tuple[Place, ...]:
+    return tuple(place for place in places().values() if place.kind not in ("country", "world"))
+
+
+@functools.lru_cache(maxsize=1)
+def _country_names() -> dict[str, str]:
+    """The code of every country by plain name and by three letters."""
+    names = {_plain(name): code for code, name in country_names().items()}
+    for _, row in rows_of("carbon_intensity"):
+        if row["geo_type"] == "country":
+            names[_plain(row["name"])] = row["code"]
+            names[_plain(row["country_code_3"])] = row["code"]
+    return names
+
+
+def _nearest(text: str, known: dict[str, str]) -> str:
+    near = difflib.get_close_matches(_plain(text), list(known), n=3, cutoff=0.6)
+    found = list(dict.fromkeys(known[name] for name in near))
+    names = {code: place.name for code, place in places().items()}
+    shown = [f"{code} ({names.get(code) or country_names().get(code, '')})" for code in found]
+    return f"; did you mean {' or '.join(shown)}?" if shown else ""
+
+
+def _plain(text: str) -> str:
+    """A name without accents, case and surrounding space."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).strip().casefold()

@@ -1,0 +1,59 @@
+"""Regions of a cloud with the grid they draw from, and the CO2e equivalences."""
+
+from __future__ import annotations
+
+import functools
+
+from greenlove_mlflow.core.energy.equivalences import Equivalence
+from greenlove_mlflow.core.offers.offer import Region
+from greenlove_mlflow.tables.places.index import places
+from greenlove_mlflow.tables.store.rows import row_source, rows_of
+
+
+@functools.lru_cache(maxsize=1)
+def read_regions() -> tuple[Region, ...]:
+    """Every region of Crusoe Cloud with its grid's carbon intensity, in each scope; None where none is known.
+
+    Lifecycle figures are those of the region's Electricity Maps zone, direct ones those of its eGRID subregion.
+    """
+    return tuple(
+        Region(
+            name=row["region"],
+            country=row["country_code"],
+            location=row["location"],
+            intensity_g_per_kwh=_zone_figures().get(row["electricity_maps_zone"]),
+            intensity_direct_g_per_kwh=_direct_figure(row["egrid_subregion"]),
+            energy_claim=row["energy_claim"],
+            source=row["source"],
+        )
+        for _, row in rows_of("crusoe_regions")
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _zone_figures() -> dict[str | None, float]:
+    return {row["code"]: row["intensity_g_per_kwh"] for _, row in rows_of("electricity_maps_zones")}
+
+
+def _direct_figure(code: str | None) -> float | None:
+    place = places().get(code) if code else None
+    figure = place.intensities.get("direct") if place else None
+    return figure.value if figure else None
+
+
+@functools.lru_cache(maxsize=1)
+def read_equivalences() -> tuple[Equivalence, ...]:
+    """Every row of the newest equivalences table."""
+    return tuple(
+        Equivalence(
+            key=row["key"],
+            thing=row["equivalence"],
+            unit=row["unit"],
+            kg_per_unit=row["kg_per_unit"],
+            direction=row["direction"],
+            factor_year=row["factor_year"],
+            evidence=row["evidence"],
+            source=row_source(table, row),
+        )
+        for table, row in rows_of("co2_equivalences")
+    )

@@ -1,0 +1,1 @@
+"""Price sheets: ours and the user's own."""

@@ -1,0 +1,78 @@
+"""A price sheet of the user's own, checked and kept under a version, so that ``prices=VERSION`` finds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+from greenlove_mlflow.errors import TableError
+from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE, price_sheet, read_own_prices
+from greenlove_mlflow.tables.prices.user_folder import own_folder
+from greenlove_mlflow.tables.store.schema import format_sidecar
+from greenlove_mlflow.tables.store.store import NEWEST, Table, table_names, table_versions
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ALL = "all"
+
+
+def add_price_sheet(
+    path: Path,
+    *,
+    version: str | None = None,
+    as_of: str | None = None,
+    source: str | None = None,
+    folder: Path | None = None,
+) -> Table:
+    """The table as it is kept from now on: the CSV unchanged, beside it a TOML with version, date, source and digest.
+
+    Args:
+        path: A CSV with at least ``gpu`` and ``price_usd_per_hour``.
+        version: What it is called from now on; by default what its TOML or rows say, else the file's name.
+        as_of: Date of the prices, ISO 8601; by default what its TOML or rows say.
+        source: Where the prices come from, in words.
+        folder: Where sheets are kept; by default the user's data folder.
+
+    Raises:
+        TableError: If the sheet fails a check, or a published or added version has that name with other content.
+    """
+    table = read_own_prices(path, version=version, as_of=as_of, source=source)
+    price_sheet(table)  # Every row must make an offer.
+    _check_version(table.version)
+    folder = folder or own_folder()
+    target = folder / f"{table.version}.csv"
+    content = path.read_bytes()
+    if target.exists() and target.read_bytes() != content:
+        raise TableError(f"version {table.version!r} was added before with other prices; give another --version")
+    sidecar = dataclasses.replace(
+        table.sidecar,
+        source=dataclasses.replace(table.source, accessed=table.source.accessed or table.as_of),
+        as_of=table.as_of,
+        row_count=len(table.frame),
+        sha256=table.sha256,
+        columns=(),
+        key=(),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    # The TOML first: a CSV that is seen has its provenance beside it.
+    _write(target.with_suffix(".toml"), format_sidecar(sidecar).encode())
+    _write(target, content)
+    return read_own_prices(target)
+
+
+def _check_version(version: str) -> None:
+    if not _VERSION.fullmatch(version):
+        raise TableError(f"version {version!r} cannot name a file; use letters, digits, dots and dashes: --version")
+    if version in (NEWEST, ALL, *table_names(), *table_versions(PRICE_TABLE)):
+        raise TableError(f"version {version!r} is taken by the published tables; give another --version")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write to a temporary name and rename, so that nothing half-written is left."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

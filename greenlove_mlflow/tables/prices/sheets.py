@@ -1,0 +1,212 @@
+"""Price sheets: a dated version of ours, or a CSV of the user's own, as offers of GPUs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.errors import TableError
+from greenlove_mlflow.tables.hardware import read_gpu_specs
+from greenlove_mlflow.tables.prices.user_folder import own_folder, own_versions
+from greenlove_mlflow.tables.store.rows import plain_rows, rows_of
+from greenlove_mlflow.tables.store.schema import Sidecar, read_sidecar
+from greenlove_mlflow.tables.store.store import NEWEST, Table, read_schema, read_table, read_table_file, table_versions
+
+PRICE_TABLE = "crusoe_prices"
+CLOUD_TABLE = "cloud_prices"
+# Column of a price sheet -> how that price is billed.
+BILLINGS = {
+    "price_usd_per_hour": "on-demand",
+    "spot_usd_per_hour": "spot",
+    "reserved_6m_usd_per_hour": "reserved-6m",
+    "reserved_1y_usd_per_hour": "reserved-1y",
+    "reserved_3y_usd_per_hour": "reserved-3y",
+}
+
+
+def read_price_sheet(
+    prices: str | Path | PriceSheet = NEWEST,
+    *,
+    version: str | None = None,
+    as_of: str | None = None,
+    source: str | None = None,
+) -> PriceSheet:
+    """The offers of one price sheet, on demand, spot and reserved; a GPU without a public price has None.
+
+    Args:
+        prices: ``newest``, a version of ``crusoe_prices``, ``cloud_prices`` (other clouds), a version that ``greenlove
+            tables add`` kept, the path of a CSV of one's own, or a sheet, which is returned as it is.
+        version: What a CSV of one's own is called; by default what its TOML says, else the file's name.
+        as_of: The date of its prices, ISO 8601; by default what its TOML or its rows say.
+        source: Where its prices come from, in words; by default what its TOML says.
+
+    Raises:
+        TableError: If there is no such version or file, or a row cannot be used; the message names row and column.
+    """
+    if isinstance(prices, PriceSheet):
+        return prices
+    if isinstance(prices, Path) or _is_path(prices):
+        table = read_own_prices(Path(prices), version=version, as_of=as_of, source=source)
+    elif prices == CLOUD_TABLE:
+        table = read_table(CLOUD_TABLE)
+    elif prices == NEWEST or prices in table_versions(PRICE_TABLE):
+        table = read_table(PRICE_TABLE, prices)
+    elif prices in own_versions():
+        table = read_own_prices(own_folder() / f"{prices}.csv")
+    else:
+        known = (NEWEST, *table_versions(PRICE_TABLE), CLOUD_TABLE, *own_versions())
+        raise TableError(f"no price sheet {prices!r}: neither a CSV file nor one of {', '.join(known)}")
+    return price_sheet(table)
+
+
+def price_sheet(table: Table) -> PriceSheet:
+    """The offers in a table of prices."""
+    offers = [offer for index, row in enumerate(plain_rows(table)) for offer in _offers(row, index, table)]
+    return PriceSheet(version=table.version, as_of=table.as_of, offers=tuple(offers), source=table.source)
+
+
+def read_own_prices(
+    path: Path, *, version: str | None = None, as_of: str | None = None, source: str | None = None
+) -> Table:
+    """A CSV of the user's own prices, checked by the columns of ours, of which it needs ``gpu`` and
+    ``price_usd_per_hour`` (empty where there is no public price).
+
+    Raises:
+        TableError: If the file cannot be used, or neither it, its TOML nor the caller dates its prices.
+    """  # noqa: D205 - the sentence does not fit one line
+    schema = read_schema(PRICE_TABLE)
+    stated = path.with_suffix(".toml")
+    own = read_sidecar(stated) if stated.is_file() else Sidecar(source=Source(producer="", title=""), as_of="")
+    source_of = dataclasses.replace(
+        own.source,
+        producer=own.source.producer or "the user",
+        title=source or own.source.title or path.name,
+        url=own.source.url,
+        table="prices",
+        version=version or own.source.version,
+    )
+    sidecar = dataclasses.replace(
+        schema,
+        source=source_of,
+        as_of=as_of or own.as_of,
+        # One GPU may be offered by several clouds, in several sizes, or at several dates.
+        key=("provider", "gpu", "gpu_counts", "regions", "version", "as_of"),
+        row_count=own.row_count,
+        sha256=own.sha256,
+    )
+    return _dated(read_table_file(path, sidecar), is_titled=bool(source or own.source.title))
+
+
+def _dated(table: Table, *, is_titled: bool) -> Table:
+    """The table with version and date from its rows where nothing else states them."""
+    frame = table.frame
+    dates = sorted(frame["as_of"].dropna()) if "as_of" in frame else []
+    versions = sorted(frame["version"].dropna().unique()) if "version" in frame else []
+    as_of = table.sidecar.as_of or (dates[-1] if dates else "")
+    if not as_of:
+        raise TableError(
+            f"{table.path.name} does not date its prices; give as_of (2026-09-28) in a column, in "
+            f"{table.path.with_suffix('.toml').name} beside it, or on the command line"
+        )
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", as_of):
+        raise TableError(f"{table.path.name} is dated {as_of!r}; a date reads 2026-09-28")
+    version = table.source.version or (versions[0] if len(versions) == 1 else table.path.stem)
+    title = table.source.title
+    if not is_titled and "source" in frame and frame["source"].nunique() == 1:
+        title = str(frame["source"].dropna().iloc[0])
+    return dataclasses.replace(
+        table, version=version, as_of=as_of, source=dataclasses.replace(table.source, version=version, title=title)
+    )
+
+
+def _is_path(prices: str) -> bool:
+    return prices.lower().endswith((".csv", ".csv.gz")) or "/" in prices or "\\" in prices
+
+
+def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
+    """One offer for each price of a row; one without a price where there is no public price."""
+    gpu_id = row.get("gpu_id") or _gpu_id(row, index, table)
+    spec = _specs().get(gpu_id)
+    if spec is None:
+        raise TableError(
+            f"{table.path.name}, row {index + 2} ({row['gpu']}), column 'gpu_id': {gpu_id!r} is no key of gpu_specs; "
+            "leave it empty to have the GPU found by its name"
+        )
+    memory = row.get("memory_gib") or spec.memory_gib
+    if memory is None:
+        raise TableError(
+            f"{table.path.name}, row {index + 2} ({row['gpu']}), column 'memory_gib': it is empty, and the specs of "
+            f"{gpu_id} give none either"
+        )
+    counts = str(row.get("gpu_counts") or row.get("gpu_count") or 1)
+    offer = Offer(
+        provider=row.get("provider") or table.source.producer,
+        gpu=row["gpu"],
+        gpu_id=gpu_id,
+        memory_gib=float(memory),
+        price_usd_per_hour=None,
+        billing="contact-sales",
+        gpu_counts=tuple(int(count) for count in counts.split("|")),
+        form_factor=row.get("form_factor") or spec.form_factor,
+        regions=tuple((row.get("regions") or "").split("|")) if row.get("regions") else (),
+        version=row.get("version") or table.version,
+        as_of=row.get("as_of") or table.as_of,
+        evidence=row.get("evidence") or "",
+        source=row.get("source") or table.source.title,
+    )
+    priced = [
+        dataclasses.replace(offer, price_usd_per_hour=row[column], billing=billing)
+        for column, billing in BILLINGS.items()
+        if row.get(column) is not None
+    ]
+    return priced or [offer]
+
+
+def _gpu_id(row: dict[str, Any], index: int, table: Table) -> str:
+    """The specs key of a GPU that a user's own sheet names."""
+    found = gpu_id_of_name(row["gpu"], row.get("memory_gib"))
+    if found is None:
+        raise TableError(
+            f"{table.path.name}, row {index + 2}, column 'gpu': {row['gpu']!r} is no GPU that a table knows; write "
+            "the name as a price sheet or NVML has it, or fill the column gpu_id"
+        )
+    return found
+
+
+def gpu_id_of_name(name: str, memory_gib: float | None = None) -> str | None:
+    """The specs key of a GPU by the name of any price sheet of ours, its key, its name or an alias; None when unknown.
+
+    A name that fits several GPUs is settled by memory, and is None where that does not settle it.
+    """
+    plain = " ".join(name.lower().split())
+    found = _sheet_names().get(plain) or {
+        spec.gpu_id
+        for spec in read_gpu_specs()
+        if plain in {" ".join(text.lower().split()) for text in (spec.gpu_id, spec.name, *spec.aliases)}
+    }
+    if len(found) > 1 and memory_gib is not None:
+        found = {gpu_id for gpu_id in found if _specs()[gpu_id].memory_gib == memory_gib}
+    return next(iter(found)) if len(found) == 1 else None
+
+
+@functools.lru_cache(maxsize=1)
+def _specs() -> dict[str, GpuSpec]:
+    return {spec.gpu_id: spec for spec in read_gpu_specs()}
+
+
+@functools.lru_cache(maxsize=1)
+def _sheet_names() -> dict[str, set[str]]:
+    """The specs keys behind every name that a price sheet of ours uses."""
+    found: dict[str, set[str]] = {}
+    sheets = [rows_of(PRICE_TABLE, version) for version in table_versions(PRICE_TABLE)] + [rows_of(CLOUD_TABLE)]
+    for rows in sheets:
+        for _, row in rows:
+            found.setdefault(" ".join(row["gpu"].lower().split()), set()).add(row["gpu_id"])
+    return found

@@ -1,0 +1,45 @@
+"""Parquet with provenance in its schema's metadata, which pandas alone would drop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from greenlove_mlflow.tables.store.store import Table
+
+PREFIX = "greenlove."
+
+
+def parquet_metadata(table: Table) -> dict[str, str]:
+    """What a Parquet copy of a table says of itself: ``greenlove.table``, ``.version``, ``.as_of``, ``.source``..."""
+    return {
+        f"{PREFIX}table": table.name,
+        f"{PREFIX}version": table.version,
+        f"{PREFIX}as_of": table.as_of,
+        f"{PREFIX}source": table.source.url or table.source.title,
+        f"{PREFIX}producer": table.source.producer,
+        f"{PREFIX}licence": table.source.licence,
+        f"{PREFIX}sha256": table.sha256,
+    }
+
+
+def write_parquet(frame: pd.DataFrame, path: Path, *, metadata: dict[str, str]) -> None:
+    """Write a frame as Parquet with that metadata in its schema, to a temporary name first."""
+    arrow = pa.Table.from_pandas(frame, preserve_index=False)
+    stated = {**(arrow.schema.metadata or {}), **{key.encode(): value.encode() for key, value in metadata.items()}}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(arrow.replace_schema_metadata(stated), temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_parquet_metadata(path: Path) -> dict[str, str]:
+    """The ``greenlove.`` entries of a Parquet file's schema metadata."""
+    metadata = pq.read_schema(path).metadata or {}
+    return {key.decode(): value.decode() for key, value in metadata.items() if key.startswith(PREFIX.encode())}

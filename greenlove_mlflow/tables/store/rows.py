@@ -1,0 +1,43 @@
+"""Rows of a table as plain dictionaries, None where a cell is empty, and the source of one row."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.tables.store.store import NEWEST, Table, read_table
+
+_ADDRESS = re.compile(r"https?://[^\s,;)]+")
+
+
+@functools.lru_cache(maxsize=64)
+def rows_of(name: str, version: str = NEWEST) -> tuple[tuple[Table, dict[str, Any]], ...]:
+    """Each row of a table, beside its table."""
+    table = read_table(name, version)
+    return tuple((table, row) for row in plain_rows(table))
+
+
+def plain_rows(table: Table) -> list[dict[str, Any]]:
+    """The rows of a table as dictionaries, None where a cell is empty."""
+    frame = table.frame.astype(object)
+    rows = frame.where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def row_source(table: Table, row: dict[str, Any]) -> Source:
+    """The source of one row: its own text, address, date and licence, the table's where it states none."""
+    stated = str(row.get("source") or "")
+    text = table.sidecar.row_sources.get(stated, stated)
+    address = _ADDRESS.search(text)
+    return Source(
+        producer=row.get("producer") or table.source.producer,
+        title=text or table.source.title,
+        url=address.group(0) if address else table.source.url,
+        licence=row.get("licence") or table.source.licence,
+        published=row.get("as_of") or table.source.published,
+        accessed=table.source.accessed,
+        table=table.name,
+        version=table.version,
+    )

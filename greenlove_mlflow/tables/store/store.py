@@ -1,0 +1,130 @@
+"""Where tables lie, which versions there are, and one of them read, checked and typed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.errors import TableError
+from greenlove_mlflow.tables.store.check import check_cells, read_cells
+from greenlove_mlflow.tables.store.schema import Sidecar, read_sidecar
+
+NEWEST = "newest"
+SCHEMA_FILE = "schema.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One version of one table.
+
+    Args:
+        name: Of the table ("gpu_specs").
+        version: Its date, or what its sidecar calls it.
+        as_of: Date the figures hold for, ISO 8601.
+        sha256: Of the CSV's bytes, hexadecimal.
+        source: Producer, title, address, licence and dates.
+        frame: The rows, typed; empty cells are NaN or None.
+        path: Of the CSV.
+        units: The unit of every column that has one.
+        sidecar: Everything its TOML says.
+    """
+
+    name: str
+    version: str
+    as_of: str
+    sha256: str
+    source: Source
+    frame: pd.DataFrame
+    path: Path
+    units: dict[str, str]
+    sidecar: Sidecar
+
+
+@functools.lru_cache(maxsize=1)
+def data_root() -> Path:
+    """The folder of the tables: ``data`` of a checkout or an editable install, else the one inside the wheel.
+
+    Raises:
+        TableError: If there is neither.
+    """
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "data", package.parent / "data"):
+        if (folder / "gpu_specs" / SCHEMA_FILE).is_file():
+            return folder
+    raise TableError("the data tables are missing from this installation; install the package again")
+
+
+def table_names() -> tuple[str, ...]:
+    """The names of all tables that have a version, sorted."""
+    folders = [path.parent for path in data_root().glob(f"*/{SCHEMA_FILE}")]
+    return tuple(sorted(folder.name for folder in folders if next(folder.glob("*.csv"), None)))
+
+
+def table_versions(name: str) -> tuple[str, ...]:
+    """The versions of a table, oldest first.
+
+    Raises:
+        TableError: If there is no such table.
+    """
+    if name not in table_names():
+        raise TableError(f"no table {name!r}; the tables are {', '.join(table_names())}")
+    return tuple(sorted(path.stem for path in (data_root() / name).glob("*.csv")))
+
+
+def read_schema(name: str) -> Sidecar:
+    """The columns and the key that every version of a table has."""
+    path = data_root() / name / SCHEMA_FILE
+    if not path.is_file():
+        raise TableError(f"no table {name!r}; the tables are {', '.join(table_names())}")
+    return read_sidecar(path)
+
+
+@functools.lru_cache(maxsize=64)
+def read_table(name: str, version: str = NEWEST) -> Table:
+    """One version of a table, every check passed.
+
+    Args:
+        name: One of ``table_names``.
+        version: One of ``table_versions``, or ``newest``.
+
+    Raises:
+        TableError: If there is no such table or version, or the file fails a check.
+    """
+    versions = table_versions(name)
+    version = versions[-1] if version == NEWEST else version
+    if version not in versions:
+        raise TableError(f"table {name!r} has no version {version!r}; it has {', '.join(versions)}")
+    return read_table_file(data_root() / name / f"{version}.csv")
+
+
+def read_table_file(path: Path, sidecar: Sidecar | None = None) -> Table:
+    """The table in one CSV, checked against its sidecar, by default the TOML of the same name beside it."""
+    sidecar = sidecar or read_sidecar(path.with_suffix(".toml"))
+    name = f"{path.parent.name}/{path.name}" if sidecar.source.table == path.parent.name else path.name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if sidecar.sha256 and digest != sidecar.sha256:
+        raise TableError(
+            f"{name} was edited after its publication: sha256 {digest[:12]}..., its TOML states "
+            f"{sidecar.sha256[:12]}...; a correction is a new version"
+        )
+    frame = check_cells(read_cells(content, name=name), sidecar, name=name)
+    return Table(
+        name=sidecar.source.table or path.stem,
+        version=sidecar.source.version or path.stem,
+        as_of=sidecar.as_of,
+        sha256=digest,
+        source=sidecar.source,
+        frame=frame,
+        path=path,
+        units=sidecar.units,
+        sidecar=sidecar,
+    )

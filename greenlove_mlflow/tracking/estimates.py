@@ -1,0 +1,136 @@
+"""What a run keeps of a training: its promise once the benchmark is done, its outcome once the training is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.outcome import Outcome, time_error_ratio
+from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.records import BenchmarkLog
+from greenlove_mlflow.tracking import artifacts, names
+from greenlove_mlflow.tracking import values as record
+from greenlove_mlflow.tracking.inputs import input_of, tables_used
+from greenlove_mlflow.tracking.note import NOTE_TAG, make_note
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from greenlove_mlflow.tracking.run import TrackedRun
+
+
+def keep_promise(run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
+    """Keep the benchmark, the estimates and everything they rest on; pictures and page come with ``keep_page``."""
+    keep_benchmark(run, log, None if estimate.statistics is None else estimate.statistics.fit.spearman_rho)
+    keep_estimates(run, estimate, comparison)
+    tables = tables_used(estimate, comparison)
+    run.inputs([input_of(table) for table in tables])
+    for table in tables:
+        folder = names.ARTIFACT_TABLES
+        run.artifact(f"{folder}/{table.name}.parquet", partial(artifacts.write_table_parquet, table))
+        run.artifact(f"{folder}/{table.name}.csv", partial(artifacts.write_table_csv, table))
+
+
+def keep_benchmark(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None) -> None:
+    """Keep what the benchmark measured, as metrics and as files."""
+    for point in record.benchmark_points(log, spearman_rho):
+        run.metric(point.key, point.value, point.step, point.timestamp_ms)
+    began_ms = record.started_ms(log)
+    times_ms = [began_ms + round(sample.at_s * 1000.0) for sample in log.power_samples]
+    for sample, at_ms in zip(log.power_samples, times_ms, strict=True):
+        run.power_sample(sample, at_ms)
+    sampled = {sample.device for sample in log.power_samples}
+    for reading in log.power:
+        if reading.device not in sampled:
+            run.metric(names.power_key(reading.device), reading.power_w, 0, began_ms)
+    run.artifact(names.ARTIFACT_BENCHMARK, lambda path: artifacts.write_epochs(log, path))
+    run.artifact(names.ARTIFACT_BENCHMARK_CSV, lambda path: artifacts.write_epochs_csv(log, path))
+    run.artifact(names.ARTIFACT_BLOCKS, lambda path: artifacts.write_blocks(log, path))
+    rows = [
+        (at_ms, each.at_s, each.device, each.power_w) for at_ms, each in zip(times_ms, log.power_samples, strict=True)
+    ]
+    run.artifact(names.ARTIFACT_POWER, lambda path: artifacts.write_power(rows, path))
+
+
+def keep_estimates(run: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
+    """Keep the estimates as params, tags, metrics and a table."""
+    as_of = "" if comparison is None else comparison.prices.as_of
+    if estimate.statistics is not None:
+        version = "" if comparison is None else comparison.prices.version
+        run.params(record.params_of(estimate.statistics, version))
+        run.tags(record.tags_of(estimate.statistics, as_of))
+    for point in record.estimate_points(estimate, comparison, as_of=as_of or _today()):
+        run.metric(point.key, point.value, point.step, point.timestamp_ms)
+    run.artifact(
+        names.ARTIFACT_ESTIMATES, lambda path: artifacts.write_estimates(estimate, comparison, path), is_table=True
+    )
+
+
+def keep_outcome(run: TrackedRun, estimate: Estimate, outcome: Outcome | None) -> None:
+    """Keep what really happened; nothing when no epoch was run."""
+    if outcome is None:
+        return
+    for key, value in record.outcome_values(outcome, time_error_ratio(outcome, estimate)).items():
+        run.metric(key, value, 0)  # a metric of one point at step 0 is drawn as a bar across runs
+    if outcome.energy_source:
+        run.tags({f"{names.TAG_POWER_SOURCE}.actual": outcome.energy_source})
+
+
+def keep_page(
+    run: TrackedRun,
+    estimate: Estimate,
+    comparison: Comparison | None,
+    log: BenchmarkLog,
+    *,
+    outcome: Outcome | None = None,
+) -> None:
+    """Keep the pictures, the report and, on a run of ours, the note.
+
+    With an outcome, report and note take the place of the earlier ones; the pictures show the promise and stay.
+    """
+    from greenlove_mlflow.report import ReportContent, render_report
+
+    if run.is_ours:
+        run.tags({NOTE_TAG: make_note(estimate, comparison, run_id=run.run_id, outcome=outcome)})
+    if outcome is None:
+        keep_pictures(run, estimate, comparison, log)
+    content = ReportContent(
+        estimate=estimate,
+        comparison=comparison,
+        log=log,
+        sources=tuple(table.source for table in tables_used(estimate, comparison)),
+        run_id=run.run_id,
+        status=names.STATUS_RUNNING if outcome is None else "finished" if outcome.completed else "",
+        url=run.url,
+        outcome=outcome,
+        made_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    run.artifact(names.ARTIFACT_REPORT, lambda path: path.write_text(render_report(content), encoding="utf-8"))
+
+
+def keep_pictures(run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
+    """Keep the four pictures."""
+    from greenlove_mlflow import plots
+
+    fit = None if estimate.statistics is None else estimate.statistics.fit
+    draw = {
+        "epochs": lambda: plots.plot_epochs(log),
+        "scaling": lambda: plots.plot_scaling(log, fit),
+        "power": lambda: plots.plot_power(log),
+    }
+    if comparison is not None:
+        draw["crusoe"] = lambda: plots.plot_crusoe(comparison)
+    for name, make in draw.items():
+        run.artifact(f"{names.ARTIFACT_PLOTS}/{name}.png", partial(_draw, make))
+
+
+def _draw(make: Callable[[], Figure], path: Path) -> None:
+    artifacts.write_figure(make(), path)
+
+
+def _today() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime())

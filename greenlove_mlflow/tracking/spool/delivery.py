@@ -1,0 +1,151 @@
+"""One event of a spool as one request to MLflow; the same event twice leaves the store as after the first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.tracking.names import TAG_SPOOL, power_key
+from greenlove_mlflow.tracking.spool import spool as kinds
+from greenlove_mlflow.tracking.spool.header import Header
+from greenlove_mlflow.tracking.spool.spool import Event, Spool
+from greenlove_mlflow.tracking.spool.thinning import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
+
+_DEFAULT_EXPERIMENT_ID = "0"
+_LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
+
+
+def deliver(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
+    """Put one event into the run."""
+    kind, *rest = event
+    if kind in (kinds.METRIC, kinds.POWER):
+        deliver_points(client, run_id, [point_of(event)])
+    elif kind in (kinds.PARAMS, kinds.TAGS):
+        _deliver_texts(client, run_id, kind, rest[0])
+    elif kind == kinds.EXPERIMENT_TAGS:
+        experiment_id = client.get_run(run_id).info.experiment_id
+        for key, value in rest[0].items():
+            client.set_experiment_tag(experiment_id, key, value)
+    elif kind == kinds.INPUTS:
+        client.log_inputs(run_id, datasets=[_dataset_input(content) for content in rest[0]])
+    elif kind in (kinds.ARTIFACT, kinds.TABLE):
+        _deliver_artifact(client, spool, run_id, event)
+    elif kind == kinds.END and rest[0] is not None:
+        _deliver_end(client, spool, run_id, event)
+
+
+def deliver_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
+    """Put at most a thousand metric points into the run, in one request."""
+    from mlflow.entities import Metric
+
+    metrics = [Metric(point.key, point.value, point.timestamp_ms, point.step) for point in points]
+    client.log_batch(run_id, metrics=metrics)
+
+
+def point_of(event: Event) -> Point:
+    """The metric point of a metric or power event."""
+    if event[0] == kinds.POWER:
+        _, device, _, value, timestamp_ms, step = event
+        return Point(key=power_key(device), value=value, timestamp_ms=timestamp_ms, step=step)
+    _, key, value, timestamp_ms, step = event
+    return Point(key=key, value=value, timestamp_ms=timestamp_ms, step=step)
+
+
+def event_of(point: Point) -> Event:
+    """The metric event of a point."""
+    return (kinds.METRIC, point.key, point.value, point.timestamp_ms, point.step)
+
+
+def create_run(client: MlflowClient, header: Header) -> str:
+    """The id of the run that an offline spool asks for; found again when an earlier attempt created it."""
+    experiment_id = header.experiment_id or _DEFAULT_EXPERIMENT_ID
+    if header.experiment_name is not None:
+        experiment_id = find_or_create_experiment(client, header.experiment_name)
+    spool_filter = f"tags.`{TAG_SPOOL}` = '{header.spool_id}'"
+    if found := client.search_runs([experiment_id], spool_filter, max_results=1):
+        return str(found[0].info.run_id)
+    run = client.create_run(
+        experiment_id,
+        start_time=header.created_ms,
+        tags={**header.tags, TAG_SPOOL: header.spool_id},
+        run_name=header.run_name,
+    )
+    return str(run.info.run_id)
+
+
+def find_or_create_experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment of that name; two processes that create it at once get the same."""
+    from mlflow.exceptions import MlflowException
+
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:
+        if found := client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        raise
+
+
+def _deliver_texts(client: MlflowClient, run_id: str, kind: str, texts: dict[str, str]) -> None:
+    from mlflow.entities import Param, RunTag
+
+    if kind == kinds.PARAMS:
+        client.log_batch(run_id, params=[Param(key, value) for key, value in texts.items()])
+    else:
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in texts.items()])
+
+
+def _deliver_artifact(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
+    kind, path, number = event
+    local = spool.file(path, number)
+    if not local.exists():
+        return  # sent before, and not acknowledged in time
+    client.log_artifact(run_id, str(local), str(PurePosixPath(path).parent))
+    if kind == kinds.TABLE:
+        _announce_table(client, run_id, path)
+    local.unlink()
+
+
+def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
+    """End the run and what was started with it; for a process that is gone, only what nobody has taken up since."""
+    _, status, end_ms, is_own_end = event
+    for each in (run_id, *spool.header.parents):
+        if not is_own_end:
+            run = client.get_run(each)
+            if run.info.status != "RUNNING" or run.data.tags.get(TAG_SPOOL) != spool.header.spool_id:
+                continue
+        terminate(client, each, status, end_ms)
+
+
+def terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> None:
+    """Set status and end; ``set_terminated`` would also print links, from this thread into the user's output."""
+    from mlflow.entities import RunStatus
+
+    store: Any = getattr(getattr(client, "_tracking_client", None), "store", None)
+    if store is None:
+        client.set_terminated(run_id, status=status, end_time=end_ms)
+    else:
+        store.update_run_info(run_id, run_status=RunStatus.from_string(status), end_time=end_ms, run_name=None)
+
+
+def _announce_table(client: MlflowClient, run_id: str, path: str) -> None:
+    """What ``log_table`` does beside the upload; itself it would append to the rows of an earlier attempt."""
+    known = json.loads(client.get_run(run_id).data.tags.get(_LOGGED_ARTIFACTS, "[]"))
+    if (entry := {"path": path, "type": "table"}) not in known:
+        client.set_tag(run_id, _LOGGED_ARTIFACTS, json.dumps([*known, entry]))
+
+
+def _dataset_input(content: dict[str, Any]) -> DatasetInput:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    tags = [InputTag("mlflow.data.context", content["context"])]
+    tags += [InputTag(key, value) for key, value in content["tags"].items()]
+    return DatasetInput(dataset=Dataset(**content["dataset"]), tags=tags)

@@ -1,0 +1,118 @@
+"""MLflow stores: their address without credentials, whether they answer, and what their errors mean."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import requests
+
+from greenlove_mlflow.errors import TrackingError
+from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, first_line, within
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+HEALTH_DEADLINE_S = 3.0
+_SECRET = re.compile(r"user|pass|pwd|token|secret|key|credential|auth", re.IGNORECASE)
+# What a store answers when it will never take a request, however often it is asked again.
+_PERMANENT = frozenset(
+    {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
+)
+
+
+def is_http(uri: str) -> bool:
+    """Whether the store is a server on the network."""
+    return uri.startswith(("http://", "https://"))
+
+
+def without_credentials(uri: str) -> str:
+    """The address without user, password, or query fields that look like either.
+
+    >>> without_credentials("https://me:secret@mlflow.example.org:8443/base")
+    'https://mlflow.example.org:8443/base'
+    >>> without_credentials("sqlite:////tmp/mlflow.db")
+    'sqlite:////tmp/mlflow.db'
+    """
+    parts = urlsplit(uri)
+    if not parts.scheme or parts.scheme == "file":
+        return uri
+    # Put together by hand: urlunsplit drops the empty host of sqlite:////absolute/path.
+    query = urlencode([pair for pair in parse_qsl(parts.query) if not _SECRET.search(pair[0])])
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}"
+
+
+def absolute(uri: str) -> str:
+    """The address with a relative SQLite file or folder made absolute, so that it means the same anywhere."""
+    match = re.match(r"^(sqlite(?:\+\w+)?:///)([^/?:][^?]*)(\?.*)?$", uri)
+    if match and not re.match(r"^[A-Za-z]:[\\/]", match[2]):
+        return f"{match[1]}{Path(match[2]).resolve()}{match[3] or ''}"
+    if "://" not in uri and not uri.startswith(("databricks", "file:", "uc:")):
+        return str(Path(uri).resolve())
+    return uri
+
+
+def is_reachable(uri: str, deadline_s: float = HEALTH_DEADLINE_S) -> bool:
+    """Whether a server answers within the deadline; always true of a store that is no server.
+
+    Any answer below 500 counts: a proxy without ``/health``, one that asks for a login, a certificate that MLflow may
+    have been told to trust.
+    """
+    if not is_http(uri):
+        return True
+
+    def ask() -> bool:
+        try:
+            response = requests.get(uri.rstrip("/") + "/health", timeout=deadline_s)
+        except requests.exceptions.SSLError:
+            return True
+        except requests.RequestException:
+            return False
+        return response.status_code < 500
+
+    try:
+        return within(deadline_s, ask)
+    except OutOfTimeError:
+        return False
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether asking again is useless: the store understood the request and refuses it."""
+    return getattr(error, "error_code", None) in _PERMANENT
+
+
+def run_url(uri: str, experiment_id: str, run_id: str) -> str | None:
+    """The run's page; None for a store that has none."""
+    if not is_http(uri):
+        return None
+    return f"{without_credentials(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def make_client(uri: str) -> MlflowClient:
+    """A client of that store, independent of what the caller's fluent API is set to."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def translated(error: Exception, uri: str, doing: str = "open a run") -> TrackingError:
+    """The same trouble as an error of ours that says what to do; ``doing`` is what was tried."""
+    text = str(error)
+    if "MLFLOW_ALLOW_FILE_STORE" in text or "maintenance mode" in text:
+        return TrackingError(
+            "MLflow found runs of an older release in ./mlruns and no longer writes to such a folder. Either move them "
+            "into a database with `mlflow migrate-filestore`, or start a new store beside them with "
+            "MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
+        )
+    if type(error).__name__ == "UnsupportedModelRegistryStoreURIException" or "sqlalchemy" in text.lower():
+        return TrackingError(
+            f"the store {without_credentials(uri)} needs the database part of MLflow, which mlflow-skinny leaves out: "
+            "`pip install mlflow`, or point MLFLOW_TRACKING_URI at a server (http://...)"
+        )
+    advice = ", or use greenlove.estimate, which needs no MLflow" if doing == "open a run" else ""
+    return TrackingError(
+        f"MLflow could not {doing} in {without_credentials(uri)}: {first_line(error)}. "
+        f"Check MLFLOW_TRACKING_URI{advice}"
+    )

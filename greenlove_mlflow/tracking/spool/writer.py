@@ -1,0 +1,129 @@
+"""The thread that carries a spool to MLflow while the training runs, out of its way."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from greenlove_mlflow.tracking.spool.boundary import Boundary
+from greenlove_mlflow.tracking.spool.sender import Sender, StoreDownError
+
+INTERVAL_S = 5.0
+# At the end, a store that takes nothing for this long is given up; one that is merely slow gets up to a minute.
+CLOSE_DEADLINE_S = 10
+CLOSE_LIMIT_S = 60
+# A pause begins when the request under way has come back; one to a server that just died may take minutes, and a
+# thread that waits for an answer does not disturb a measurement.
+_PAUSE_DEADLINE_S = 2.0
+
+Job = Callable[[], object]
+
+
+class Writer:
+    """Sends what was spooled every few seconds, and all of it at the end, from a daemon thread.
+
+    Args:
+        sender: Of the run's own spool.
+        boundary: Where trouble ends.
+        last: Run at the end when time is left: what earlier, broken-off runs left behind.
+        interval_s: Seconds between two rounds.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        boundary: Boundary,
+        *,
+        last: Job = lambda: None,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._sender = sender
+        self._boundary = boundary
+        self._last = last
+        self._interval_s = interval_s
+        self._wake = threading.Event()
+        self._turn = threading.Lock()
+        self._jobs: deque[tuple[str, Job]] = deque()
+        self._is_paused = False
+        self._is_closing = False
+        self._is_done = False
+        self._job_count = 0
+        self._thread = threading.Thread(target=self._run, name="greenlove-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin the rounds."""
+        self._thread.start()
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether a round under way should end after its current request."""
+        return self._is_paused and not self._is_closing
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """A block in which nothing is sent, for what is timed; a round under way ends first."""
+        self._is_paused = True
+        if self._turn.acquire(timeout=_PAUSE_DEADLINE_S):
+            self._turn.release()
+        try:
+            yield
+        finally:
+            self._is_paused = False
+            self._wake.set()
+
+    def later(self, doing: str, job: Job) -> None:
+        """Run ``job`` in the writer's thread once all that was spooled before has been sent."""
+        self._jobs.append((doing, job))
+        self._wake.set()
+
+    def close(self) -> bool:
+        """Whether everything was sent; the thread goes on by itself when the store took nothing for ten seconds."""
+        self._is_closing = True
+        self._wake.set()
+        silent_s, progress = 0, self._progress
+        for _ in range(CLOSE_LIMIT_S):
+            self._thread.join(1.0)
+            silent_s = 0 if self._progress != progress else silent_s + 1
+            progress = self._progress
+            if not self._thread.is_alive() or silent_s >= CLOSE_DEADLINE_S:
+                break
+        return self._is_done
+
+    @property
+    def _progress(self) -> tuple[int, int]:
+        return self._sender.request_count, self._job_count
+
+    def _run(self) -> None:
+        while not self._is_closing:
+            self._wake.wait(self._interval_s)
+            self._wake.clear()
+            if not self._is_closing:
+                self._round(retry=False)
+        self._round(retry=True)
+        with self._boundary.guard("clearing the spool"):
+            if self._sender.is_done:
+                self._sender.discard()
+                self._is_done = True
+                self._last()
+            else:
+                self._sender.spool.unlock()
+
+    def _round(self, *, retry: bool) -> None:
+        with self._turn, self._boundary.guard("sending to MLflow"):
+            if self.must_stop:
+                return
+            try:
+                is_all = self._sender.send(retry=retry)
+            except StoreDownError as error:
+                self._boundary.warn(
+                    f"MLflow does not answer ({error}); what is measured waits in {self._sender.spool.folder} and is "
+                    "sent when it answers again, at the latest by `greenlove recover`"
+                )
+                return
+            while is_all and self._jobs and not self.must_stop:
+                doing, job = self._jobs.popleft()
+                with self._boundary.guard(doing):
+                    job()
+                self._job_count += 1

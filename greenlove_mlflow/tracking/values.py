@@ -1,0 +1,205 @@
+"""From records to what MLflow keeps: params, tags and metric points, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterator
+
+from greenlove_mlflow._version import __version__
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.outcome import Outcome
+from greenlove_mlflow.core.account.run_facts import SCHEMA_VERSION, Statistics
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.choice import saving
+from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import BenchmarkLog
+from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.names import LOCAL, metric_key
+from greenlove_mlflow.tracking.spool.thinning import Point
+from greenlove_mlflow.units import G_PER_KG, S_PER_H
+
+UNKNOWN = "unknown"
+MEAN_OVER_TASKS = "mean"
+
+
+def params_of(statistics: Statistics, prices_version: str = "") -> dict[str, str]:
+    """The run's params: what was planned and what it was priced with; ``unknown`` where nothing is known."""
+    workload, grid = statistics.workload, statistics.grid
+    return {
+        names.PARAM_GPU: statistics.machine.processor_name,
+        names.PARAM_EPOCHS: str(workload.epoch_count),
+        names.PARAM_BATCH_SIZE: str(workload.batch_size),
+        names.PARAM_SAMPLE_COUNT: str(workload.sample_count),
+        names.PARAM_PRECISION: statistics.precision,
+        names.PARAM_TASK: statistics.task or MEAN_OVER_TASKS,
+        names.PARAM_COUNTRY: grid.code or grid.place,
+        names.PARAM_CARBON_G_PER_KWH: _number(grid.intensity_g_per_kwh),
+        names.PARAM_USD_PER_KWH: _number(grid.price_usd_per_kwh),
+        names.PARAM_PRICES_VERSION: statistics.prices_version or prices_version or UNKNOWN,
+        names.PARAM_THROUGHPUT_VERSION: statistics.throughput_version or UNKNOWN,
+        names.PARAM_METHOD: statistics.fit.method,
+    }
+
+
+def opening_tags() -> dict[str, str]:
+    """The tags of a run that has just been opened."""
+    return {
+        names.TAG_SCHEMA_VERSION: SCHEMA_VERSION,
+        names.TAG_KIND: names.KIND_TRACK,
+        names.TAG_STATUS: names.STATUS_RUNNING,
+        names.TAG_VERSION: __version__,
+    }
+
+
+def tags_of(statistics: Statistics, prices_as_of: str = "") -> dict[str, str]:
+    """The tags that later searches go by, among them everything an estimate needs."""
+    tags = {
+        names.TAG_STATS: stats_json(statistics),
+        names.TAG_MACHINE: statistics.machine.fingerprint,
+        names.TAG_WORKLOAD: statistics.workload_fingerprint,
+        names.TAG_GPU_ID: statistics.machine.gpu_id or "",
+        names.TAG_PRICES_AS_OF: prices_as_of,
+    }
+    for reading in statistics.power:
+        text = f"{reading.source}: {reading.note}" if reading.note else reading.source
+        tags[f"{names.TAG_POWER_SOURCE}.{reading.device}"] = text
+    return {key: value for key, value in tags.items() if value}
+
+
+def stats_json(statistics: Statistics) -> str:
+    """The statistics as JSON that a tag can hold: words are left out, longest first, before any number is."""
+    for slim in (_as_it_is, _without_sources, _with_short_caveats, _without_details):
+        statistics = slim(statistics)
+        text = statistics.to_json()
+        if len(text) < names.TAG_VALUE_LIMIT:
+            return text
+    return dataclasses.replace(statistics, ratios=(), caveats=()).to_json()
+
+
+def estimate_points(
+    estimate: Estimate, comparison: Comparison | None, *, as_of: str, timestamp_ms: int | None = None
+) -> list[Point]:
+    """Every estimate as a metric point whose step is the date of the prices, as yyyymmdd.
+
+    Args:
+        estimate: At home.
+        comparison: The offers; None when there is none.
+        as_of: Date of the prices, ISO 8601.
+        timestamp_ms: When an estimate is made again for another reason than newer prices; that date when None.
+    """
+    step = names.step_of_date(as_of)
+    at_ms = names.timestamp_ms_of_date(as_of) if timestamp_ms is None else timestamp_ms
+    values = dict(_home_values(estimate))
+    if comparison is not None:
+        for row in comparison.rows:
+            values.update(_offer_values(row))
+        values.update(_saving_values(comparison))
+    return [Point(key=key, value=value, timestamp_ms=at_ms, step=step) for key, value in values.items()]
+
+
+def benchmark_points(log: BenchmarkLog, spearman_rho: float | None) -> list[Point]:
+    """One point per benchmarked epoch and quantity, its step the epoch's running index."""
+    began_ms = started_ms(log)
+    points = []
+    for record in log.epochs:
+        at_ms = began_ms + round((record.start_s + record.duration_s) * 1000.0)
+        values = {names.BENCH_EPOCH_S: record.duration_s, names.BENCH_SAMPLE_COUNT: float(record.sample_count)}
+        if record.phase != "validation":
+            values[names.BENCH_EPOCH_SCALED_S] = record.scaled_s(log.sample_count)
+        points += [
+            Point(key=key, value=value, timestamp_ms=at_ms, step=record.epoch_index) for key, value in values.items()
+        ]
+    if spearman_rho is not None:
+        end_ms = began_ms + round(log.duration_s * 1000.0)
+        points.append(Point(key=names.BENCH_SPEARMAN_RHO, value=spearman_rho, timestamp_ms=end_ms, step=0))
+    return points
+
+
+def outcome_values(outcome: Outcome, time_error_ratio: float | None) -> dict[str, float]:
+    """What really happened, by metric key; what is not known is absent."""
+    values = {
+        names.ACTUAL_TIME_H: outcome.time_s / S_PER_H,
+        names.ACTUAL_ENERGY_KWH: outcome.energy_kwh,
+        names.ACTUAL_COST_USD: outcome.cost_usd,
+        names.ACTUAL_CO2_KG: None if outcome.co2_g is None else outcome.co2_g / G_PER_KG,
+        names.ACTUAL_TIME_ERROR_RATIO: time_error_ratio,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def started_ms(log: BenchmarkLog) -> int:
+    """When the benchmark began, in milliseconds since 1970; 0 when the log does not say."""
+    if not log.started_at:
+        return 0
+    began = dt.datetime.fromisoformat(log.started_at.replace("Z", "+00:00"))
+    return round((began if began.tzinfo else began.replace(tzinfo=dt.timezone.utc)).timestamp() * 1000.0)
+
+
+def quantities_of(estimate: Estimate) -> Iterator[tuple[str, Interval]]:
+    """The known quantities of an estimate in MLflow's units, each with the head of its metric key."""
+    yield names.TIME_H, estimate.time_s.scaled(1.0 / S_PER_H)
+    if estimate.cost_usd is not None:
+        yield names.COST_USD, estimate.cost_usd
+    if estimate.co2_g is not None:
+        yield names.CO2_KG, estimate.co2_g.scaled(1.0 / G_PER_KG)
+    if estimate.energy_kwh is not None:
+        yield names.ENERGY_KWH, estimate.energy_kwh
+
+
+def _home_values(estimate: Estimate) -> Iterator[tuple[str, float]]:
+    for quantity, interval in quantities_of(estimate):
+        yield metric_key(quantity, LOCAL), interval.point
+        yield metric_key(quantity, LOCAL, "lo"), interval.low
+        yield metric_key(quantity, LOCAL, "hi"), interval.high
+
+
+def _offer_values(row: ComparisonRow) -> Iterator[tuple[str, float]]:
+    subject = names.offer_slug(row)
+    for quantity, interval in quantities_of(row.estimate):
+        yield metric_key(quantity, subject), interval.point
+
+
+def _saving_values(comparison: Comparison) -> Iterator[tuple[str, float]]:
+    saved = saving(comparison)
+    if saved is None:
+        return
+    yield names.SAVING_TIME_H, saved.time_s.point / S_PER_H
+    if saved.cost_usd is not None:
+        yield names.SAVING_USD, saved.cost_usd.point
+    if saved.co2_g is not None:
+        yield names.SAVING_CO2_KG, saved.co2_g.point / G_PER_KG
+
+
+def _number(interval: Interval | None) -> str:
+    return UNKNOWN if interval is None else repr(interval.point)
+
+
+def _as_it_is(statistics: Statistics) -> Statistics:
+    return statistics
+
+
+def _without_sources(statistics: Statistics) -> Statistics:
+    ratios = tuple(
+        dataclasses.replace(each, speed_ratio=dataclasses.replace(each.speed_ratio, source=None, caveats=()))
+        for each in statistics.ratios
+    )
+    return dataclasses.replace(statistics, ratios=ratios)
+
+
+def _with_short_caveats(statistics: Statistics) -> Statistics:
+    fit = dataclasses.replace(statistics.fit, caveats=_short(statistics.fit.caveats))
+    return dataclasses.replace(statistics, fit=fit, caveats=_short(statistics.caveats))
+
+
+def _without_details(statistics: Statistics) -> Statistics:
+    ratios = tuple(
+        dataclasses.replace(each, speed_ratio=dataclasses.replace(each.speed_ratio, detail=""))
+        for each in statistics.ratios
+    )
+    return dataclasses.replace(statistics, ratios=ratios)
+
+
+def _short(caveats: tuple[Caveat, ...], length: int = 60) -> tuple[Caveat, ...]:
+    return tuple(dataclasses.replace(each, message=each.message[:length]) for each in caveats)

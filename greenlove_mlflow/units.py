@@ -1,0 +1,7 @@
+"""Unit conversions, each once. Multiply by the constant to go to the smaller unit."""
+
+from __future__ import annotations
+
+S_PER_H = 3600.0
+J_PER_KWH = 3.6e6
+G_PER_KG = 1000.0

@@ -1,0 +1,1 @@
+"""Records as sentences, tables and HTML fragments; numbers become text in ``numbers``."""

@@ -1,0 +1,198 @@
+"""Estimates and comparisons as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.numbers.durations import format_duration_s
+from greenlove_mlflow.numbers.quantities import (
+    NO_PUBLIC_PRICE,
+    NOT_MEASURED,
+    UNKNOWN,
+    Ranged,
+    Scale,
+    co2_scale,
+    duration_scale,
+    format_co2_g,
+    format_interval,
+    format_kwh,
+    format_probability,
+    format_significant,
+    format_usd,
+    usd_scale,
+)
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+    from greenlove_mlflow.core.workload import Grid
+
+RANGE_SENTENCE = "Ranges in brackets hold the real value 95 times in 100."
+
+
+def range_sentences(estimate: Estimate) -> list[str]:
+    """What the ranges mean, and what that of the time was learned from; none where the time is exact."""
+    if estimate.time_s.is_exact:
+        return []
+    if estimate.statistics is None or estimate.statistics.fit.method == "seed":
+        return [RANGE_SENTENCE]
+    learned = estimate.statistics.fit.calibrated_on
+    if not learned:
+        return [RANGE_SENTENCE, "That of the time rests on the benchmark alone: no finished run to learn from yet."]
+    return [RANGE_SENTENCE, f"That of the time was learned from {learned}."]
+
+
+def missing_cost(estimate: Estimate) -> str:
+    """Why a training at home has no cost, in a word or two."""
+    return NOT_MEASURED if estimate.energy_kwh is None else "no electricity price known"
+
+
+def missing_co2(estimate: Estimate) -> str:
+    """Why a training at home has no CO2e, in a word or two."""
+    return NOT_MEASURED if estimate.energy_kwh is None else "grid unknown"
+
+
+def missing_rent(row: ComparisonRow) -> str:
+    """Why an offer has no cost, in a word or two."""
+    return NO_PUBLIC_PRICE if row.offer.price_usd_per_hour is None else UNKNOWN
+
+
+def estimate_lines(estimate: Estimate) -> list[tuple[str, str, str]]:
+    """The four figures of an estimate: name, value with range, and what it was priced with."""
+    grid = estimate.grid
+    plan = estimate.workload
+    epochs = "1 epoch" if plan.epoch_count == 1 else f"{plan.epoch_count:,} epochs"
+    return [
+        ("Time", format_duration_s(estimate.time_s), f"{epochs} of {plan.sample_count:,} samples"),
+        ("Energy", format_kwh(estimate.energy_kwh), ""),
+        ("Cost", format_usd(estimate.cost_usd, missing=missing_cost(estimate)), _price_words(grid)),
+        ("CO2e", format_co2_g(estimate.co2_g, missing=missing_co2(estimate)), _intensity_words(grid)),
+    ]
+
+
+def format_estimate(estimate: Estimate) -> str:
+    """An estimate as a few lines of plain text: the four figures with their ranges, then the caveats."""
+    rows = [(name, value, f"at {note}" if name in ("Cost", "CO2e") and note else note) for name, value, note in
+            estimate_lines(estimate)]  # fmt: skip
+    lines = text_table(rows, gap=3)
+    lines += range_sentences(estimate)
+    lines += [f"! {caveat}" for caveat in estimate.caveats]
+    return "\n".join(lines)
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """A comparison as a plain text table, home first, one unit a column, then its caveats."""
+    header = comparison_header(comparison)
+    rows = [home_cells(comparison), *(offer_cells(comparison, row) for row in comparison.rows)]
+    prices = comparison.prices
+    lines = text_table([header, *rows], gap=2)
+    lines.insert(1, "-" * max(len(line) for line in lines))
+    lines += [
+        "",
+        f"{RANGE_SENTENCE} Prices of {prices.as_of or 'unknown date'}, {prices.source.producer or 'unknown source'}.",
+    ]
+    lines += [f"! {caveat}" for caveat in comparison.caveats]
+    return "\n".join(lines)
+
+
+def comparison_header(comparison: Comparison) -> tuple[str, ...]:
+    """The heads of a comparison's columns, units included."""
+    time_unit, _, co2_unit = (scale.unit for scale in comparison_scales(comparison))
+    return ("GPU", f"time, {time_unit}", "cost", f"CO2e, {co2_unit}", "speed", "P(cheaper)", "memory", "basis")
+
+
+def home_cells(comparison: Comparison) -> tuple[str, ...]:
+    """The cells of home."""
+    home, (time, usd, co2) = comparison.home, comparison_scales(comparison)
+    return (
+        home_label(comparison),
+        _bare(home.time_s, time, UNKNOWN),
+        _bare(home.cost_usd, usd, missing_cost(home)),
+        _bare(home.co2_g, co2, missing_co2(home)),
+        "1x",
+        "",
+        "",
+        "",
+    )
+
+
+def offer_cells(comparison: Comparison, row: ComparisonRow) -> tuple[str, ...]:
+    """The cells of an offer."""
+    time, usd, co2 = comparison_scales(comparison)
+    return (
+        offer_label(row),
+        _bare(row.estimate.time_s, time, UNKNOWN),
+        _bare(row.estimate.cost_usd, usd, missing_rent(row)),
+        _bare(row.estimate.co2_g, co2, UNKNOWN),
+        f"{format_significant(row.speed_ratio.ratio.point)}x",
+        "" if row.p_cheaper is None else format_probability(row.p_cheaper),
+        memory_words(row),
+        row.speed_ratio.basis,
+    )
+
+
+def comparison_scales(comparison: Comparison) -> tuple[Scale, Scale, Scale]:
+    """The units that home and all offers share: time, dollars, CO2e."""
+    estimates = [comparison.home, *(row.estimate for row in comparison.rows)]
+    return (
+        duration_scale([each.time_s for each in estimates]),
+        usd_scale(),
+        co2_scale([each.co2_g for each in estimates]),
+    )
+
+
+def home_label(comparison: Comparison) -> str:
+    """What home is called: its processor where that is known."""
+    statistics = comparison.home.statistics
+    name = comparison.home_name
+    if name == "local" and statistics is not None:
+        name = statistics.machine.processor_name
+    return f"{name} (here)"
+
+
+def offer_label(row: ComparisonRow) -> str:
+    """What an offer is called: GPU, how many, and its billing where that is not on demand."""
+    count = f"{row.gpu_count} x " if row.gpu_count > 1 else ""
+    billing = "" if row.offer.billing in ("on-demand", "contact-sales") else f" ({row.offer.billing})"
+    return f"{count}{row.offer.gpu}{billing}"
+
+
+def memory_words(row: ComparisonRow) -> str:
+    """Whether the training fits the offer's memory, in words."""
+    if row.fits_memory is None:
+        return UNKNOWN
+    if row.fits_memory:
+        return "fits"
+    return "too small" if row.fitting_batch_size is None else f"batch {row.fitting_batch_size} fits"
+
+
+def text_table(rows: Iterable[Sequence[str]], *, gap: int) -> list[str]:
+    """Rows of cells as lines whose columns begin at the same place.
+
+    >>> text_table([("a", "1"), ("bcd", "22")], gap=2)
+    ['a    1', 'bcd  22']
+    """
+    table = [tuple(row) for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    return [
+        (" " * gap).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    ]
+
+
+def _bare(value: Ranged | None, scale: Scale, missing: str) -> str:
+    """A value with its range and without its unit, which the column's head says."""
+    unitless = Scale(unit="", factor=scale.factor, prefix=scale.prefix, fewest_decimals=scale.fewest_decimals)
+    return format_interval(value, unitless, missing=missing)
+
+
+def _price_words(grid: Grid) -> str:
+    if grid.price_usd_per_kwh is None:
+        return ""
+    return f"{format_usd(grid.price_usd_per_kwh.point)} per kWh, {grid.place}"
+
+
+def _intensity_words(grid: Grid) -> str:
+    if grid.intensity_g_per_kwh is None:
+        return ""
+    return f"{grid.intensity_g_per_kwh.point:,.0f} g per kWh ({grid.scope}), {grid.place}"

@@ -1,0 +1,71 @@
+"""Estimates and comparisons as light HTML fragments for notebooks: escaped, no script, readable in light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.words.estimate import (
+    RANGE_SENTENCE,
+    comparison_header,
+    estimate_lines,
+    home_cells,
+    offer_cells,
+    range_sentences,
+)
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.offers.compare import Comparison
+    from greenlove_mlflow.core.provenance import Caveat
+
+# Colours of the page itself are inherited, so that a dark notebook stays dark.
+_BOX = "font-family:system-ui,sans-serif;font-size:14px;line-height:1.45;max-width:70em;overflow-x:auto"
+_CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;white-space:nowrap"
+_HEAD = _CELL + ";border-bottom:1px solid currentColor;font-weight:600"
+_SMALL = "font-size:12px;opacity:.8;margin:.4em 0 0"
+
+
+def format_estimate_html(estimate: Estimate) -> str:
+    """An estimate as an HTML fragment: the four figures with their ranges and the caveats, all escaped."""
+    rows = [
+        f'<tr><th scope="row" style="{_CELL}">{escape(name)}</th>'
+        f'<td style="{_CELL};font-weight:600">{escape(value)}</td>'
+        f'<td style="{_CELL};opacity:.8">{escape(note)}</td></tr>'
+        for name, value, note in estimate_lines(estimate)
+    ]
+    words = escape(" ".join(range_sentences(estimate)))
+    note = f'<p style="{_SMALL}">{words}</p>' if words else ""
+    return (
+        f'<div style="{_BOX}"><table style="border-collapse:collapse"><tbody>{"".join(rows)}</tbody></table>'
+        f"{note}{_caveats(estimate.caveats)}</div>"
+    )
+
+
+def format_comparison_html(comparison: Comparison) -> str:
+    """A comparison as an HTML table, home first, all escaped."""
+    head = "".join(f'<th scope="col" style="{_HEAD}">{escape(cell)}</th>' for cell in comparison_header(comparison))
+    body = _row(home_cells(comparison), weight=600) + "".join(
+        _row(offer_cells(comparison, row)) for row in comparison.rows
+    )
+    prices = comparison.prices
+    note = f"{RANGE_SENTENCE} Prices of {prices.as_of or 'unknown date'}, {prices.source.producer or 'unknown source'}."
+    return (
+        f'<div style="{_BOX}"><table style="border-collapse:collapse"><thead><tr>{head}</tr></thead>'
+        f'<tbody>{body}</tbody></table><p style="{_SMALL}">{escape(note)}</p>{_caveats(comparison.caveats)}</div>'
+    )
+
+
+def _row(cells: Sequence[str], weight: int = 400) -> str:
+    first, *rest = cells
+    return (
+        f'<tr style="font-weight:{weight}"><th scope="row" style="{_CELL};font-weight:inherit">{escape(first)}</th>'
+        + "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in rest)
+        + "</tr>"
+    )
+
+
+def _caveats(caveats: Iterable[Caveat]) -> str:
+    items = "".join(f"<li><b>{escape(caveat.code)}</b>: {escape(caveat.message)}</li>" for caveat in caveats)
+    return f'<ul style="margin:.4em 0 0;padding-left:1.2em;font-size:12px">{items}</ul>' if items else ""

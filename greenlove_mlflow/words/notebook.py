@@ -1,0 +1,69 @@
+"""A tracked training as text, and as a light HTML fragment for notebooks: no script, everything escaped."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.words.estimate import text_table
+from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
+from greenlove_mlflow.words.verdict import outcome_table, verdict_sentences
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.offers.compare import Comparison
+
+_CELL = "text-align:left;padding:2px 14px 2px 0"
+
+
+def format_training_html(
+    estimate: Estimate,
+    comparison: Comparison | None,
+    outcome: Outcome | None = None,
+    *,
+    how_to_open: str = "",
+    refusal: str = "",
+) -> str:
+    """Verdict, promise, offers and, once epochs have run, what happened.
+
+    Args:
+        estimate: What the training was promised to take.
+        comparison: The same on each offer.
+        outcome: What it took; None before the first epoch has ended.
+        how_to_open: A command or address that shows the run.
+        refusal: Why it may not run; empty when it may.
+    """
+    parts = [f"<p><b>{escape(sentence)}</b></p>" for sentence in verdict_sentences(estimate, comparison)]
+    if refusal:
+        parts.append(f"<p>Not run: {escape(refusal)}</p>")
+    parts.append(format_estimate_html(estimate))
+    if comparison is not None:
+        parts.append(f"<details><summary>On each offer</summary>{format_comparison_html(comparison)}</details>")
+    if outcome is not None:
+        parts.append(_outcome_html(estimate, outcome))
+    if how_to_open:
+        parts.append(f"<p>To look at the run: <code>{escape(how_to_open)}</code></p>")
+    return f'<div style="font-family:system-ui,sans-serif">{"".join(parts)}</div>'
+
+
+def format_training(
+    estimate: Estimate, comparison: Comparison | None, outcome: Outcome | None = None, *, refusal: str = ""
+) -> str:
+    """Verdict and, once epochs have run, what happened, as plain text."""
+    lines = [*verdict_sentences(estimate, comparison), *([f"Not run: {refusal}"] if refusal else [])]
+    if outcome is not None:
+        lines += text_table(outcome_table(estimate, outcome), gap=2)
+    return "\n".join(lines)
+
+
+def _outcome_html(estimate: Estimate, outcome: Outcome) -> str:
+    head, *rows = outcome_table(estimate, outcome)
+    heads = "".join(f'<th scope="col" style="{_CELL}">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row" style="{_CELL}">{escape(row[0])}</th>'
+        + "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return f'<table style="border-collapse:collapse"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'

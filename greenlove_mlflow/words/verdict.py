@@ -1,0 +1,123 @@
+"""The verdict: one or two sentences that somebody with ten seconds can act on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.account.outcome import time_error_ratio
+from greenlove_mlflow.numbers import (
+    NOT_MEASURED,
+    UNKNOWN,
+    format_co2_g,
+    format_duration_s,
+    format_kwh,
+    format_probability,
+    format_share,
+    format_usd,
+)
+from greenlove_mlflow.numbers.durations import spoken_point, spoken_range
+from greenlove_mlflow.numbers.quantities import usd_scale
+from greenlove_mlflow.words.estimate import offer_label
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+    from greenlove_mlflow.core.offers.offer import Offer
+
+
+def verdict_sentences(estimate: Estimate, comparison: Comparison | None) -> tuple[str, ...]:
+    """What the training takes here, and what the offer worth naming would make of it."""
+    first = home_sentence(estimate)
+    row = None if comparison is None else offer_worth_naming(comparison)
+    return (first,) if row is None else (first, offer_sentence(row))
+
+
+def home_sentence(estimate: Estimate) -> str:
+    """Time with its range, energy, cost and CO2e of the training here."""
+    known = [
+        format_kwh(estimate.energy_kwh, missing="", with_range=False),
+        format_usd(estimate.cost_usd, missing="", with_range=False),
+    ]
+    if estimate.co2_g is not None:
+        known.append(f"{format_co2_g(estimate.co2_g, with_range=False)} CO2e")
+    parts = [format_duration_s(estimate.time_s), *(text for text in known if text)]
+    listed = ", ".join(parts)
+    unknown = (
+        "" if estimate.energy_kwh is not None else " Its power was not measured, so energy, cost and CO2e are unknown."
+    )
+    return f"Training here takes {listed}.{unknown}"
+
+
+def offer_sentence(row: ComparisonRow) -> str:
+    """Time, rent and the odds of one offer."""
+    time_s = row.estimate.time_s
+    duration = spoken_point(time_s) if time_s.is_exact else spoken_range(time_s)
+    cost = row.estimate.cost_usd
+    rent = "" if cost is None else f" for {usd_scale().point_or_range(cost)}"
+    odds = (
+        ""
+        if row.p_cheaper is None
+        else f"; the chance that it is cheaper than here is {format_probability(row.p_cheaper)}"
+    )
+    return f"{offer_label(row)} at {provider_words(row.offer)} would take {duration}{rent}{odds}."
+
+
+def provider_words(offer: Offer) -> str:
+    """What the provider of an offer is called; Crusoe Cloud by its short name."""
+    return "Crusoe" if offer.provider.lower().startswith("crusoe") else offer.provider or "another provider"
+
+
+def offer_worth_naming(comparison: Comparison) -> ComparisonRow | None:
+    """The priced offer with the least cost x time whose memory fits; None when there is no such offer."""
+    priced = [row for row in comparison.rows if row.estimate.cost_usd is not None and row.fits_memory is not False]
+
+    def worth(row: ComparisonRow) -> float:
+        cost = row.estimate.cost_usd
+        return float("inf") if cost is None else cost.point * row.estimate.time_s.point
+
+    return min(priced, key=worth, default=None)
+
+
+def outcome_sentences(estimate: Estimate, outcome: Outcome) -> tuple[str, ...]:
+    """What was promised against what happened."""
+    done, planned = len(outcome.epoch_durations_s), estimate.workload.epoch_count
+    if not outcome.completed:
+        promise = format_duration_s(estimate.time_s)
+        ran = f"{done} of {planned} epochs ran, in {format_duration_s(outcome.time_s)}"
+        return (f"{ran}; the promise of {promise} was for all of them and is not judged.",)
+    ratio = time_error_ratio(outcome, estimate) or 1.0
+    within = "within" if estimate.time_s.contains(outcome.time_s) else "outside"
+    difference = format_share(abs(ratio - 1.0))
+    direction = "longer" if ratio > 1.0 else "shorter"
+    took = f"It took {format_duration_s(outcome.time_s)}; promised were {format_duration_s(estimate.time_s)}"
+    return (f"{took}: {difference} {direction}, {within} the range.",)
+
+
+def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:
+    """Promised, happened and the difference, one row a quantity, the heads first."""
+    judged = outcome.completed
+    plan = estimate.workload.epoch_count
+    rows = [("", "promised", "happened", "difference")]
+    pairs = (
+        ("time", format_duration_s, estimate.time_s, outcome.time_s, UNKNOWN),
+        (f"energy ({outcome.energy_source})" if outcome.energy_source else "energy", format_kwh, estimate.energy_kwh,
+         outcome.energy_kwh, NOT_MEASURED),
+        ("cost", format_usd, estimate.cost_usd, outcome.cost_usd, UNKNOWN),
+        ("CO2e", format_co2_g, estimate.co2_g, outcome.co2_g, UNKNOWN),
+    )  # fmt: skip
+    for name, words, promised, actual, missing in pairs:
+        judgement = (
+            _difference_words(promised, actual) if judged else f"{len(outcome.epoch_durations_s)} of {plan} epochs"
+        )
+        rows.append((name, words(promised, missing=missing), words(actual, missing=missing), judgement))
+    return rows
+
+
+def _difference_words(promised: Interval | None, actual: float | None) -> str:
+    if promised is None or actual is None or promised.point <= 0.0:
+        return ""
+    ratio = actual / promised.point
+    side = "within the range" if promised.contains(actual) else "outside the range"
+    return f"{format_share(abs(ratio - 1.0))} {'more' if ratio > 1.0 else 'less'}, {side}"

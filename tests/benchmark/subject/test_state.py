@@ -1,0 +1,229 @@
+"""The training is the same after the benchmark as before, bit by bit."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
+from greenlove_mlflow.benchmark.subject.state import count_state_bytes
+
+SHORT = BenchmarkPlan(epoch_count=3, batch_size=8, budget_s=0.3)
+
+
+class Counting(nn.Module):
+    """A model with every kind of state: normalisation, a buffer that is not saved, dropout, a replaced buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.drop, self.last = (
+            nn.Linear(4, 8),
+            nn.BatchNorm1d(8),
+            nn.Dropout(0.5),
+            nn.Linear(8, 2),
+        )
+        self.register_buffer("calls", torch.zeros(1), persistent=False)
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return self.last(self.drop(self.norm(self.first(x)).relu()))
+
+
+def a_training(**over: Any) -> Training:
+    torch.manual_seed(0)
+    model = over.pop("model", None) or Counting()
+    data = TensorDataset(torch.randn(64, 4), torch.randint(0, 2, (64,)))
+    fields = {
+        "model": model,
+        "optimizer": torch.optim.Adam(model.parameters()),
+        "criterion": nn.CrossEntropyLoss(),
+        "data": data,
+    }
+    return Training(**{**fields, **over})
+
+
+def everything(training: Training) -> dict[str, Any]:
+    """A picture of all that steps could change."""
+    model, optimizer = training.model, training.optimizer
+    return {
+        "parameters": {n: p.detach().clone() for n, p in model.named_parameters()},
+        "buffers": {n: b.detach().clone() for n, b in model.named_buffers()},
+        "grads": {n: None if p.grad is None else p.grad.clone() for n, p in model.named_parameters()},
+        "modes": [m.training for m in model.modules()],
+        "requires_grad": [p.requires_grad for p in model.parameters()],
+        "optimizer": copy.deepcopy(optimizer.state_dict()),
+        "torch": torch.get_rng_state(),
+        "numpy": np.random.get_state()[1].copy(),
+        "python": random.getstate(),
+        "extra": [copy.deepcopy(item.state_dict()) for item in training.extra_state],
+    }
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return bool((one == other).all())
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("method", ["adaptive", "seed"])
+def test_a_fresh_training_is_left_as_it_was(method: str) -> None:
+    training = a_training()
+    before = everything(training)
+    plan = BenchmarkPlan(method=method, epoch_count=3, batch_size=8, budget_s=0.3, cap_s=0.5)
+    run_benchmark(training, plan)
+    assert same(before, everything(training))
+
+
+def test_a_training_in_full_swing_is_left_as_it_was() -> None:
+    training = a_training()
+    model, optimizer = training.model, training.optimizer
+    model(torch.randn(8, 4)).sum().backward()
+    optimizer.step()
+    model.norm.eval()  # frozen statistics, as in fine-tuning
+    before, gradient = everything(training), model.first.weight.grad
+    run_benchmark(training, SHORT)
+    assert same(before, everything(training))
+    assert model.first.weight.grad is gradient
+
+
+def test_frozen_statistics_stay_frozen_while_it_runs_and_an_evaluating_model_trains() -> None:
+    seen = []
+    training = a_training(train_step=lambda model, *_: seen.append((model.training, model.norm.training)))
+    training.model.eval()
+    run_benchmark(training, SHORT)
+    assert set(seen) == {(True, True)}
+    assert not training.model.training
+    training.model.train()
+    training.model.norm.eval()
+    seen.clear()
+    run_benchmark(training, SHORT)
+    assert set(seen) == {(True, False)}
+
+
+def test_a_step_that_raises_lets_its_error_out_and_the_state_is_back() -> None:
+    calls = []
+
+    def step(model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> Any:
+        loss = criterion(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("out of luck")
+        return loss
+
+    training = a_training(train_step=step)
+    before = everything(training)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        run_benchmark(training, SHORT)
+    assert same(before, everything(training))
+
+
+def test_weights_are_never_initialised_anew() -> None:
+    training = a_training(train_step=lambda model, *_: first.append(model.first.weight.detach().clone()))
+    first: list[torch.Tensor] = []
+    pretrained = training.model.first.weight.detach().clone()
+    run_benchmark(training, SHORT)
+    assert all(torch.equal(pretrained, weight) for weight in first)
+
+
+def test_scheduler_scaler_and_averaged_model_are_put_back() -> None:
+    training = a_training()
+    scheduler = torch.optim.lr_scheduler.StepLR(training.optimizer, 1, gamma=0.5)
+    scaler = torch.amp.GradScaler("cpu", growth_interval=2)
+    averaged = torch.optim.swa_utils.AveragedModel(training.model)
+
+    def step(model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> Any:
+        optimizer.zero_grad()
+        loss = criterion(model(batch[0]), batch[1])
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        scheduler.step()
+        averaged.update_parameters(model)
+        return loss
+
+    training = Training(
+        model=training.model,
+        optimizer=training.optimizer,
+        criterion=training.criterion,
+        data=training.data,
+        train_step=step,
+        extra_state=(scheduler, scaler, averaged),
+    )
+    before = everything(training)
+    run_benchmark(training, SHORT)
+    assert same(before, everything(training))
+    assert training.optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_the_training_after_a_benchmark_is_the_training_without_one() -> None:
+    def train(benchmarked: bool) -> torch.Tensor:
+        training = a_training()
+        generator = torch.Generator().manual_seed(7)
+        loader = DataLoader(training.data, batch_size=8, shuffle=True, generator=generator)
+        training = a_training(model=training.model, optimizer=training.optimizer, data=loader)
+        torch.manual_seed(1)
+        if benchmarked:
+            run_benchmark(training, BenchmarkPlan(epoch_count=2, budget_s=0.3))
+        for x, y in loader:
+            training.optimizer.zero_grad()
+            training.criterion(training.model(x), y).backward()
+            training.optimizer.step()
+        return training.model.first.weight.detach().clone()
+
+    assert torch.equal(train(benchmarked=False), train(benchmarked=True))
+
+
+def test_a_generator_inside_the_data_set_is_put_back() -> None:
+    class Augmented(TensorDataset):
+        rng = None
+
+        def __getitem__(self, index: int) -> Any:
+            x, y = super().__getitem__(index)
+            return x + float(self.rng.normal()), y
+
+    data = Augmented(torch.randn(64, 4), torch.randint(0, 2, (64,)))
+    data.rng = np.random.default_rng(3)
+    state = copy.deepcopy(data.rng.bit_generator.state)
+    run_benchmark(a_training(data=data), SHORT)
+    assert data.rng.bit_generator.state == state
+
+
+def test_lazy_state_of_optimizers_is_gone_again() -> None:
+    model = nn.Linear(4, 2)
+    for optimizer in (
+        torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        torch.optim.AdamW(model.parameters(), amsgrad=True),
+        torch.optim.LBFGS(model.parameters(), max_iter=2),
+    ):
+        run_benchmark(a_training(model=model, optimizer=optimizer), SHORT)
+        assert not optimizer.state
+
+
+def test_what_no_smaller_batch_saves_is_counted_as_it_grows() -> None:
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    training = a_training(model=model, optimizer=optimizer)
+    weights = (4 * 2 + 2) * 4
+    assert count_state_bytes(training) == weights
+    model(torch.randn(3, 4)).sum().backward()
+    assert count_state_bytes(training) == 2 * weights
+    optimizer.step()
+    # Two moments of each weight, and a step count of four bytes for each of the two parameters.
+    assert count_state_bytes(training) == 4 * weights + 2 * 4

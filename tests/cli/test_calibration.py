@@ -1,0 +1,73 @@
+"""``greenlove calibration``: promises beside what happened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from greenlove_mlflow.benchmark import read_machine
+from greenlove_mlflow.cli import main
+from greenlove_mlflow.core.timing.drift import FinishedRun
+
+
+def some_runs(count: int = 20) -> tuple[FinishedRun, ...]:
+    here = read_machine("cpu")
+    ratios = [0.01 * (-1) ** place * (1 + place % 3) for place in range(count)]
+    return tuple(
+        FinishedRun(
+            log_ratio=ratio,
+            machine_fingerprint=here.fingerprint,
+            processor_name=here.processor_name,
+            promised_s=600.0,
+            actual_s=600.0 * (1.0 + ratio),
+            promised_log_half_width=0.07,
+            finished_at=f"2026-05-{place + 1:02d}T10:00:00+00:00",
+            run_id=f"{place:032x}",
+        )
+        for place, ratio in enumerate(ratios)
+    )
+
+
+def call(monkeypatch: pytest.MonkeyPatch, runs: tuple[FinishedRun, ...], *arguments: str) -> Result:
+    monkeypatch.setattr("greenlove_mlflow.tracking.finished_runs", lambda *_: runs)
+    return CliRunner().invoke(main, ["calibration", *arguments], catch_exceptions=False)
+
+
+def test_each_finished_training_is_a_row_and_the_lesson_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = call(monkeypatch, some_runs())
+    assert done.exit_code == 0
+    rows = [line for line in done.stdout.splitlines() if line.startswith("2026-05-")]
+    assert len(rows) == 20
+    assert all("[" in row and "*" in row for row in rows)
+    assert "20 of 20 trainings ended inside" in done.stdout
+    assert "20 finished runs on this machine: promised within 3.0% nineteen times in twenty" in done.stdout
+
+
+def test_without_finished_trainings_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = call(monkeypatch, ())
+    assert done.exit_code == 0
+    assert "No training has finished" in done.stdout
+
+
+def test_the_figure_is_drawn_and_json_holds_every_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "calibration.png"
+    done = call(monkeypatch, some_runs(5), "--figure", str(path), "--json")
+    content: dict[str, Any] = json.loads(done.stdout)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [path.name] == [each.name for each in path.parent.iterdir()]
+    assert len(content["runs"]) == content["inside_count"] == 5
+    assert content["drift_scale"] < 1.0
+
+
+def test_a_figure_of_another_kind_is_a_wrong_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(monkeypatch, (), "--figure", "x.txt").exit_code == 2
+
+
+def test_an_experiment_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = call(monkeypatch, (), "--store", f"sqlite:///{tmp_path / 'mlflow.db'}", "--experiment", "nowhere")
+    assert done.exit_code == 1
+    assert "nowhere" in done.output

@@ -1,0 +1,311 @@
+"""Offers beside home: time, rent, energy, CO2e, memory and the chances of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.energy.idle import without_idle
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
+from greenlove_mlflow.core.offers.memory import fits_memory, fitting_batch_size
+from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
+from greenlove_mlflow.core.speed.own_runs import is_same_workload, measured_ratio
+from greenlove_mlflow.core.workload import Grid
+from greenlove_mlflow.errors import UnknownPlaceError
+from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions
+from tests.support.factories import a_fit, a_grid, a_machine, a_power, a_workload, some_statistics
+
+EXACT_RATIO = SpeedRatio(ratio=Interval.exactly(2.0), basis="given")
+
+
+def an_offer(**over: Any) -> Offer:
+    fields = {
+        "provider": "Cloud",
+        "gpu": "Card 80GB",
+        "gpu_id": "card",
+        "memory_gib": 80.0,
+        "price_usd_per_hour": 2.0,
+        "regions": ("north",),
+        "as_of": "2026-09-28",
+    }
+    return Offer(**{**fields, **over})
+
+
+def a_spec(**over: Any) -> GpuSpec:
+    return GpuSpec(**{"gpu_id": "card", "name": "Card", "tdp_w": 400.0, "memory_gib": 80.0, **over})
+
+
+def a_region(name: str = "north", intensity: float | None = 30.0, claim: str | None = None, **over: Any) -> Region:
+    fields = {"name": name, "country": "IS", "location": "", "intensity_g_per_kwh": intensity, "energy_claim": claim}
+    return Region(**{**fields, **over})
+
+
+def a_home(
+    *, time_s: float = 36_000.0, width: float = 0.1, statistics: Statistics | None = None, **over: Any
+) -> Estimate:
+    fields = {
+        "time_s": Interval.from_log_width(time_s, width),
+        "energy_kwh": Interval.from_log_width(5.0, 0.2),
+        "cost_usd": Interval.from_log_width(2.0, 0.25),
+        "co2_g": Interval.from_log_width(1500.0, 0.3),
+        "workload": a_workload(),
+        "grid": a_grid(),
+        "statistics": statistics or some_statistics(),
+    }
+    return Estimate(**{**fields, **over})
+
+
+def compared(home: Estimate, *offers: Offer, ratio: SpeedRatio = EXACT_RATIO, **over: Any) -> Comparison:
+    fields = {
+        "sheet": PriceSheet(version="1", as_of="2026-09-28", offers=offers, source=Source(producer="p", title="t")),
+        "ratios": {each.gpu_id: ratio for each in offers},
+        "specs": {each.gpu_id: a_spec(gpu_id=each.gpu_id) for each in offers},
+        "regions": {"north": a_region(), "south": a_region("south", 400.0)},
+        "pue": Interval.exactly(1.2),
+    }
+    return compare_offers(home, **{**fields, **over})
+
+
+def codes(row: Any) -> set[str]:
+    return {caveat.code for caveat in row.estimate.caveats}
+
+
+def test_time_rent_and_energy_follow_from_the_ratio() -> None:
+    row = compared(a_home(width=0.0), an_offer()).rows[0]
+    assert row.estimate.time_s.point == pytest.approx(18_000.0)
+    assert row.estimate.cost_usd is not None
+    assert row.estimate.cost_usd.point == pytest.approx(10.0)
+    assert row.estimate.energy_kwh is not None
+    assert row.estimate.energy_kwh.point == pytest.approx(5.0 * 0.4 * 0.75 * 1.2)
+    assert row.estimate.co2_g is not None
+    assert row.estimate.co2_g.point == pytest.approx(5.0 * 0.4 * 0.75 * 1.2 * 30.0)
+
+
+def test_the_range_of_time_adds_that_of_home_and_of_the_ratio() -> None:
+    ratio = SpeedRatio(ratio=Interval.from_log_width(2.0, 0.4), basis="spec")
+    row = compared(a_home(width=0.3), an_offer(), ratio=ratio).rows[0]
+    assert row.estimate.time_s.log_half_width == pytest.approx(0.5)
+
+
+def test_an_offer_without_a_price_has_time_and_co2_but_no_cost() -> None:
+    row = compared(a_home(), an_offer(price_usd_per_hour=None, billing="contact-sales")).rows[0]
+    assert row.estimate.cost_usd is None
+    assert row.p_cheaper is None
+    assert row.estimate.co2_g is not None
+    assert not row.on_pareto_front
+
+
+def test_only_the_billing_that_is_asked_for_is_shown() -> None:
+    offers = (an_offer(), an_offer(billing="spot", price_usd_per_hour=1.0))
+    assert [row.offer.billing for row in compared(a_home(), *offers).rows] == ["on-demand"]
+    assert len(compared(a_home(), *offers, billing=("on-demand", "spot")).rows) == 2
+
+
+def test_the_chances_are_those_of_a_simulation_that_shares_home_time() -> None:
+    ratio = SpeedRatio(ratio=Interval.from_log_width(1.1, 0.3), basis="spec")
+    home = a_home(width=0.6, cost_usd=Interval.from_log_width(20.0, float(np.hypot(0.6, 0.2))))
+    row = compared(home, an_offer(), ratio=ratio).rows[0]
+    random = np.random.default_rng(2)
+    noise = random.normal(0.0, 1.0 / 1.96, (3, 300_000))
+    log_time, log_ratio = 0.6 * noise[0], np.log(1.1) + 0.3 * noise[1]
+    home_usd = np.log(20.0) + log_time + 0.2 * noise[2]
+    offer_usd = np.log(20.0) + log_time - log_ratio
+    assert row.p_faster == pytest.approx(float((log_ratio > 0).mean()), abs=0.01)
+    assert row.p_cheaper == pytest.approx(float((offer_usd < home_usd).mean()), abs=0.01)
+
+
+def test_co2_differs_by_the_grid_of_the_region_that_is_named() -> None:
+    offer = an_offer(regions=("north", "south"))
+    figures = {}
+    for region in ("north", "south"):
+        co2_g = compared(a_home(), offer, region=region).rows[0].estimate.co2_g
+        assert co2_g is not None
+        figures[region] = co2_g.point
+    assert figures["south"] / figures["north"] == pytest.approx(400.0 / 30.0)
+
+
+def test_iceland_against_virginia_in_the_real_tables() -> None:
+    sheet = read_price_sheet()
+    regions = {region.name: region for region in read_regions()}
+    h100 = next(offer for offer in sheet.offers if offer.gpu_id == "nvidia-h100-sxm5-80gb")
+    found = {
+        name: compared(
+            a_home(),
+            h100,
+            region=name,
+            regions=regions,
+            specs={spec.gpu_id: spec for spec in read_gpu_specs()},
+            pue=read_default_pue("cloud")[0],
+        ).rows[0]
+        for name in ("eu-iceland1-a", "us-east1-a")
+    }
+    iceland, virginia = found["eu-iceland1-a"], found["us-east1-a"]
+    assert iceland.estimate.co2_g is not None
+    assert virginia.estimate.co2_g is not None
+    assert virginia.estimate.co2_g.point > 10.0 * iceland.estimate.co2_g.point
+    assert iceland.co2_market_g == Interval.exactly(0.0)
+    assert virginia.co2_market_g is None
+    assert iceland.estimate.co2_g.point > 0.0
+
+
+def test_no_region_named_takes_the_median_and_holds_them_all() -> None:
+    offer = an_offer(regions=("north", "mid", "south"))
+    regions = {"north": a_region(), "mid": a_region("mid", 200.0), "south": a_region("south", 400.0)}
+    grid = compared(a_home(), offer, regions=regions).rows[0].estimate.grid
+    assert grid.intensity_g_per_kwh is not None
+    assert grid.intensity_g_per_kwh.point == 200.0
+    assert grid.intensity_g_per_kwh.low <= 30.0
+    assert grid.intensity_g_per_kwh.high >= 400.0
+
+
+@pytest.mark.parametrize("offer", [an_offer(regions=()), an_offer(regions=("unheard-of",))])
+def test_an_unknown_region_means_unknown_co2_not_zero(offer: Offer) -> None:
+    row = compared(a_home(), offer).rows[0]
+    assert row.estimate.co2_g is None
+    assert row.p_less_co2 is None
+    assert row.co2_market_g is None
+    assert "region-unknown" in codes(row)
+
+
+def test_a_region_that_no_table_knows_is_refused() -> None:
+    with pytest.raises(UnknownPlaceError, match="north, south"):
+        compared(a_home(), an_offer(), region="atlantis")
+
+
+def test_a_region_where_the_sheet_does_not_list_the_offer_is_told() -> None:
+    assert "not-listed-in-region" in codes(compared(a_home(), an_offer(), region="south").rows[0])
+
+
+def test_a_claim_counts_only_when_every_region_has_one() -> None:
+    regions = {"north": a_region(claim="100% hydro"), "south": a_region("south", 400.0)}
+    sure = compared(a_home(), an_offer(), regions=regions).rows[0]
+    mixed = compared(a_home(), an_offer(regions=("north", "south")), regions=regions).rows[0]
+    assert sure.co2_market_g == Interval.exactly(0.0)
+    assert mixed.co2_market_g is None
+    assert sure.estimate.co2_g is not None
+    assert sure.estimate.co2_g.point > 0.0
+
+
+def test_direct_figures_are_never_set_against_lifecycle_ones() -> None:
+    home = a_home(grid=Grid(**{**_fields(a_grid()), "scope": "direct"}))
+    assert compared(home, an_offer()).rows[0].estimate.co2_g is None
+    regions = {"north": a_region(intensity_direct_g_per_kwh=10.0)}
+    row = compared(home, an_offer(), regions=regions).rows[0]
+    assert row.estimate.grid.intensity_g_per_kwh is not None
+    assert row.estimate.grid.intensity_g_per_kwh.point == 10.0
+    assert row.estimate.grid.scope == "direct"
+
+
+def _fields(grid: Grid) -> dict[str, Any]:
+    return {field.name: getattr(grid, field.name) for field in dataclasses.fields(grid)}
+
+
+def test_the_board_that_was_metered_at_home_draws_what_it_drew() -> None:
+    statistics = some_statistics(home=a_spec(), power=(a_power(power_w=200.0),))
+    row = compared(a_home(width=0.0, statistics=statistics), an_offer()).rows[0]
+    assert row.estimate.energy_kwh is not None
+    assert row.estimate.energy_kwh.point == pytest.approx(5.0 * 0.2 * 1.2)
+    assert "offer-power-modelled" not in codes(row)
+
+
+def test_another_board_draws_the_share_of_its_tdp_that_home_drew() -> None:
+    statistics = some_statistics(home=a_spec(gpu_id="other", tdp_w=100.0), power=(a_power(power_w=40.0),))
+    row = compared(a_home(width=0.0, statistics=statistics), an_offer()).rows[0]
+    assert row.estimate.energy_kwh is not None
+    assert row.estimate.energy_kwh.point == pytest.approx(5.0 * 0.4 * 0.4 * 1.2)
+    assert "offer-power-modelled" in codes(row)
+
+
+def test_a_board_of_unknown_power_has_unknown_energy() -> None:
+    row = compared(a_home(), an_offer(), specs={"card": a_spec(tdp_w=None)}).rows[0]
+    assert row.estimate.energy_kwh is None
+    assert row.estimate.co2_g is None
+    assert row.estimate.cost_usd is not None
+    assert "offer-power-unknown" in codes(row)
+
+
+def test_memory_that_does_not_suffice_is_told_with_a_batch_that_would() -> None:
+    home = a_home(statistics=some_statistics(peak_memory_gib=100.0), workload=a_workload(batch_size=64))
+    row = compared(home, an_offer()).rows[0]
+    assert row.fits_memory is False
+    assert row.fitting_batch_size == 32
+    assert "memory-too-small" in codes(row)
+    held = a_home(
+        statistics=some_statistics(peak_memory_gib=100.0, fixed_memory_gib=60.0), workload=a_workload(batch_size=64)
+    )
+    assert compared(held, an_offer()).rows[0].fitting_batch_size == 16
+    assert compared(a_home(), an_offer()).rows[0].fits_memory is None
+    assert fits_memory(70.0, 80.0) is True
+    assert fitting_batch_size(100.0, 0.5, 64) is None
+
+
+def test_the_pareto_front_holds_what_nothing_beats_in_both() -> None:
+    offers = tuple(
+        an_offer(gpu=name, gpu_id=name, price_usd_per_hour=price) for name, price in (("a", 2.0), ("b", 9.0))
+    )
+    ratios = {"a": EXACT_RATIO, "b": SpeedRatio(ratio=Interval.exactly(4.0), basis="given")}
+    rows = compared(a_home(), *offers, ratios=ratios).rows
+    assert [row.on_pareto_front for row in rows] == [True, True]
+    worse = {**ratios, "b": SpeedRatio(ratio=Interval.exactly(1.5), basis="given")}
+    assert [row.on_pareto_front for row in compared(a_home(), *offers, ratios=worse).rows] == [True, False]
+
+
+def test_several_gpus_cost_and_draw_several_times_as_much_an_hour() -> None:
+    one, eight = (compared(a_home(), an_offer(gpu_counts=(1, 8)), gpu_count=count).rows[0] for count in (1, 8))
+    assert eight.gpu_count == 8
+    for get in (lambda row: row.estimate.cost_usd, lambda row: row.estimate.energy_kwh):
+        assert get(eight).point == pytest.approx(8.0 * get(one).point)
+
+
+def test_an_offer_sold_in_larger_instances_says_so() -> None:
+    assert "sold-in-instances" in codes(compared(a_home(), an_offer(gpu_counts=(8,))).rows[0])
+    assert "sold-in-instances" not in codes(compared(a_home(), an_offer(gpu_counts=(1, 2))).rows[0])
+
+
+def test_an_old_price_says_so() -> None:
+    assert "old-price" in codes(compared(a_home(), an_offer(), today="2027-05-01").rows[0])
+    assert "old-price" not in codes(compared(a_home(), an_offer(), today="2026-11-24").rows[0])
+    assert "old-price" not in codes(compared(a_home(), an_offer()).rows[0])
+
+
+def test_an_offer_without_a_ratio_is_left_out_and_named() -> None:
+    comparison = compared(a_home(), an_offer(), ratios={})
+    assert comparison.rows == ()
+    assert [caveat.code for caveat in comparison.caveats] == ["offer-left-out"]
+
+
+def test_two_runs_of_one_workload_give_a_measured_ratio() -> None:
+    home = some_statistics(workload_fingerprint="x", fit=a_fit(epoch_s=90.0))
+    other = some_statistics(workload_fingerprint="x", fit=a_fit(epoch_s=30.0), machine=a_machine(host="other"))
+    ratio = measured_ratio(home, other)
+    assert ratio is not None
+    assert ratio.point == pytest.approx(3.0)
+    assert 0.0 < ratio.log_half_width < 0.5
+    assert measured_ratio(home, some_statistics(workload_fingerprint="y")) is None
+    assert not is_same_workload(some_statistics(), some_statistics())
+
+
+def test_net_of_idle_takes_off_what_the_machine_draws_anyway() -> None:
+    statistics = some_statistics(power=(a_power(power_w=300.0, idle_power_w=60.0),))
+    net = without_idle(statistics)
+    assert net is not None
+    gross_kwh, net_kwh = (estimate_training(each).energy_kwh for each in (statistics, net))
+    assert gross_kwh is not None
+    assert net_kwh is not None
+    assert net_kwh.point == pytest.approx(0.8 * gross_kwh.point)
+    assert without_idle(some_statistics()) is None
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "expected"), [(100, False), (10_000_000, True)])
+def test_a_step_too_short_for_a_gpu_to_be_kept_busy_says_so(steps_per_epoch: int, expected: bool) -> None:
+    home = a_home(workload=a_workload(steps_per_epoch=steps_per_epoch))
+    found = {caveat.code for caveat in compared(home, an_offer()).caveats}
+    assert ("launch-bound" in found) is expected

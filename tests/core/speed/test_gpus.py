@@ -1,0 +1,149 @@
+"""Names of GPUs: matched whole, never in part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenlove_mlflow.core.speed.gpus import GpuSpec, ambiguity_caveat, find_gpu, match_gpu, nearest_names
+from greenlove_mlflow.errors import UnknownGpuError
+from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
+
+SPECS = read_gpu_specs()
+ALIASES = [(alias, spec) for spec in SPECS for alias in spec.aliases]
+SHARED = {alias for alias, _ in ALIASES if sum(alias == other for other, _ in ALIASES) > 1}
+
+
+def a_spec(**over: Any) -> GpuSpec:
+    return GpuSpec(**{"gpu_id": "maker-card", "name": "Maker Card", "aliases": ("Maker Card",), **over})
+
+
+@pytest.mark.parametrize(("alias", "spec"), ALIASES, ids=[alias for alias, _ in ALIASES])
+def test_every_alias_finds_its_gpu_or_one_that_shares_name_and_memory(alias: str, spec: GpuSpec) -> None:
+    found = match_gpu(alias, SPECS, memory_gib=spec.memory_gib)
+    if found is None:
+        assert alias in SHARED
+        return
+    assert alias in found.aliases
+    if alias not in SHARED:
+        assert found.gpu_id == spec.gpu_id
+    else:
+        assert found.memory_gib == spec.memory_gib
+
+
+@given(st.sampled_from(ALIASES), st.randoms(use_true_random=False))
+def test_case_spaces_and_hyphens_do_not_matter(pair: tuple[str, GpuSpec], random: Any) -> None:
+    alias, spec = pair
+    text = "".join(random.choice((letter.upper(), letter.lower())) for letter in alias)
+    text = f"  {text.replace(' ', random.choice((' ', '  ', '-')))} "
+    assert match_gpu(text, SPECS, memory_gib=spec.memory_gib) == match_gpu(alias, SPECS, memory_gib=spec.memory_gib)
+
+
+def words_of(name: str) -> list[str]:
+    return [
+        word
+        for word in name.casefold().replace("-", " ").split()
+        if word not in ("nvidia", "geforce", "amd", "radeon", "tesla", "apple")
+    ]
+
+
+@given(st.sampled_from([alias for alias, _ in ALIASES]), st.text("abcdefgx0123456789", min_size=1, max_size=3))
+def test_a_longer_or_shorter_name_is_another_name(alias: str, tail: str) -> None:
+    for text in (alias + tail, alias[: -len(tail)]):
+        found = match_gpu(text, SPECS)
+        if found is not None:
+            assert words_of(text) in [words_of(name) for name in (*found.aliases, found.name, found.gpu_id)]
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu_id"),
+    [
+        ("Tesla T4", "nvidia-t4"),
+        ("NVIDIA RTX A4000", "nvidia-rtx-a4000"),
+        ("NVIDIA RTX A5000", "nvidia-rtx-a5000"),
+        ("NVIDIA A40", "nvidia-a40"),
+        ("NVIDIA A10", "nvidia-a10"),
+        ("NVIDIA A10G", "nvidia-a10g"),
+        ("NVIDIA A100 80GB PCIe", "nvidia-a100-pcie-80gb"),
+        ("NVIDIA A100-SXM4-40GB", "nvidia-a100-sxm4-40gb"),
+        ("NVIDIA H200", "nvidia-h200-sxm-141gb"),
+        ("NVIDIA H100 80GB HBM3", "nvidia-h100-sxm5-80gb"),
+        ("NVIDIA GeForce RTX 4090", "nvidia-geforce-rtx-4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "nvidia-geforce-rtx-4090-laptop"),
+        ("RTX 4090", "nvidia-geforce-rtx-4090"),
+        ("rtx 3080 ti", "nvidia-geforce-rtx-3080-ti"),
+        ("nvidia-l40s", "nvidia-l40s"),
+        ("Tesla V100-SXM2-32GB", "nvidia-v100-sxm2-32gb"),
+    ],
+)
+def test_names_that_look_alike_are_told_apart(name: str, gpu_id: str) -> None:
+    assert find_gpu(name, SPECS).gpu_id == gpu_id
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "H100", "A100 80GB", "A100", "RTX", "T40", "RTX A400 0", "NVIDIA", "4090", "RTX 4090 Super", "H200 NV",
+        "NVIDIA RTX A1000 6GB Laptop GPU X", "NVIDIA A100-SXM4-80GB MIG 1g.10gb", "",
+    ],
+)  # fmt: skip
+def test_a_near_miss_is_refused(name: str) -> None:
+    assert match_gpu(name, SPECS) is None
+    with pytest.raises(UnknownGpuError):
+        find_gpu(name, SPECS)
+
+
+def test_an_unknown_name_is_answered_by_a_question_with_the_nearest() -> None:
+    with pytest.raises(UnknownGpuError, match=r"did you mean .*H100.*\?"):
+        find_gpu("H100", SPECS)
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "gpu_id"), [(11.8, "nvidia-geforce-rtx-3060-12-gb"), (8.0, "nvidia-geforce-rtx-3060-8-gb")]
+)
+def test_memory_settles_a_name_that_boards_share(memory_gib: float, gpu_id: str) -> None:
+    assert find_gpu("NVIDIA GeForce RTX 3060", SPECS, memory_gib=memory_gib).gpu_id == gpu_id
+
+
+def test_a_shared_name_without_memory_asks_which() -> None:
+    with pytest.raises(UnknownGpuError, match=r"12 GiB.*8 GiB|8 GiB.*12 GiB"):
+        find_gpu("NVIDIA GeForce RTX 3060", SPECS)
+
+
+def test_a_shared_name_with_a_memory_of_none_of_them_is_refused() -> None:
+    assert match_gpu("NVIDIA GeForce RTX 3060", SPECS, memory_gib=24.0) is None
+
+
+def test_boards_of_one_name_and_memory_leave_a_caveat() -> None:
+    spec = find_gpu("NVIDIA GeForce RTX 2070", SPECS, memory_gib=8.0)
+    caveat = ambiguity_caveat(spec, SPECS)
+    assert caveat is not None
+    assert caveat.code == "ambiguous-gpu"
+    assert ambiguity_caveat(find_gpu("NVIDIA A10", SPECS), SPECS) is None
+
+
+def test_names_of_the_price_sheet_are_known_where_they_are_given() -> None:
+    sheet = read_price_sheet()
+    names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
+    for name, gpu_id in names.items():
+        assert find_gpu(name, SPECS, offer_names=names).gpu_id == gpu_id
+
+
+def test_nearest_names_put_those_holding_the_words_first() -> None:
+    names = ("Card One 8GB", "Cart One", "Card Two")
+    assert nearest_names("card two", names)[0] == "Card Two"
+
+
+def test_the_figures_of_the_table_are_dense_with_full_accumulation() -> None:
+    assert find_gpu("RTX 4090", SPECS).fp16_tflops == pytest.approx(165.2, rel=0.01)
+    t4, a10 = find_gpu("Tesla T4", SPECS), find_gpu("NVIDIA A10", SPECS)
+    assert t4.fp16_tflops is not None
+    assert a10.fp16_tflops is not None
+    assert t4.fp16_tflops < a10.fp16_tflops
+
+
+def test_a_maker_word_alone_is_no_prefix() -> None:
+    assert match_gpu("Intel", [a_spec(name="Intel", aliases=("Intel",))]) is not None

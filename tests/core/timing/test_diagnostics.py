@@ -1,0 +1,198 @@
+"""Each caveat: a benchmark that provokes it and one that does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from greenlove_mlflow.benchmark import BenchmarkPlan
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
+from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive
+from greenlove_mlflow.core.timing.growth import fit_growth
+from greenlove_mlflow.core.workload import Workload
+from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining
+from tests.support.factories import a_log, a_power, a_workload
+
+STEADY = MachineModel()
+LONG = Profile(sample_count=80_000, step_s=0.01, epoch_count=20)
+
+
+def benchmark(profile: Profile = LONG, model: MachineModel = STEADY, **plan: Any) -> BenchmarkLog:
+    machine = SimulatedMachine(model, seed=3, horizon_s=400.0)
+    return SimulatedTraining(profile, machine).benchmark(BenchmarkPlan(epoch_count=profile.epoch_count, **plan))
+
+
+def caveats(log: BenchmarkLog, epochs: int = 20, **over: Any) -> dict[str, Caveat]:
+    workload = Workload(
+        **{
+            "sample_count": log.sample_count,
+            "batch_size": log.batch_size,
+            "epoch_count": epochs,
+            "steps_per_epoch": log.steps_per_epoch,
+            **over,
+        }
+    )
+    return {caveat.code: caveat for caveat in fit_adaptive(log, workload).caveats}
+
+
+def with_signals(log: BenchmarkLog, **signals: float) -> BenchmarkLog:
+    return dataclasses.replace(log, machine_signals=tuple(sorted(signals.items())))
+
+
+def test_an_undisturbed_training_has_nothing_to_say_but_what_it_counts() -> None:
+    assert set(caveats(benchmark())) == {"steps-only"}
+    assert not caveats(benchmark(), validation_s=1.0)
+    assert not caveats(benchmark(), extra_per_epoch_s=0.1)
+
+
+@pytest.mark.parametrize(
+    ("code", "profile"),
+    [
+        ("smaller-than-a-batch", Profile(sample_count=5, step_s=0.05, epoch_count=400)),
+        ("batch-quantisation", Profile(sample_count=30, step_s=0.05, epoch_count=400)),
+        ("batch-quantisation", Profile(sample_count=83, step_s=0.05, epoch_count=400)),
+        ("overhead-share", Profile(sample_count=800, step_s=0.01, overhead_s=1.2, worker_count=2, epoch_count=50)),
+        ("warm-up-share", Profile(sample_count=800, step_s=0.01, first_step_s=9.0, epoch_count=20)),
+        ("cold-cache", Profile(sample_count=16_000, step_s=0.01, fetch_s=0.0002, cold_fetch_s=0.003, epoch_count=5)),
+        ("data-bound", Profile(sample_count=16_000, step_s=0.002, fetch_s=0.001, epoch_count=20)),
+        ("variable-step-cost", Profile(sample_count=80_000, step_s=0.01, length_cv=0.6, epoch_count=20)),
+        ("few-steps", Profile(sample_count=80_000, step_s=30.0, epoch_count=2)),
+        ("extrapolation", Profile(sample_count=800_000, step_s=0.01, epoch_count=100)),
+    ],
+)
+def test_what_a_training_is_like_is_said(code: str, profile: Profile) -> None:
+    found = caveats(benchmark(profile), epochs=profile.epoch_count)
+    assert code in found
+    assert ";" in found[code].message or ":" in found[code].message  # what was seen, then what to do
+
+
+@pytest.mark.parametrize(
+    ("code", "profile"),
+    [
+        ("batch-quantisation", Profile(sample_count=80, step_s=0.05, epoch_count=400)),
+        ("overhead-share", Profile(sample_count=40_000, step_s=0.01, overhead_s=1.2, worker_count=2, epoch_count=5)),
+        ("warm-up-share", Profile(sample_count=8000, step_s=0.01, first_step_s=2.0, epoch_count=50)),
+        ("cold-cache", Profile(sample_count=16_000, step_s=0.01, fetch_s=0.002, epoch_count=5)),
+        ("data-bound", Profile(sample_count=16_000, step_s=0.01, fetch_s=0.0002, epoch_count=20)),
+        ("variable-step-cost", Profile(sample_count=80_000, step_s=0.01, length_cv=0.1, epoch_count=20)),
+        ("few-steps", Profile(sample_count=80_000, step_s=3.0, epoch_count=2)),
+        ("extrapolation", Profile(sample_count=80_000, step_s=0.01, epoch_count=60)),
+    ],
+)
+def test_what_a_training_is_not_like_is_not_said(code: str, profile: Profile) -> None:
+    assert code not in caveats(benchmark(profile), epochs=profile.epoch_count)
+
+
+def test_extrapolating_far_widens_the_range() -> None:
+    near, far = (Profile(sample_count=count, step_s=0.01, epoch_count=100) for count in (8_000, 800_000))
+    widths = [
+        fit_adaptive(benchmark(profile), a_workload(epoch_count=100)).prior_drift_log_sd for profile in (near, far)
+    ]
+    assert widths[1] == pytest.approx(1.5 * widths[0], rel=0.05)
+
+
+def test_a_machine_that_warms_up_is_said_to_drift_and_one_with_bursts_is_not() -> None:
+    heating = MachineModel(throttle=0.3, throttle_tau_s=6.0)
+    assert "drift" in caveats(benchmark(LONG, heating))
+    assert "drift" not in caveats(benchmark(LONG, MachineModel(noise_sd=0.05)))
+
+
+def test_slow_and_fast_stretches_of_seconds_are_said_to_be_correlated() -> None:
+    assert "autocorrelation" in caveats(benchmark(LONG, MachineModel(noise_sd=0.2, noise_tau_s=4.0)))
+    assert "autocorrelation" not in caveats(benchmark(LONG, MachineModel(noise_sd=0.2, noise_tau_s=0.05)))
+
+
+def test_neighbours_are_seen_by_cpu_seconds_by_waiting_and_by_load() -> None:
+    half = MachineModel(burst_every_s=2.0, burst_s=2.0, burst_factor=2.0, burst_takes_cpu=True)
+    seen = caveats(benchmark(LONG, half))
+    assert "contention" in seen
+    assert "alone on it the training would take about" in seen["contention"].message
+    quiet = benchmark()
+    assert "contention" in caveats(with_signals(quiet, run_wait_share=0.3, cpu_share=0.7))
+    assert "contention" in caveats(with_signals(quiet, load_ratio=3.0, cpu_share=1.0))
+    assert "contention" not in caveats(with_signals(quiet, load_ratio=0.5, run_wait_share=0.001, cpu_share=1.0))
+
+
+def test_the_trainings_own_load_is_no_contention() -> None:
+    log = with_signals(benchmark(), load_ratio=1.1, cpu_share=0.9, run_wait_share=0.001)
+    assert "contention" not in caveats(log)
+
+
+def test_the_cpu_of_a_virtual_machine_is_said_and_its_gpu_is_not() -> None:
+    log = with_signals(benchmark(), virtual=1.0)
+    assert "virtual-machine" in caveats(log)
+    assert "virtual-machine" not in caveats(with_signals(log, virtual=0.0))
+    on_gpu = dataclasses.replace(log, machine=dataclasses.replace(log.machine, device="cuda:0"))
+    assert "virtual-machine" not in caveats(on_gpu)
+
+
+def test_a_gpu_held_back_or_heating_up_is_said_to_throttle() -> None:
+    log = benchmark()
+    assert "throttling" in caveats(with_signals(log, throttled_share=0.4))
+    assert "throttling" in caveats(with_signals(log, temperature_rise_c=5.0))
+    assert "throttling" not in caveats(with_signals(log, throttled_share=0.0, temperature_rise_c=0.5, clock_ratio=0.98))
+
+
+def test_a_loss_that_is_not_finite_and_an_epoch_shorter_than_stated_are_said() -> None:
+    log = benchmark()
+    assert "loss-not-finite" in caveats(dataclasses.replace(log, loss_is_finite=False))
+    assert "loss-not-finite" not in caveats(dataclasses.replace(log, loss_is_finite=True))
+    assert "epoch-shorter-than-stated" in caveats(dataclasses.replace(log, stated_steps_per_epoch=10**6))
+    assert "epoch-shorter-than-stated" not in caveats(log)
+
+
+def test_a_short_energy_window_is_said() -> None:
+    log = benchmark()
+    short, long = (dataclasses.replace(log, power=(a_power(window_s=seconds),)) for seconds in (2.0, 8.0))
+    assert "short-energy-window" in caveats(short)
+    assert "short-energy-window" not in caveats(long)
+    assert "short-energy-window" not in caveats(dataclasses.replace(log, power=(a_power(window_s=None),)))
+
+
+def a_scaling_log(
+    seconds_of: Any, sizes: tuple[int, ...] = (250, 500, 750, 1000), noise: float = 0.003
+) -> BenchmarkLog:
+    rng = np.random.default_rng(5)
+    records = [
+        _record(0, "first-contact", 40, 0.4),
+        *(_record(index, "timed", 1000, seconds_of(1000)) for index in (1, 2)),
+    ]
+    for size in 3 * sizes:
+        records.append(_record(len(records), "scaling", size, seconds_of(size) * float(np.exp(noise * rng.normal()))))
+    blocks = tuple(
+        BlockRecord(epoch_index=index, phase="timed", start_s=0.5 * place, step_count=10, duration_s=0.5, cpu_s=0.5)
+        for index in (1, 2)
+        for place in range(10)
+    )
+    return a_log(epochs=tuple(records), blocks=blocks, duration_s=12.0)
+
+
+def _record(index: int, phase: Any, size: int, duration_s: float) -> EpochRecord:
+    return EpochRecord(
+        epoch_index=index, phase=phase, sample_count=size, step_count=max(1, size // 10), duration_s=duration_s,
+        whole=size != 40,
+    )  # fmt: skip
+
+
+def test_time_that_grows_faster_than_the_data_is_said_and_an_overhead_is_not() -> None:
+    assert "superlinear" in caveats(a_scaling_log(lambda size: 1e-6 * size**2))
+    assert "superlinear" not in caveats(a_scaling_log(lambda size: 0.1 + 0.001 * size))
+
+
+def test_time_in_disorder_is_said() -> None:
+    disorder = {250: 1.0, 500: 0.6, 750: 0.8, 1000: 0.9}
+    found = caveats(a_scaling_log(disorder.__getitem__))
+    assert {"spearman-low", "affine-fit-poor"} <= set(found)
+    assert not {"spearman-low", "affine-fit-poor"} & set(caveats(a_scaling_log(lambda size: 0.001 * size)))
+
+
+def test_growth_needs_three_sizes_and_repeats_for_its_test() -> None:
+    assert fit_growth([1, 2], [1.0, 2.0]) is None
+    alone = fit_growth([1, 2, 4], [1.0, 2.0, 4.0])
+    assert alone is not None
+    assert alone.lack_of_fit_p is None
+    assert alone.spearman_rho == 1.0

@@ -1,0 +1,64 @@
+"""The total forecast again from the epochs that are done."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from greenlove_mlflow.core.timing.fit import predict_time_s
+from greenlove_mlflow.core.timing.forecast import forecast_total_s
+from tests.support.factories import a_fit, a_workload
+
+FIT, PLAN = a_fit(first_epoch_s=10.0, epoch_s=10.0, one_off_s=0.0), a_workload(epoch_count=20)
+
+
+def test_before_the_first_epoch_the_promise_stands_and_after_the_last_the_fact() -> None:
+    assert forecast_total_s(FIT, PLAN, [], 0.0) == predict_time_s(FIT, PLAN)
+    assert forecast_total_s(FIT, PLAN, [10.0] * 20, 203.0).point == 203.0
+    assert forecast_total_s(FIT, PLAN, [10.0] * 20, 203.0).is_exact
+
+
+def test_it_follows_the_pace_of_the_training() -> None:
+    slower = forecast_total_s(FIT, PLAN, [13.0] * 8, 104.0)
+    assert slower.point == pytest.approx(260.0, rel=0.02)
+    assert slower.low > predict_time_s(FIT, PLAN).point
+
+
+def test_a_slow_first_epoch_is_not_taken_for_the_pace() -> None:
+    assert forecast_total_s(FIT, PLAN, [30.0], 30.0).point == pytest.approx(220.0, rel=0.03)
+    assert forecast_total_s(FIT, PLAN, [30.0, 10.0], 40.0).point == pytest.approx(220.0, rel=0.02)
+
+
+def test_the_range_shrinks_as_the_training_goes_on() -> None:
+    widths = [forecast_total_s(FIT, PLAN, [10.0] * done, 10.0 * done).log_half_width for done in range(21)]
+    assert all(later < earlier for earlier, later in itertools.pairwise(widths[1:]))
+    assert widths[10] < 0.6 * widths[0]
+
+
+def test_what_has_passed_is_never_taken_back() -> None:
+    late = forecast_total_s(FIT, PLAN, [10.0] * 19, 190.0)
+    assert 190.0 <= late.low <= late.point == pytest.approx(200.0)
+
+
+def test_epochs_that_validate_now_and_then_are_averaged() -> None:
+    plan = a_workload(epoch_count=20, validation_s=5.0, validation_every_epochs=5)
+    durations = [15.0 if (index + 1) % 5 == 0 else 10.0 for index in range(9)]
+    forecast = forecast_total_s(FIT, plan, durations, sum(durations))
+    assert forecast.point == pytest.approx(220.0, rel=0.02)
+
+
+def test_the_range_holds_the_total_nineteen_times_in_twenty() -> None:
+    rng, inside = np.random.default_rng(0), []
+    fit = a_fit(first_epoch_s=10.0, epoch_s=10.0, one_off_s=0.0, drift_log_sd=0.03, noise_log_sd=0.02, block_count=12)
+    for _ in range(400):
+        keep = np.exp(-1.0 / rng.uniform(5.0, 50.0))
+        pace, durations = 0.03 * rng.normal(), []
+        for _ in range(20):
+            pace = keep * pace + 0.03 * np.sqrt(1.0 - keep**2) * rng.normal()
+            durations.append(10.0 * np.exp(pace + 0.005 * rng.normal()))
+        done = int(rng.integers(1, 20))
+        forecast = forecast_total_s(fit, PLAN, durations[:done], sum(durations[:done]))
+        inside.append(forecast.contains(sum(durations)))
+    assert 0.92 <= np.mean(inside) <= 1.0

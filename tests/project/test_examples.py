@@ -1,0 +1,43 @@
+"""Every example training runs as a program of its own and leaves a finished run: the promise and what happened."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAININGS = ("mlp", "cnn", "finetune_transformer")
+EPOCH_COUNT = 2
+
+
+def run_example(path: Path, folder: Path) -> str:
+    """What the example printed, run with the default store in an empty folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    environment |= {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "TZ": "Europe/Berlin"}
+    done = subprocess.run(
+        [sys.executable, str(path), "--epochs", str(EPOCH_COUNT)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_an_example_ends_with_a_finished_run(name: str, tmp_path: Path) -> None:
+    said = run_example(ROOT / "examples" / f"{name}.py", tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs(["0"])
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id in said
+    assert len(client.get_metric_history(run.info.run_id, "green/train/epoch_s")) == EPOCH_COUNT
+    assert {"green/time_h/local", "green/time_h/H100-HGX-80GB", "green/actual/time_h"} <= set(run.data.metrics)

@@ -1,0 +1,49 @@
+"""The example notebook: it runs, and what is kept of a run of it is light."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def a_runner() -> Any:
+    spec = importlib.util.spec_from_file_location("run_notebook", ROOT / "reports" / "run_notebook.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def html_of(notebook: dict[str, Any]) -> list[str]:
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    return ["".join(output["data"]["text/html"]) for output in outputs if "text/html" in output.get("data", {})]
+
+
+def test_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runner = a_runner()
+    notebook = runner.read()
+    for cell in notebook["cells"]:
+        cell["source"] = [line.replace("epochs=20", "epochs=2, budget_s=2.0") for line in cell["source"]]
+    shown = html_of(runner.run_cells(notebook))
+    assert len(shown) == 3
+    assert "Germany" in shown[0]
+    assert "H100" in shown[1]
+    assert "happened" in shown[2]
+
+
+def test_kept_outputs_are_light_and_hold_estimate_comparison_and_run() -> None:
+    shown = html_of(a_runner().read())
+    assert len(shown) == 3
+    for html in shown:
+        assert len(html) < 30_000
+        assert "<script" not in html
+    assert "95 times in 100" in shown[0]

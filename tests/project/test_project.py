@@ -1,0 +1,140 @@
+"""The project's own promises: lint, types, layers, light imports, commands that are documented."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import greenlove_mlflow
+from greenlove_mlflow.cli import main
+from greenlove_mlflow.pipeline.options import Options
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+README = (ROOT / "README.md").read_text()
+# What README quotes from a file: a table under the comment, or a fenced block.
+EXCERPTS = [
+    (path, fenced or table)
+    for path, fenced, table in re.findall(
+        r"<!-- excerpt of (\S+) -->\n(?:```\w*\n(.*?)\n```|((?:\|[^\n]*\n)+))", README, re.DOTALL
+    )
+]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",)],
+    ids=" ".join,
+)
+def test_static_check_is_clean(command: tuple[str, ...]) -> None:
+    done = run(str(BIN / command[0]), *command[1:])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_import_loads_neither_torch_nor_mlflow() -> None:
+    code = "import json, sys, greenlove_mlflow; print(json.dumps(sorted(sys.modules)))"
+    modules = set(json.loads(run(sys.executable, "-c", code).stdout))
+    assert "greenlove_mlflow" in modules
+    assert not modules & {"torch", "mlflow", "pandas", "numpy"}
+
+
+def test_every_public_name_loads() -> None:
+    for name in greenlove_mlflow.__all__:
+        assert getattr(greenlove_mlflow, name) is not None
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        greenlove_mlflow.no_such_name  # noqa: B018 - the access is what is tested
+
+
+def test_version_is_the_projects() -> None:
+    declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert declared is not None
+    assert greenlove_mlflow.__version__ == declared.group(1)
+
+
+def test_every_command_is_in_the_readme_and_says_what_it_does() -> None:
+    for name in main.list_commands(None):  # type: ignore[arg-type]
+        command = main.get_command(None, name)  # type: ignore[arg-type]
+        assert command is not None
+        assert command.help, name
+        assert f"greenlove {name}" in README
+
+
+def leaf_commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    for name in group.list_commands(None):  # type: ignore[arg-type]
+        command = group.get_command(None, name)  # type: ignore[arg-type]
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", each) for inner, each in leaf_commands(command))
+        else:
+            yield name, command
+
+
+def test_every_command_can_speak_json_to_a_script() -> None:
+    silent = [name for name, command in leaf_commands(main) if "as_json" not in {each.name for each in command.params}]
+    assert silent == []
+
+
+def test_every_option_of_track_is_in_the_readme() -> None:
+    words = {field.name for field in dataclasses.fields(Options)}
+    words |= set(inspect.signature(greenlove_mlflow.track).parameters) - {"model", "optimizer", "criterion", "options"}
+    assert [name for name in sorted(words) if f"`{name}" not in README] == []
+
+
+@pytest.mark.parametrize("block", EXCERPTS, ids=lambda block: block[0])
+def test_what_the_readme_quotes_is_what_was_measured(block: tuple[str, str]) -> None:
+    path, quoted = block
+    source = (ROOT / path).read_text().splitlines()
+    lines = [line for line in quoted.splitlines() if line.strip() not in ("", "...")]
+    assert lines
+    assert [line for line in lines if line not in source] == []
+
+
+def test_every_file_the_readme_points_at_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
+
+
+def test_ci_calls_the_readmes_own_test_command() -> None:
+    assert README.count("<!-- test command -->") == 1
+    command = README.split("<!-- test command -->")[1].split("```")[1]
+    assert "python3 -m venv" in command
+    assert "pytest" in command
+
+
+def test_modules_stay_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in (ROOT / "greenlove_mlflow").rglob("*.py")
+        if (count := path.read_text().count("\n")) > 300
+    }
+    assert long == {}
+
+
+def test_functions_stay_short_or_say_why() -> None:
+    long = []
+    for path in (ROOT / "greenlove_mlflow").rglob("*.py"):
+        lines = path.read_text().splitlines()
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, ast.FunctionDef) and "#" not in lines[node.lineno - 1]:
+                begins = node.body[1:] if ast.get_docstring(node) else node.body
+                length = (node.end_lineno or 0) - begins[0].lineno + 1 if begins else 0
+                if length > 40:
+                    long.append(f"{path.name}: {node.name}, {length} lines")
+    assert long == []

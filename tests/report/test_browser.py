@@ -1,0 +1,380 @@
+"""The page in a real browser: what it shows, computes, asks for and complains about."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import greenlove_mlflow as greenlove
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import estimate_training
+from greenlove_mlflow.core.account.what_if import Change, estimate_changed
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.numbers import (
+    co2_scale,
+    duration_scale,
+    format_co2_g,
+    format_duration_s,
+    format_kwh,
+    format_probability,
+    format_usd,
+)
+from greenlove_mlflow.report import (
+    ExperimentContent,
+    ReportContent,
+    render_experiment,
+    render_report,
+    verdict_sentences,
+)
+from greenlove_mlflow.report.data import price_key
+from tests.report.test_page import HOSTILE, a_content, a_training
+from tests.support.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting
+from tests.support.report import (
+    a_benchmark,
+    a_benchmark_fit,
+    a_comparison,
+    a_measured_training,
+    a_row,
+    an_estimate,
+    an_offer,
+    an_outcome,
+    measured_statistics,
+)
+
+OLDER_PRICES = "2025-12-15"
+# The error function of the page is good to 1.2e-7.
+PROBABILITY_TOLERANCE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with a_browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    estimate, comparison = a_measured_training()
+    contents = {
+        "run": render_report(a_content(outcome=an_outcome())),
+        "measured": render_report(ReportContent(estimate=estimate, comparison=comparison, log=a_benchmark())),
+        "hostile": render_report(a_hostile_content()),
+        "experiment": render_experiment(
+            ExperimentContent(name="digits", trainings=tuple(a_training(run_id=f"{n:032d}") for n in range(12)))
+        ),
+    }
+    for name, text in contents.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in contents}
+
+
+def a_hostile_content() -> ReportContent:
+    home = an_estimate()
+    home = dataclasses.replace(home, grid=dataclasses.replace(home.grid, place=HOSTILE))
+    row = dataclasses.replace(a_row(home), offer=an_offer(gpu=HOSTILE))
+    comparison = dataclasses.replace(a_comparison(home), rows=(row,), home_name=HOSTILE)
+    return a_content(estimate=home, comparison=comparison, run_name=HOSTILE)
+
+
+@pytest.mark.parametrize("name", ["run", "measured", "experiment", "hostile"])
+@pytest.mark.parametrize(("width", "dark"), [(DESKTOP_PX, False), (DESKTOP_PX, True), (MOBILE_PX, False)])
+def test_page_is_quiet_asks_for_nothing_and_fits_the_window(
+    browser: Any, pages: dict[str, Path], name: str, width: int, dark: bool
+) -> None:
+    with visiting(browser, pages[name], width=width, dark=dark) as visit:
+        visit.wait_for_charts()
+        assert visit.complaints == []
+        assert visit.requests == []
+        assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("name", ["run", "experiment"])
+@pytest.mark.parametrize(("width", "dark"), [(DESKTOP_PX, False), (DESKTOP_PX, True), (MOBILE_PX, True)])
+def test_nothing_keeps_readers_out(browser: Any, pages: dict[str, Path], name: str, width: int, dark: bool) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    with visiting(browser, pages[name], width=width, dark=dark) as visit:
+        visit.wait_for_charts()
+        found = Axe().run(visit.page).response["violations"]
+        serious = [(each["id"], each["nodes"][0]["html"][:160]) for each in found]
+        assert serious == []
+
+
+def test_every_chart_has_words_and_its_data_behind_it(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["run"]) as visit:
+        visit.wait_for_charts()
+        for figure in visit.page.query_selector_all("figure.chart"):
+            assert len(figure.query_selector("figcaption").inner_text()) > 40
+            table = figure.query_selector("details table")
+            assert table is not None or "table above holds the data" in figure.inner_text()
+            assert figure.query_selector("[role=img]").get_attribute("aria-label").startswith("Chart: ")
+
+
+def test_dark_follows_the_readers_setting_also_while_the_page_is_open(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["run"]) as visit:
+        visit.wait_for_charts()
+
+        def look() -> tuple[str, str]:
+            return (
+                visit.page.evaluate("getComputedStyle(document.body).backgroundColor"),
+                visit.page.evaluate(
+                    "document.querySelector('#chart-cost_time .role-axis-label text').getAttribute('fill')"
+                ),
+            )
+
+        light = look()
+        visit.page.emulate_media(color_scheme="dark")
+        visit.page.wait_for_function(
+            "fill => document.querySelector('#chart-cost_time .role-axis-label text')?.getAttribute('fill') !== fill",
+            arg=light[1],
+        )
+        dark = look()
+        assert light[0] == "rgb(255, 255, 255)"
+        assert all(one != other for one, other in zip(light, dark, strict=True))
+        visit.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        assert look()[1] == light[1]
+
+
+def names_shown(visit: Visit) -> list[str]:
+    return [
+        line.query_selector("bdi").inner_text()
+        for line in visit.page.query_selector_all("#options tbody tr")
+        if line.is_visible()
+    ]
+
+
+def test_table_sorts_both_ways_with_unknown_last(browser: Any, pages: dict[str, Path]) -> None:
+    comparison = a_comparison()
+    by_cost = sorted(
+        (row for row in comparison.rows if row.estimate.cost_usd),
+        key=lambda row: row.estimate.cost_usd.point,  # type: ignore[union-attr]
+    )
+    with visiting(browser, pages["run"]) as visit:
+        head = visit.page.locator("#options thead th[data-key='cost']")
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == "ascending"
+        assert names_shown(visit)[1:-1] == [row.offer.gpu for row in by_cost]
+        assert names_shown(visit)[-1] == "B200 180GB"
+        head.locator("button").press("Enter")
+        assert head.get_attribute("aria-sort") == "descending"
+        assert names_shown(visit)[0] == by_cost[-1].offer.gpu
+        assert names_shown(visit)[-1] == "B200 180GB"
+        visit.page.locator("#sort-by").select_option("time")
+        assert names_shown(visit)[0] == "B200 180GB"
+        assert visit.page.locator("#options thead th[data-key='time']").get_attribute("aria-sort") == "ascending"
+
+
+def test_table_filters_by_name_price_and_memory(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["run"]) as visit:
+        visit.page.locator("#filter-name").fill("a100")
+        assert names_shown(visit)[1:] == ["A100 SXM 80GB", "A100 PCIe 40GB"]
+        assert "2 of 7 offers" in visit.page.locator("#shown").inner_text()
+        visit.page.locator("#filter-name").fill("")
+        visit.page.locator("#filter-priced").check()
+        assert "B200 180GB" not in names_shown(visit)
+
+
+def test_everything_can_be_reached_by_keyboard_in_reading_order(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["run"]) as visit:
+        reached = []
+        for _ in range(30):
+            visit.page.keyboard.press("Tab")
+            reached.append(
+                visit.page.evaluate(
+                    "(e => e.id || e.name || e.textContent.trim().slice(0, 30))(document.activeElement)"
+                )
+            )
+        wanted = ["Skip to the content", "filter-name", "sort-by", "filter-fits", "filter-priced", "epochs", "pue"]
+        places = [reached.index(name) for name in wanted]
+        assert places == sorted(places)
+
+
+def test_print_shows_every_number_and_no_controls(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["run"]) as visit:
+        visit.wait_for_charts()
+        visit.page.emulate_media(media="print")
+        assert not visit.page.locator("#whatif").is_visible()
+        assert not visit.page.locator(".toolbar").is_visible()
+        assert "0.44 to 0.75" in visit.page.locator("#options").inner_text()
+        assert len(visit.page.pdf()) > 50_000
+
+
+def test_hostile_names_are_shown_not_run(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["hostile"]) as visit:
+        visit.wait_for_charts()
+        assert visit.page.evaluate("window.hacked") is None
+        assert HOSTILE in names_shown(visit)
+        assert HOSTILE in visit.page.locator(".kicker").text_content()
+        visit.page.locator("#whatif [name=epochs]").fill("7")
+        assert HOSTILE in visit.page.locator("#verdict").text_content()
+        assert visit.page.evaluate("window.hacked") is None
+
+
+FITS = {
+    "adaptive": a_benchmark_fit(),
+    "seed": a_benchmark_fit(
+        method="seed", mode="seed", seed_warm_up_s=(7.0, 6.4, 6.2), seed_sigma_s=0.3, one_off_s=0.0
+    ),
+    "conformal": a_benchmark_fit(conformal_log_half_width=0.09, bias_log=0.02),
+}
+GRID = tuple(
+    itertools.product((1, 20, 500), (100, 60_000), (None, 0.11), (None, 50.0), (None, 1.5), ("", OLDER_PRICES), (1, 4))
+)
+ASK = """(asked) => asked.map((inputs) =>
+  window.greenlove.estimating.estimate(window.greenlove.facts, inputs).map((option) => ({
+    key: option.price_key ?? "home", time: option.time, energy: option.energy, cost: option.cost, co2: option.co2,
+    pCheaper: option.pCheaper ?? null, onFront: option.onFront, price: option.price ?? null,
+  })))"""
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_what_if_answers_what_the_library_answers(browser: Any, tmp_path: Path, kind: str) -> None:
+    statistics = measured_statistics(fit=FITS[kind])
+    estimate = estimate_training(statistics)
+    newest = greenlove.compare(estimate)
+    page = tmp_path / "page.html"
+    page.write_text(render_report(ReportContent(estimate=estimate, comparison=newest)), encoding="utf-8")
+    asked = [
+        {"epochs": epochs, "samples": samples, "price": price, "intensity": intensity, "pue": pue,
+         "version": version or newest.prices.version, "gpus": gpus}
+        for epochs, samples, price, intensity, pue, version, gpus in GRID
+    ]  # fmt: skip
+    with visiting(browser, page) as visit:
+        answers = visit.page.evaluate(ASK, asked)
+    for inputs, options in zip(asked, answers, strict=True):
+        change = Change(
+            epoch_count=inputs["epochs"], sample_count=inputs["samples"], price_usd_per_kwh=inputs["price"],
+            intensity_g_per_kwh=inputs["intensity"], pue=inputs["pue"],
+        )  # fmt: skip
+        home = estimate_changed(statistics, change)
+        assert_same_figures(options[0], home)
+        rows = {price_key(row.offer): row for row in compare_again(home, inputs).rows}
+        same_sheet = inputs["version"] == newest.prices.version
+        for option in options[1:]:
+            row = rows.get(option["key"])
+            if row is None:
+                assert option["cost"] is None
+                continue
+            assert_same_figures(option, row.estimate, with_grid=same_sheet)
+            assert_same(option["pCheaper"], row.p_cheaper, PROBABILITY_TOLERANCE)
+            if same_sheet:
+                assert option["onFront"] == row.on_pareto_front
+
+
+def compare_again(home: Estimate, inputs: dict[str, Any]) -> Comparison:
+    return greenlove.compare(home, prices=inputs["version"], gpus=inputs["gpus"])
+
+
+def assert_same_figures(option: dict[str, Any], estimate: Estimate, *, with_grid: bool = True) -> None:
+    pairs = [("time", estimate.time_s), ("cost", estimate.cost_usd)]
+    pairs += [("energy", estimate.energy_kwh), ("co2", estimate.co2_g)] if with_grid else []  # type: ignore[list-item]
+    for name, interval in pairs:
+        assert (option[name] is None) == (interval is None), name
+        if interval is not None:
+            for end in ("point", "low", "high"):
+                assert option[name][end] == pytest.approx(getattr(interval, end), rel=1e-9), (name, end)
+
+
+def assert_same(one: float | None, other: float | None, tolerance: float) -> None:
+    assert (one is None) == (other is None)
+    if one is not None:
+        assert one == pytest.approx(other, abs=tolerance)
+
+
+def test_what_if_rewrites_verdict_figures_and_table_and_finds_back(browser: Any, pages: dict[str, Path]) -> None:
+    statistics = measured_statistics()
+    with visiting(browser, pages["measured"]) as visit:
+        visit.wait_for_charts()
+        read = "() => ['header', '.figures', '#options'].map((part) => document.querySelector(part).innerText)"
+        before = visit.page.evaluate(read)
+        assert not visit.page.locator("#assumed").is_visible()
+        for name, value in (("epochs", "300"), ("price", "0.25"), ("pue", "1.3")):
+            visit.page.locator(f"#whatif [name={name}]").fill(value)
+        home = estimate_changed(statistics, Change(epoch_count=300, price_usd_per_kwh=0.25, pue=1.3))
+        comparison = greenlove.compare(home)
+        shown = visit.page.locator("#verdict").inner_text().replace("\u00a0", " ")
+        assert " ".join(shown.split()) == " ".join(verdict_sentences(home, comparison))
+        assert visit.page.locator("#assumed").is_visible()
+        assert not visit.page.locator("#choices").is_visible()
+        assert visit.page.locator("[data-figure=cost] .value").inner_text() == format_usd(
+            home.cost_usd, with_range=False
+        )
+        notes = [visit.page.locator(f"[data-figure={name}] .note").inner_text() for name in ("time", "energy", "cost")]
+        assert notes == ["300 epochs", "PUE 1.3, as you typed", "electricity at $0.25 per kWh, as you typed"]
+        visit.page.locator("#whatif [data-reset]").click()
+        assert visit.page.evaluate(read) == before
+        assert visit.complaints == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", "0"), ("pue", "0.5"), ("price", "-1"), ("samples", "1.5")])
+def test_what_if_refuses_what_cannot_be(browser: Any, pages: dict[str, Path], name: str, value: str) -> None:
+    with visiting(browser, pages["measured"]) as visit:
+        before = visit.page.locator("#verdict").inner_text()
+        visit.page.locator(f"#whatif [name={name}]").fill(value)
+        assert visit.page.locator("#whatif-problem").inner_text()
+        assert visit.page.locator("#verdict").inner_text() == before
+
+
+def test_what_happened_does_not_stand_beside_another_plan(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["run"]) as visit:
+        assert visit.page.locator("header .happened").first.is_visible()
+        visit.page.locator("#whatif [name=epochs]").fill("7")
+        assert not visit.page.locator("header .happened").first.is_visible()
+        visit.page.locator("#whatif [data-reset]").click()
+        assert visit.page.locator("header .happened").first.is_visible()
+
+
+def some_intervals(count: int = 400) -> list[Interval]:
+    draw = random.Random(7)
+    found = [
+        Interval.from_log_width(10 ** draw.uniform(-6, 9), draw.choice((0.0, 10 ** draw.uniform(-4, 0.8))))
+        for _ in range(count)
+    ]
+    ties = [
+        0.125,
+        0.25,
+        0.5,
+        1.5,
+        2.5,
+        12.5,
+        145.0,
+        1250.0,
+        25.0,
+        59.5,
+        59.96,
+        60.0,
+        90.0,
+        3599.6,
+        3600.0,
+        86_400.0,
+        1e6,
+    ]
+    return found + [Interval.exactly(value) for value in ties]
+
+
+def test_page_writes_numbers_as_the_library_does(browser: Any, pages: dict[str, Path]) -> None:
+    values = some_intervals()
+    asked = [{"point": each.point, "low": each.low, "high": each.high} for each in values]
+    script = """(asked) => { const f = window.greenlove.format; return asked.map((v) => [
+      f.duration(v), f.usd(v), f.kwh(v), f.co2(v), f.duration(v.point), f.usd(v.point), f.co2(v.point),
+      f.durationScale([v.low, v.high]).withRange(v), f.co2Scale([v.low, v.high]).withRange(v),
+      f.probability(v.point / (1 + v.point)),
+    ]); }"""
+    with visiting(browser, pages["run"]) as visit:
+        answers = visit.page.evaluate(script, asked)
+    for value, answer in zip(values, answers, strict=True):
+        assert answer == [
+            format_duration_s(value), format_usd(value), format_kwh(value), format_co2_g(value),
+            format_duration_s(value.point), format_usd(value.point), format_co2_g(value.point),
+            duration_scale([value.low, value.high]).with_range(value),
+            co2_scale([value.low, value.high]).with_range(value),
+            format_probability(value.point / (1 + value.point)),
+        ]  # fmt: skip

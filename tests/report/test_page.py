@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from greenlove_mlflow.core.account.totals import Training, promises_kept, spent, spent_elsewhere
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.report import (
+    ExperimentContent,
+    PricePoint,
+    ReportContent,
+    render_experiment,
+    render_report,
+    verdict_sentences,
+)
+from greenlove_mlflow.report.charts.build import ASSETS, compiled_charts
+from greenlove_mlflow.report.page import script_json
+from greenlove_mlflow.words.choices import choices_in_words
+from tests.support.factories import some_statistics
+from tests.support.report import (
+    OFFERS,
+    a_benchmark,
+    a_benchmark_fit,
+    a_comparison,
+    a_row,
+    an_estimate,
+    an_offer,
+    an_outcome,
+)
+
+MOST_BYTES = 1_200_000
+HOSTILE = "</script><script>window.hacked = true</script>\"'&\u202e\u2066"
+
+
+def a_content(**over: object) -> ReportContent:
+    comparison = a_comparison()
+    fields = {
+        "estimate": comparison.home,
+        "comparison": comparison,
+        "log": a_benchmark(),
+        "fit": a_benchmark_fit(),
+        "run_id": "0123456789abcdef",
+        "run_name": "a-run",
+    }
+    return ReportContent(**{**fields, **over})  # type: ignore[arg-type]
+
+
+def a_training(**over: object) -> Training:
+    home = an_estimate()
+    fields = {
+        "name": "a-run",
+        "run_id": "0123",
+        "started_at": "2026-11-24T10:00:00Z",
+        "status": "finished",
+        "estimate": home,
+        "rows": a_comparison(home).rows,
+        "outcome": an_outcome(),
+    }
+    return Training(**{**fields, **over})  # type: ignore[arg-type]
+
+
+def visible_text(page: str) -> str:
+    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)).replace("\u00a0", " ")
+
+
+def facts_of(page: str) -> dict[str, object]:
+    found = re.search(r'id="facts">(.*?)</script>', page, flags=re.DOTALL)
+    assert found is not None
+    facts: dict[str, object] = json.loads(found.group(1))
+    return facts
+
+
+def test_verdict_is_one_sentence_with_range_energy_cost_and_carbon() -> None:
+    home, offer = verdict_sentences(an_estimate(), a_comparison())
+    assert home == "Training here takes 5 h 10 min (4 h 50 min to 5 h 35 min), 2.1 kWh, $0.63, 0.80 kg CO2e."
+    assert offer.startswith("H100 HGX 80GB at Crusoe would take 27 to 45 min for $1.73 to $2.91")
+    assert "cheaper than here is under 1 %" in offer
+
+
+def test_verdict_names_no_offer_whose_memory_is_too_small() -> None:
+    home = an_estimate()
+    rows = (a_row(home, OFFERS[0], fits_memory=False), a_row(home, OFFERS[3]))
+    sentences = verdict_sentences(home, dataclasses.replace(a_comparison(home), rows=rows))
+    assert sentences[1].startswith("L40S")
+
+
+def test_best_options_are_named_with_how_sure_that_is_and_what_ties_with_them() -> None:
+    words = dict(choices_in_words(a_comparison()))
+    assert words["Fastest"].startswith("B200 180GB, ")
+    assert "not told apart from H100 HGX 80GB" in words["Fastest"]
+    assert words["Cheapest"] == "here, over 99 % sure"
+    unknown = a_comparison(an_estimate(energy_kwh=None, cost_usd=None, co2_g=None), specs=())
+    assert [name for name, _ in choices_in_words(unknown)] == ["Fastest"]
+
+
+def test_page_has_everything_in_the_order_a_reader_needs_it() -> None:
+    text = visible_text(render_report(a_content(outcome=an_outcome())))
+    parts = [
+        "Training here takes", "1.9 to 2.4 kWh", "Here and on each Crusoe GPU", "Fastest", "What if",
+        "Promised and happened", "Cost against time", "CO2e by the grid and by claim",
+        "How an epoch grows with the data", "Power during",
+        "Plan and machine", "How far to trust it", "Measured and modelled", "Sources", "How to repeat it",
+    ]  # fmt: skip
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_page_fetches_nothing_and_is_small() -> None:
+    page = render_report(a_content(outcome=an_outcome()))
+    assert len(page.encode()) < MOST_BYTES
+    markup = re.sub(r"(<script\b[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
+    assert not re.search(r"<(script|img|link|iframe)\b[^>]*\b(src|href)=", markup)
+    assert "@import" not in page
+    assert "localStorage" not in page
+
+
+def test_page_needs_neither_altair_nor_vl_convert() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['altair'] = sys.modules['vl_convert'] = None\n"
+        "from greenlove_mlflow.report import ReportContent, render_report\n"
+        "from tests.support.report import a_comparison\n"
+        "comparison = a_comparison()\n"
+        "page = render_report(ReportContent(estimate=comparison.home, comparison=comparison))\n"
+        "assert 'Cost against time' in page\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_committed_charts_are_what_the_code_makes() -> None:
+    committed = json.loads((ASSETS / "charts.json").read_text())
+    if committed["made_with"] != {"altair": version("altair"), "vl-convert": version("vl-convert-python")}:
+        pytest.skip(f"the charts were compiled with {committed['made_with']}")
+    assert compiled_charts() == committed, "run python -m greenlove_mlflow.report.charts.build"
+
+
+def test_hostile_names_are_escaped_everywhere() -> None:
+    home = an_estimate(caveats=(Caveat(code="x", message=HOSTILE),), grid=an_estimate().grid)
+    home = dataclasses.replace(home, grid=dataclasses.replace(home.grid, place=HOSTILE))
+    row = dataclasses.replace(a_row(home), offer=an_offer(gpu=HOSTILE))
+    comparison = dataclasses.replace(a_comparison(home), rows=(row,), home_name=HOSTILE)
+    page = render_report(a_content(estimate=home, comparison=comparison, run_name=HOSTILE, run_id=HOSTILE))
+    assert "<script>window.hacked" not in page
+    assert "&lt;/script&gt;&lt;script&gt;window.hacked" in page
+
+
+def test_json_in_a_script_cannot_end_it() -> None:
+    text = str(script_json({"name": "</script><!-- \u2028 &"}))
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"name": "</script><!-- \u2028 &"}
+
+
+def test_unmetered_power_is_said_and_never_zero() -> None:
+    estimate = an_estimate(energy_kwh=None, cost_usd=None, co2_g=None, statistics=some_statistics(power=()))
+    comparison = a_comparison(estimate)
+    content = a_content(estimate=estimate, comparison=comparison, log=a_benchmark(power=(), power_samples=()))
+    text = visible_text(render_report(content))
+    assert text.count("not measured") >= 4
+    assert "energy, cost and CO2e are unknown" in text
+    assert not re.search(r"(?<![\d.])0(\.0+)? (kWh|Wh|g|kg)\b", text)
+    assert "Power during the benchmark" not in text
+
+
+def test_modelled_power_is_told_from_measured() -> None:
+    statistics = an_estimate().statistics
+    assert statistics is not None
+    modelled = dataclasses.replace(statistics.power[0], source="modelled", note="TDP 350 W x 0.70")
+    estimate = an_estimate(statistics=dataclasses.replace(statistics, power=(modelled,)))
+    text = visible_text(render_report(a_content(estimate=estimate)))
+    assert "modelled: TDP 350 W x 0.70" in text
+
+
+def test_run_cut_short_is_not_judged() -> None:
+    outcome = an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0)
+    text = visible_text(render_report(a_content(outcome=outcome, status="failed")))
+    assert "40 of 100 epochs ran" in text
+    assert "run failed" in text
+    assert "within the range" not in text
+
+
+def test_prices_of_several_dates_make_a_history() -> None:
+    history = tuple(
+        PricePoint(as_of=date, gpu="H100 HGX 80GB", cost_usd=cost, price_usd_per_hour=cost * 2)
+        for date, cost in (("2025-05-21", 2.6), ("2026-02-25", 2.4), ("2026-09-28", 2.2))
+    )
+    page = render_report(a_content(price_history=history))
+    assert "Prices over time" in visible_text(page)
+    assert len(facts_of(page)["charts"]["price_history"]["history"]) == 3  # type: ignore[index]
+    assert "Prices over time" not in visible_text(render_report(a_content(price_history=history[:1])))
+
+
+def test_equivalences_are_scaled_so_that_none_is_zero() -> None:
+    tiny = a_content(estimate=an_estimate(co2_g=Interval(point=0.002, low=0.001, high=0.004)))
+    text = visible_text(render_report(tiny))
+    section = text[text.index("is as much as") : text.index("Plan and machine")]
+    numbers = [float(found.replace(",", "")) for found in re.findall(r"(?<![\w.])\d[\d,.]*(?= )", section)]
+    assert numbers
+    assert all(number > 0.0 for number in numbers)
+    assert "factor of" in section
+
+
+def test_report_without_log_or_comparison_still_says_what_it_can() -> None:
+    text = visible_text(render_report(ReportContent(estimate=an_estimate(statistics=None))))
+    assert "Training here takes" in text
+    assert "Here and on each" not in text
+    assert "What if" not in text
+
+
+def test_every_source_has_date_and_licence() -> None:
+    text = visible_text(render_report(a_content()))
+    assert "Crusoe : Cloud pricing, our version 2026-09-28, published 2026-09-28, read 2026-10-01; quoted" in text
+
+
+def test_experiment_counts_what_ran_and_says_what_is_unknown() -> None:
+    trainings = (
+        a_training(),
+        a_training(outcome=an_outcome(energy_kwh=None, cost_usd=None, co2_g=None)),
+        a_training(outcome=None),
+        a_training(outcome=an_outcome(completed=False), started_at="2026-10-01T00:00:00Z"),
+    )
+    total = spent(trainings)
+    assert total.run_count == 3
+    assert total.unmetered_count == 1
+    assert total.energy_kwh == pytest.approx(4.3)
+    text = visible_text(render_experiment(ExperimentContent(name="digits", trainings=trainings)))
+    for expected in ("3 trainings so far", "1 without a known energy", "2026-10", "2026-11", "not run", "not measured",
+                     "What it would have cost on each offer", "Month by month", "100 of 100 epochs"):  # fmt: skip
+        assert expected in text
+
+
+def test_experiment_page_escapes_and_stays_small() -> None:
+    many = tuple(a_training(run_id=f"{index:032d}", name=HOSTILE) for index in range(300))
+    page = render_experiment(ExperimentContent(name=HOSTILE, trainings=many, skipped=((HOSTILE, HOSTILE),)))
+    assert "<script>window.hacked" not in page
+    assert len(page.encode()) < 2 * MOST_BYTES
+
+
+def test_experiment_without_a_run_says_so() -> None:
+    text = visible_text(render_experiment(ExperimentContent(name="digits", trainings=(a_training(outcome=None),))))
+    assert "None of the 1 training in digits has run yet." in text
+
+
+def test_promises_are_judged_for_finished_trainings_only() -> None:
+    late, early = an_outcome(time_s=30_000.0), an_outcome()
+    cut = an_outcome(completed=False)
+    assert promises_kept([a_training(outcome=each) for each in (late, early, cut, None)]) == (1, 2)
+
+
+def test_elsewhere_divides_the_real_time_by_the_ratio_and_keeps_only_its_uncertainty() -> None:
+    training = a_training(outcome=an_outcome(time_s=18_000.0))
+    one = spent_elsewhere([training])[0]
+    ratio = training.rows[0].speed_ratio.ratio
+    assert one.time_s.point == pytest.approx(18_000.0 / ratio.point)
+    assert one.time_s.log_half_width == pytest.approx(ratio.log_half_width, rel=0.02)
+    twice = spent_elsewhere([training, training])[0]
+    assert twice.time_s.point == pytest.approx(2 * one.time_s.point)
+    assert twice.time_s.log_half_width == pytest.approx(one.time_s.log_half_width)
+
+
+def test_elsewhere_without_a_price_is_unknown_not_free() -> None:
+    found = {each.row.offer.gpu: each for each in spent_elsewhere([a_training()])}
+    assert found["B200 180GB"].cost_usd is None
+    assert found["A40 48GB"].co2_g is None

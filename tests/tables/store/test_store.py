@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.errors import TableError
+from greenlove_mlflow.tables import (
+    data_root,
+    parquet_metadata,
+    read_cpu_power,
+    read_default_pue,
+    read_equivalences,
+    read_gpu_specs,
+    read_mlperf,
+    read_parquet_metadata,
+    read_ram_w_per_gib,
+    read_regions,
+    read_suite_bridges,
+    read_table,
+    read_throughput,
+    table_names,
+    table_versions,
+    write_parquet,
+)
+from greenlove_mlflow.tables.store.schema import Column, Sidecar, format_sidecar, read_sidecar
+from greenlove_mlflow.tables.store.store import Table, read_table_file
+
+COLUMNS = (
+    Column(name="code"),
+    Column(name="power_w", type="number", unit="W", minimum=5.0, maximum=1500.0, blank=True),
+    Column(name="cores", type="integer", unit="count", minimum=1.0, maximum=512.0, blank=True, required=False),
+    Column(name="is_new", type="boolean", required=False, blank=True),
+    Column(name="as_of", type="date", required=False, blank=True),
+    Column(name="kind", values=("a", "b"), required=False, blank=True),
+    Column(name="slug", pattern="[a-z]+", required=False, blank=True),
+)
+
+
+def a_sidecar(**over: object) -> Sidecar:
+    fields = {
+        "source": Source(producer="P", title="T", table="things", version="2026-01-01"),
+        "as_of": "2026-01-01",
+        "key": ("code",),
+        "columns": COLUMNS,
+    }
+    return Sidecar(**{**fields, **over})
+
+
+def a_table(tmp_path: Path, text: str, **over: object) -> Table:
+    path = tmp_path / "2026-01-01.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_table_file(path, a_sidecar(**over))
+
+
+def test_a_table_is_typed_and_namibia_is_a_country(tmp_path: Path) -> None:
+    text = "code,power_w,cores,is_new,as_of\nNA,350,8,true,2026-01-01\nNULL,,,,\n"
+    frame = a_table(tmp_path, text).frame
+    assert frame["code"].tolist() == ["NA", "NULL"]
+    assert frame["power_w"].iloc[0] == 350.0
+    assert pd.isna(frame["power_w"].iloc[1])
+    assert frame["cores"].iloc[0] == 8
+    assert frame["is_new"].tolist() == [True, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("code\nx\n", ["lacks", "'power_w'"]),
+        ("code,power_w,watt\nx,10,10\n", ["unknown column", "'watt'"]),
+        ("code,power_w,power_w\nx,10,10\n", ["'power_w'"]),
+        ("code,power_w\nx,10\ny,fast\n", ["row 3", "(y)", "'power_w'", "'fast' is not a number"]),
+        ("code,power_w\nx,nan\n", ["row 2", "'power_w'", "finite"]),
+        ("code,power_w\nx,inf\n", ["row 2", "'power_w'", "finite"]),
+        ('code,power_w\nx,"1,000"\n', ["row 2", "'power_w'", "not a number"]),
+        ("code,power_w\nx,4.9\n", ["row 2", "'power_w'", "below 5 W"]),
+        ("code,power_w\nx,1501\n", ["row 2", "'power_w'", "above 1500 W"]),
+        ("code,power_w\nx,10\ny,20\nx,30\n", ["row 4", "'code'", "twice"]),
+        ("code,power_w\n,10\n", ["row 2", "'code'", "empty"]),
+        ("code,power_w,cores\nx,10,1.5\n", ["row 2", "'cores'", "whole"]),
+        ("code,power_w,is_new\nx,10,maybe\n", ["row 2", "'is_new'", "neither"]),
+        ("code,power_w,as_of\nx,10,01.02.2026\n", ["row 2", "'as_of'", "date"]),
+        ("code,power_w,as_of\nx,10,20260102\n", ["row 2", "'as_of'", "date"]),
+        ("code,power_w,kind\nx,10,c\n", ["row 2", "'kind'", "none of a, b"]),
+        ("code,power_w,slug\nx,10,ABC\n", ["row 2", "'slug'", "form"]),
+        ("", ["cannot be read"]),
+        ("code,power_w\nx,10\ny,10,20\n", ["row 3", "3 cells"]),
+        ("code,power_w\nx\n", ["row 2", "1 cells"]),
+        ('code,power_w\n"x,10\n', ["cannot be read"]),
+    ],
+)
+def test_a_refusal_names_row_and_column(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(TableError) as caught:
+        a_table(tmp_path, text)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_edited_file_is_refused(tmp_path: Path) -> None:
+    text = "code,power_w\nx,10\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert a_table(tmp_path, text, sha256=digest).sha256 == digest
+    with pytest.raises(TableError, match="edited after its publication"):
+        a_table(tmp_path, text.replace("10", "11"), sha256=digest)
+
+
+def test_a_lost_row_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="1 rows; its TOML states 2"):
+        a_table(tmp_path, "code,power_w\nx,10\n", row_count=2)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"code,power_w\n\xff\xfe\x00,10\n")
+    with pytest.raises(TableError, match="cannot be read"):
+        read_table_file(path, a_sidecar())
+
+
+def test_a_missing_file_or_sidecar_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="cannot be read"):
+        read_table_file(tmp_path / "none.csv", a_sidecar())
+    (tmp_path / "x.csv").write_text("code\n")
+    with pytest.raises(TableError, match=r"x.toml is missing"):
+        read_table_file(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("text", ["= nonsense", 'columns = {a = {typ = "text"}}', '[columns.a]\ntype = "colour"'])
+def test_a_sidecar_that_says_nonsense_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(TableError, match=r"x.toml"):
+        read_sidecar(tmp_path / "x.toml")
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=30)
+
+
+@settings(deadline=None)
+@given(title=TEXT, notes=st.lists(TEXT, max_size=3), sources=st.dictionaries(TEXT, TEXT, max_size=3))
+def test_a_sidecar_reads_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, title: str, notes: list[str], sources: dict[str, str]
+) -> None:
+    source = dataclasses.replace(a_sidecar().source, title=title, url='https://x/"quoted"\\', licence="a\tb\nc")
+    sidecar = a_sidecar(
+        source=source, notes=tuple(notes), row_sources=sources, row_count=3, sha256="00", description="one"
+    )
+    path = tmp_path_factory.mktemp("sidecar") / "x.toml"
+    path.write_text(format_sidecar(sidecar), encoding="utf-8")
+    assert read_sidecar(path) == sidecar
+
+
+@settings(deadline=None)
+@given(st.text(max_size=20))
+def test_no_cell_slips_through_as_a_number(tmp_path_factory: pytest.TempPathFactory, cell: str) -> None:
+    path = tmp_path_factory.mktemp("table") / "x.csv"
+    quoted = cell.replace('"', '""')
+    path.write_bytes(f'code,power_w\nx,"{quoted}"\n'.encode("utf-8", "surrogatepass"))
+    try:
+        value = read_table_file(path, a_sidecar()).frame["power_w"].iloc[0]
+    except TableError:
+        return
+    assert pd.isna(value) or 5.0 <= value <= 1500.0
+
+
+def test_unknown_tables_and_versions_are_refused_with_the_known() -> None:
+    with pytest.raises(TableError, match="gpu_specs"):
+        read_table("gpus")
+    with pytest.raises(TableError, match="2026-09-28"):
+        read_table("crusoe_prices", "2026-09-29")
+
+
+def test_versions_come_oldest_first_and_newest_is_the_last() -> None:
+    versions = table_versions("crusoe_prices")
+    assert versions[0] == "2024-05-18"
+    assert list(versions) == sorted(versions)
+    assert read_table("crusoe_prices").version == versions[-1]
+
+
+def test_the_data_are_found_beside_a_checkout() -> None:
+    assert (data_root() / "gpu_specs").is_dir()
+    assert "gpu_specs" in table_names()
+
+
+def test_parquet_keeps_its_provenance_through_arrow(tmp_path: Path) -> None:
+    table = read_table("crusoe_prices")
+    path = tmp_path / "prices.parquet"
+    write_parquet(table.frame, path, metadata=parquet_metadata(table))
+    metadata = read_parquet_metadata(path)
+    assert metadata["greenlove.table"] == "crusoe_prices"
+    assert metadata["greenlove.version"] == metadata["greenlove.as_of"] == "2026-09-28"
+    assert metadata["greenlove.source"] == "https://crusoe.ai/cloud/pricing"
+    assert metadata["greenlove.sha256"] == table.sha256
+    assert len(pd.read_parquet(path)) == len(table.frame)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_every_table_can_be_written_as_parquet(tmp_path: Path, name: str) -> None:
+    table = read_table(name)
+    write_parquet(table.frame, tmp_path / "x.parquet", metadata=parquet_metadata(table))
+    assert pq.read_table(tmp_path / "x.parquet").num_rows == len(table.frame)
+
+
+def test_the_records_of_the_core_are_all_there() -> None:
+    assert len(read_gpu_specs()) == 280
+    assert len({spec.gpu_id for spec in read_gpu_specs()}) == 280
+    assert {row.suite for row in read_throughput()} == {"v0", "v1", "v2"}
+    assert len(read_suite_bridges()) == 34
+    assert {equivalence.direction for equivalence in read_equivalences()} == {"emitted", "sequestered", "avoided"}
+
+
+def test_mlperf_gives_the_best_time_of_a_round() -> None:
+    minutes = {
+        row.gpu_id: row.minutes
+        for row in read_mlperf()
+        if (row.round, row.benchmark, row.accelerator_count) == ("v5.1", "llama2_70b_lora", 8)
+    }
+    assert minutes["amd-instinct-mi355x"] == pytest.approx(10.2, abs=0.1)
+    assert minutes["nvidia-b200-sxm-180gb"] == pytest.approx(8.9, abs=0.1)
+
+
+def test_unknown_is_none_in_a_record() -> None:
+    specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
+    assert any(spec.tdp_w is None for spec in specs.values())
+    assert all(spec.tdp_w is None or spec.tdp_w > 0.0 for spec in specs.values())
+
+
+def test_regions_have_both_scopes_apart() -> None:
+    regions = {region.name: region for region in read_regions()}
+    virginia, iceland, unknown = regions["us-east1-a"], regions["eu-iceland1-a"], regions["us-west1-a"]
+    assert (virginia.intensity_g_per_kwh, virginia.intensity_direct_g_per_kwh) == (418.0, 290.6)
+    assert (iceland.intensity_g_per_kwh, iceland.intensity_direct_g_per_kwh) == (28.0, None)
+    assert unknown.intensity_g_per_kwh is None
+    assert virginia.energy_claim is None
+
+
+def test_pue_is_one_at_home_and_a_range_in_a_cloud() -> None:
+    assert read_default_pue("local")[0] == Interval.exactly(1.0)
+    cloud, source = read_default_pue("cloud")
+    assert 1.0 < cloud.low < cloud.point < cloud.high < 2.0
+    assert source.table == "pue"
+
+
+@pytest.mark.parametrize(
+    ("name", "threads", "watts"),
+    [
+        ("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz", 80, 270.0),
+        ("AMD Ryzen 9 7950X 16-Core Processor", 32, 170.0),
+        ("12th Gen Intel(R) Core(TM) i7-12700K", 20, 190.0),
+        ("Intel(R) Core(TM) i5-8250U CPU @ 1.60GHz", 8, 15.0),
+    ],
+)
+def test_a_cpu_is_known_by_the_name_the_system_gives(name: str, threads: int, watts: float) -> None:
+    power = read_cpu_power(name, threads)
+    assert power.interval_w.point == watts
+    assert power.caveat is None
+    assert not power.interval_w.is_exact
+
+
+def test_a_slice_of_a_server_has_a_slice_of_its_power() -> None:
+    power = read_cpu_power("AMD EPYC 7763 64-Core Processor", 4)
+    assert power.interval_w.point == pytest.approx(280.0 * 4 / 128)
+    assert "4 of 128 threads" in power.note
+
+
+@pytest.mark.parametrize("name", [None, "Intel(R) Xeon(R) CPU @ 2.20GHz", "Intel(R) Xeon(R) Platinum 8380", "Abacus"])
+def test_an_unknown_cpu_or_share_is_taken_per_core_and_said(name: str | None) -> None:
+    power = read_cpu_power(name, 2)
+    assert power.caveat is not None
+    assert power.caveat.code == "cpu-power-unknown"
+    assert 2.0 < power.interval_w.point < 40.0
+    assert power.interval_w.high > 2.0 * power.interval_w.point
+    assert read_cpu_power(name, 4).interval_w.point == pytest.approx(2.0 * power.interval_w.point)
+
+
+def test_memory_power_is_what_other_tools_take() -> None:
+    assert 0.3 < read_ram_w_per_gib().point < 0.5

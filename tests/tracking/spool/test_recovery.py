@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+
+from greenlove_mlflow.cli.recover import command
+from greenlove_mlflow.tracking import names, recover
+from greenlove_mlflow.tracking.spool import spool as kinds
+from greenlove_mlflow.tracking.spool.header import new_header, spool_root
+from greenlove_mlflow.tracking.spool.sender import Sender
+from greenlove_mlflow.tracking.spool.spool import Spool, find_spools
+from tests.conftest import copy_store
+from tests.support.tracking import EPOCH_COUNT, artifact_paths, run_script, start_script
+
+logging.getLogger("alembic").setLevel(logging.ERROR)
+
+POWER = "system/greenlove/gpu_0_power_w"
+
+
+@pytest.fixture(scope="module")
+def uri(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("store") / "m.db"
+    copy_store(empty_store, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def left_behind(uri: str, tmp_path: Path) -> Iterator[Callable[..., Spool]]:
+    """Spools of a process that is gone."""
+
+    def make(**over: object) -> Spool:
+        run_id = MlflowClient(uri).create_run("0").info.run_id
+        header = new_header(**{"store_uri": uri, "run_id": run_id, "is_ours": True, **over})
+        if header.run_id is not None:
+            MlflowClient(uri).set_tag(header.run_id, names.TAG_SPOOL, header.spool_id)
+        spool = Spool.create(spool_root(tmp_path), header)
+        content = json.loads((spool.folder / kinds.HEADER).read_text())
+        (spool.folder / kinds.HEADER).write_text(json.dumps({**content, "process_started_at": 1.0}))
+        for step in range(10):
+            spool.append(kinds.METRIC, "green/train/epoch_s", 1.0, 1000 + step, step)
+        return spool
+
+    return make
+
+
+def abandon(spool: Spool) -> None:
+    spool.close()
+    spool.unlock()
+
+
+def test_kill_9_loses_no_sample_and_doubles_none(empty_store: Path, tmp_path: Path) -> None:
+    copy_store(empty_store, tmp_path / "m.db")
+    uri = f"sqlite:///{tmp_path / 'm.db'}"
+    script = """
+with open_run(run_name="killed") as run:
+    keep_promise(run)
+    train(run, samples=400)
+    run._writer._round(retry=False)
+    train(run, epochs=0, samples=300)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = run_script(script, cwd=tmp_path, uri=uri, state=tmp_path / "state")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    client = MlflowClient(uri)
+    (run,) = client.search_runs(["0"])
+    assert run.info.status == "RUNNING"
+    before = len(client.get_metric_history(run.info.run_id, POWER))
+
+    (result,) = recover(tmp_path / "state")
+    assert (result.is_sent, result.was_killed, result.problem) == (True, True, "")
+    kept = client.get_run(run.info.run_id)
+    assert kept.info.status == "KILLED"
+    assert kept.data.tags["greenlove.status"] == "killed"
+    assert kept.data.tags["greenlove.partial"] == "true"
+    history = client.get_metric_history(run.info.run_id, POWER)
+    assert before < len(history)
+    assert len(history) == len({point.step for point in history})
+    recorded = [point.value for point in sorted(history, key=lambda point: point.step)][-700:]
+    assert recorded == [300.0 + n for n in range(400)] + [300.0 + n for n in range(300)]
+    assert kept.data.metrics["green/train/epoch_s"] == EPOCH_COUNT
+    assert "greenlove/power.parquet" in artifact_paths(client, run.info.run_id)
+    assert list(recover(tmp_path / "state")) == []
+
+
+def test_a_live_training_is_left_alone(empty_store: Path, tmp_path: Path) -> None:
+    copy_store(empty_store, tmp_path / "m.db")
+    uri = f"sqlite:///{tmp_path / 'm.db'}"
+    script = 'run = open_run()\ntrain(run)\nprint("ready", flush=True)\nsys.stdin.read()\n'
+    process = start_script(script, cwd=tmp_path, uri=uri, state=tmp_path / "state")
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        (result,) = recover(tmp_path / "state")
+        assert result.is_live
+        (spool,) = find_spools(spool_root(tmp_path / "state"))
+        assert not any(event[0] == kinds.END for _, event in spool.events())
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_recovering_twice_changes_nothing(left_behind: Callable[..., Spool], uri: str, tmp_path: Path) -> None:
+    spool = left_behind()
+    abandon(spool)
+    run_id = str(spool.header.run_id)
+    saved = {path.name: path.read_bytes() for path in spool.folder.iterdir() if path.is_file()}
+    list(recover(tmp_path))
+    spool.folder.mkdir()
+    for name, content in saved.items():
+        (spool.folder / name).write_bytes(content)
+    (result,) = recover(tmp_path)
+    assert result.is_sent
+    assert len(MlflowClient(uri).get_metric_history(run_id, "green/train/epoch_s")) == 10
+
+
+def test_a_run_that_somebody_else_took_up_since_is_not_ended(
+    left_behind: Callable[..., Spool], uri: str, tmp_path: Path
+) -> None:
+    spool = left_behind()
+    abandon(spool)
+    MlflowClient(uri).set_tag(str(spool.header.run_id), names.TAG_SPOOL, "another")
+    (result,) = recover(tmp_path)
+    assert result.is_sent
+    assert MlflowClient(uri).get_run(str(spool.header.run_id)).info.status == "RUNNING"
+
+
+def test_a_joined_run_is_not_ended_for_its_owner(left_behind: Callable[..., Spool], uri: str, tmp_path: Path) -> None:
+    spool = left_behind(is_ours=False)
+    abandon(spool)
+    (result,) = recover(tmp_path)
+    assert result.is_sent
+    kept = MlflowClient(uri).get_run(str(spool.header.run_id))
+    assert kept.info.status == "RUNNING"
+    assert kept.data.tags["greenlove.status"] == "killed"
+
+
+def test_a_run_that_was_never_created_is_created_once(
+    left_behind: Callable[..., Spool], uri: str, tmp_path: Path
+) -> None:
+    spool = left_behind(run_id=None, experiment_name="late", run_name="offline", tags={"greenlove.kind": "track"})
+    abandon(spool)
+    client = MlflowClient(uri)
+    sender = Sender(Spool.read(spool.folder), uri)
+    sender.send()
+    # The process ends after the creation and before it could note the id.
+    (spool.folder / kinds.HEADER).write_text(json.dumps({**_header(spool), "run_id": None}))
+    (result,) = recover(tmp_path)
+    assert result.is_sent
+    experiment = client.get_experiment_by_name("late")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_id, run.info.run_name, run.info.status) == (result.run_id, "offline", "KILLED")
+    assert run.data.tags["greenlove.kind"] == "track"
+    assert run.info.start_time == spool.header.created_ms
+
+
+def test_a_run_that_was_deleted_leaves_a_note_not_an_endless_retry(
+    left_behind: Callable[..., Spool], uri: str, tmp_path: Path
+) -> None:
+    spool = left_behind()
+    abandon(spool)
+    MlflowClient(uri).delete_run(str(spool.header.run_id))
+    (result,) = recover(tmp_path)
+    assert result.problem
+    assert list(recover(tmp_path)) == []
+    assert (tmp_path / "greenlove" / "refused" / spool.folder.name / kinds.REFUSED).exists()
+
+
+def test_what_the_store_could_not_take_for_now_is_tried_again(
+    left_behind: Callable[..., Spool], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = left_behind()
+    path, number = spool.new_file("greenlove/report.html")
+    path.write_text("page")
+    spool.append(kinds.ARTIFACT, "greenlove/report.html", number)
+    abandon(spool)
+
+    def no_bucket(*args: object) -> None:
+        raise ConnectionError("no credentials for the bucket")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", no_bucket)
+        (result,) = recover(tmp_path)
+    assert not result.is_sent
+    assert "no credentials" in result.problem
+    run_id = str(spool.header.run_id)
+    assert len(MlflowClient(uri).get_metric_history(run_id, "green/train/epoch_s")) == 10
+    (result,) = recover(tmp_path)
+    assert result.is_sent
+    assert artifact_paths(MlflowClient(uri), run_id) == {"greenlove/report.html"}
+
+
+def test_the_command_says_what_it_did(left_behind: Callable[..., Spool], tmp_path: Path) -> None:
+    spool = left_behind()
+    abandon(spool)
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    done = CliRunner().invoke(command, [], env=environ)
+    assert done.exit_code == 0, done.output
+    assert f"run {spool.header.run_id}: all sent" in done.output
+    assert "KILLED" in done.output
+    assert "Nothing to recover" in CliRunner().invoke(command, [], env=environ).output
+
+
+def test_the_command_fails_while_something_still_waits(tmp_path: Path) -> None:
+    abandon(_unreachable(tmp_path))
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    done = CliRunner().invoke(command, ["--json"], env=environ)
+    assert done.exit_code == 1
+    assert json.loads(done.output)["problem"] == "no answer from http://127.0.0.1:9"
+
+
+def _unreachable(state: Path) -> Spool:
+    header = new_header(store_uri="http://127.0.0.1:9", run_id="a" * 32, is_ours=True)
+    spool = Spool.create(spool_root(state), header)
+    spool.append(kinds.END, "FINISHED", 5, True)
+    return spool
+
+
+def _header(spool: Spool) -> dict[str, object]:
+    content: dict[str, object] = json.loads((spool.folder / kinds.HEADER).read_text())
+    return content
