@@ -1,0 +1,251 @@
+"""The step profile, measured: a few steps and a short pass of the loader, 1.5 s at most, after what is timed.
+
+Each figure is right or None with the reason. A step that takes longer than all of that is run once, under the one
+instrument that says most. ``assemble_profile`` makes the record from figures measured elsewhere, such as between the
+hooks of a training that runs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from greenlove_mlflow.benchmark.subject.device_trace import DeviceTrace, reason_not_to_trace
+from greenlove_mlflow.benchmark.subject.loading import Batches, ProfiledLoader, measure_loading
+from greenlove_mlflow.benchmark.subject.operators import count_operators, reason_not_to_count, time_dispatch_s
+from greenlove_mlflow.core.records import StepProfile
+from greenlove_mlflow.core.timing.kernels import KernelFactors, OperatorCounts, expected_launches
+from greenlove_mlflow.core.timing.timeline import Activity, TracedSteps, read_steps
+
+PROFILE_BUDGET_S = 1.5
+# A step beyond this is not run once more for its profile alone.
+LONGEST_STEP_S = 6.0
+# What stopping a tracer and reading what it wrote takes, beside the steps.
+TRACE_OVERHEAD_S = 0.3
+HOST_STEP_COUNT = 3
+TRACED_STEP_COUNT = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfiledStep:
+    """A training step to be profiled.
+
+    Args:
+        run: The step as a function of the batch.
+        device: Where it computes.
+        synchronize: Waits until the device is idle.
+        step_s: Seconds that a step takes, its batch included.
+        fetch_s: Of it, what getting a batch takes, waiting included, seconds.
+        model: What is trained.
+        train_step: The user's own step function; None for the default one.
+        modules: Every module it reaches.
+        optimizers: Every optimizer it reaches.
+        utilization_share: Share of the time in which the board ran a kernel, by its driver; None when not read.
+        subscriber: Name of a tool that listens to the driver already; None without one.
+    """
+
+    run: Callable[[Any], object]
+    device: torch.device
+    synchronize: Callable[[], None]
+    step_s: float
+    fetch_s: float = 0.0
+    model: Any = None
+    train_step: Any = None
+    modules: tuple[Any, ...] = ()
+    optimizers: tuple[Any, ...] = ()
+    utilization_share: float | None = None
+    subscriber: str | None = None
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the host computes."""
+        return self.device.type == "cpu"
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was measured of a step, before it is made a record of; None and empty where it was not."""
+
+    loader_s: float | None = None
+    fetch_s: float | None = None
+    host_steps_s: list[float] = field(default_factory=list)
+    activities: tuple[Activity, ...] = ()
+    tracer_operator_count: int = 0
+    counts: OperatorCounts | None = None
+    dispatch_s: float | None = None
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether one launch started several kernels, as a replayed CUDA graph does."""
+        started = [each.correlation for each in self.activities if each.kind == "kernel" and each.correlation]
+        return len(set(started)) < len(started)
+
+
+def profile_cost_s(step_s: float) -> float:
+    """Seconds that profiling a step of that length may take; 0 for one that is too long to be profiled."""
+    if step_s > LONGEST_STEP_S:
+        return 0.0
+    return max(PROFILE_BUDGET_S, _slow_step_s(step_s))
+
+
+def measure_profile(step: ProfiledStep, loader: ProfiledLoader, factors: KernelFactors) -> StepProfile:
+    """The profile of a step; it changes what training steps change, and nothing else.
+
+    Args:
+        step: The training step.
+        loader: Its batches.
+        factors: From operators to kernels.
+    """
+    found = Findings()
+    if not profile_cost_s(step.step_s):
+        found.reasons.append(f"a step of {step.step_s:.1f} s is too long to be run for its profile")
+        return assemble_profile(step, found, factors)
+    until_s = time.perf_counter() + PROFILE_BUDGET_S
+    batches = Batches(loader, takes_long=_is_slow(step))
+    try:
+        loading = measure_loading(batches, fetch_s=step.fetch_s)
+        found.loader_s, found.fetch_s = loading.loader_s, loading.fetch_s
+        found.reasons += [loading.reason] if loading.reason else []
+        if not step.on_cpu:
+            _measure_host(batches, step, found, until_s)
+            _measure_device(batches, step, found, until_s)
+        _count(batches, step, found, until_s)
+    finally:
+        batches.close()
+    return assemble_profile(step, found, factors)
+
+
+def assemble_profile(step: ProfiledStep, found: Findings, factors: KernelFactors) -> StepProfile:
+    """The record of what was found of a step.
+
+    Args:
+        step: The training step.
+        found: What was measured of it.
+        factors: From operators to kernels.
+    """
+    reasons = list(found.reasons)
+    traced = TracedSteps()
+    if found.activities:
+        traced = _read_trace(found, factors)
+        reasons += [traced.reason] if traced.reason else []
+    busy_s, bound = traced.device_busy_s, False
+    if busy_s is None and not step.on_cpu and step.utilization_share is not None:
+        busy_s, bound = step.utilization_share * step.step_s, True
+    launch_count = traced.launch_count
+    if step.on_cpu and found.counts is not None:
+        launch_count = expected_launches(found.counts, factors)
+    # Without a trace nothing tells what the host did from what it waited for.
+    host_s = max(0.0, step.step_s - step.fetch_s) if step.on_cpu else traced.host_s
+    return StepProfile(
+        loader_s=found.loader_s,
+        fetch_s=found.fetch_s,
+        host_s=host_s,
+        device_busy_s=busy_s,
+        launch_count=launch_count,
+        flop_count=None if found.counts is None else found.counts.flop_count,
+        moved_bytes=None if found.counts is None else found.counts.moved_bytes,
+        sync_count=traced.sync_count,
+        dispatch_s=found.dispatch_s,
+        on_cpu=step.on_cpu,
+        busy_is_upper_bound=bound,
+        reason="; ".join(dict.fromkeys(reasons)),
+    )
+
+
+def _read_trace(found: Findings, factors: KernelFactors) -> TracedSteps:
+    marked_s = sum(each.duration_us for each in found.activities if each.kind == "step") / 1e6
+    untraced_s = _median(found.host_steps_s) if found.host_steps_s else None
+    share = min(0.8, factors.tracer_s * found.tracer_operator_count / marked_s) if marked_s > 0.0 else 0.0
+    if untraced_s is None:
+        # A step too long to be run twice: what the tracer takes is all that is known to be too much.
+        count = max(1, sum(each.kind == "step" for each in found.activities))
+        untraced_s = (1.0 - share) * marked_s / count
+    return read_steps(found.activities, untraced_s=untraced_s, tracer_share=share)
+
+
+def _slow_step_s(step_s: float) -> float:
+    return 1.3 * step_s + TRACE_OVERHEAD_S
+
+
+def _measure_host(batches: Batches, step: ProfiledStep, found: Findings, until_s: float) -> None:
+    if step.device.type not in ("cuda", "mps"):
+        found.reasons.append(f"when {step.device.type} is idle cannot be told")
+        return
+    for _ in range(HOST_STEP_COUNT):
+        left_s = until_s - time.perf_counter()
+        # A trace that follows needs a step too, and says more.
+        if left_s < 2.0 * step.step_s + _slow_step_s(step.step_s) and (found.host_steps_s or _is_slow(step)):
+            break
+        found.host_steps_s.append(time_host_s(step.run, batches.next(), step.synchronize))
+
+
+def time_host_s(run: Callable[[Any], object], batch: Any, synchronize: Callable[[], None]) -> float:
+    """Seconds until the step function returned, its queue empty at the start; the device is idle afterwards."""
+    synchronize()
+    begun_s = time.perf_counter()
+    run(batch)
+    duration_s = time.perf_counter() - begun_s
+    synchronize()
+    return duration_s
+
+
+def _is_slow(step: ProfiledStep) -> bool:
+    return _slow_step_s(step.step_s) > PROFILE_BUDGET_S
+
+
+def _measure_device(batches: Batches, step: ProfiledStep, found: Findings, until_s: float) -> None:
+    reason = reason_not_to_trace(step.device, subscriber=step.subscriber)
+    if not reason and not _is_slow(step) and time.perf_counter() + _slow_step_s(step.step_s) > until_s:
+        reason = "no time was left to trace a step"
+    if reason:
+        found.reasons.append(reason)
+        return
+    try:
+        with DeviceTrace(step.device) as trace:
+            for count in range(TRACED_STEP_COUNT):
+                if count and time.perf_counter() + _slow_step_s(step.step_s) > until_s:
+                    break
+                batch = batches.next()
+                with trace.step():
+                    step.run(batch)
+    except Exception as error:  # noqa: BLE001 - tracers raise what they like, and a profile is worth no failure
+        found.reasons.append(f"the profiler failed ({type(error).__name__})")
+        return
+    found.activities, found.tracer_operator_count = trace.activities, trace.operator_count
+    if not any(each.kind == "kernel" for each in found.activities):
+        found.activities = ()
+        found.reasons.append("the profiler saw no kernel")
+
+
+def _count(batches: Batches, step: ProfiledStep, found: Findings, until_s: float) -> None:
+    reason = reason_not_to_count(step.model, step.train_step)
+    if not reason and found.has_graphs:
+        reason = "the operators inside a CUDA graph are not counted"
+    slow_on_gpu = _is_slow(step) and not step.on_cpu
+    if not reason and (slow_on_gpu or (not _is_slow(step) and time.perf_counter() + step.step_s > until_s)):
+        reason = "no time was left to count operators"
+    if reason:
+        found.reasons.append(reason)
+        return
+    last_s = max(until_s, time.perf_counter() + 1.3 * step.step_s)
+    try:
+        batch = batches.next()
+        found.counts = count_operators(lambda: step.run(batch), step.modules, step.optimizers, until_s=last_s)
+        found.dispatch_s = time_dispatch_s() if step.on_cpu else None
+    except Exception as error:  # noqa: BLE001 - a step may fail under a counting mode alone, and need not be counted
+        found.reasons.append(f"the step cannot be counted ({type(error).__name__})")
+        return
+    if found.counts is None:
+        found.reasons.append("a step dispatches too many operators to be counted")
+
+
+def _median(values: list[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else math.fsum(ordered[middle - 1 : middle + 1]) / 2.0

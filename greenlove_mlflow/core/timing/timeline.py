@@ -1,0 +1,250 @@
+"""The timeline of traced steps: how long the device works, and how long the host does when nothing blocks it.
+
+A tracer slows the host, not the device. So kernel times are taken as traced, while the host's time is that which makes
+the same timeline take as long as the step took untraced, once the time that it waits is played, not stretched.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# kernel: work of the device itself; copy: between host and device, by engines of its own; launch: a host call that
+# starts work; wait: a host call that returns when the device is done; step: a marked step, on the host's clock.
+ActivityKind = Literal["kernel", "copy", "launch", "wait", "step"]
+
+# CUDA lets the host run ahead by so many launches of one stream; the next one waits.
+QUEUE_LENGTH = 1024
+# A launch that takes so many times the usual one waited: for room in the queue, or for a copy from plain memory.
+BLOCKED_LAUNCH_RATIO = 3.0
+# The usual one is that of which so many are shorter: where the queue is full, most launches wait.
+USUAL_LAUNCH_QUANTILE = 0.2
+# A trace that lost more of its kernels than this says too little; a copy of nothing leaves no record either.
+LARGEST_LOST_SHARE = 0.02
+LARGEST_LOST_COUNT = 2
+# Beyond this the host's time cannot be told from what the device lets through.
+FLAT_SHARE = 0.03
+LEAST_HOST_SHARE = 0.2
+# Of a pace between 0 and 4: to a ten-thousandth.
+_BISECTION_COUNT = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One event of a trace.
+
+    Args:
+        kind: What happened.
+        start_us: When it began, microseconds.
+        end_us: When it ended, microseconds.
+        stream: Of a kernel or copy.
+        correlation: Equal for a launch and what it started; None where the tracer does not say.
+    """
+
+    kind: ActivityKind
+    start_us: float
+    end_us: float
+    stream: int = 0
+    correlation: int | None = None
+
+    @property
+    def duration_us(self) -> float:
+        """Its length, microseconds."""
+        return self.end_us - self.start_us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedSteps:
+    """What a trace says of one step, the mean of those it holds.
+
+    Args:
+        device_busy_s: Seconds in which at least one kernel ran; None where the trace holds none or lost some.
+        launch_count: Host calls that started kernels; a replayed graph is one. None where the trace holds none.
+        sync_count: Calls that made the host wait.
+        host_s: The host's own time, seconds; None without an untraced step to hold it against.
+        reason: Why something is None; empty when nothing is.
+    """
+
+    device_busy_s: float | None = None
+    launch_count: float | None = None
+    sync_count: float | None = None
+    host_s: float | None = None
+    reason: str = ""
+
+
+def read_steps(
+    activities: Sequence[Activity], *, untraced_s: float | None = None, tracer_share: float = 0.0
+) -> TracedSteps:
+    """What the marked steps of a trace say.
+
+    Args:
+        activities: All of it, in any order. The device was idle at the start of each step and at the end of the trace.
+        untraced_s: How long the step function took without a tracer, its queue empty at the start, seconds.
+        tracer_share: Of the host's traced time, what the tracer itself is known to take, 0 to 1; used where the
+            untraced step says nothing because the device alone decided its length.
+    """
+    steps = [_Step(*each) for each in _split(activities)]
+    if not steps:
+        return TracedSteps(reason="the trace holds no step")
+    kernel_count = sum(len(step.kernels) for step in steps)
+    if not kernel_count:
+        return TracedSteps(reason="the profiler saw no kernel")
+    # The last step is the one that a tracer just begun disturbs least.
+    host_us = None if untraced_s is None else steps[-1].host_us(1e6 * untraced_s, tracer_share)
+    lost = _lost_share(steps)
+    return TracedSteps(
+        device_busy_s=None if lost > LARGEST_LOST_SHARE else _mean([step.busy_us for step in steps]) / 1e6,
+        launch_count=_mean([step.launch_count for step in steps]),
+        sync_count=_mean([len(step.waits) for step in steps]),
+        host_s=None if host_us is None else host_us / 1e6,
+        reason=f"the profiler lost {lost:.0%} of the kernels" if lost > LARGEST_LOST_SHARE else "",
+    )
+
+
+def busy_us(activities: Iterable[Activity]) -> float:
+    """Microseconds in which at least one of them ran, whatever stream they ran on.
+
+    >>> busy_us([Activity("kernel", 0.0, 4.0, 7), Activity("kernel", 2.0, 5.0, 20), Activity("kernel", 8.0, 9.0, 7)])
+    6.0
+    """
+    total, until = 0.0, float("-inf")
+    for each in sorted(activities, key=lambda activity: activity.start_us):
+        total += max(0.0, each.end_us - max(each.start_us, until))
+        until = max(until, each.end_us)
+    return total
+
+
+class _Step:
+    """The activities of one marked step."""
+
+    def __init__(self, mark: Activity, activities: Sequence[Activity]) -> None:
+        self.mark = mark
+        self.kernels = [each for each in activities if each.kind == "kernel"]
+        self.work = [each for each in activities if each.kind in ("kernel", "copy")]
+        calls = [each for each in activities if each.kind in ("launch", "wait") and each.start_us <= mark.end_us]
+        self.calls = sorted(_outermost(calls), key=lambda each: each.start_us)
+        self.waits = [each for each in self.calls if each.kind == "wait"]
+        self.launches = [each for each in self.calls if each.kind == "launch"]
+
+    @property
+    def busy_us(self) -> float:
+        return busy_us(self.kernels)
+
+    @property
+    def launch_count(self) -> int:
+        """By what was launched: a tracer that does not correlate has one launch a kernel."""
+        known = {each.correlation for each in self.kernels if each.correlation is not None}
+        return len(known) or len(self.kernels)
+
+    def host_us(self, untraced_us: float, tracer_share: float) -> float | None:
+        """The host's own time in a step that took so long untraced, microseconds; None where it did nothing."""
+        events = self._events()
+        active_us = sum(each.active_us for each in events)
+        if not active_us > 0.0:
+            return None
+        low = _largest_pace(events, (1.0 - FLAT_SHARE) * untraced_us)
+        high = _largest_pace(events, (1.0 + FLAT_SHARE) * untraced_us)
+        middle = _largest_pace(events, untraced_us)
+        # Where the device alone decides, any pace within wide bounds explains the step.
+        told_apart = high - low <= 4.0 * FLAT_SHARE * max(high, 1e-9)
+        pace = middle if told_apart else min(max(1.0 - tracer_share, low, LEAST_HOST_SHARE), high)
+        return pace * active_us
+
+    def _events(self) -> list[_HostEvent]:
+        usual_us = _quantile([each.duration_us for each in self.launches], USUAL_LAUNCH_QUANTILE)
+        started: dict[int | None, list[Activity]] = {}
+        for each in sorted(self.work, key=lambda activity: activity.start_us):
+            started.setdefault(each.correlation, []).append(each)
+        events, now_us, launched = [], self.mark.start_us, 0
+        for call in self.calls:
+            work = [] if call.correlation is None else started.get(call.correlation, [])
+            end_us = min(call.end_us, self.mark.end_us)
+            may_block = launched >= QUEUE_LENGTH or any(each.kind == "copy" for each in work)
+            blocked_us = call.duration_us if call.kind == "wait" else 0.0
+            if call.kind == "launch" and may_block and call.duration_us > BLOCKED_LAUNCH_RATIO * usual_us:
+                blocked_us = call.duration_us - usual_us
+            queued = tuple((each.stream, each.duration_us) for each in work)
+            events.append(_HostEvent(max(0.0, end_us - now_us - blocked_us), queued, call.kind == "wait"))
+            now_us, launched = max(now_us, end_us), launched + (call.kind == "launch")
+        events.append(_HostEvent(max(0.0, self.mark.end_us - now_us), (), False))
+        return events
+
+
+@dataclass(frozen=True, slots=True)
+class _HostEvent:
+    """A stretch of the host's own work, the streams and microseconds it queues at its end, and whether it waits."""
+
+    active_us: float
+    work: tuple[tuple[int, float], ...]
+    waits: bool
+
+
+def _is_through(events: Sequence[_HostEvent], pace: float, until_us: float) -> bool:
+    """Whether the host is through by then, when its own work takes ``pace`` times what it took traced."""
+    now_us, last_us, free_us = 0.0, 0.0, dict[int, float]()
+    ends_us: list[float] = []
+    for event in events:
+        now_us += pace * event.active_us
+        if event.work:
+            if len(ends_us) >= QUEUE_LENGTH:
+                now_us = max(now_us, ends_us[-QUEUE_LENGTH])
+            for stream, duration_us in event.work:
+                free_us[stream] = max(now_us, free_us.get(stream, 0.0)) + duration_us
+                last_us = max(last_us, free_us[stream])
+            ends_us.append(last_us)
+        if event.waits:
+            now_us = max(now_us, last_us)
+        if now_us > until_us:
+            return False
+    return True
+
+
+def _largest_pace(events: Sequence[_HostEvent], until_us: float) -> float:
+    """The slowest pace at which the host is through by then; 0 where the device alone takes longer."""
+    low, high = 0.0, 4.0
+    if not _is_through(events, low, until_us):
+        return low
+    for _ in range(_BISECTION_COUNT):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if _is_through(events, middle, until_us) else (low, middle)
+    return low
+
+
+def _split(activities: Sequence[Activity]) -> list[tuple[Activity, list[Activity]]]:
+    """Each marked step with what began between its start and the start of the next."""
+    marks = sorted((each for each in activities if each.kind == "step"), key=lambda each: each.start_us)
+    starts = [mark.start_us for mark in marks]
+    parts: list[tuple[Activity, list[Activity]]] = [(mark, []) for mark in marks]
+    for each in activities:
+        index = bisect.bisect_right(starts, each.start_us) - 1
+        if each.kind != "step" and index >= 0:
+            parts[index][1].append(each)
+    return parts
+
+
+def _outermost(calls: Sequence[Activity]) -> list[Activity]:
+    """The calls that lie in no other: a runtime call may be recorded once more as the driver call that it makes."""
+    kept: list[Activity] = []
+    for each in sorted(calls, key=lambda call: (call.start_us, -call.end_us)):
+        if kept and each.end_us <= kept[-1].end_us and each.kind == kept[-1].kind:
+            continue
+        kept.append(each)
+    return kept
+
+
+def _lost_share(steps: Sequence[_Step]) -> float:
+    """Share of the launches whose kernel is not in the trace; 0 where the tracer does not correlate."""
+    launched = {each.correlation for step in steps for each in step.launches if each.correlation is not None}
+    seen = {each.correlation for step in steps for each in step.work if each.correlation is not None}
+    lost = len(launched - seen)
+    return lost / len(launched) if seen and lost > LARGEST_LOST_COUNT * len(steps) else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[int(share * len(values))] if values else 0.0
