@@ -25,6 +25,8 @@ class Environment:
         electricity_maps_key: The key of the live grid service; never shown.
         visible_devices: ``CUDA_VISIBLE_DEVICES``; None when unset.
         device_order: ``CUDA_DEVICE_ORDER``; None when unset.
+        driver_subscriber: Name of a tool that listens to the GPU's driver (Nsight Systems, an injected library); None
+            without one.
         benchmark_only: Whether a cloud task asked for the benchmark alone, without the training after it.
     """
 
@@ -34,6 +36,7 @@ class Environment:
     electricity_maps_key: str | None = None
     visible_devices: str | None = None
     device_order: str | None = None
+    driver_subscriber: str | None = None
     benchmark_only: bool = False
 
     def __repr__(self) -> str:
@@ -51,6 +54,7 @@ def read_environment() -> Environment:
         electricity_maps_key=os.environ.get(ELECTRICITY_MAPS_KEY_VARIABLE) or None,
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         device_order=os.environ.get("CUDA_DEVICE_ORDER"),
+        driver_subscriber=_read_driver_subscriber(),
         benchmark_only=os.environ.get(BENCHMARK_ONLY_VARIABLE) == "1",
     )
 
@@ -67,3 +71,11 @@ def _read_time_zone() -> str | None:
         return _ZONE_FILE.read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
+
+
+def _read_driver_subscriber() -> str | None:
+    """Whoever was injected into this process to listen to CUDA; only one can."""
+    if os.environ.get("NSYS_PROFILING_SESSION_ID"):
+        return "Nsight Systems"
+    library = os.environ.get("CUDA_INJECTION64_PATH")
+    return Path(library).name if library else None

@@ -5,3 +5,4 @@ from __future__ import annotations
 S_PER_H = 3600.0
 J_PER_KWH = 3.6e6
 G_PER_KG = 1000.0
+US_PER_S = 1e6

@@ -9,6 +9,7 @@ from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.passes import Limit, Pass
 from greenlove_mlflow.benchmark.plan import DEFAULT_BUDGET_S, HARD_CAP_S, SLOW_BUDGET_S, SLOW_STEP_S
 from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.subject.profile import profile_cost_s
 from greenlove_mlflow.core.timing.adaptive_fit import is_cached, is_precise
 from greenlove_mlflow.core.timing.noise import noise_of_blocks
 
@@ -95,7 +96,8 @@ class _Adaptive:
         self.budget_s = self.plan.budget_s or (SLOW_BUDGET_S if slow else DEFAULT_BUDGET_S)
         self.begun_s = time.perf_counter()
         cap_s = max(HARD_CAP_S, self.budget_s) if self.plan.budget_s else HARD_CAP_S
-        self.cap_s = first.first_end_s + cap_s - self.reserve_s
+        profile_s = 0.0 if self.plan.kernel_factors is None else profile_cost_s(self.step_s)
+        self.cap_s = first.first_end_s + cap_s - self.reserve_s - profile_s
         self.deadline_s = min(self.begun_s + self.budget_s, self.cap_s)
         self.session.planned_s = self.deadline_s - self.session.begun_s
 

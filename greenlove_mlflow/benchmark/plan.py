@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from greenlove_mlflow.core.records import Method
+from greenlove_mlflow.core.timing.kernels import KernelFactors
 from greenlove_mlflow.errors import InvalidInputError
 
 DEFAULT_BATCH_SIZE = 64
@@ -28,6 +29,8 @@ class BenchmarkPlan:
         batch_size: Samples in a batch when the data is a dataset; beside a loader it must be the loader's own.
         steps_per_epoch: Batches in an epoch, for data without a length.
         budget_s: Seconds of timed passes at most; the plan's own choice when None.
+        kernel_factors: From operators to kernels; a step is profiled with them, and not without.
+        driver_subscriber: Name of a tool that listens to the GPU's driver already, so that no trace can be taken.
         seed: Of the choice of samples where a part of the data is timed.
         exploration_epoch_count: ``seed``: epochs at every size.
         warm_up_epoch_count: ``seed``: how many of them are modelled apart.
@@ -45,6 +48,8 @@ class BenchmarkPlan:
     batch_size: int | None = None
     steps_per_epoch: int | None = None
     budget_s: float | None = None
+    kernel_factors: KernelFactors | None = None
+    driver_subscriber: str | None = None
     seed: int = 0
     exploration_epoch_count: int = 30
     warm_up_epoch_count: int = 3

@@ -15,6 +15,7 @@ from greenlove_mlflow.benchmark.machine.machine import read_machine
 from greenlove_mlflow.benchmark.machine.signals import summarise_signals
 from greenlove_mlflow.benchmark.original import run_seed
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+from greenlove_mlflow.benchmark.profiling import profile_session
 from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
 from greenlove_mlflow.benchmark.subject.device_memory import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDescription, describe_model
@@ -94,10 +95,12 @@ def _benchmark_training(
             else:
                 stop_reason = run_adaptive(session, first_is_one_off=subject.is_compiled, reserve_s=reserve_s)
             time_validation(session, subject)
+            memory = read_device_memory(subject, copied_bytes)
+            if plan.method == "adaptive":
+                profile_session(session, subject, recorder.first_batch)
         finally:
             feed.close()
         session.end()
-        memory = read_device_memory(subject, copied_bytes)
     return session, stop_reason, memory
 
 
@@ -179,5 +182,7 @@ def _make_log(
         worker_count=feed.worker_count,
         validation_s=session.validation_s,
         stated_steps_per_epoch=session.stated_steps_per_epoch,
+        profile=session.profile,
+        validation_profile=session.validation_profile,
         warm_up_epoch_count=session.plan.warm_up_epoch_count,
     )

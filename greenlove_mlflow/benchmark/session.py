@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.passes import Limit, Pass, Step, run_pass
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
-from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase
+from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase, StepProfile
 from greenlove_mlflow.core.timing.diagnostics import FAST_HEATING_C_PER_S
 from greenlove_mlflow.errors import BenchmarkError
 
@@ -51,6 +51,8 @@ class Session:
         stated_steps_per_epoch: Batches that were promised, once the data turned out to hold another number.
         duration_s: Of the whole benchmark, once it has ended, seconds.
         validation_s: One whole validation pass, seconds; 0 before it was timed.
+        profile: Where the time of a step goes; None before it was looked at.
+        validation_profile: The same of a step of the validation.
         loss_is_finite: False once a pass ended with a loss that is not finite; None while no step returned one.
     """
 
@@ -76,6 +78,8 @@ class Session:
         self.loss_is_finite: bool | None = None
         self.stated_steps_per_epoch: int | None = None
         self.validation_s = 0.0
+        self.profile: StepProfile | None = None
+        self.validation_profile: StepProfile | None = None
         self.duration_s = 0.0
         self.begun_s = time.perf_counter()
         self.planned_s = math.inf

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,13 +23,9 @@ def time_validation(session: Session, subject: Training) -> None:
     """Time one validation pass, or the beginning of one, and note in the session what a whole one takes."""
     if subject.validation is None:
         return
-    loader, given = subject.validation if isinstance(subject.validation, tuple) else (subject.validation, None)
+    loader, step = validation_step(subject)
     feed = make_feed(loader)
-    step = _make_step(subject, given)
-    modes = [(module, module.training) for module in getattr(subject.model, "modules", list)()]
-    if hasattr(subject.model, "eval"):
-        subject.model.eval()
-    try:
+    with in_evaluation(subject):
         done = session.run(
             "validation",
             Limit(until_s=time.perf_counter() + LONGEST_VALIDATION_S, beyond_first_s=LONGEST_VALIDATION_S),
@@ -36,12 +33,28 @@ def time_validation(session: Session, subject: Training) -> None:
             sample_count=feed.sample_count,
             step=step,
         )
-    finally:
-        feed.close()
-        for module, mode in modes:
-            module.training = mode
+    feed.close()
     later = feed.steps_per_epoch - done.step_count
     session.validation_s = done.duration_s + (0.0 if done.whole else max(0, later) * done.steady_step_s)
+
+
+def validation_step(subject: Training) -> tuple[Any, Callable[[Any], Any]]:
+    """The loader of the validation pass, and its step as a function of the batch."""
+    loader, given = subject.validation if isinstance(subject.validation, tuple) else (subject.validation, None)
+    return loader, _make_step(subject, given)
+
+
+@contextmanager
+def in_evaluation(subject: Training) -> Iterator[None]:
+    """The model in evaluation inside the block, and in the mode it was in after it."""
+    modes = [(module, module.training) for module in getattr(subject.model, "modules", list)()]
+    if hasattr(subject.model, "eval"):
+        subject.model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _make_step(subject: Training, given: Callable[..., Any] | None) -> Callable[[Any], Any]:

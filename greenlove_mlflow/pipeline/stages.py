@@ -21,7 +21,13 @@ from greenlove_mlflow.core.timing.drift import learned_drift
 from greenlove_mlflow.core.timing.fit import fit_log
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.power import open_meter
-from greenlove_mlflow.tables import read_cpu_power, read_default_pue, read_gpu_specs, read_ram_w_per_gib
+from greenlove_mlflow.tables import (
+    read_cpu_power,
+    read_default_pue,
+    read_gpu_specs,
+    read_kernel_factors,
+    read_ram_w_per_gib,
+)
 from greenlove_mlflow.tables.places.grid import find_grid
 
 if TYPE_CHECKING:
@@ -91,7 +97,7 @@ def measure_training(
     with opener(idle_baseline_s=IDLE_BASELINE_S if options.net_of_idle else 0.0) as meter:
         log = run_benchmark(
             training,
-            make_plan(options),
+            make_plan(options, environment),
             machine=machine,
             meter=meter,
             progress=options.progress,
@@ -167,8 +173,8 @@ def find_place(options: Options, environment: Environment) -> Place:
     return Place(grid=grid, pue=pue, caveats=tuple(caveats))
 
 
-def make_plan(options: Options) -> BenchmarkPlan:
-    """The benchmark that the options ask for."""
+def make_plan(options: Options, environment: Environment | None = None) -> BenchmarkPlan:
+    """The benchmark that the options ask for, in that environment."""
     return BenchmarkPlan(
         **{
             "method": options.method,
@@ -176,6 +182,8 @@ def make_plan(options: Options) -> BenchmarkPlan:
             "batch_size": options.batch_size,
             "steps_per_epoch": options.steps_per_epoch,
             "budget_s": options.budget_s,
+            "kernel_factors": read_kernel_factors(),
+            "driver_subscriber": None if environment is None else environment.driver_subscriber,
             **options.plan,
         }
     )

@@ -118,9 +118,10 @@ class PowerMeter:
         return () if self._looks is None else self._looks.summary()
 
     def gauges(self) -> dict[str, float]:
-        """What the board said of itself about a second ago: ``clock_ratio``, ``throttled``, ``temperature_c``.
+        """What the board said of itself about a second ago, by name.
 
-        Empty without a board; cheap, because the meter's thread does the asking.
+        ``clock_ratio``, ``throttled``, ``temperature_c``, ``utilization``. Empty without a board; cheap, because the
+        meter's thread does the asking.
         """
         return {} if self._looks is None else dict(self._looks.latest)
 

@@ -13,6 +13,7 @@ from greenlove_mlflow.tables.hardware import (
     read_throughput,
 )
 from greenlove_mlflow.tables.instance_start import read_instance_start
+from greenlove_mlflow.tables.kernel_factors import read_kernel_factors
 from greenlove_mlflow.tables.places.grid import find_grid
 from greenlove_mlflow.tables.places.regions import read_equivalences, read_regions
 from greenlove_mlflow.tables.places.time_zones import country_of_time_zone
@@ -34,6 +35,7 @@ __all__ = [
     "read_equivalences",
     "read_gpu_specs",
     "read_instance_start",
+    "read_kernel_factors",
     "read_mlperf",
     "read_own_prices",
     "read_parquet_metadata",

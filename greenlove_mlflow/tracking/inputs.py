@@ -32,6 +32,7 @@ CONTEXTS = {
     "crusoe_regions": "grid",
     "gpu_specs": "hardware",
     "cpu_tdp": "hardware",
+    "kernel_factors": "hardware",
     "ram_power": "hardware",
     "pue": "hardware",
 }

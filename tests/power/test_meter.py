@@ -618,7 +618,12 @@ def test_the_meter_tells_what_the_board_said(nvml: Any, clock: VirtualClock) -> 
     assert said["throttled_share"] == 1.0
     assert said["clock_ratio"] == pytest.approx(1410 / 1980)
     assert said["temperature_rise_c"] == 0.0
-    assert meter.gauges() == {"clock_ratio": pytest.approx(1410 / 1980), "throttled": 1.0, "temperature_c": 60}
+    assert meter.gauges() == {
+        "clock_ratio": pytest.approx(1410 / 1980),
+        "throttled": 1.0,
+        "temperature_c": 60,
+        "utilization": 0.97,
+    }
 
 
 @pytest.mark.gpu

@@ -21,6 +21,7 @@ from greenlove_mlflow.benchmark.subject.operators import count_operators, reason
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.timing.kernels import KernelFactors, OperatorCounts, expected_launches
 from greenlove_mlflow.core.timing.timeline import Activity, TracedSteps, read_steps
+from greenlove_mlflow.units import US_PER_S
 
 PROFILE_BUDGET_S = 1.5
 # A step beyond this is not run once more for its profile alone.
@@ -94,19 +95,22 @@ def profile_cost_s(step_s: float) -> float:
     return max(PROFILE_BUDGET_S, _slow_step_s(step_s))
 
 
-def measure_profile(step: ProfiledStep, loader: ProfiledLoader, factors: KernelFactors) -> StepProfile:
+def measure_profile(
+    step: ProfiledStep, loader: ProfiledLoader, factors: KernelFactors, *, budget_s: float = PROFILE_BUDGET_S
+) -> StepProfile:
     """The profile of a step; it changes what training steps change, and nothing else.
 
     Args:
         step: The training step.
         loader: Its batches.
         factors: From operators to kernels.
+        budget_s: Seconds that it may take; one step is run however long it is.
     """
     found = Findings()
     if not profile_cost_s(step.step_s):
         found.reasons.append(f"a step of {step.step_s:.1f} s is too long to be run for its profile")
         return assemble_profile(step, found, factors)
-    until_s = time.perf_counter() + PROFILE_BUDGET_S
+    until_s = time.perf_counter() + budget_s
     batches = Batches(loader, takes_long=_is_slow(step))
     try:
         loading = measure_loading(batches, fetch_s=step.fetch_s)
@@ -159,7 +163,7 @@ def assemble_profile(step: ProfiledStep, found: Findings, factors: KernelFactors
 
 
 def _read_trace(found: Findings, factors: KernelFactors) -> TracedSteps:
-    marked_s = sum(each.duration_us for each in found.activities if each.kind == "step") / 1e6
+    marked_s = sum(each.duration_us for each in found.activities if each.kind == "step") / US_PER_S
     untraced_s = _median(found.host_steps_s) if found.host_steps_s else None
     share = min(0.8, factors.tracer_s * found.tracer_operator_count / marked_s) if marked_s > 0.0 else 0.0
     if untraced_s is None:

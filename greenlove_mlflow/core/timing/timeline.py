@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from greenlove_mlflow.units import US_PER_S
+
 # kernel: work of the device itself; copy: between host and device, by engines of its own; launch: a host call that
 # starts work; wait: a host call that returns when the device is done; step: a marked step, on the host's clock.
 ActivityKind = Literal["kernel", "copy", "launch", "wait", "step"]
@@ -92,13 +94,13 @@ def read_steps(
     if not kernel_count:
         return TracedSteps(reason="the profiler saw no kernel")
     # The last step is the one that a tracer just begun disturbs least.
-    host_us = None if untraced_s is None else steps[-1].host_us(1e6 * untraced_s, tracer_share)
+    host_us = None if untraced_s is None else steps[-1].host_us(US_PER_S * untraced_s, tracer_share)
     lost = _lost_share(steps)
     return TracedSteps(
-        device_busy_s=None if lost > LARGEST_LOST_SHARE else _mean([step.busy_us for step in steps]) / 1e6,
+        device_busy_s=None if lost > LARGEST_LOST_SHARE else _mean([step.busy_us for step in steps]) / US_PER_S,
         launch_count=_mean([step.launch_count for step in steps]),
         sync_count=_mean([len(step.waits) for step in steps]),
-        host_s=None if host_us is None else host_us / 1e6,
+        host_s=None if host_us is None else host_us / US_PER_S,
         reason=f"the profiler lost {lost:.0%} of the kernels" if lost > LARGEST_LOST_SHARE else "",
     )
 

@@ -45,6 +45,7 @@ class BoardLooks:
             "clock_ratio": signals.clock_ratio,
             "throttled": throttled,
             "temperature_c": signals.temperature_c,
+            "utilization": signals.utilization_share,
         }
         self.latest = {name: value for name, value in gauges.items() if value is not None}
         self._count("clock_ratio", signals.clock_ratio)

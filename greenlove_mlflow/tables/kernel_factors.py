@@ -1,0 +1,20 @@
+"""Factors between the operators of a step, the kernels of a GPU and what tracing takes of the host."""
+
+from __future__ import annotations
+
+import functools
+
+from greenlove_mlflow.core.timing.kernels import KernelFactors
+from greenlove_mlflow.tables.store.rows import rows_of
+from greenlove_mlflow.units import US_PER_S
+
+
+@functools.lru_cache(maxsize=1)
+def read_kernel_factors() -> KernelFactors:
+    """The factors of the newest table."""
+    values = {row["key"]: row["value"] for _, row in rows_of("kernel_factors")}
+    return KernelFactors(
+        per_operator=values["per_operator"],
+        per_recurrent_step=values["per_recurrent_step"],
+        tracer_s=values["tracer_us"] / US_PER_S,
+    )
