@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from greenlove_mlflow.compat.results import BenchmarkResults, make_results
 from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import Precision, find_gpu
@@ -90,7 +91,7 @@ class GreenLoveEstimator:
         gpu_name: str | None = None,
         gpu_index: int = 0,
         manual_tdp_watts: float | None = None,
-        manual_gpu_utilization: float = 0.70,
+        manual_gpu_utilization: float = ASSUMED_UTILIZATION,
         benchmark_task: str | None = None,
         precision: str = "fp16",
         custom_speedup: Mapping[str, float] | None = None,

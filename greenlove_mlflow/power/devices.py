@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenlove_mlflow.core.energy.power import metering_caveats, model_power, read_metered
+from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, metering_caveats, model_power, read_metered
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import EnergySource, Machine, PowerReading
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.power.ledger import Ledger
+from greenlove_mlflow.power.ledger import SAMPLE_GAP_S, Ledger
 from greenlove_mlflow.power.models import ConstantSource, CpuShareSource, NvmlSource, Source
 
 logger = logging.getLogger(__name__)
@@ -33,19 +33,33 @@ class PowerModel:
     """
 
     tdp_w: float | None = None
-    gpu_utilization: float = 0.70
+    gpu_utilization: float = ASSUMED_UTILIZATION
     gpu_spec: GpuSpec | None = None
     cpu_power: Interval | None = None
     ram_w_per_gib: Interval | None = None
 
 
-class Track:
-    """One source with its ledger; ``depth`` counts the windows that are open."""
+# More of the time than this must have been metered for a figure to be called so; the rest is filled with its mean.
+MEASURED_SHARE = 0.9
+# Below these shares the mean of what was metered says too little of the rest: the figure is not the meter's, and then
+# a model's alone.
+KNOWN_SHARE = 0.5
+LEAST_KNOWN_SHARE = 0.1
 
-    def __init__(self, source: Source, wraps_at_j: float | None = None) -> None:
+
+class Track:
+    """One source with its ledger.
+
+    Attributes:
+        edge_count: Edges of windows that its last reading knew of.
+        is_inside: Whether its last reading was inside a window.
+        sampled_at_s: When it last gave a sample.
+    """
+
+    def __init__(self, source: Source, *, sample_gap_s: float = SAMPLE_GAP_S) -> None:
         self.source = source
-        self.ledger = Ledger(source.device, wraps_at_j=wraps_at_j, tick_s=source.tick_s, lag_s=source.lag_s)
-        self.depth = 0
+        self.ledger = Ledger(source.device, source.traits, sample_gap_s=sample_gap_s)
+        self.edge_count, self.is_inside = 0, False
         self.sampled_at_s = float("-inf")
 
 
@@ -61,16 +75,34 @@ class Part:
     unread_because: str = ""
 
     @property
-    def metered_energy_j(self) -> float | None:
-        """Joules since opening by the meter; None without a meter that knows them."""
-        return None if self.meter is None else self.meter.ledger.energy_j
+    def shown(self) -> Track | None:
+        """Whose samples are the device's: the meter's once it has answered, else the model's."""
+        return self.meter if self.meter is not None and self.meter.ledger.has_answered else self.model
 
-    @property
-    def energy_j(self) -> float | None:
+    def metered_energy_j(self, at_s: float, *, least_share: float = KNOWN_SHARE) -> float | None:
+        """Joules since opening by the meter, gaps filled with the mean of the rest.
+
+        Args:
+            at_s: Up to when, seconds since opening.
+            least_share: Share of that time that must have been metered.
+
+        Returns:
+            Joules; None without a meter that knows enough of them.
+        """
+        tally = None if self.meter is None else self.meter.ledger.tally(at_s)
+        return None if tally is None or tally.known_share < least_share else tally.energy_j
+
+    def is_measured(self, at_s: float) -> bool:
+        """Whether the meter saw nearly all the time since opening and still answers."""
+        is_lost = self.meter is None or self.meter.ledger.is_lost
+        return not is_lost and self.metered_energy_j(at_s, least_share=MEASURED_SHARE) is not None
+
+    def energy_j(self, at_s: float) -> float | None:
         """Joules since opening by the meter, else by the model; None when neither knows them."""
-        metered_j = self.metered_energy_j
+        metered_j = self.metered_energy_j(at_s, least_share=LEAST_KNOWN_SHARE)
         if metered_j is None and self.model is not None:
-            return self.model.ledger.energy_j
+            tally = self.model.ledger.tally(at_s)
+            return None if tally is None else tally.energy_j
         return metered_j
 
     def reading(self) -> PowerReading | None:
@@ -83,29 +115,37 @@ class Part:
                 return metered
         return None if self.model is None else _read_model(self.model)
 
-    def caveats(self) -> tuple[Caveat, ...]:
-        """What the reader of its power must know."""
-        caveats = list(self.notes)
+    def caveats(self, at_s: float) -> tuple[Caveat, ...]:
+        """What the reader of its power and its energy up to ``at_s`` must know."""
         if self.meter is None:
-            return tuple(caveats)
+            return tuple(self.notes)
         ledger = self.meter.ledger
-        caveats.extend(metering_caveats(ledger.metered()))
+        caveats = [*self.notes, *metering_caveats(ledger.metered())]
+        if not ledger.has_answered:
+            caveats.append(_caveat("power-not-metered", f"{self.device} reports neither energy nor power"))
         if ledger.is_lost:
-            caveats.append(
-                Caveat(
-                    code="power-meter-lost",
-                    message=f"{self.device} stopped answering while it was metered; energy counts what came before",
-                )
-            )
+            caveats.append(_caveat("power-meter-lost", f"{self.device} stopped answering while it was metered"))
+        if ledger.frozen_s:
+            message = f"the energy counter of {self.device} stood still for {ledger.frozen_s:.3g} s of work"
+            caveats.append(_caveat("energy-counter-frozen", f"{message}; power samples stand in where there are any"))
         if ledger.reset_count:
-            caveats.append(
-                Caveat(
-                    code="energy-counter-reset",
-                    message=f"the energy counter of {self.device} started again {ledger.reset_count} time(s) while it "
-                    "was metered; power samples fill the gaps where there are any",
-                )
-            )
+            message = f"the energy counter of {self.device} started again {ledger.reset_count} time(s)"
+            caveats.append(_caveat("energy-counter-reset", f"{message}; power samples fill the gaps if there are any"))
+        tally = ledger.tally(at_s)
+        if tally is not None and tally.known_share < MEASURED_SHARE:
+            message = f"{self.device} was metered for {tally.known_share:.0%} of the time"
+            caveats.append(_caveat("power-gaps", f"{message}; {_what_fills(tally.known_share)}"))
         return tuple(caveats)
+
+
+def _caveat(code: str, message: str) -> Caveat:
+    return Caveat(code=code, message=message)
+
+
+def _what_fills(known_share: float) -> str:
+    if known_share < LEAST_KNOWN_SHARE:
+        return "too little to tell the energy of the rest"
+    return "the rest is taken to have drawn the mean of that"
 
 
 def model_caveats(parts: Sequence[Part]) -> tuple[Caveat, ...]:
@@ -133,9 +173,14 @@ def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
         cpu = _given_source(device, model)
     elif model.cpu_power is not None:
         cpu = CpuShareSource(model.cpu_power, machine.visible_cpu_count)
-    parts.append(Part(device="cpu", model=None if cpu is None else Track(cpu)))
+    parts.append(Part(device="cpu", model=None if cpu is None else _model_track(cpu)))
     parts.append(Part(device="ram", model=_model_ram(machine, model)))
     return parts
+
+
+def _model_track(source: Source) -> Track:
+    """A model is known at all times: no time between its samples is a gap."""
+    return Track(source, sample_gap_s=math.inf)
 
 
 def _model_ram(machine: Machine, model: PowerModel) -> Track | None:
@@ -147,17 +192,17 @@ def _model_ram(machine: Machine, model: PowerModel) -> Track | None:
     note = f"{model.ram_w_per_gib.point:.2g} W/GiB x {memory_gib:.3g} GiB"
     if share < 1.0:
         note += f", which goes with {machine.visible_cpu_count} of {os.cpu_count()} cores"
-    return Track(ConstantSource("ram", model.ram_w_per_gib.scaled(memory_gib), 1.0, "modelled", note))
+    return _model_track(ConstantSource("ram", model.ram_w_per_gib.scaled(memory_gib), 1.0, "modelled", note))
 
 
 def _model_gpu(device: str, model: PowerModel) -> Track | None:
     if model.tdp_w is not None:
-        return Track(_given_source(device, model))
+        return _model_track(_given_source(device, model))
     if model.gpu_spec is None or model.gpu_spec.tdp_w is None:
         return None
     tdp_w, share = model.gpu_spec.tdp_w, model.gpu_utilization
     note = f"TDP {tdp_w:g} W x {share:.2f}"
-    return Track(ConstantSource(device, Interval.exactly(tdp_w), share, "modelled", note))
+    return _model_track(ConstantSource(device, Interval.exactly(tdp_w), share, "modelled", note))
 
 
 def _given_source(device: str, model: PowerModel) -> ConstantSource:

@@ -1,16 +1,31 @@
-"""Ledger: the running totals of one device, from readings of its counter and its power."""
+"""Ledger: the running totals of one device, from readings of its counter and its power, whatever these say.
+
+A counter that answers is what counts. Time in which it stood still, jumped or did not answer is booked by the power
+samples taken beside it, and time with neither is unknown: a tally says how much of it there was.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from greenlove_mlflow.core.energy.power import COUNTER_TICK_S, POWER_LAG_S, MeteredDevice, counter_step_j
+from greenlove_mlflow.core.energy.power import (
+    ANY_POWER,
+    CONTRADICTION_RATIO,
+    COUNTER_STALL_S,
+    COUNTER_TICK_S,
+    POWER_LAG_S,
+    MeteredDevice,
+    PowerBounds,
+    counter_step_j,
+)
 from greenlove_mlflow.core.records import PowerSample
 
 # Two hours of samples at ten a second; beyond, neighbours are merged in pairs, so a run of weeks stays this small.
 MAX_SAMPLE_COUNT = 72_000
 # The noise of a mean needs no more.
 MAX_WINDOW_SAMPLE_COUNT = 8_192
+# Samples further apart than this say nothing of the time between them.
+SAMPLE_GAP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,23 +43,60 @@ class RawReading:
     power_w: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceTraits:
+    """What is known of a source before it is read.
+
+    Args:
+        tick_s: How often its counter moves, seconds.
+        lag_s: How long a power reading still shows what was before, seconds.
+        wraps_at_j: Where its counter starts again from 0; None when it does not.
+        bounds: Between what its power can lie.
+        may_rest: Whether its counter may stand still while the device runs, as a count of CPU seconds may.
+    """
+
+    tick_s: float = COUNTER_TICK_S
+    lag_s: float = POWER_LAG_S
+    wraps_at_j: float | None = None
+    bounds: PowerBounds = ANY_POWER
+    may_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Joules of one device since it was first looked at.
+
+    Args:
+        energy_j: Joules, the unknown time filled with the mean of the known.
+        known_share: Share of the time that was metered, 0 to 1; the rest was filled.
+    """
+
+    energy_j: float
+    known_share: float
+
+
 class SampleStore:
     """The samples of one device, at most ``cap`` of them: when full, neighbours are merged into their mean."""
 
     def __init__(self, cap: int) -> None:
-        self._cap, self._samples = max(2, cap), list[PowerSample]()
+        self._cap, self._samples, self._weights = max(2, cap), list[PowerSample](), list[int]()
 
     def append(self, sample: PowerSample) -> None:
         """Keeps a sample."""
         self._samples.append(sample)
+        self._weights.append(1)
         if len(self._samples) > self._cap:
-            pairs = zip(self._samples[::2], self._samples[1::2], strict=False)
-            odd = self._samples[-1:] if len(self._samples) % 2 else []
-            self._samples = [_merged(one, two) for one, two in pairs] + odd
+            kept = list(zip(self._samples, self._weights, strict=True))
+            pairs = [_merged(*one, *other) for one, other in zip(kept[::2], kept[1::2], strict=False)]
+            self._samples, self._weights = map(list, zip(*pairs, *kept[len(pairs) * 2 :], strict=True))
 
     def all(self) -> tuple[PowerSample, ...]:
         """What is kept, in time order."""
         return tuple(self._samples)
+
+    def weights(self) -> tuple[int, ...]:
+        """How many samples each of those stands for."""
+        return tuple(self._weights)
 
 
 class Ledger:
@@ -52,45 +104,70 @@ class Ledger:
 
     Args:
         device: ``gpu_0``, ``cpu`` or ``ram``.
-        wraps_at_j: Where the counter starts again from 0; None when it does not.
-        tick_s: How often the counter moves, seconds.
-        lag_s: How long a power reading still shows what was before, seconds.
+        traits: What is known of its source.
+        sample_gap_s: Samples further apart say nothing of the time between them, seconds.
     """
 
-    def __init__(
-        self,
-        device: str,
-        *,
-        wraps_at_j: float | None = None,
-        tick_s: float = COUNTER_TICK_S,
-        lag_s: float = POWER_LAG_S,
-    ) -> None:
-        self.device, self._wraps_at_j, self._tick_s, self._lag_s = device, wraps_at_j, tick_s, lag_s
+    def __init__(self, device: str, traits: SourceTraits | None = None, *, sample_gap_s: float = SAMPLE_GAP_S) -> None:
+        self.device, self._traits, self._sample_gap_s = device, traits or SourceTraits(), sample_gap_s
         self.samples, self._window_samples = SampleStore(MAX_SAMPLE_COUNT), SampleStore(MAX_WINDOW_SAMPLE_COUNT)
-        self.reset_count = 0
         self.is_lost = False
-        self._has_hole = False
-        self._last: RawReading | None = None
-        self._last_counted: RawReading | None = None
-        # Since the counter last answered: joules by samples, and whether all of it was inside a window.
-        self._pending_sampled_j: float | None = 0.0
-        self._pending_is_inside = True
-        self._counter_j, self._sampled_j, self._sampled_s = 0.0, 0.0, 0.0
+        self._reset_count = 0
+        self._frozen_s = 0.0
+        self._first_s: float | None = None
+        self._last_sample: RawReading | None = None
+        self._is_inside_since_sample = True
+        # The last reading whose counter is believed, the one at which it moved, and one that contradicts both.
+        self._counted: _Count | None = None
+        self._suspect: _Count | None = None
+        self._stretch = _Stretch(start_s=0.0)
+        self._by_counter, self._by_samples = _Total(), _Total()
+        self._sampled = _Total()
         self._window = _WindowTotals()
         self._steady_since_s, self._steady_until_s = 0.0, float("-inf")
 
     @property
-    def energy_j(self) -> float | None:
-        """Joules since opening; None when the device never answered, was lost, or its counter left a hole."""
-        if self.is_lost or self._has_hole:
+    def has_answered(self) -> bool:
+        """Whether the device ever gave a reading."""
+        return self._counted is not None or self._last_sample is not None
+
+    @property
+    def reset_count(self) -> int:
+        """How often the counter began anew, or seems to have."""
+        return self._reset_count + (self._suspect is not None)
+
+    @property
+    def frozen_s(self) -> float:
+        """Seconds in which the counter stood still though the device ran."""
+        return self._frozen_s + (self._stretch.still_s if self._is_stalled else 0.0)
+
+    def tally(self, at_s: float) -> Tally | None:
+        """Joules since the first look; None while nothing is known of them.
+
+        Args:
+            at_s: Up to when, seconds since the meter was opened.
+        """
+        if self._first_s is None or not self.has_answered:
             return None
-        if self._last_counted is not None:
-            return self._counter_j
-        return self._sampled_j if self._sampled_s > 0.0 else None
+        stretch, known = self._stretch, self._by_counter.plus(self._by_samples)
+        if not self._total().is_counter_believed and self._by_counter.j > 0.0 and self._by_counter.s > COUNTER_STALL_S:
+            known = self._sampled
+        elif self._is_counting and at_s - stretch.start_s <= COUNTER_STALL_S:
+            # The counter is about to move: its last tick is what is known.
+            at_s = stretch.start_s
+        else:
+            known = known.plus(stretch.sampled)
+        total_s = at_s - self._first_s
+        if known.s == 0.0 and total_s <= COUNTER_STALL_S and self._suspect is None:
+            return Tally(energy_j=0.0, known_share=1.0)
+        if known.s <= 0.0 or known.j <= 0.0:
+            return None
+        share = min(1.0, known.s / total_s) if total_s > 0.0 else 1.0
+        return Tally(energy_j=known.j + known.j / known.s * max(0.0, total_s - known.s), known_share=share)
 
     def begin_window(self, at_s: float) -> None:
         """A steady stretch begins; one that follows another at once continues it."""
-        if at_s - self._steady_until_s > self._tick_s:
+        if at_s - self._steady_until_s > self._traits.tick_s:
             self._window.count += 1
             self._steady_since_s = at_s
 
@@ -105,17 +182,15 @@ class Ledger:
             reading: The new look at the device.
             inside: Whether all the time since the last one was inside a window.
         """
-        before, counted_j = self._last_counted, self._counter_j
-        sampled_j = self._book_samples(reading, inside=inside)
-        self._pending_is_inside = self._pending_is_inside and inside
-        if self._pending_sampled_j is not None:
-            self._pending_sampled_j = None if sampled_j is None else self._pending_sampled_j + sampled_j
-        self._book_counter(reading)
-        self._last = reading
-        if reading.power_w is not None or reading.counter_j is None or before is None:
-            return reading.power_w
-        elapsed_s = reading.at_s - before.at_s
-        return (self._counter_j - counted_j) / elapsed_s if elapsed_s > 0.0 else None
+        if reading.power_w is not None and not self._traits.bounds.hold(reading.power_w):
+            reading = replace(reading, power_w=None)
+        if self._first_s is None:
+            self._first_s = reading.at_s
+            self._stretch = _Stretch(start_s=reading.at_s)
+        self._stretch.is_inside = self._stretch.is_inside and inside
+        self._book_sample(reading, inside=inside)
+        mean_w = self._book_counter(reading, inside=inside)
+        return mean_w if reading.power_w is None else reading.power_w
 
     def keep_sample(self, sample: PowerSample, *, inside: bool) -> None:
         """Keeps a sample for the record, and for the noise of the mean when it was inside a window."""
@@ -127,85 +202,208 @@ class Ledger:
         """What was metered inside the windows; all since opening when no window was marked."""
         window = self._window
         if window.count == 0:
-            counted = None if self._has_hole else self._last_counted
-            return MeteredDevice(
-                device=self.device,
-                counter_s=0.0 if counted is None else counted.at_s,
-                counter_j=None if counted is None else self._counter_j,
-                tick_s=self._tick_s,
-                sampled_s=self._sampled_s,
-                sampled_j=self._sampled_j if self._sampled_s > 0.0 else None,
-                samples=self.samples.all(),
-            )
-        late = window.sampled_s >= self._lag_s
-        sampled_s = window.sampled_s if late else window.sampled_s + window.early_s
-        sampled_j = window.sampled_j if late else window.sampled_j + window.early_j
+            return self._total()
+        late = window.sampled.s >= self._traits.lag_s
+        sampled = window.sampled if late else window.sampled.plus(window.early)
         return MeteredDevice(
             device=self.device,
-            counter_s=window.counter_s,
-            counter_j=window.counter_j if window.counter_s > 0.0 else None,
+            counter_s=max(0.0, window.counter.s),
+            counter_j=window.counter.j if window.counter.s > 0.0 else None,
             window_count=window.count,
-            tick_s=self._tick_s,
-            sampled_s=sampled_s,
-            sampled_j=sampled_j if sampled_s > 0.0 else None,
+            tick_s=self._traits.tick_s,
+            sampled_s=sampled.s,
+            sampled_j=sampled.j if sampled.s > 0.0 else None,
             samples=self._window_samples.all(),
+            bounds=self._traits.bounds,
         )
 
-    def _book_samples(self, reading: RawReading, *, inside: bool) -> float | None:
-        """Joules since the last reading by the samples at both ends; None when one of them is missing."""
-        last = self._last
-        if last is None:
-            return 0.0
-        if last.power_w is None or reading.power_w is None:
-            return None
-        elapsed_s = max(0.0, reading.at_s - last.at_s)
-        energy_j = (last.power_w + reading.power_w) / 2.0 * elapsed_s
-        self._sampled_j += energy_j
-        self._sampled_s += elapsed_s
-        if inside and last.at_s >= self._steady_since_s + self._lag_s:
-            self._window.sampled_j += energy_j
-            self._window.sampled_s += elapsed_s
-        elif inside:
-            self._window.early_j += energy_j
-            self._window.early_s += elapsed_s
-        return energy_j
+    @property
+    def _is_counting(self) -> bool:
+        return self._counted is not None and self._suspect is None
 
-    def _book_counter(self, reading: RawReading) -> None:
-        if reading.counter_j is None:
+    @property
+    def _is_stalled(self) -> bool:
+        return not self._traits.may_rest and self._stretch.still_s > COUNTER_STALL_S
+
+    def _total(self) -> MeteredDevice:
+        return MeteredDevice(
+            device=self.device,
+            counter_s=self._by_counter.s,
+            counter_j=self._by_counter.j if self._by_counter.s > 0.0 else None,
+            tick_s=self._traits.tick_s,
+            sampled_s=self._sampled.s,
+            sampled_j=self._sampled.j if self._sampled.s > 0.0 else None,
+            samples=self.samples.all(),
+            bounds=self._traits.bounds,
+        )
+
+    def _book_sample(self, reading: RawReading, *, inside: bool) -> None:
+        """Books the joules between two samples by the trapezoidal rule, unless too much time lies between them."""
+        last, self._is_inside_since_sample = self._last_sample, self._is_inside_since_sample and inside
+        if reading.power_w is None:
             return
-        before = self._last_counted
-        if before is not None and before.counter_j is not None:
-            elapsed_s = max(0.0, reading.at_s - before.at_s)
-            step_j = counter_step_j(before.counter_j, reading.counter_j, elapsed_s, wraps_at_j=self._wraps_at_j)
-            if step_j is None:
-                self.reset_count += 1
-                # The counter says nothing about this stretch; the samples beside it do, if they were there.
-                step_j = self._pending_sampled_j
-            if step_j is None:
-                self._has_hole = True
-            else:
-                self._counter_j += step_j
-                if self._pending_is_inside:
-                    self._window.counter_j += step_j
-                    self._window.counter_s += elapsed_s
-        elif before is None:
-            # Joules before the counter first answered are not in its total.
-            self._has_hole = self._pending_sampled_j is None
-            self._counter_j = self._sampled_j
-        self._last_counted = reading
-        self._pending_sampled_j, self._pending_is_inside = 0.0, True
+        inside, self._is_inside_since_sample = self._is_inside_since_sample, True
+        self._last_sample = reading
+        if last is None or last.power_w is None or not 0.0 < reading.at_s - last.at_s <= self._sample_gap_s:
+            return
+        elapsed_s = reading.at_s - last.at_s
+        mean_w = (last.power_w + reading.power_w) / 2.0
+        self._sampled.add(mean_w * elapsed_s, elapsed_s)
+        since_s = min(elapsed_s, reading.at_s - self._stretch.start_s)
+        self._stretch.sampled.add(mean_w * since_s, since_s)
+        if inside:
+            late = last.at_s >= self._steady_since_s + self._traits.lag_s
+            (self._window.sampled if late else self._window.early).add(mean_w * elapsed_s, elapsed_s)
+
+    def _book_counter(self, reading: RawReading, *, inside: bool) -> float | None:
+        """Books what the counter says; gives the mean power since it last moved, None when it did not."""
+        counted = self._counted
+        if reading.counter_j is None:
+            self._mark_outside(inside)
+            return None
+        now = _Count(at_s=reading.at_s, counter_j=reading.counter_j)
+        if counted is None:
+            self._begin(now)
+            return None
+        self._mark_outside(inside)
+        # What the counter held back since it last moved may arrive at once.
+        step_j = self._step_j(counted, now, now.at_s - self._stretch.start_s)
+        if step_j is None:
+            self._doubt(now)
+            return None
+        self._suspect = None
+        self._counted = now
+        if step_j == 0.0 and not self._traits.may_rest:
+            self._stand_still(now, counted)
+            return None
+        return self._move(step_j, now, counted)
+
+    def _mark_outside(self, inside: bool) -> None:
+        for count in (self._counted, self._suspect):
+            if count is not None:
+                count.is_inside = count.is_inside and inside
+
+    def _step_j(self, before: _Count, after: _Count, elapsed_s: float) -> float | None:
+        return counter_step_j(
+            before.counter_j,
+            after.counter_j,
+            max(0.0, elapsed_s),
+            wraps_at_j=self._traits.wraps_at_j,
+            most_w=self._traits.bounds.most_w,
+        )
+
+    def _begin(self, now: _Count) -> None:
+        """The counter answers for the first time; what was before is known by samples at most."""
+        self._counted = now
+        self._settle_by_samples(now.at_s)
+
+    def _stand_still(self, now: _Count, counted: _Count) -> None:
+        """The counter has not moved: for a while that is its tick, then it has stopped counting."""
+        stretch, window = self._stretch, self._window
+        was_stalled = self._is_stalled
+        stretch.still_s = now.at_s - stretch.start_s
+        if self._is_stalled:
+            if not was_stalled:
+                window.counter.s -= stretch.window_s
+            return
+        if counted.is_inside:
+            stretch.window_s += now.at_s - counted.at_s
+            window.counter.s += now.at_s - counted.at_s
+
+    def _move(self, step_j: float, now: _Count, counted: _Count) -> float | None:
+        """Books a step of the counter; after it has stood still, only if the step makes up for that time."""
+        stretch, elapsed_s = self._stretch, now.at_s - self._stretch.start_s
+        if not self._is_stalled:
+            self._by_counter.add(step_j, elapsed_s)
+            if counted.is_inside:
+                self._window.counter.add(step_j, now.at_s - counted.at_s)
+        elif self._makes_up(step_j, elapsed_s):
+            self._by_counter.add(step_j, elapsed_s)
+            if stretch.is_inside:
+                self._window.counter.add(step_j, elapsed_s)
+        else:
+            self._frozen_s += elapsed_s
+            self._settle_by_samples(now.at_s)
+            return None
+        self._stretch = _Stretch(start_s=now.at_s)
+        return step_j / elapsed_s if elapsed_s > 0.0 else None
+
+    def _makes_up(self, step_j: float, elapsed_s: float) -> bool:
+        """Whether a step after a standstill holds the joules of all that time, by the samples or the mean before."""
+        rest = self._stretch.sampled if self._stretch.sampled.s >= elapsed_s / 2.0 else self._by_counter
+        mean_w = rest.j / rest.s if rest.s > 0.0 else self._traits.bounds.least_w
+        return step_j * CONTRADICTION_RATIO >= mean_w * elapsed_s
+
+    def _doubt(self, now: _Count) -> None:
+        """A reading that cannot follow the last: a torn one if the next fits the last, else the counter began anew."""
+        suspect = self._suspect
+        step_j = None if suspect is None else self._step_j(suspect, now, now.at_s - suspect.at_s)
+        if suspect is None or step_j is None:
+            self._suspect = now
+            return
+        self._reset_count += 1
+        self._suspect, self._counted = None, now
+        stretch = self._stretch
+        since_s = now.at_s - suspect.at_s
+        if stretch.sampled.s >= (now.at_s - stretch.start_s) / 2.0:
+            self._settle_by_samples(now.at_s)
+        else:
+            self._by_counter.add(step_j, since_s)
+            self._stretch = _Stretch(start_s=now.at_s)
+        if suspect.is_inside:
+            self._window.counter.add(step_j, since_s)
+
+    def _settle_by_samples(self, at_s: float) -> None:
+        """Closes the stretch with what the samples say of it; time without samples stays unknown."""
+        self._by_samples = self._by_samples.plus(self._stretch.sampled)
+        self._stretch = _Stretch(start_s=at_s)
+
+
+@dataclass(slots=True)
+class _Total:
+    """Joules over seconds."""
+
+    j: float = 0.0
+    s: float = 0.0
+
+    def add(self, energy_j: float, elapsed_s: float) -> None:
+        self.j += energy_j
+        self.s += elapsed_s
+
+    def plus(self, other: _Total) -> _Total:
+        return _Total(j=self.j + other.j, s=self.s + other.s)
+
+
+@dataclass(slots=True)
+class _Count:
+    """A reading of the counter, and whether all the time since it was inside a window."""
+
+    at_s: float
+    counter_j: float
+    is_inside: bool = True
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """The time since the counter last moved, or since the first reading where there is no counter."""
+
+    start_s: float
+    still_s: float = 0.0
+    window_s: float = 0.0
+    is_inside: bool = True
+    sampled: _Total = field(default_factory=_Total)
 
 
 @dataclass(slots=True)
 class _WindowTotals:
     count: int = 0
-    counter_s: float = 0.0
-    counter_j: float = 0.0
-    sampled_s: float = 0.0
-    sampled_j: float = 0.0
-    early_s: float = 0.0
-    early_j: float = 0.0
+    counter: _Total = field(default_factory=_Total)
+    sampled: _Total = field(default_factory=_Total)
+    early: _Total = field(default_factory=_Total)
 
 
-def _merged(one: PowerSample, two: PowerSample) -> PowerSample:
-    return PowerSample(at_s=(one.at_s + two.at_s) / 2.0, device=one.device, power_w=(one.power_w + two.power_w) / 2.0)
+def _merged(one: PowerSample, weight: int, other: PowerSample, other_weight: int) -> tuple[PowerSample, int]:
+    total = weight + other_weight
+    at_s = (one.at_s * weight + other.at_s * other_weight) / total
+    power_w = (one.power_w * weight + other.power_w * other_weight) / total
+    return PowerSample(at_s=at_s, device=one.device, power_w=power_w), total

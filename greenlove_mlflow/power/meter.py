@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import PowerReading, PowerSample
 from greenlove_mlflow.power.devices import Part, Track, model_caveats
+from greenlove_mlflow.power.ledger import SAMPLE_GAP_S
 from greenlove_mlflow.power.models import DeviceLostError
 from greenlove_mlflow.power.nvml.boards import BoardRequest
 from greenlove_mlflow.power.nvml.monitor import BoardLooks, attach_rapl, open_board
@@ -27,6 +28,10 @@ MODEL_POLL_INTERVAL_S = 1.0
 OPEN_TIMEOUT_S = 10.0
 # A reading at the edge of a window does not become a sample of its own when one was just taken.
 MIN_SAMPLE_SPACING_SHARE = 0.5
+# Samples further apart than so many intervals say nothing of the time between them.
+SAMPLES_PER_GAP = 3.0
+# A reading so soon after the edge of a window was made at it.
+EDGE_SLACK_S = 0.25
 
 
 class PowerMeter:
@@ -35,52 +40,71 @@ class PowerMeter:
     No method raises because of a meter: what cannot be read is None or missing, and ``caveats()`` says why.
     """
 
-    def __init__(self, parts: list[Part], *, primary: str, poll_interval_s: float, on_sample: OnSample | None) -> None:
-        self._parts, self._primary = parts, primary
+    def __init__(
+        self,
+        parts: list[Part],
+        *,
+        primary: str,
+        poll_interval_s: float,
+        on_sample: OnSample | None,
+        tdp_w: float | None = None,
+    ) -> None:
+        self._parts, self._primary, self._tdp_w = parts, primary, tdp_w
         self._poll_interval_s, self._on_sample = poll_interval_s, on_sample
         self._lock, self._model_lock = threading.Lock(), threading.Lock()
         self._opened_at = time.perf_counter()
-        self._is_closed, self._hung = False, False
+        self._closed_s: float | None = None
+        self._hung = False
+        # The windows that are open, how many edges there were, and when the last of them was.
+        self._depth, self._edge_count, self._edge_s = 0, 0, 0.0
         self._worker: Worker | None = None
         self._looks: BoardLooks | None = None
 
     def energy_j(self, *, modelled: bool = False) -> float | None:
         """Joules of all metered devices since opening; None when the device trained on is not metered.
 
+        Time that a meter did not see is filled with the mean of the rest, unless that is most of it.
+
         Args:
             modelled: Count devices that are only modelled too, so that a machine without a meter has a figure.
+
+        Returns:
+            Joules, never 0 for unknown: a device of which nothing is known is left out, and without the one trained on
+            there is no figure.
         """
-        self._look(0)
+        self._look()
+        at_s = self._now_s()
         with self._lock:
             primary = self._part(self._primary)
             if modelled:
-                known = [part.energy_j for part in self._parts]
-                return None if primary.energy_j is None else sum(each for each in known if each is not None)
-            if not self.is_metered:
+                known = [part.energy_j(at_s) for part in self._parts]
+                return None if primary.energy_j(at_s) is None else sum(each for each in known if each is not None)
+            is_lost = primary.meter is None or primary.meter.ledger.is_lost
+            if self._hung or is_lost or primary.metered_energy_j(at_s) is None:
                 return None
-            metered = [part.metered_energy_j for part in self._parts]
+            metered = [part.metered_energy_j(at_s) for part in self._parts]
             return sum(each for each in metered if each is not None)
 
     @property
     def is_metered(self) -> bool:
-        """Whether the device trained on has been metered, as of the last look at it."""
-        return self._part(self._primary).metered_energy_j is not None and not self._hung
+        """Whether the device trained on was metered for nearly all the time and still answers."""
+        return not self._hung and self._part(self._primary).is_measured(self._now_s())
 
     @contextmanager
     def window(self) -> Iterator[None]:
         """Marks a steady stretch of training, over which mean power is taken; its edges want an idle device."""
-        self._look(+1)
+        self._cross_edge(+1)
         try:
             yield
         finally:
-            self._look(-1)
+            self._cross_edge(-1)
 
     def readings(self) -> tuple[PowerReading, ...]:
         """Mean power of each device over the windows so far; over all the time when none was marked.
 
         Empty when the power of the device trained on is not known: the rest alone would look like the whole.
         """
-        self._look(0)
+        self._look()
         with self._lock:
             readings = [part.reading() for part in self._parts]
         known = tuple(reading for reading in readings if reading is not None)
@@ -89,18 +113,18 @@ class PowerMeter:
     def samples(self) -> tuple[PowerSample, ...]:
         """The samples so far in time order, thinned when there are very many."""
         with self._lock:
-            tracks = [part.meter or part.model for part in self._parts]
+            tracks = [part.shown for part in self._parts]
             kept = [sample for track in tracks if track is not None for sample in track.ledger.samples.all()]
         return tuple(sorted(kept, key=lambda sample: sample.at_s))
 
     def caveats(self) -> tuple[Caveat, ...]:
         """What the reader of power and energy must know."""
         with self._lock:
-            caveats = [caveat for part in self._parts for caveat in part.caveats()]
+            caveats = [caveat for part in self._parts for caveat in part.caveats(self._now_s())]
             is_known = self._part(self._primary).reading() is not None
             caveats.extend(model_caveats(self._parts) if is_known else ())
         if self._hung or (self._worker is not None and self._worker.is_stuck):
-            message = "a call to the power meter did not return; energy counts what was read before"
+            message = "a call to the power meter did not return; the energy since then is not metered"
             caveats.append(Caveat(code="power-meter-hung", message=message))
         if not is_known:
             what = "the CPU" if self._primary == "cpu" else "the board trained on"
@@ -136,11 +160,14 @@ class PowerMeter:
         self._worker.ask(lambda: attach_rapl(self._parts))
         if self._metered():
             self._worker.interval_s = self._poll_interval_s
-        self._look(0)
+        self._look()
 
     def _open_board(self, worker: Worker, request: BoardRequest) -> None:
         part = self._part(self._primary)
-        opened = worker.ask(lambda: open_board(part.device, request), OPEN_TIMEOUT_S)
+        gap_s = max(SAMPLE_GAP_S, SAMPLES_PER_GAP * self._poll_interval_s)
+        opened = worker.ask(
+            lambda: open_board(part.device, request, tdp_w=self._tdp_w, sample_gap_s=gap_s), OPEN_TIMEOUT_S
+        )
         if opened is None:
             worker.abandon()
             message = f"NVML did not answer within {OPEN_TIMEOUT_S:g} s; power is modelled"
@@ -155,16 +182,16 @@ class PowerMeter:
         if idle_baseline_s <= 0.0 or part.meter is None:
             return
         threading.Event().wait(idle_baseline_s)
-        self._look(0)
+        self._look()
         with self._lock:
             part.idle_power_w = part.meter.ledger.metered().sampled_w
 
     def close(self) -> None:
         """Stops reading within about two seconds, also when a call hangs. What was read stays."""
-        if self._is_closed or self._worker is None:
+        if self._closed_s is not None or self._worker is None:
             return
-        self._look(0)
-        self._is_closed = True
+        self._look()
+        self._closed_s = self._now_s()
         if not self._worker.close(CLOSE_TIMEOUT_S):
             self._hung = True
             logger.warning("a power meter did not stop within %.1f s and is left behind", CLOSE_TIMEOUT_S)
@@ -178,22 +205,35 @@ class PowerMeter:
     def _modelled(self) -> list[Track]:
         return [part.model for part in self._parts if part.model is not None]
 
-    def _look(self, mark: int) -> None:
-        """Looks at every device, at the beginning (+1) or end (-1) of a window or in between (0)."""
-        if self._is_closed or self._worker is None:
+    def _now_s(self) -> float:
+        """Seconds since opening; once closed, those until then."""
+        return time.perf_counter() - self._opened_at if self._closed_s is None else self._closed_s
+
+    def _cross_edge(self, change: int) -> None:
+        """A window begins (+1) or ends (-1), and every device is looked at."""
+        with self._lock:
+            before, self._depth = self._depth, max(0, self._depth + change)
+            if (before > 0) != (self._depth > 0):
+                self._edge_count += 1
+                self._edge_s = self._now_s()
+        self._look()
+
+    def _look(self) -> None:
+        """Looks at every device."""
+        if self._closed_s is not None or self._worker is None:
             return
         with self._model_lock:
-            self._read(self._modelled(), mark)
+            self._read(self._modelled())
         if self._metered():
-            self._worker.ask(lambda: self._read(self._metered(), mark))
+            self._worker.ask(lambda: self._read(self._metered()))
             self._hung = self._worker.is_stuck
 
     def _tick(self) -> None:
-        if self._is_closed:
+        if self._closed_s is not None:
             return
-        self._read(self._metered(), 0)
+        self._read(self._metered())
         with self._model_lock:
-            self._read(self._modelled(), 0)
+            self._read(self._modelled())
         if self._looks is not None:
             self._looks.look()
 
@@ -201,30 +241,37 @@ class PowerMeter:
         if self._looks is not None:
             self._looks.release()
 
-    def _read(self, tracks: list[Track], mark: int) -> None:
+    def _read(self, tracks: list[Track]) -> None:
         for track in tracks:
-            at_s = time.perf_counter() - self._opened_at
             try:
-                reading = track.source.read(at_s)
+                reading = track.source.read(self._now_s)
             except DeviceLostError as error:
                 logger.warning("%s was lost: %s", track.source.device, error)
                 track.ledger.is_lost = True
                 continue
             with self._lock:
-                inside = track.depth > 0
+                inside = self._was_inside(track, reading.at_s)
                 power_w = track.ledger.add(reading, inside=inside)
-                self._mark(track, at_s, mark)
-                sample = self._sample(track, at_s, power_w, inside=inside)
+                self._mark(track, reading.at_s)
+                sample = self._sample(track, reading.at_s, power_w, inside=inside)
             if sample is not None:
                 self._hand_out(sample)
 
-    @staticmethod
-    def _mark(track: Track, at_s: float, mark: int) -> None:
-        if mark > 0 and track.depth == 0:
+    def _was_inside(self, track: Track, at_s: float) -> bool:
+        """Whether all the time since the track's last reading was inside a window.
+
+        A reading for an edge is made at the edge; one that comes late, or two edges after the last, has both in it.
+        """
+        missed = self._edge_count - track.edge_count
+        return track.is_inside and (missed == 0 or (missed == 1 and at_s - self._edge_s <= EDGE_SLACK_S))
+
+    def _mark(self, track: Track, at_s: float) -> None:
+        is_inside = self._depth > 0
+        if is_inside and (not track.is_inside or self._edge_count != track.edge_count):
             track.ledger.begin_window(at_s)
-        track.depth = max(0, track.depth + mark)
-        if mark < 0 and track.depth == 0:
+        elif track.is_inside and not is_inside:
             track.ledger.end_window(at_s)
+        track.is_inside, track.edge_count = is_inside, self._edge_count
 
     def _sample(self, track: Track, at_s: float, power_w: float | None, *, inside: bool) -> PowerSample | None:
         """The sample to keep and hand out; None when there is none, or one was just taken."""
@@ -236,11 +283,7 @@ class PowerMeter:
         track.sampled_at_s = at_s
         sample = PowerSample(at_s=at_s, device=track.source.device, power_w=power_w)
         track.ledger.keep_sample(sample, inside=inside)
-        return sample if self._is_shown(track) else None
-
-    def _is_shown(self, track: Track) -> bool:
-        part = self._part(track.source.device)
-        return track is (part.meter or part.model)
+        return sample if track is self._part(track.source.device).shown else None
 
     def _hand_out(self, sample: PowerSample) -> None:
         if self._on_sample is None:

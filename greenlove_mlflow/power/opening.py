@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import Machine
 from greenlove_mlflow.core.speed.gpus import GpuSpec
@@ -22,7 +23,7 @@ def open_meter(
     torch_device: Any = None,
     gpu_index: int | None = None,
     tdp_w: float | None = None,
-    gpu_utilization: float = 0.70,
+    gpu_utilization: float = ASSUMED_UTILIZATION,
     gpu_spec: GpuSpec | None = None,
     cpu_power: Interval | None = None,
     ram_w_per_gib: Interval | None = None,
@@ -59,7 +60,11 @@ def open_meter(
         ram_w_per_gib=ram_w_per_gib,
     )
     meter = PowerMeter(
-        model_parts(machine, primary, model), primary=primary, poll_interval_s=poll_interval_s, on_sample=on_sample
+        model_parts(machine, primary, model),
+        primary=primary,
+        poll_interval_s=poll_interval_s,
+        on_sample=on_sample,
+        tdp_w=None if gpu_spec is None else gpu_spec.tdp_w,
     )
     meter.open(
         request_board(

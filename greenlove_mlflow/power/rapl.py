@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from greenlove_mlflow.core.energy.power import counter_step_j
-from greenlove_mlflow.power.ledger import RawReading
+from greenlove_mlflow.power.ledger import RawReading, SourceTraits
 
 POWERCAP = Path("/sys/class/powercap")
 MICRO = 1e-6
@@ -42,20 +43,20 @@ class RaplSource:
     """
 
     # RAPL moves every millisecond, so an edge errs by nothing that matters.
-    tick_s = 0.0
-    lag_s = 0.0
+    traits = SourceTraits(tick_s=0.0, lag_s=0.0)
 
     def __init__(self, device: str, domains: tuple[RaplDomain, ...]) -> None:
         self.device, self.domains = device, domains
         self._last: tuple[float, tuple[float, ...]] | None = None
         self._total_j = 0.0
 
-    def read(self, at_s: float) -> RawReading:
+    def read(self, now_s: Callable[[], float]) -> RawReading:
         """Joules since the first look; goes backwards when a counter jumped, as a reset counter does."""
         try:
             now_j = tuple(domain.read_j() for domain in self.domains)
         except (OSError, ValueError):
-            return RawReading(at_s=at_s)
+            return RawReading(at_s=now_s())
+        at_s = now_s()
         if self._last is not None:
             before_s, before_j = self._last
             steps = [

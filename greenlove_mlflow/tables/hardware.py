@@ -8,13 +8,12 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
+from greenlove_mlflow.core.energy.power import MODELLED_POWER_LOG_SD
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
 from greenlove_mlflow.core.provenance import Caveat, Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec, MlperfRow, SuiteBridge, ThroughputRow
 from greenlove_mlflow.tables.store.rows import row_source, rows_of
 
-# Design power against what a training draws: the log SD of "TDP times utilisation" as a model of power.
-MODELLED_POWER_LOG_SD = 0.25
 # Watts per core of an unknown CPU: cores differ by a factor of about two either way.
 UNKNOWN_CPU_LOG_SD = 0.40
 GB_PER_GIB = 1.073741824

@@ -157,6 +157,17 @@ def test_short_windows_that_add_up_are_trusted(nvml: Any, clock: VirtualClock) -
     assert reading.log_half_width < 0.12
 
 
+def test_every_window_has_its_own_two_edges(nvml: Any, clock: VirtualClock) -> None:
+    def tick_width(*durations_s: float) -> float:
+        nvml(FakeBoard(power_w=300.0, tick_s=0.1))
+        with meter_gpu() as meter:
+            run_windows(meter, clock, *durations_s)
+            (reading,) = meter.readings()
+        return math.sqrt(reading.log_half_width**2 - (1.96 * 0.05) ** 2)
+
+    assert tick_width(*[1.0] * 25) == pytest.approx(5.0 * tick_width(25.0), rel=0.05)
+
+
 def test_a_counter_that_starts_again_never_gives_negative_energy(nvml: Any, clock: VirtualClock) -> None:
     nvml(FakeBoard(power_w=300.0, resets_at_s=(clock.now_s + 5.5,)))
     seen = []
@@ -173,14 +184,14 @@ def test_a_counter_that_starts_again_never_gives_negative_energy(nvml: Any, cloc
     assert reading.power_w == pytest.approx(300.0, rel=1e-6)
 
 
-def test_a_reset_without_samples_makes_energy_unknown_rather_than_small(nvml: Any, clock: VirtualClock) -> None:
+def test_a_reset_without_samples_is_filled_with_the_mean_of_the_rest(nvml: Any, clock: VirtualClock) -> None:
     nvml(
         FakeBoard(resets_at_s=(clock.now_s + 5.5,)),
         failing={"nvmlDeviceGetFieldValues": "NotSupported", "nvmlDeviceGetPowerUsage": "NotSupported"},
     )
     with meter_gpu() as meter:
         run_windows(meter, clock, 12.0)
-        assert meter.energy_j() is None
+        assert meter.energy_j() == pytest.approx(3900.0, rel=1e-6)
         (reading,) = meter.readings()
     # The seconds that the counter did see still tell the mean power.
     assert reading.power_w == pytest.approx(300.0, rel=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -60,7 +61,10 @@ class FakeBoard:
     temperature_c: int = 60
     # Seconds of the clock at which the counter starts again from 0.
     resets_at_s: tuple[float, ...] = ()
+    limits_w: tuple[float, float] | None = None
     lost_at_s: float = math.inf
+    # Functions that do not return from a time on, seconds since the fake was made or its ``began_s`` was set.
+    hangs_at_s: dict[str, float] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)
 
     def power_at(self, at_s: float) -> float:
@@ -79,11 +83,20 @@ class Slice:
     board: FakeBoard
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One call of a function that a test answers in NVML's place."""
+
+    real: Callable[[], Any]
+    at_s: float
+    number: int
+
+
 class FakeNvml:
     """Stands in ``sys.modules["pynvml"]``.
 
     ``missing`` functions do not exist in the binding, ``failing`` ones raise the named error, ``hanging`` ones wait for
-    ``release``.
+    ``release``, those in ``over`` are answered by a function of the call.
     """
 
     NVMLError = NVMLError
@@ -94,10 +107,13 @@ class FakeNvml:
         self.missing: set[str] = set(ways.get("missing", ()))
         self.failing: dict[str, str] = dict(ways.get("failing", {}))
         self.hanging: set[str] = set(ways.get("hanging", ()))
+        self.over: dict[str, Callable[[Ask], Any]] = dict(ways.get("over", {}))
+        self.began_s = self.clock()
         self.gives_bytes: bool = ways.get("gives_bytes", False)
         self.release = threading.Event()
         self.init_count = 0
         self.calls: list[str] = []
+        self.counts: Counter[str] = Counter()
 
     def __getattr__(self, function: str) -> Any:
         if not function.startswith("nvml") or function in self.missing or not hasattr(type(self), f"_{function}"):
@@ -106,6 +122,7 @@ class FakeNvml:
 
     def _call(self, function: str, *arguments: Any) -> Any:
         self.calls.append(function)
+        self.counts[function] += 1
         if function in self.hanging:
             self.release.wait(60.0)
         if function in self.failing:
@@ -116,8 +133,17 @@ class FakeNvml:
         if isinstance(board, FakeBoard):
             if self.clock() >= board.lost_at_s:
                 raise ERRORS["GpuIsLost"]
+            if self.clock() - self.began_s >= board.hangs_at_s.get(function, math.inf):
+                self.release.wait(60.0)
             if function in board.failing:
                 raise ERRORS[board.failing[function]]
+        if function in self.over:
+            ask = Ask(
+                real=lambda: getattr(self, f"_{function}")(*arguments),
+                at_s=self.clock() - self.began_s,
+                number=self.counts[function],
+            )
+            return self.over[function](ask)
         return getattr(self, f"_{function}")(*arguments)
 
     def _text(self, value: str) -> Any:
@@ -177,6 +203,11 @@ class FakeNvml:
 
     def _nvmlDeviceGetPowerUsage(self, board: FakeBoard) -> int:
         return int(board.power_at(self.clock()) * 1000)
+
+    def _nvmlDeviceGetPowerManagementLimitConstraints(self, board: FakeBoard) -> list[int]:
+        if board.limits_w is None:
+            raise ERRORS["NotSupported"]
+        return [int(watts * 1000) for watts in board.limits_w]
 
     def _nvmlDeviceGetFieldValues(self, board: FakeBoard, fields: list[int]) -> list[Any]:
         assert fields == [POWER_INSTANT]

@@ -20,9 +20,12 @@ METER_LOG_SD = 0.05
 # Sampled power alone: boards of the A100 and H100 kind look at a quarter of the time only, and many report a mean of
 # the past second, so a sample knows less than a counter (Yang et al., SC24, arXiv 2312.02741).
 SAMPLED_LOG_SD = 0.10
-# TDP times a utilisation, or times a share of the cores: comparisons with wall meters find errors up to 40 %
-# (Fischer 2025, arXiv 2509.22092), which is within 1.96 of these SDs.
-MODEL_LOG_SD = 0.25
+# Share of its TDP that a board is taken to draw while training where no meter said, at home and as an offer: the lower
+# end of the original's 0.70 to 0.80.
+ASSUMED_UTILIZATION = 0.70
+# Log SD of design power times a utilisation, or times a share of the cores: comparisons with wall meters find errors up
+# to 40 % (Fischer 2025, arXiv 2509.22092), and a training that waits for its host draws less than half of that share.
+MODELLED_POWER_LOG_SD = 0.3
 # Counter and samples that differ by more than this, over long enough for ticks and lag not to matter, contradict.
 DISAGREEMENT_RATIO = 1.10
 MIN_COMPARISON_S = 10.0
@@ -33,10 +36,62 @@ NOISE_BIN_S = 1.0
 MIN_NOISE_BIN_COUNT = 5
 # Beyond this lag-1 correlation a short record cannot tell noise from drift.
 MAX_CORRELATION = 0.9
-# No board draws this much; a counter that claims it has jumped (a reset, a torn read).
+# No board draws this much; a counter that claims it has jumped (a reset, a torn read), and a sample is no reading.
 IMPLAUSIBLE_POWER_W = 10_000.0
-# Slack for that check: the counter of a whole second may arrive in one read.
-COUNTER_BURST_S = 1.0
+# A board that is switched on draws more, even asleep; below it a reading is in another unit or made up.
+LEAST_BOARD_POWER_W = 1.0
+# NVML's readings are means, which exceed the highest limit that a board can be set to by far less than this. A table's
+# TDP may be another variant's, so it bounds more loosely.
+MOST_PER_LIMIT_RATIO = 1.5
+MOST_PER_TDP_RATIO = 3.0
+# Slack for counters beyond the time since they last moved: their ticks are not of one length.
+COUNTER_BURST_S = 0.25
+# A counter moves ten times a second; one that stands still for this long while the device runs has stopped counting.
+COUNTER_STALL_S = 1.0
+# Counter and samples that differ by more than this cannot both be near the truth.
+CONTRADICTION_RATIO = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerBounds:
+    """Between what a device's power can lie; a reading outside is no reading.
+
+    Args:
+        least_w: The least it draws while it is on, watts; 0 where nothing is known.
+        most_w: More than it can draw, watts.
+
+    >>> bounds = PowerBounds(least_w=1.0, most_w=600.0)
+    >>> [bounds.hold(watts) for watts in (0.0, -5.0, 0.2, 250.0, 4_294_967.0, float("nan"))]
+    [False, False, False, True, False, False]
+    """
+
+    least_w: float = 0.0
+    most_w: float = IMPLAUSIBLE_POWER_W
+
+    def hold(self, power_w: float) -> bool:
+        """Whether a power can be the device's: finite, above 0 and within the bounds."""
+        return power_w > 0.0 and self.least_w <= power_w <= self.most_w
+
+
+ANY_POWER = PowerBounds()
+
+
+def board_bounds(limit_w: float | None, tdp_w: float | None = None) -> PowerBounds:
+    """The bounds of a GPU board.
+
+    Args:
+        limit_w: The highest power limit it can be set to by its own firmware, watts; None when it does not say.
+        tdp_w: Its design power by a table, watts; None when unknown.
+
+    >>> board_bounds(400.0).most_w, board_bounds(None, 400.0).most_w, board_bounds(None).most_w
+    (600.0, 1200.0, 10000.0)
+    """
+    most_w = IMPLAUSIBLE_POWER_W
+    if limit_w is not None and LEAST_BOARD_POWER_W < limit_w < IMPLAUSIBLE_POWER_W:
+        most_w = min(most_w, MOST_PER_LIMIT_RATIO * limit_w)
+    elif tdp_w is not None and tdp_w > LEAST_BOARD_POWER_W:
+        most_w = min(most_w, MOST_PER_TDP_RATIO * tdp_w)
+    return PowerBounds(least_w=LEAST_BOARD_POWER_W, most_w=most_w)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +107,7 @@ class MeteredDevice:
         sampled_s: Seconds that the samples cover.
         sampled_j: Joules by integrating them; None without samples.
         samples: Samples inside the windows, in time order.
+        bounds: Between what its power can lie.
     """
 
     device: str
@@ -62,6 +118,7 @@ class MeteredDevice:
     sampled_s: float = 0.0
     sampled_j: float | None = None
     samples: tuple[PowerSample, ...] = ()
+    bounds: PowerBounds = ANY_POWER
 
     @property
     def counter_w(self) -> float | None:
@@ -73,17 +130,39 @@ class MeteredDevice:
         """Mean power by the samples, watts; None without any."""
         return self.sampled_j / self.sampled_s if self.sampled_j and self.sampled_s > 0.0 else None
 
+    @property
+    def is_counter_believed(self) -> bool:
+        """Whether the counter's mean power can be the device's, by itself and beside the samples.
+
+        Faults of a sensor lose energy (it stands still, misses ticks, repeats an old value) and those that invent some
+        break the bounds, so of two that contradict each other the larger is taken.
+        """
+        counter_w, sampled_w = self.counter_w, self.sampled_w
+        if counter_w is None:
+            return False
+        # At a short window's edges a tick more or less is no contradiction.
+        slack = 1.0 + 2.0 * self.tick_s / self.counter_s
+        if counter_w > self.bounds.most_w * slack or counter_w * slack < self.bounds.least_w:
+            return False
+        return sampled_w is None or counter_w * slack * CONTRADICTION_RATIO >= sampled_w
+
 
 def counter_step_j(
-    before_j: float, after_j: float, elapsed_s: float, *, wraps_at_j: float | None = None
+    before_j: float,
+    after_j: float,
+    elapsed_s: float,
+    *,
+    wraps_at_j: float | None = None,
+    most_w: float = IMPLAUSIBLE_POWER_W,
 ) -> float | None:
     """Joules between two readings of a counter; None when it was reset or jumped, never negative.
 
     Args:
         before_j: Earlier reading, joules.
         after_j: Later reading, joules.
-        elapsed_s: Seconds between them.
+        elapsed_s: Seconds since the counter last moved.
         wraps_at_j: Where the counter starts again from 0; None when it does not.
+        most_w: More than the device can draw, watts.
 
     >>> counter_step_j(10.0, 40.0, 0.1)
     30.0
@@ -95,7 +174,7 @@ def counter_step_j(
     step_j = after_j - before_j
     if step_j < 0.0 and wraps_at_j is not None:
         step_j += wraps_at_j
-    most_j = IMPLAUSIBLE_POWER_W * (max(0.0, elapsed_s) + COUNTER_BURST_S)
+    most_j = most_w * (max(0.0, elapsed_s) + COUNTER_BURST_S)
     return step_j if 0.0 <= step_j <= most_j else None
 
 
@@ -139,8 +218,15 @@ def noise_log_half_width(samples: Sequence[PowerSample]) -> float:
 
 
 def read_metered(metered: MeteredDevice, *, note: str, idle_power_w: float | None = None) -> PowerReading | None:
-    """Mean power of a metered device with its range, by the counter where it moved, else by the samples, else None."""
-    counter_w, sampled_w = metered.counter_w, metered.sampled_w
+    """Mean power of a metered device with its range: by its counter, else by the samples, else None.
+
+    Args:
+        metered: What was metered of it.
+        note: Where the figure comes from, in words.
+        idle_power_w: Its power before the benchmark, watts; None when not measured.
+    """
+    sampled_w = metered.sampled_w
+    counter_w = metered.counter_w if metered.is_counter_believed else None
     noise = noise_log_half_width(metered.samples)
     power_w = counter_w if counter_w is not None else sampled_w
     if power_w is None:
@@ -176,22 +262,28 @@ def sources_disagree(metered: MeteredDevice) -> bool:
 
 def metering_caveats(metered: MeteredDevice) -> tuple[Caveat, ...]:
     """What the reader of a metered power must know: a short window, or a counter and samples that differ."""
+    counter_w, sampled_w = metered.counter_w, metered.sampled_w
     caveats = []
-    if metered.counter_w is not None and metered.tick_s > 0.0 and metered.counter_s < MIN_COUNTER_WINDOW_S:
+    metered_s = metered.counter_s if metered.is_counter_believed else metered.sampled_s
+    if metered.tick_s > 0.0 and 0.0 < metered_s < MIN_COUNTER_WINDOW_S:
         caveats.append(
             Caveat(
                 code="short-energy-window",
-                message=f"the energy counter of {metered.device} was read over {metered.counter_s:.2g} s of steady "
-                f"training; it moves every {metered.tick_s:g} s, so its range is widened: a budget that allows "
-                f"{MIN_COUNTER_WINDOW_S:g} s narrows it",
+                message=f"{metered.device} was metered over {metered_s:.2g} s of steady training and its meter moves "
+                f"every {metered.tick_s:g} s, so its range is wider: a budget that allows {MIN_COUNTER_WINDOW_S:g} s "
+                "narrows it",
             )
         )
-    if sources_disagree(metered):
+    if counter_w is not None and not metered.is_counter_believed:
+        instead = "it is not used" if sampled_w is None else f"the {sampled_w:.4g} W of its power samples are used"
+        message = f"the energy counter of {metered.device} says {counter_w:.3g} W, which cannot be; {instead}"
+        caveats.append(Caveat(code="energy-counter-implausible", message=message))
+    elif sources_disagree(metered):
         caveats.append(
             Caveat(
                 code="power-sources-disagree",
-                message=f"{metered.device} drew {metered.counter_w:.4g} W by its energy counter and "
-                f"{metered.sampled_w:.4g} W by its power samples; the counter is used and the range covers both",
+                message=f"{metered.device} drew {counter_w:.4g} W by its energy counter and {sampled_w:.4g} W by its "
+                "power samples; the counter is used and the range covers both",
             )
         )
     return tuple(caveats)
@@ -208,7 +300,7 @@ def model_power(
     return PowerReading(
         device=device,
         power_w=full_power_w.point * share,
-        log_half_width=quadrature(full_power_w.log_half_width, NORMAL_QUANTILE_95 * MODEL_LOG_SD),
+        log_half_width=quadrature(full_power_w.log_half_width, NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD),
         source=source,
         note=note,
     )

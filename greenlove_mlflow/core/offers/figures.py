@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, MODELLED_POWER_LOG_SD
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, FloatArray, Interval, Intervals, product, quadrature
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import GpuSpec
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.account.run_facts import Statistics
     from greenlove_mlflow.core.offers.offer import Offer, Region
 
-# Share of its TDP that a board draws while training, where no meter said: the original's assumption of 0.70 to 0.80.
-ASSUMED_UTILIZATION = 0.75
-# A board's power from TDP and utilisation is known to about 25 % (log SD); two boards of one model agree to 8 %.
-MODELLED_POWER_LOG_SD = 0.25
+# Two boards of one model agree to 8 %.
 SAME_BOARD_LOG_HALF_WIDTH = math.log(1.08)
 # A zone's yearly mean against the hours of one training (log SD), as for the yearly mean of a country.
 YEARLY_GRID_LOG_SD = 0.25

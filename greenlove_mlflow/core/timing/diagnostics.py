@@ -30,7 +30,6 @@ LARGEST_LOAD_RATIO = 1.0
 LARGEST_THROTTLED_SHARE = 0.05
 FAST_HEATING_C_PER_S = 0.2
 FARTHEST_EXTRAPOLATION = 1000.0
-SHORTEST_ENERGY_WINDOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,6 @@ def diagnose(log: BenchmarkLog, workload: Workload, findings: Findings) -> tuple
         *_of_the_hypervisor(log),
         *_of_the_growth(findings.growth, findings.noise),
         *_of_the_plan(log, workload, findings),
-        *_of_the_energy(log),
     )
 
 
@@ -228,16 +226,6 @@ def _of_the_plan(log: BenchmarkLog, workload: Workload, findings: Findings) -> I
             message="only training steps are counted; validation and checkpoints come on top: pass validation= or "
             "extra_per_epoch_s=",
         )
-
-
-def _of_the_energy(log: BenchmarkLog) -> Iterator[Caveat]:
-    for reading in log.power:
-        if reading.window_s is not None and reading.window_s < SHORTEST_ENERGY_WINDOW_S:
-            yield Caveat(
-                code="short-energy-window",
-                message=f"{reading.device} was metered for {reading.window_s:.1f} s of steady training, at least "
-                f"{SHORTEST_ENERGY_WINDOW_S:.0f} s are wanted; raise budget_s",
-            )
 
 
 def _timed_wait_s(log: BenchmarkLog) -> tuple[float, float]:

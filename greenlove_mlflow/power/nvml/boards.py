@@ -8,9 +8,8 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# What an NVML call may raise beside NVML's own error: a binding without the function, a library that is torn, names
-# that are not UTF-8.
-BINDING_ERRORS = (AttributeError, OSError, TypeError, ValueError)
+# The largest values of 64 bits stand for "not available".
+_NOT_AVAILABLE = 2.0**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +89,24 @@ def call(nvml: Any, function: str, *arguments: Any) -> Any:
     """What an NVML function returns; None when it is missing, not supported or failed."""
     try:
         return getattr(nvml, function)(*arguments)
-    except (nvml.NVMLError, *BINDING_ERRORS) as error:
+    except Exception as error:  # noqa: BLE001 - the binding's boundary: beside NVMLError it raises whatever ctypes made of it
         logger.debug("%s: %s", function, error)
         return None
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number as a float; None for everything else that a binding may give ("N/A", None, NaN, a sentinel).
+
+    >>> [as_number(value) for value in (60, 1.5, "N/A", None, float("nan"), True, 2**64 - 1)]
+    [60.0, 1.5, None, None, None, None, None]
+    """
+    if isinstance(value, (bool, str, bytes)):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if abs(number) < _NOT_AVAILABLE else None
 
 
 def as_text(value: Any) -> str:
@@ -119,7 +133,8 @@ def _board(nvml: Any, handle: Any, found_by: str) -> Board:
             raise BoardNotFoundError("the board of the MIG slice could not be read")
         return Board(handle=parent, is_sliced=True, found_by=found_by)
     mode = call(nvml, "nvmlDeviceGetMigMode", handle)
-    return Board(handle=handle, is_sliced=bool(mode and mode[0]), found_by=found_by)
+    is_sliced = isinstance(mode, (list, tuple)) and bool(mode) and as_number(mode[0]) == 1.0
+    return Board(handle=handle, is_sliced=is_sliced, found_by=found_by)
 
 
 def _by_environment(nvml: Any, request: BoardRequest) -> Board:
@@ -173,7 +188,7 @@ def _by_index(nvml: Any, request: BoardRequest, index: int) -> Board:
 def _all_boards(nvml: Any) -> list[tuple[Any, str, str]]:
     """Handle, UUID and name of every board that answers, in NVML's order."""
     boards = []
-    for index in range(call(nvml, "nvmlDeviceGetCount") or 0):
+    for index in range(int(as_number(call(nvml, "nvmlDeviceGetCount")) or 0)):
         handle = call(nvml, "nvmlDeviceGetHandleByIndex", index)
         if handle is not None:
             uuid = as_text(call(nvml, "nvmlDeviceGetUUID", handle) or "")

@@ -10,6 +10,7 @@ from typing import Any
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.power import rapl
 from greenlove_mlflow.power.devices import Part, Track
+from greenlove_mlflow.power.ledger import SAMPLE_GAP_S
 from greenlove_mlflow.power.models import NvmlSource
 from greenlove_mlflow.power.nvml.boards import BoardNotFoundError, BoardRequest, call, find_board
 from greenlove_mlflow.power.nvml.state import load_nvml
@@ -101,8 +102,17 @@ class OpenedBoard:
     notes: tuple[Caveat, ...] = ()
 
 
-def open_board(name: str, request: BoardRequest) -> OpenedBoard:
-    """The training's board by NVML, or why it cannot be read. ``name`` is ours for it, ``gpu_0``."""
+def open_board(
+    name: str, request: BoardRequest, *, tdp_w: float | None = None, sample_gap_s: float = SAMPLE_GAP_S
+) -> OpenedBoard:
+    """The training's board by NVML, or why it cannot be read.
+
+    Args:
+        name: Ours for it, ``gpu_0``.
+        request: What is known of it.
+        tdp_w: Its design power by a table, watts; None when unknown.
+        sample_gap_s: Samples further apart say nothing of the time between them, seconds.
+    """
     nvml = load_nvml()
     if nvml is None:
         return _unreadable(name, "the pynvml module cannot be imported")
@@ -111,18 +121,15 @@ def open_board(name: str, request: BoardRequest) -> OpenedBoard:
     except Exception as error:  # noqa: BLE001 - a missing or mismatched driver raises what its binding likes
         return _unreadable(name, f"NVML does not start: {error}")
     try:
-        source = NvmlSource(nvml, find_board(nvml, request), name)
-        reading = source.read(0.0)
+        source = NvmlSource(nvml, find_board(nvml, request), name, tdp_w=tdp_w)
+        source.read(lambda: 0.0)
         looks = BoardLooks(nvml, source)
     except Exception as error:  # noqa: BLE001 - whatever the board did, the training goes on with a model
         call(nvml, "nvmlShutdown")
         known = isinstance(error, BoardNotFoundError)
         return _unreadable(name, str(error) if known else f"the board does not answer: {error}")
     notes = _board_notes(nvml, source, request.gpu_index)
-    if reading.counter_j is None and reading.power_w is None:
-        silent = _unreadable(name, "the board reports neither energy nor power")
-        return OpenedBoard(looks=looks, notes=(*silent.notes, *notes))
-    return OpenedBoard(track=Track(source), looks=looks, notes=notes)
+    return OpenedBoard(track=Track(source, sample_gap_s=sample_gap_s), looks=looks, notes=notes)
 
 
 def attach_rapl(parts: list[Part], root: Path | None = None) -> None:

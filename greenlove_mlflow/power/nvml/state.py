@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from greenlove_mlflow.power.nvml.boards import BoardNotFoundError, BoardRequest, as_text, call, find_board
+from greenlove_mlflow.power.nvml.boards import BoardNotFoundError, BoardRequest, as_number, as_text, call, find_board
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,9 @@ _THROTTLE_REASONS = {
     0x40: "thermal, hardware",
     0x80: "power brake",
 }
+# What these can be; beyond, a driver filled in a placeholder.
+_CLOCK_RANGE_MHZ = (1.0, 20_000.0)
+_TEMPERATURE_RANGE_C = (1.0, 150.0)
 # A board that does not answer within this is left alone.
 READ_TIMEOUT_S = 2.0
 
@@ -83,21 +86,28 @@ def read_gpu_signals(torch_device: Any, *, gpu_index: int | None = None) -> GpuS
 
 
 def read_signals(nvml: Any, handle: Any) -> GpuSignals:
-    """What the board of a handle says of itself now."""
-    reasons = call(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
+    """What the board of a handle says of itself now; None for what is no number or none that it can be."""
+    reasons = as_number(call(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle))
     if reasons is None:
-        reasons = call(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        reasons = as_number(call(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle))
     name = call(nvml, "nvmlDeviceGetName", handle)
     rates = call(nvml, "nvmlDeviceGetUtilizationRates", handle)
+    utilization = _within(getattr(rates, "gpu", None), 0.0, 100.0)
     return GpuSignals(
         name=None if name is None else as_text(name),
-        sm_clock_mhz=call(nvml, "nvmlDeviceGetClockInfo", handle, _CLOCK_SM),
-        max_sm_clock_mhz=call(nvml, "nvmlDeviceGetMaxClockInfo", handle, _CLOCK_SM),
-        temperature_c=call(nvml, "nvmlDeviceGetTemperature", handle, _TEMPERATURE_GPU),
-        throttle_reasons=None if reasons is None else _throttle_words(reasons),
-        utilization_share=None if rates is None else rates.gpu / 100.0,
+        sm_clock_mhz=_within(call(nvml, "nvmlDeviceGetClockInfo", handle, _CLOCK_SM), *_CLOCK_RANGE_MHZ),
+        max_sm_clock_mhz=_within(call(nvml, "nvmlDeviceGetMaxClockInfo", handle, _CLOCK_SM), *_CLOCK_RANGE_MHZ),
+        temperature_c=_within(call(nvml, "nvmlDeviceGetTemperature", handle, _TEMPERATURE_GPU), *_TEMPERATURE_RANGE_C),
+        throttle_reasons=None if reasons is None else _throttle_words(int(reasons)),
+        utilization_share=None if utilization is None else utilization / 100.0,
         other_process_count=_count_others(nvml, handle),
     )
+
+
+def _within(value: Any, least: float, most: float) -> float | None:
+    """A number in its possible range; None for everything else."""
+    number = as_number(value)
+    return number if number is not None and least <= number <= most else None
 
 
 def load_nvml() -> Any:
@@ -159,9 +169,9 @@ def _count_others(nvml: Any, handle: Any) -> int | None:
     has opened CUDA.
     """
     processes = call(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
-    if processes is None:
+    if not isinstance(processes, (list, tuple)):
         return None
-    pids = {process.pid for process in processes}
+    pids = {getattr(process, "pid", None) for process in processes} - {None}
     if os.getpid() in pids:
         return len(pids) - 1
     torch = sys.modules.get("torch")

@@ -84,9 +84,9 @@ def test_time_rent_and_energy_follow_from_the_ratio() -> None:
     assert row.estimate.cost_usd is not None
     assert row.estimate.cost_usd.point == pytest.approx(10.0)
     assert row.estimate.energy_kwh is not None
-    assert row.estimate.energy_kwh.point == pytest.approx(5.0 * 0.4 * 0.75 * 1.2)
+    assert row.estimate.energy_kwh.point == pytest.approx(5.0 * 0.4 * 0.70 * 1.2)
     assert row.estimate.co2_g is not None
-    assert row.estimate.co2_g.point == pytest.approx(5.0 * 0.4 * 0.75 * 1.2 * 30.0)
+    assert row.estimate.co2_g.point == pytest.approx(5.0 * 0.4 * 0.70 * 1.2 * 30.0)
 
 
 def test_the_range_of_time_adds_that_of_home_and_of_the_ratio() -> None:

@@ -15,7 +15,7 @@ from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive
 from greenlove_mlflow.core.timing.growth import fit_growth
 from greenlove_mlflow.core.workload import Workload
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining
-from tests.support.factories import a_log, a_power, a_workload
+from tests.support.factories import a_log, a_workload
 
 STEADY = MachineModel()
 LONG = Profile(sample_count=80_000, step_s=0.01, epoch_count=20)
@@ -143,14 +143,6 @@ def test_a_loss_that_is_not_finite_and_an_epoch_shorter_than_stated_are_said() -
     assert "loss-not-finite" not in caveats(dataclasses.replace(log, loss_is_finite=True))
     assert "epoch-shorter-than-stated" in caveats(dataclasses.replace(log, stated_steps_per_epoch=10**6))
     assert "epoch-shorter-than-stated" not in caveats(log)
-
-
-def test_a_short_energy_window_is_said() -> None:
-    log = benchmark()
-    short, long = (dataclasses.replace(log, power=(a_power(window_s=seconds),)) for seconds in (2.0, 8.0))
-    assert "short-energy-window" in caveats(short)
-    assert "short-energy-window" not in caveats(long)
-    assert "short-energy-window" not in caveats(dataclasses.replace(log, power=(a_power(window_s=None),)))
 
 
 def a_scaling_log(
