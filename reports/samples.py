@@ -120,7 +120,7 @@ def gpu_content() -> ReportContent:
         model_kind="convolutional",
         peak_memory_gib=17.2,
         home=find_gpu("NVIDIA GeForce RTX 3090", read_gpu_specs()),
-        caveats=(Caveat(code="made-up-measurements", message=message),),
+        caveats=(Caveat(code="made-up-measurements", text=message),),
     )
     estimate = estimate_training(statistics)
     durations = tuple(drifted(estimate.time_s.point / GPU_EPOCHS, GPU_EPOCHS))

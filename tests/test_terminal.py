@@ -46,7 +46,7 @@ def test_a_person_is_asked_and_shown_the_estimate(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("terminal", [True, False])
 def test_summary_shows_every_figure_with_its_range_and_every_caveat(terminal: bool) -> None:
     console = a_console(terminal=terminal)
-    comparison = a_comparison(caveats=(Caveat(code="old-prices", message="of last year"),))
+    comparison = a_comparison(caveats=(Caveat(code="old-prices", text="of last year"),))
     print_summary(console, comparison.home, comparison, "http://host/#/runs/1")
     text = text_of(console)
     for expected in (

@@ -184,15 +184,12 @@ class GreenLoveEstimator:
         is_known = self._gpu_id is not None or (local.statistics is not None and local.statistics.home is not None)
         precision = cast("Precision", self._precision if is_known else computes_in)
         if precision != computes_in:
-            local = _with_caveat(local, "precision-assumed", (
-                f"speed ratios are those of {precision} benchmarks, as in the original, while this training computes "
-                f"in {computes_in}; precision= chooses"
-            ))  # fmt: skip
+            local = _with_caveat(local, Caveat.of("precision-assumed", precision=precision, computes_in=computes_in))
         try:
             ratios = self._options.speed_ratios
             return compare(local, gpu=self._gpu_id, precision=precision, speed_ratios=ratios), local
         except GreenloveError as error:
-            return None, _with_caveat(local, "no-comparison", f"the offers could not be compared: {error}")
+            return None, _with_caveat(local, Caveat.of("no-comparison", why=str(error)))
 
 
 def _check_names(gpu_name: str | None, speedups: Mapping[str, float], task: str | None) -> str | None:
@@ -208,8 +205,8 @@ def _check_names(gpu_name: str | None, speedups: Mapping[str, float], task: str 
     return None if gpu_name is None else keys[gpu_name]
 
 
-def _with_caveat(estimate: Estimate, code: str, message: str) -> Estimate:
-    return dataclasses.replace(estimate, caveats=(*estimate.caveats, Caveat(code=code, message=message)))
+def _with_caveat(estimate: Estimate, caveat: Caveat) -> Estimate:
+    return dataclasses.replace(estimate, caveats=(*estimate.caveats, caveat))
 
 
 def _make_folder(folder: Path) -> None:

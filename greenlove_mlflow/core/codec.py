@@ -39,7 +39,8 @@ def _decoder(kind: Any) -> Decoder:
     if kind is Any or origin is Literal:
         return _as_is
     if origin in (Union, types.UnionType):
-        return _optional(_decoder(next(option for option in get_args(kind) if option is not type(None))))
+        known = [option for option in get_args(kind) if option is not type(None)]
+        return _optional(_decoder(known[0]) if len(known) == 1 else _as_is)
     if origin is tuple:
         options = get_args(kind)
         if options[-1] is Ellipsis:

@@ -31,4 +31,4 @@ def locate_by_address(
 
 
 def _caveat(message: str) -> Caveat:
-    return Caveat(code="place-by-address", message=f"{message}; pass country= if you know it")
+    return Caveat.of("place-by-address", what=message)

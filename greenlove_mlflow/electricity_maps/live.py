@@ -46,15 +46,15 @@ def live_grid(
     if grid.intensity_source is not None and grid.intensity_source.producer == GIVEN_BY:
         return grid, ()
     if not key:
-        return grid, (_kept("no-key", "there is no key (set ELECTRICITY_MAPS_API_KEY)"),)
+        return grid, (_kept("there is no key (set ELECTRICITY_MAPS_API_KEY)"),)
     if zone in ("", "WORLD"):
-        return grid, (_kept("no-zone", "no place is known (pass country= or a zone as region=)"),)
+        return grid, (_kept("no place is known (pass country= or a zone as region=)"),)
     try:
         reading = service_for(key, base_url, timeout_s).fetch_latest(zone, grid.scope)
     except ServiceError as error:
         logger.warning("live carbon intensity of %s: %s", zone, error)
         hint = "; zones read like DE or US-TEX-ERCO: pass one as region=" if error.reason == "unknown-zone" else ""
-        return grid, (_kept(error.reason, f"{error}{hint}"),)
+        return grid, (_kept(f"{error}{hint}"),)
     return _with_reading(grid, reading, base_url)
 
 
@@ -104,11 +104,14 @@ def later_start_caveats(
         return ()
     if best is None or best.saved_share < LEAST_SAVED_SHARE:
         return ()
-    message = (
-        f"starting in {best.wait_h:.0f} h ({best.start.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC) would emit "
-        f"{best.saved_share:.0%} less CO2e than starting now, by Electricity Maps' forecast"
+    return (
+        Caveat.of(
+            "train-later",
+            wait_h=best.wait_h,
+            start=f"{best.start.astimezone(timezone.utc):%Y-%m-%d %H:%M}",
+            share=best.saved_share,
+        ),
     )
-    return (Caveat(code="train-later", message=message),)
 
 
 @functools.lru_cache(maxsize=8)
@@ -135,18 +138,11 @@ def _with_reading(grid: Grid, reading: IntensityReading, base_url: str) -> tuple
     )
     caveats = []
     if reading.is_estimated:
-        caveats.append(
-            Caveat(code="live-carbon-estimated", message=f"Electricity Maps estimated the reading of {reading.zone}")
-        )
+        caveats.append(Caveat.of("live-carbon-estimated", zone=reading.zone))
     if datetime.now(timezone.utc) - moment > MOST_AGE:
-        caveats.append(
-            Caveat(
-                code="live-carbon-old",
-                message=f"the newest reading of {reading.zone} is of {moment:%Y-%m-%d %H:%M} UTC",
-            )
-        )
+        caveats.append(Caveat.of("live-carbon-old", zone=reading.zone, moment=f"{moment:%Y-%m-%d %H:%M}"))
     return live, tuple(caveats)
 
 
-def _kept(reason: str, why: str) -> Caveat:
-    return Caveat(code=f"live-carbon-{reason}", message=f"no live carbon intensity: {why}; the table's figure is used")
+def _kept(why: str) -> Caveat:
+    return Caveat.of("live-carbon-unavailable", why=why)

@@ -206,7 +206,7 @@ def _compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Compariso
         )
     except GreenloveError as error:
         logger.warning("no comparison: %s", error)
-        caveat = Caveat(code="no-comparison", message=f"the offers could not be compared: {error}")
+        caveat = Caveat.of("no-comparison", why=str(error))
         return None, replace(estimate, caveats=(*estimate.caveats, caveat))
     return comparison, replace_ratios(estimate, comparison, cloud_region=options.cloud_region)
 

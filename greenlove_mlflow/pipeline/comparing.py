@@ -126,21 +126,17 @@ def find_home(statistics: Statistics, gpu: str | None, offer_names: Mapping[str,
         spec = find_gpu(gpu, read_gpu_specs(), offer_names=offer_names)
         if statistics.home is not None and spec.gpu_id == statistics.home.gpu_id:
             return Home(hardware=spec, name=spec.name)
-        message = (
-            f"the time was measured on {statistics.machine.processor_name} and is taken here as if it were that of "
-            f"{spec.name}; measure on that GPU to be sure"
+        return Home(
+            hardware=spec,
+            name=spec.name,
+            caveats=(Caveat.of("time-measured-elsewhere", machine=statistics.machine.processor_name, gpu=spec.name),),
         )
-        return Home(hardware=spec, name=spec.name, caveats=(Caveat(code="time-measured-elsewhere", message=message),))
     if statistics.home is not None:
         return Home(hardware=statistics.home, name=statistics.home.name)
     probe = statistics.probe or _probe(statistics)
     name = statistics.machine.processor_name
-    message = (
-        f"no table knows {name}: a short matrix product and copy stand in for its specs, so the ratios "
-        "are rough; pass speed_ratios= where you know better"
-    )
     return Home(
         hardware=probe,
         name=name,
-        caveats=(Caveat(code="probed-hardware", message=message),),
+        caveats=(Caveat.of("probed-hardware", machine=name),),
     )

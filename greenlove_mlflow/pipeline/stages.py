@@ -139,8 +139,7 @@ def _with_later_start(statistics: Statistics, options: Options, environment: Env
 
 def _net_of_idle(statistics: Statistics) -> Statistics:
     """The statistics without idle power; as they are, with a caveat, where that was not measured."""
-    message = "the idle power was not measured on every device, so the energy is gross"
-    gross = Caveat(code="idle-not-measured", message=message)
+    gross = Caveat.of("idle-not-measured")
     return without_idle(statistics) or dataclasses.replace(statistics, caveats=(*statistics.caveats, gross))
 
 

@@ -122,24 +122,19 @@ class Part:
         ledger = self.meter.ledger
         caveats = [*self.notes, *metering_caveats(ledger.metered())]
         if not ledger.has_answered:
-            caveats.append(_caveat("power-not-metered", f"{self.device} reports neither energy nor power"))
+            why = "it reports neither energy nor power"
+            caveats.append(Caveat.of("power-not-metered", device=self.device, why=why))
         if ledger.is_lost:
-            caveats.append(_caveat("power-meter-lost", f"{self.device} stopped answering while it was metered"))
+            caveats.append(Caveat.of("power-meter-lost", device=self.device))
         if ledger.frozen_s:
-            message = f"the energy counter of {self.device} stood still for {ledger.frozen_s:.3g} s of work"
-            caveats.append(_caveat("energy-counter-frozen", f"{message}; power samples stand in where there are any"))
+            caveats.append(Caveat.of("energy-counter-frozen", device=self.device, frozen_s=ledger.frozen_s))
         if ledger.reset_count:
-            message = f"the energy counter of {self.device} started again {ledger.reset_count} time(s)"
-            caveats.append(_caveat("energy-counter-reset", f"{message}; power samples fill the gaps if there are any"))
+            caveats.append(Caveat.of("energy-counter-reset", device=self.device, count=ledger.reset_count))
         tally = ledger.tally(at_s)
         if tally is not None and tally.known_share < MEASURED_SHARE:
-            message = f"{self.device} was metered for {tally.known_share:.0%} of the time"
-            caveats.append(_caveat("power-gaps", f"{message}; {_what_fills(tally.known_share)}"))
+            filled = _what_fills(tally.known_share)
+            caveats.append(Caveat.of("power-gaps", device=self.device, share=tally.known_share, filled=filled))
         return tuple(caveats)
-
-
-def _caveat(code: str, message: str) -> Caveat:
-    return Caveat(code=code, message=message)
 
 
 def _what_fills(known_share: float) -> str:
@@ -159,8 +154,7 @@ def model_caveats(parts: Sequence[Part]) -> tuple[Caveat, ...]:
             factor = max(factor, math.exp(reading.log_half_width))
     if not words:
         return ()
-    message = f"power is modelled, not metered: {'; '.join(words)}; it may be off by a factor of {factor:.1f}"
-    return (Caveat(code="power-modelled", message=message),)
+    return (Caveat.of("power-modelled", devices="; ".join(words), factor=factor),)
 
 
 def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:

@@ -124,12 +124,16 @@ class PowerMeter:
             is_known = self._part(self._primary).reading() is not None
             caveats.extend(model_caveats(self._parts) if is_known else ())
         if self._hung or (self._worker is not None and self._worker.is_stuck):
-            message = "a call to the power meter did not return; the energy since then is not metered"
-            caveats.append(Caveat(code="power-meter-hung", message=message))
+            caveats.append(
+                Caveat.of(
+                    "power-meter-hung",
+                    what="a call to the power meter did not return",
+                    instead="the energy since then is not metered",
+                )
+            )
         if not is_known:
             what = "the CPU" if self._primary == "cpu" else "the board trained on"
-            message = f"power of {what} is neither metered nor in a table; pass tdp_w= for energy, cost and CO2e"
-            caveats.append(Caveat(code="power-unknown", message=message))
+            caveats.append(Caveat.of("power-unknown", device=what))
         if self._looks is not None:
             caveats.extend(self._looks.caveats())
         return tuple({(caveat.code, caveat.message): caveat for caveat in caveats}.values())
@@ -170,8 +174,13 @@ class PowerMeter:
         )
         if opened is None:
             worker.abandon()
-            message = f"NVML did not answer within {OPEN_TIMEOUT_S:g} s; power is modelled"
-            part.notes.append(Caveat(code="power-meter-hung", message=message))
+            part.notes.append(
+                Caveat.of(
+                    "power-meter-hung",
+                    what=f"NVML did not answer within {OPEN_TIMEOUT_S:g} s",
+                    instead="power is modelled",
+                )
+            )
             return
         part.meter, self._looks = opened.track, opened.looks
         part.notes.extend(opened.notes)

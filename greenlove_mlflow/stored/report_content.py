@@ -80,8 +80,7 @@ class StoredComparer:
             if self._prices is not None:
                 raise
             sheet = read_price_sheet("newest")
-        message = f"the run was priced by a sheet of its own, {wanted!r}; this page takes the one of {sheet.as_of}"
-        return sheet, (Caveat(code="prices-not-in-tables", message=message),)
+        return sheet, (Caveat.of("prices-not-in-tables", wanted=wanted, as_of=sheet.as_of),)
 
 
 def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> ReportContent:

@@ -167,11 +167,7 @@ def _unknown_cpu(cpu_name: str | None, visible_cpu_count: int) -> CpuPower:
     return CpuPower(
         interval_w=Interval.from_log_width(w_per_core * visible_cpu_count, NORMAL_QUANTILE_95 * UNKNOWN_CPU_LOG_SD),
         note=f"{w_per_core:.1f} W per core, the median of {len(per_core)} CPUs, times {visible_cpu_count} cores",
-        caveat=Caveat(
-            code="cpu-power-unknown",
-            message=f"{named}: its power is taken as {w_per_core:.1f} W for each of {visible_cpu_count} cores, the "
-            "median of the CPUs whose cores are known; pass tdp_w= if you know better",
-        ),
+        caveat=Caveat.of("cpu-power-unknown", why=named, w_per_core=w_per_core, count=visible_cpu_count),
         source=rows_of("cpu_tdp")[0][0].source,
     )
 

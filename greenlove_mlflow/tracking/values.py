@@ -202,4 +202,4 @@ def _without_details(statistics: Statistics) -> Statistics:
 
 
 def _short(caveats: tuple[Caveat, ...], length: int = 60) -> tuple[Caveat, ...]:
-    return tuple(dataclasses.replace(each, message=each.message[:length]) for each in caveats)
+    return tuple(dataclasses.replace(each, values=(), text=each.message[:length]) for each in caveats)

@@ -180,7 +180,7 @@ def test_refusals_are_told_apart_and_the_table_stays(server: FakeServer, status:
     assert problem(server).reason == reason
     grid, caveats = live_grid(a_grid(), KEY, base_url=server.base_url)
     assert grid == a_grid()
-    assert [caveat.code for caveat in caveats] == [f"live-carbon-{reason}"]
+    assert [caveat.code for caveat in caveats] == ["live-carbon-unavailable"]
     assert "table" in caveats[0].message
 
 
@@ -265,11 +265,14 @@ def test_a_given_intensity_is_kept_and_nobody_is_asked(server: FakeServer) -> No
     assert server.asked == []
 
 
-@pytest.mark.parametrize(("grid", "key", "code"), [(a_grid(), None, "no-key"), (a_grid(code="WORLD"), KEY, "no-zone")])
-def test_without_key_or_place_nobody_is_asked(server: FakeServer, grid: Grid, key: str | None, code: str) -> None:
+@pytest.mark.parametrize(
+    ("grid", "key", "why"), [(a_grid(), None, "there is no key"), (a_grid(code="WORLD"), KEY, "no place is known")]
+)
+def test_without_key_or_place_nobody_is_asked(server: FakeServer, grid: Grid, key: str | None, why: str) -> None:
     same, caveats = live_grid(grid, key, base_url=server.base_url)
     assert same == grid
-    assert [caveat.code for caveat in caveats] == [f"live-carbon-{code}"]
+    assert [caveat.code for caveat in caveats] == ["live-carbon-unavailable"]
+    assert why in caveats[0].message
     assert server.asked == []
 
 

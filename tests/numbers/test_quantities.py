@@ -116,10 +116,10 @@ def test_a_column_shares_one_unit() -> None:
 
 
 def test_caveats_are_in_every_output() -> None:
-    estimate = an_estimate(caveats=(Caveat(code="data-bound", message="the loader waits"),))
+    estimate = an_estimate(caveats=(Caveat(code="data-bound", text="the loader waits"),))
     assert "! data-bound: the loader waits" in format_estimate(estimate)
     assert "data-bound" in format_estimate_html(estimate)
-    comparison = a_comparison(caveats=(Caveat(code="old-prices", message="a year old"),))
+    comparison = a_comparison(caveats=(Caveat(code="old-prices", text="a year old"),))
     assert "! old-prices: a year old" in format_comparison(comparison)
     assert "old-prices" in format_comparison_html(comparison)
 
@@ -131,7 +131,7 @@ def test_hostile_names_are_shown_not_run() -> None:
     html = format_comparison_html(comparison)
     assert "<script" not in html
     assert "&lt;script&gt;" in html
-    assert "<script" not in format_estimate_html(an_estimate(caveats=(Caveat(code="x", message=HOSTILE),)))
+    assert "<script" not in format_estimate_html(an_estimate(caveats=(Caveat(code="x", text=HOSTILE),)))
 
 
 def test_records_show_themselves_in_a_notebook() -> None:

@@ -144,7 +144,7 @@ def test_committed_charts_are_what_the_code_makes() -> None:
 
 
 def test_hostile_names_are_escaped_everywhere() -> None:
-    home = an_estimate(caveats=(Caveat(code="x", message=HOSTILE),), grid=an_estimate().grid)
+    home = an_estimate(caveats=(Caveat(code="x", text=HOSTILE),), grid=an_estimate().grid)
     home = dataclasses.replace(home, grid=dataclasses.replace(home.grid, place=HOSTILE))
     row = dataclasses.replace(a_row(home), offer=an_offer(gpu=HOSTILE))
     comparison = dataclasses.replace(a_comparison(home), rows=(row,), home_name=HOSTILE)

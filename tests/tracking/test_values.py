@@ -142,7 +142,7 @@ def test_statistics_too_long_for_a_tag_lose_words_before_numbers() -> None:
         ratio=Interval(point=2.0, low=1.0, high=4.0),
         basis="throughput",
         detail="x" * 300,
-        caveats=(Caveat(code="a", message="m" * 300),),
+        caveats=(Caveat(code="a", text="m" * 300),),
     )
     statistics = some_statistics(ratios=tuple(OfferRatio(gpu_id=f"gpu-{n}", speed_ratio=ratio) for n in range(30)))
     assert len(statistics.to_json()) > names.TAG_VALUE_LIMIT
@@ -270,14 +270,14 @@ def test_the_note_says_first_what_happened_once_it_has() -> None:
 
 
 def test_a_note_with_many_caveats_stays_under_the_limit_and_whole() -> None:
-    caveats = tuple(Caveat(code=f"c-{n}", message="words " * 60) for n in range(60))
+    caveats = tuple(Caveat(code=f"c-{n}", text="words " * 60) for n in range(60))
     note = make_note(an_estimate(caveats=caveats), a_comparison(), run_id="abc")
     assert len(note) < names.TAG_VALUE_LIMIT
     assert note.endswith("`greenlove/report.html`.")
 
 
 def test_hostile_names_are_shown_not_obeyed_in_the_note() -> None:
-    caveat = Caveat(code="x", message="<script>alert(1)</script> [a](javascript:b) | c")
+    caveat = Caveat(code="x", text="<script>alert(1)</script> [a](javascript:b) | c")
     note = make_note(an_estimate(caveats=(caveat,)), None, run_id="abc")
     assert "<script>" not in note
     assert "[a](" not in note

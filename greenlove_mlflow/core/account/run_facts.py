@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_co2_g, estimate_cost_usd, estimate_energy_kwh
 from greenlove_mlflow.core.codec import from_plain, to_plain
@@ -88,7 +89,7 @@ class Statistics:
             RunDataError: If the text is no such JSON, or of another schema version.
         """
         try:
-            content = json.loads(text)
+            content = json.loads(text, object_hook=_as_now)
             version = content.get("schema_version", SCHEMA_VERSION)
         except (ValueError, AttributeError) as error:
             raise RunDataError(f"the statistics of a run are no JSON object: {text[:80]!r}") from error
@@ -99,6 +100,13 @@ class Statistics:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunDataError(f"the statistics of a run are broken: {error}") from error
         return decoded
+
+
+def _as_now(content: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object of any version as this one writes it: a caveat once kept its whole sentence as ``message``."""
+    if "code" in content and "message" in content:
+        content["text"] = content.pop("message")
+    return content
 
 
 def estimate_training(

@@ -267,24 +267,16 @@ def metering_caveats(metered: MeteredDevice) -> tuple[Caveat, ...]:
     metered_s = metered.counter_s if metered.is_counter_believed else metered.sampled_s
     if metered.tick_s > 0.0 and 0.0 < metered_s < MIN_COUNTER_WINDOW_S:
         caveats.append(
-            Caveat(
-                code="short-energy-window",
-                message=f"{metered.device} was metered over {metered_s:.2g} s of steady training and its meter moves "
-                f"every {metered.tick_s:g} s, so its range is wider: a budget that allows {MIN_COUNTER_WINDOW_S:g} s "
-                "narrows it",
-            )
+            Caveat.of("short-energy-window", device=metered.device, window_s=metered_s, wanted_s=MIN_COUNTER_WINDOW_S)
         )
     if counter_w is not None and not metered.is_counter_believed:
         instead = "it is not used" if sampled_w is None else f"the {sampled_w:.4g} W of its power samples are used"
-        message = f"the energy counter of {metered.device} says {counter_w:.3g} W, which cannot be; {instead}"
-        caveats.append(Caveat(code="energy-counter-implausible", message=message))
-    elif sources_disagree(metered):
         caveats.append(
-            Caveat(
-                code="power-sources-disagree",
-                message=f"{metered.device} drew {counter_w:.4g} W by its energy counter and {sampled_w:.4g} W by its "
-                "power samples; the counter is used and the range covers both",
-            )
+            Caveat.of("energy-counter-implausible", device=metered.device, counter_w=counter_w, instead=instead)
+        )
+    elif counter_w is not None and sampled_w is not None and sources_disagree(metered):
+        caveats.append(
+            Caveat.of("power-sources-disagree", device=metered.device, counter_w=counter_w, sampled_w=sampled_w)
         )
     return tuple(caveats)
 

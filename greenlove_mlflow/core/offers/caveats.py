@@ -31,17 +31,16 @@ def offer_caveats(offer: Offer, *, gpu_count: int, today: str | None) -> tuple[C
     found: list[Caveat] = []
     age = _age_days(offer.as_of, today)
     if offer.price_usd_per_hour is not None and age is not None and age > MAX_PRICE_AGE_DAYS:
-        message = f"the price of {offer.gpu} at {offer.provider} is of {offer.as_of}, {age} days old; look it up again"
-        found.append(Caveat(code="old-price", message=message))
+        found.append(Caveat.of("old-price", gpu=offer.gpu, provider=offer.provider, as_of=offer.as_of, age_days=age))
     # A sheet that states no sizes leaves the default of one GPU.
     if offer.gpu_counts not in ((), (1,)) and gpu_count not in offer.gpu_counts:
         sizes = ", ".join(str(count) for count in offer.gpu_counts)
         least = min((count for count in offer.gpu_counts if count > gpu_count), default=max(offer.gpu_counts))
-        message = (
-            f"{offer.gpu} is sold with {sizes} GPUs an instance; the rent shown is for {gpu_count}, a whole instance "
-            f"of {least} costs {least / gpu_count:g} times as much"
+        found.append(
+            Caveat.of(
+                "sold-in-instances", gpu=offer.gpu, sizes=sizes, count=gpu_count, least=least, factor=least / gpu_count
+            )
         )
-        found.append(Caveat(code="sold-in-instances", message=message))
     return tuple(found)
 
 
@@ -54,8 +53,7 @@ def memory_caveat(offer: Offer, statistics: Statistics, fitting: int | None) -> 
         advice = f"a batch of {fitting} may fit, if all of it shrinks with the batch"
     else:
         advice = f"a batch of {fitting} would fit"
-    message = f"the training took {peak_gib:.1f} GiB here and {offer.gpu} has {offer.memory_gib:g}; {advice}"
-    return Caveat(code="memory-too-small", message=message)
+    return Caveat.of("memory-too-small", peak_gib=peak_gib, gpu=offer.gpu, memory_gib=offer.memory_gib, advice=advice)
 
 
 def comparison_caveats(
@@ -65,19 +63,12 @@ def comparison_caveats(
     found: list[Caveat] = []
     missing = sorted({each.gpu for each in shown} - {each.gpu for each in offers})
     if missing:
-        message = f"no speed ratio or no specs for {', '.join(missing)}; they are left out"
-        found.append(Caveat(code="offer-left-out", message=message))
+        found.append(Caveat.of("offer-left-out", gpus=", ".join(missing)))
     if any(row.estimate.energy_kwh is not None for row in rows):
-        message = "the energy of an offer counts its GPU boards and PUE; its share of the host is not known"
-        found.append(Caveat(code="offer-host-left-out", message=message))
+        found.append(Caveat.of("offer-host-left-out"))
     waiting = sorted({row.offer.gpu for row in rows if _step_s(row) < LEAST_COMPUTE_STEP_S})
     if waiting:
-        message = (
-            f"a step would take less than a millisecond on {', '.join(waiting)}: there a GPU waits for its host to "
-            "start its work, so the real time is longer and the real cost higher than shown; measure one, or enlarge "
-            "the batch"
-        )
-        found.append(Caveat(code="launch-bound", message=message))
+        found.append(Caveat.of("launch-bound", gpus=", ".join(waiting)))
     return tuple(found)
 
 

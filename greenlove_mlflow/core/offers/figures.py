@@ -148,9 +148,8 @@ def offer_power_w(spec: GpuSpec, statistics: Statistics | None) -> tuple[Interva
     home = None if statistics is None else statistics.home
     metered = metered_board_w(statistics)
     power = board_power_w(spec, home, metered)
-    if power is None:
-        message = f"no source states the power of {spec.name}, so its energy and CO2e are unknown"
-        return None, Caveat(code="offer-power-unknown", message=message)
+    if power is None or spec.tdp_w is None:
+        return None, Caveat.of("offer-power-unknown", gpu=spec.name)
     if _is_metered_board(spec, home, metered):
         return power, None
     share, is_homes = _assumed_share(home, metered)
@@ -158,8 +157,7 @@ def offer_power_w(spec: GpuSpec, statistics: Statistics | None) -> tuple[Interva
     how = (
         f"the share of its TDP that {name} drew here" if is_homes else "an assumed share, as no board was metered here"
     )
-    message = f"{spec.name} is taken to draw {share:.0%} of its {spec.tdp_w:g} W, {how}"
-    return power, Caveat(code="offer-power-modelled", message=message)
+    return power, Caveat.of("offer-power-modelled", gpu=spec.name, share=share, tdp_w=spec.tdp_w, how=how)
 
 
 def board_power_w(spec: GpuSpec, home: GpuSpec | None, metered: Interval | None) -> Interval | None:
@@ -256,13 +254,10 @@ def _region_caveats(
 ) -> tuple[Caveat, ...]:
     found: list[Caveat] = []
     if region is not None and offer.regions and region not in offer.regions:
-        message = f"the price sheet lists {offer.gpu} in {', '.join(offer.regions)}, not in {region}"
-        found.append(Caveat(code="not-listed-in-region", message=message))
+        found.append(Caveat.of("not-listed-in-region", gpu=offer.gpu, regions=", ".join(offer.regions), region=region))
     if not figures:
         where = f"no {scope} figure for {', '.join(names)}" if names else "the price sheet names no region"
-        message = f"CO2e of {offer.gpu} is unknown: {where}; name one with region="
-        found.append(Caveat(code="region-unknown", message=message))
+        found.append(Caveat.of("region-unknown", gpu=offer.gpu, why=where))
     elif len(names) > len(figures):
-        message = f"{offer.gpu} is sold in {', '.join(names)}; the grid is known of {len(figures)} of them only"
-        found.append(Caveat(code="region-grid-partial", message=message))
+        found.append(Caveat.of("region-grid-partial", gpu=offer.gpu, regions=", ".join(names), count=len(figures)))
     return tuple(found)

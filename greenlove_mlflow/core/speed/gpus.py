@@ -172,8 +172,7 @@ def ambiguity_caveat(spec: GpuSpec, specs: Iterable[GpuSpec]) -> Caveat | None:
     ]
     if not twins:
         return None
-    message = f"{spec.name} and {', '.join(twins)} report one name and memory; the figures of the first were taken"
-    return Caveat(code="ambiguous-gpu", message=message)
+    return Caveat.of("ambiguous-gpu", gpu=spec.name, twins=", ".join(twins))
 
 
 def nearest_names(name: str, names: Iterable[str], count: int = 4) -> tuple[str, ...]:

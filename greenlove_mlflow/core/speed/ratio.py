@@ -262,8 +262,4 @@ def _listed(texts: Iterable[str]) -> str:
 def _precision_caveats(home: GpuSpec, offer: GpuSpec, precision: Precision) -> tuple[Caveat, ...]:
     if precision != "fp32" or (home.tf32_tflops is None and offer.tf32_tflops is None):
         return ()
-    message = (
-        "the published FP32 runs used TF32 where the GPU has it; a training that forbids TF32 gains less from such a "
-        "GPU than the ratio says"
-    )
-    return (Caveat(code="fp32-is-tf32", message=message),)
+    return (Caveat.of("fp32-is-tf32"),)

@@ -62,15 +62,11 @@ def gpu_scaling(
 
 def on_several(one: SpeedRatio, scaling: Interval, how: str, gpu_count: int) -> SpeedRatio:
     """The ratio of ``gpu_count`` GPUs, from that of one of them."""
-    message = (
-        f"{gpu_count} GPUs at the same batch per GPU make {gpu_count} times the batch: fewer steps an epoch, and a "
-        "learning rate and a number of epochs that may have to change"
-    )
     return dataclasses.replace(
         one,
         ratio=product(one.ratio, scaling),
         detail=f"{one.detail}; {how}",
-        caveats=(*one.caveats, Caveat(code="larger-batch", message=message)),
+        caveats=(*one.caveats, Caveat.of("larger-batch", count=gpu_count)),
     )
 
 

@@ -94,8 +94,4 @@ def _foreign_caveats(home: GpuSpec, offer: GpuSpec, ends: list[GpuOffset]) -> tu
     ]
     if not guessed:
         return ()
-    message = (
-        f"nobody published how much of its specs a training sees on {' and '.join(guessed)}; software decides that, "
-        "so the range is wide"
-    )
-    return (Caveat(code="specs-across-makers", message=message),)
+    return (Caveat.of("specs-across-makers", gpus=" and ".join(guessed)),)

@@ -11,6 +11,7 @@ from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.timing.growth import Growth
 from greenlove_mlflow.core.timing.noise import Noise
 from greenlove_mlflow.core.workload import Workload
+from greenlove_mlflow.numbers import format_duration_s
 
 # Below each of these nothing is worth a reader's time; they are this project's own choice.
 LEAST_SPEARMAN_RHO = 0.9
@@ -75,73 +76,37 @@ def diagnose(log: BenchmarkLog, workload: Workload, findings: Findings) -> tuple
 
 def _of_the_data(log: BenchmarkLog) -> Iterator[Caveat]:
     if log.sample_count < log.batch_size:
-        yield Caveat(
-            code="smaller-than-a-batch",
-            message=f"the data has {log.sample_count} samples, fewer than one batch of {log.batch_size}; every epoch "
-            "is one small step, so nothing is learned about full batches; lower batch_size",
-        )
+        yield Caveat.of("smaller-than-a-batch", sample_count=log.sample_count, batch_size=log.batch_size)
     elif log.sample_count < LEAST_BATCHES * log.batch_size or (
         log.steps_per_epoch < FEW_STEPS and log.sample_count % log.batch_size
     ):
-        yield Caveat(
-            code="batch-quantisation",
-            message=f"an epoch is {log.steps_per_epoch} steps of up to {log.batch_size} samples: its time moves in "
-            "jumps of a whole batch; a plan for other sample counts is rounded to whole batches",
-        )
+        yield Caveat.of("batch-quantisation", step_count=log.steps_per_epoch, batch_size=log.batch_size)
     if log.stated_steps_per_epoch is not None:
-        yield Caveat(
-            code="epoch-shorter-than-stated",
-            message=f"the data ended after {log.steps_per_epoch} batches, not {log.stated_steps_per_epoch}; "
-            "the estimate counts what came; correct steps_per_epoch or the data",
+        yield Caveat.of(
+            "epoch-shorter-than-stated", step_count=log.steps_per_epoch, stated_count=log.stated_steps_per_epoch
         )
     if log.loss_is_finite is False:
-        yield Caveat(
-            code="loss-not-finite",
-            message="a training step gave a loss that is not finite; the time is right, the training is not: "
-            "lower the learning rate or look at the data",
-        )
+        yield Caveat.of("loss-not-finite")
 
 
 def _of_the_steps(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
     share = findings.overhead_s / findings.epoch_s
     if findings.is_from_first_steps and not any(record.whole for record in log.epochs):
         count = sum(record.step_count for record in log.epochs_of("first-contact"))
-        yield Caveat(
-            code="few-steps",
-            message=f"steps are so slow that the estimate rests on the first {count} of them; raise budget_s for more",
-        )
+        yield Caveat.of("few-steps", count=count)
     if share > LARGEST_OVERHEAD_SHARE:
-        yield Caveat(
-            code="overhead-share",
-            message=f"{share:.0%} of an epoch ({findings.overhead_s:.2f} s) does not grow with its steps (workers and "
-            "iterators starting); persistent_workers=True saves it, and scaling by samples would multiply it",
-        )
+        yield Caveat.of("overhead-share", share=share, overhead_s=findings.overhead_s)
     if findings.one_off_s > LARGEST_ONE_OFF_SHARE * findings.total_s:
-        yield Caveat(
-            code="warm-up-share",
-            message=f"{findings.one_off_s:.1f} s of the total are paid once, by the first step (compiling, tuning); "
-            "in a process that has paid them already the training is that much shorter",
-        )
+        yield Caveat.of("warm-up-share", one_off_s=findings.one_off_s)
     if findings.mode == "cached":
-        yield Caveat(
-            code="cold-cache",
-            message="data is cheaper on its second visit, so the first epoch is slower than the others; "
-            "the estimate counts it apart, for a process that starts with a cold cache",
-        )
+        yield Caveat.of("cold-cache")
     wait, duration = _timed_wait_s(log)
     if duration > 0.0 and wait > LARGEST_WAIT_SHARE * duration:
         remedy = "raise num_workers or prefetch_factor" if log.worker_count else "set num_workers"
-        yield Caveat(
-            code="data-bound",
-            message=f"{wait / duration:.0%} of the time goes to waiting for data; {remedy}, or load it faster",
-        )
+        yield Caveat.of("data-bound", share=wait / duration, advice=remedy)
     noise = findings.noise
     if findings.step_cv is not None and findings.step_cv > LARGEST_STEP_CV and noise.correlation_factor < 1.5:
-        yield Caveat(
-            code="variable-step-cost",
-            message=f"single steps differ by {findings.step_cv:.0%} (inputs of different length?); "
-            "the range covers it as long as later data is like the data that was timed",
-        )
+        yield Caveat.of("variable-step-cost", variation=findings.step_cv)
 
 
 def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
@@ -153,79 +118,40 @@ def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
             f"others took {share:.0%} of it" if share > LEAST_CONTENTION_SHARE else f"its load is {load:.1f} per core"
         )
         alone_s = findings.total_s * (1.0 - share)
-        yield Caveat(
-            code="contention",
-            message=f"this machine is shared: {seen} during the benchmark, so the range is wider; "
-            f"alone on it the training would take about {alone_s:.3g} s; benchmark again when it is quiet",
-        )
+        yield Caveat.of("contention", seen=seen, alone=format_duration_s(alone_s))
     if noise.is_drifting:
         counted = "only the later half counts" if noise.is_settling else "the mean of all of it counts"
-        yield Caveat(
-            code="drift",
-            message=f"a step's time moved by {math.expm1(noise.halves_gap_log):+.1%} while it was measured (a machine "
-            f"warming up or throttling, or a neighbour who came); {counted}; benchmark again on a warm, quiet machine",
-        )
+        yield Caveat.of("drift", change=math.expm1(noise.halves_gap_log), counted=counted)
     if noise.correlation_factor > LARGEST_CORRELATION_FACTOR and noise.log_sd > LEAST_NOISE_LOG_SD:
-        yield Caveat(
-            code="autocorrelation",
-            message="slow and fast stretches last for seconds, so few of them were seen; the range is wider for it",
-        )
+        yield Caveat.of("autocorrelation")
     throttled = signals.get("throttled_share", 0.0)
     heating = signals.get("temperature_rise_c", 0.0) / max(log.duration_s, 1.0)
     if throttled > LARGEST_THROTTLED_SHARE or heating > FAST_HEATING_C_PER_S:
         seen = f"held back {throttled:.0%} of the time" if throttled > LARGEST_THROTTLED_SHARE else "still heating up"
-        yield Caveat(
-            code="throttling",
-            message=f"the GPU was {seen} while it was measured; a long training runs hotter and slower: "
-            "check cooling and power limit, or raise budget_s",
-        )
+        yield Caveat.of("throttling", seen=seen)
 
 
 def _of_the_hypervisor(log: BenchmarkLog) -> Iterator[Caveat]:
     if log.is_on_virtual_cpu:
-        yield Caveat(
-            code="virtual-machine",
-            message="the CPU is that of a virtual machine: neighbours whom no counter shows may change its pace within "
-            "minutes, so the range is wider; finished runs in the store fit it to what this machine really does",
-        )
+        yield Caveat.of("virtual-machine")
 
 
 def _of_the_growth(growth: Growth | None, noise: Noise) -> Iterator[Caveat]:
     if growth is None:
         return
     if growth.spearman_rho is not None and growth.spearman_rho < LEAST_SPEARMAN_RHO:
-        yield Caveat(
-            code="spearman-low",
-            message=f"time does not grow steadily with the data (rank correlation {growth.spearman_rho:.2f}, at least "
-            f"{LEAST_SPEARMAN_RHO} is expected); benchmark on a quieter machine before planning other sizes",
-        )
+        yield Caveat.of("spearman-low", rho=growth.spearman_rho, least_rho=LEAST_SPEARMAN_RHO)
     if growth.r2 is not None and growth.r2 < LEAST_AFFINE_R2:
-        yield Caveat(
-            code="affine-fit-poor",
-            message=f"a straight line explains only {growth.r2:.0%} of how time grows with the data; "
-            "plans for other sample counts are less sure than the range says",
-        )
+        yield Caveat.of("affine-fit-poor", r2=growth.r2)
     if growth.is_bent and growth.bend > BEND_PER_NOISE * noise.log_sd:
-        yield Caveat(
-            code="superlinear",
-            message=f"time grows faster than the data (by {growth.bend:.0%} beyond a straight line at the largest "
-            "size): kernel methods, graphs and growing inputs do so; time whole epochs, raise budget_s",
-        )
+        yield Caveat.of("superlinear", bend=growth.bend)
 
 
 def _of_the_plan(log: BenchmarkLog, workload: Workload, findings: Findings) -> Iterator[Caveat]:
     if log.duration_s > 0.0 and findings.total_s > FARTHEST_EXTRAPOLATION * log.duration_s:
-        yield Caveat(
-            code="extrapolation",
-            message=f"the training is {findings.total_s / log.duration_s:,.0f} times as long as the benchmark; the "
-            "machine may change in that time, so the range is wider; follow the forecast once it runs",
-        )
+        yield Caveat.of("extrapolation", factor=findings.total_s / log.duration_s)
     if not (workload.validation_s or workload.extra_per_epoch_s):
-        yield Caveat(
-            code="steps-only",
-            message="only training steps are counted; validation and checkpoints come on top: pass validation= or "
-            "extra_per_epoch_s=",
-        )
+        yield Caveat.of("steps-only")
 
 
 def _timed_wait_s(log: BenchmarkLog) -> tuple[float, float]:

@@ -20,14 +20,8 @@ from greenlove_mlflow.core.timing.ranks import spearman_rho
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import BenchmarkError
 
-SEED_RANGE_CAVEAT = Caveat(
-    code="seed-range",
-    message="this range is the original's: it leaves out how unsure the mean is, how the machine drifts and what small "
-    "sizes cost beside their samples, so it holds the truth far less often than 95 %; method='adaptive' counts them",
-)
-TOO_FEW_EPOCHS_CAVEAT = Caveat(
-    code="too-few-epochs", message="the cap came before any steady epoch; try method='adaptive'"
-)
+SEED_RANGE_CAVEAT = Caveat.of("seed-range")
+TOO_FEW_EPOCHS_CAVEAT = Caveat.of("too-few-epochs")
 
 
 def fit_seed(log: BenchmarkLog, workload: Workload) -> ScalingFit:

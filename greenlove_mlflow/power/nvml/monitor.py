@@ -67,11 +67,7 @@ class BoardLooks:
         """That somebody else is on the board, if so."""
         if not self._others:
             return ()
-        message = (
-            f"{self._others} other process(es) hold the board; its power is counted whole, theirs included: "
-            "run alone for a figure of this training"
-        )
-        return (Caveat(code="gpu-shared", message=message),)
+        return (Caveat.of("gpu-shared", count=self._others),)
 
     def release(self) -> None:
         """Lets NVML go."""
@@ -145,16 +141,14 @@ def attach_rapl(parts: list[Part], root: Path | None = None) -> None:
 
 def _unreadable(name: str, reason: str) -> OpenedBoard:
     logger.info("no power meter for %s: %s", name, reason)
-    return OpenedBoard(notes=(Caveat(code="power-not-metered", message=f"{name} could not be metered: {reason}"),))
+    return OpenedBoard(notes=(Caveat.of("power-not-metered", device=name, why=reason),))
 
 
 def _board_notes(nvml: Any, source: NvmlSource, gpu_index: int | None) -> tuple[Caveat, ...]:
     notes = []
     if source.board.is_sliced:
-        message = "the training has a slice (MIG) of the board, which has one sensor: energy is the whole board's"
-        notes.append(Caveat(code="mig-whole-board", message=message))
+        notes.append(Caveat.of("mig-whole-board"))
     found = call(nvml, "nvmlDeviceGetIndex", source.board.handle)
     if gpu_index is not None and found is not None and found != gpu_index:
-        message = f"gpu_index={gpu_index} is not the board trained on, which is {found} by NVML; that one is metered"
-        notes.append(Caveat(code="gpu-index-ignored", message=message))
+        notes.append(Caveat.of("gpu-index-ignored", index=gpu_index, found=found))
     return tuple(notes)

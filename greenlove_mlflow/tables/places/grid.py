@@ -158,25 +158,17 @@ def _code_caveats(text: str | None) -> tuple[Caveat, ...]:
     if text is None or not is_other_code(text):
         return ()
     place = find_country(text)
-    return (
-        Caveat(code="place-code", message=f"{text!r} is taken for {place.name}, whose ISO 3166 code is {place.code}"),
-    )
+    return (Caveat.of("place-code", text=text, place=place.name, iso_code=place.code),)
 
 
 def _time_zone_caveat(time_zone: str, place: Place) -> Caveat:
     others = [code for code in countries_of_time_zone(time_zone) if code != place.code]
     shared = f" (also kept in {', '.join(others)})" if others else ""
-    return Caveat(
-        code="place-from-time-zone",
-        message=f"the time zone {time_zone}{shared} is taken for {place.name}; pass country= if it is another",
-    )
+    return Caveat.of("place-from-time-zone", time_zone=time_zone, shared=shared, place=place.name)
 
 
 def _world(reason: str) -> Located:
-    caveat = Caveat(
-        code="place-unknown",
-        message=f"{reason}: the world's average electricity stands in, with a wide range; pass country= or region=",
-    )
+    caveat = Caveat.of("place-unknown", why=reason)
     return places()[WORLD], "world", (caveat,)
 
 
@@ -190,11 +182,7 @@ def _intensity(place: Place, scope: Scope) -> Found:
         return _interval(figure, WORLD_LOG_SD if place.code == WORLD else AREA_LOG_SD), figure.source, ()
     nation = places().get(place.country_code)
     if nation is None or nation is place:
-        caveat = Caveat(
-            code="no-direct-intensity",
-            message=f"no table gives a {scope} carbon intensity for {place.name}, so CO2e is not estimated; use "
-            "scope='lifecycle' or pass carbon_intensity_g_per_kwh=",
-        )
+        caveat = Caveat.of("no-direct-intensity", scope=scope, place=place.name)
         return None, None, (caveat,)
     return _derived(place, nation, scope) or _national(place, nation, scope)
 
@@ -210,11 +198,7 @@ def _derived(place: Place, nation: Place, scope: Scope) -> Found | None:
     if known is None or national is None or national_other is None or place.kind == "zone":
         return None
     value = known.value * national.value / national_other.value
-    caveat = Caveat(
-        code="intensity-derived",
-        message=f"the table gives a {other} figure for {place.name}; its {scope} figure is worked out by the ratio of "
-        f"the two in {nation.name}",
-    )
+    caveat = Caveat.of("intensity-derived", known=other, place=place.name, scope=scope, nation=nation.name)
     return (
         _interval(Figure(value=value, source=known.source), quadrature(AREA_LOG_SD, DERIVED_LOG_SD)),
         known.source,
@@ -227,10 +211,7 @@ def _national(place: Place, nation: Place, scope: Scope) -> Found:
     interval, source, caveats = _intensity(nation, scope)
     if interval is None:
         return interval, source, caveats
-    caveat = Caveat(
-        code="intensity-of-country",
-        message=f"no table gives a {scope} carbon intensity for {place.name}: that of {nation.name} stands in",
-    )
+    caveat = Caveat.of("intensity-of-country", scope=scope, place=place.name, nation=nation.name)
     return interval, source, (caveat,)
 
 
@@ -245,11 +226,7 @@ def _price(place: Place) -> Found:
     world = places()[WORLD].price
     if world is None:
         return None, None, ()
-    caveat = Caveat(
-        code="price-of-world",
-        message=f"no table gives an electricity price for {place.name}: the world's average stands in, with a wide "
-        "range; pass electricity_price_usd_per_kwh=",
-    )
+    caveat = Caveat.of("price-of-world", place=place.name)
     return _interval(world, WORLD_PRICE_LOG_SD), world.source, (caveat,)
 
 

@@ -1,0 +1,15 @@
+"""The registry of caveats: every code once, with its severity, its sentence and its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from greenlove_mlflow.core.caveats import offer_caveats, place_caveats, power_caveats, time_caveats
+from greenlove_mlflow.core.caveats.kind import CaveatKind, Severity
+
+CAVEATS: Mapping[str, CaveatKind] = MappingProxyType(
+    {**time_caveats.KINDS, **power_caveats.KINDS, **offer_caveats.KINDS, **place_caveats.KINDS}
+)
+
+__all__ = ["CAVEATS", "CaveatKind", "Severity"]

@@ -1,0 +1,31 @@
+"""CaveatKind: what all caveats of one code have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# wrong-without: the figure misleads a reader who does not know it; act: the reader can and should do something;
+# note: an assumption that is good to know.
+Severity = Literal["wrong-without", "act", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class CaveatKind:
+    """How much a caveat matters, its sentence with ``{placeholders}``, and what its reader can do."""
+
+    severity: Severity
+    sentence: str
+    remedy: str = ""
+
+    def filled(self, values: Mapping[str, Any]) -> str:
+        """The sentence and the remedy with their placeholders filled.
+
+        >>> CaveatKind("act", "the price is {age_days} days old", "look it up again").filled({"age_days": 200})
+        'the price is 200 days old; look it up again'
+
+        Raises:
+            KeyError, ValueError: If a value is missing or is not of the kind that the sentence shows.
+        """
+        return "; ".join(part.format_map(values) for part in (self.sentence, self.remedy) if part)

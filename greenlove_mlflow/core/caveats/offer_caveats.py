@@ -1,0 +1,102 @@
+"""Caveats of a comparison: prices, speed ratios, memory and regions of offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from greenlove_mlflow.core.caveats.kind import CaveatKind
+
+KINDS: Mapping[str, CaveatKind] = {
+    "ambiguous-gpu": CaveatKind(
+        "note",
+        "{gpu} and {twins} report one name and memory; the figures of the first were used",
+    ),
+    "fp32-is-tf32": CaveatKind(
+        "note",
+        "the published FP32 runs used TF32 where the GPU has it; a training that forbids TF32 gains less from such a "
+        "GPU than the ratio says",
+    ),
+    "larger-batch": CaveatKind(
+        "note",
+        "{count} GPUs at the same batch per GPU make {count} times the batch: fewer steps an epoch, and a learning "
+        "rate and a number of epochs that may have to change",
+    ),
+    "launch-bound": CaveatKind(
+        "wrong-without",
+        "a step would take less than a millisecond on {gpus}: there a GPU waits for its host to start its work, so "
+        "the real time is longer and the real cost higher than shown",
+        "measure one, or enlarge the batch",
+    ),
+    "memory-too-small": CaveatKind(
+        "act",
+        "the training took {peak_gib:.1f} GiB here and {gpu} has {memory_gib:g}; {advice}",
+    ),
+    "no-comparison": CaveatKind(
+        "act",
+        "the offers could not be compared: {why}",
+    ),
+    "not-listed-in-region": CaveatKind(
+        "note",
+        "the price sheet lists {gpu} in {regions}, not in {region}",
+    ),
+    "offer-host-left-out": CaveatKind(
+        "note",
+        "the energy of an offer counts its GPU boards and PUE; its share of the host is not known",
+    ),
+    "offer-left-out": CaveatKind(
+        "note",
+        "no speed ratio or no specs for {gpus}; they are left out",
+    ),
+    "offer-power-modelled": CaveatKind(
+        "note",
+        "{gpu} is assumed to draw {share:.0%} of its {tdp_w:g} W, {how}",
+    ),
+    "offer-power-unknown": CaveatKind(
+        "note",
+        "no source states the power of {gpu}, so its energy and CO2e are unknown",
+    ),
+    "old-price": CaveatKind(
+        "act",
+        "the price of {gpu} at {provider} is of {as_of}, {age_days} days old",
+        "look it up again",
+    ),
+    "precision-assumed": CaveatKind(
+        "note",
+        "speed ratios are those of {precision} benchmarks, as in the original, while this training computes in "
+        "{computes_in}",
+        "precision= chooses",
+    ),
+    "prices-not-in-tables": CaveatKind(
+        "note",
+        "the run was priced by a sheet of its own, {wanted!r}; this page uses the one of {as_of}",
+    ),
+    "probed-hardware": CaveatKind(
+        "note",
+        "no table knows {machine}: a short matrix product and copy stand in for its specs, so the ratios are rough",
+        "pass speed_ratios= where you know better",
+    ),
+    "region-grid-partial": CaveatKind(
+        "note",
+        "{gpu} is sold in {regions}; the grid is known of {count} of them only",
+    ),
+    "region-unknown": CaveatKind(
+        "note",
+        "CO2e of {gpu} is unknown: {why}",
+        "name a region with region=",
+    ),
+    "sold-in-instances": CaveatKind(
+        "note",
+        "{gpu} is sold with {sizes} GPUs an instance; the rent shown is for {count}, a whole instance of {least} "
+        "costs {factor:g} times as much",
+    ),
+    "specs-across-makers": CaveatKind(
+        "note",
+        "nobody has published how much of its specs a training sees on {gpus}; software decides that, so the range "
+        "is wide",
+    ),
+    "time-measured-elsewhere": CaveatKind(
+        "act",
+        "the time was measured on {machine} and is used here as if it were that of {gpu}",
+        "measure on that GPU to be sure",
+    ),
+}

@@ -1,0 +1,83 @@
+"""Caveats of power and energy: what was metered, modelled or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from greenlove_mlflow.core.caveats.kind import CaveatKind
+
+KINDS: Mapping[str, CaveatKind] = {
+    "cpu-power-unknown": CaveatKind(
+        "act",
+        "{why}: its power is assumed to be {w_per_core:.1f} W for each of {count} cores, the median of the CPUs "
+        "whose cores are known",
+        "pass tdp_w= if you know better",
+    ),
+    "energy-counter-frozen": CaveatKind(
+        "note",
+        "the energy counter of {device} stood still for {frozen_s:.3g} s of work; power samples stand in where there "
+        "are any",
+    ),
+    "energy-counter-implausible": CaveatKind(
+        "note",
+        "the energy counter of {device} says {counter_w:.3g} W, which cannot be; {instead}",
+    ),
+    "energy-counter-reset": CaveatKind(
+        "note",
+        "the energy counter of {device} started again {count} time(s); power samples fill the gaps where there are any",
+    ),
+    "power-gaps": CaveatKind(
+        "note",
+        "{device} was metered for {share:.0%} of the time; {filled}",
+    ),
+    "gpu-index-ignored": CaveatKind(
+        "note",
+        "gpu_index={index} is not the board trained on, which is {found} by NVML; that one is metered",
+    ),
+    "gpu-shared": CaveatKind(
+        "act",
+        "{count} other process(es) hold the board; its power is counted whole, theirs included",
+        "run alone for a figure of this training",
+    ),
+    "idle-not-measured": CaveatKind(
+        "note",
+        "the idle power was not measured on every device, so the energy is gross",
+    ),
+    "mig-whole-board": CaveatKind(
+        "wrong-without",
+        "the training has a slice (MIG) of the board, which has one sensor: energy is the whole board's",
+    ),
+    "power-meter-hung": CaveatKind(
+        "wrong-without",
+        "{what}; {instead}",
+    ),
+    "power-meter-lost": CaveatKind(
+        "wrong-without",
+        "{device} stopped answering while it was metered",
+    ),
+    "power-modelled": CaveatKind(
+        "act",
+        "power is modelled, not metered: {devices}; it may be off by a factor of {factor:.1f}",
+        "pass tdp_w= or run where the meter can be read",
+    ),
+    "power-not-metered": CaveatKind(
+        "note",
+        "{device} could not be metered: {why}",
+    ),
+    "power-sources-disagree": CaveatKind(
+        "note",
+        "{device} drew {counter_w:.4g} W by its energy counter and {sampled_w:.4g} W by its power samples; the "
+        "counter is used and the range covers both",
+    ),
+    "power-unknown": CaveatKind(
+        "act",
+        "power of {device} is neither metered nor in a table",
+        "pass tdp_w= for energy, cost and CO2e",
+    ),
+    "short-energy-window": CaveatKind(
+        "note",
+        "the power of {device} rests on {window_s:.2g} s of steady training, less than {wanted_s:g} s, so its range "
+        "is wider",
+        "raise budget_s",
+    ),
+}
