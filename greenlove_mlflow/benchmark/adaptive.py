@@ -13,7 +13,8 @@ from greenlove_mlflow.benchmark.subject.profile import profile_cost_s
 from greenlove_mlflow.core.timing.adaptive_fit import is_cached, is_precise
 from greenlove_mlflow.core.timing.noise import noise_of_blocks
 
-FIRST_STEP_COUNT = 4
+# Steps of the first contact, the first and at least four that show what a step costs once the first is paid.
+FIRST_STEP_COUNT = 5
 FIRST_CONTACT_S = 0.4
 REVISIT_S = 0.5
 # Timed passes: at least this long altogether, so that ten percent of a short training is never too little to see.
@@ -32,25 +33,23 @@ SCALING_SHARES = (0.25, 0.5, 1.0)
 SCALING_REPEATS = 2
 
 
-def run_adaptive(session: Session, *, first_is_one_off: bool = False, reserve_s: float = 0.0) -> str:
+def run_adaptive(session: Session, *, reserve_s: float = 0.0) -> str:
     """Why the benchmark stopped: ``complete``, ``precise``, ``budget`` or ``cap``.
 
     Args:
         session: The benchmark to run.
-        first_is_one_off: The first step compiles the model, so it says nothing about the second.
         reserve_s: Seconds to leave under the hard cap for what follows.
     """
-    return _Adaptive(session, first_is_one_off=first_is_one_off, reserve_s=reserve_s).run()
+    return _Adaptive(session, reserve_s=reserve_s).run()
 
 
 class _Adaptive:
     """What the phases of one adaptive benchmark hand to each other."""
 
-    def __init__(self, session: Session, *, first_is_one_off: bool, reserve_s: float) -> None:
+    def __init__(self, session: Session, *, reserve_s: float) -> None:
         self.reserve_s = reserve_s
         self.session = session
         self.plan = session.plan
-        self.first_is_one_off = first_is_one_off
         self.whole_count = 0
         self.extended = False
 
@@ -82,7 +81,7 @@ class _Adaptive:
                 enough_s=FIRST_CONTACT_S,
                 whole_step_count=self.plan.steps_per_epoch,
                 each_step_apart=True,
-                first_is_one_off=self.first_is_one_off,
+                second_is_run=True,
             ),
         )
         self.whole_count += first.whole

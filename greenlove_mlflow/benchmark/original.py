@@ -97,10 +97,17 @@ class _Seed:
     def _run_epoch(self, phase: Phase, size: int, until_s: float) -> bool:
         """Whether an epoch over ``size`` samples came to its end."""
         feed = self.session.feed
+        size = self._without_lone_sample(size)
         part = None if size >= self.most else feed.part(size, seed=self.plan.seed)
         steps = -(-size // feed.batch_size) if size < self.most else self.plan.steps_per_epoch
         limit = Limit(until_s=until_s, whole_step_count=steps if part is None else None)
         return self.session.run(phase, limit, batches=part, sample_count=size).whole
+
+    def _without_lone_sample(self, size: int) -> int:
+        """The size without a last batch of one, which cannot be normalised, unless the training itself has such one."""
+        batch_size = self.session.feed.batch_size
+        is_lone = size > batch_size > 1 and size % batch_size == 1
+        return size - 1 if is_lone and self.most % batch_size != 1 else size
 
     def _has_whole_record(self) -> bool:
         return any(record.whole for record in self.session.epochs)

@@ -31,7 +31,8 @@ class Limit:
         reserve_s: What a step may take beyond what it is expected to, at most as much again.
         head_step_count: Steps of the first block: those that a fresh iterator makes slower or faster than others.
         each_step_apart: Synchronise after each of the first steps, to tell them apart.
-        first_is_one_off: The first step says nothing about the second (it compiled the model).
+        second_is_run: A second step is run however long the first took: compiling, tuning, building kernels and cold
+            caches make a first step long, and only the second tells whether others are.
     """
 
     step_count: float = math.inf
@@ -43,7 +44,7 @@ class Limit:
     reserve_s: float = 0.0
     head_step_count: int = 1
     each_step_apart: bool = False
-    first_is_one_off: bool = False
+    second_is_run: bool = False
 
 
 @dataclass(slots=True)
@@ -194,7 +195,7 @@ def _deadline_s(done: Pass, limit: Limit) -> float:
 
 
 def _expected_step_s(done: Pass, limit: Limit) -> float:
-    if not done.step_count or (done.step_count == 1 and limit.first_is_one_off):
+    if not done.step_count or (done.step_count == 1 and limit.second_is_run):
         return 0.0
     # A step that falls into a burst takes longer; the very second one is worth the risk.
     reserve_s = 0.0 if done.step_count == 1 else min(done.steady_step_s, limit.reserve_s)

@@ -90,10 +90,7 @@ def _benchmark_training(
             **options,
         )
         try:
-            if plan.method == "seed":
-                stop_reason = run_seed(session)
-            else:
-                stop_reason = run_adaptive(session, first_is_one_off=subject.is_compiled, reserve_s=reserve_s)
+            stop_reason = run_seed(session) if plan.method == "seed" else run_adaptive(session, reserve_s=reserve_s)
             time_validation(session, subject)
             memory = read_device_memory(subject, copied_bytes)
             if plan.method == "adaptive":

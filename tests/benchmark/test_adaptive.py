@@ -105,11 +105,21 @@ def test_caps_hold_after_the_first_step_however_slow_steps_are(step_s: float) ->
     assert promised == pytest.approx(truth, rel=0.01)
 
 
-def test_a_step_longer_than_the_cap_is_run_once() -> None:
+def test_a_step_longer_than_the_cap_is_run_twice_because_only_the_second_tells() -> None:
     promised, truth, log, fit = promise(Profile(sample_count=8000, step_s=40.0, epoch_count=2))
-    assert sum(record.step_count for record in log.epochs) == 1
+    assert sum(record.step_count for record in log.epochs) == 2
     assert promised == pytest.approx(truth, rel=0.01)
     assert [caveat.code for caveat in fit.caveats if caveat.code == "few-steps"]
+
+
+@pytest.mark.parametrize("first_step_s", [26.0, 90.0])
+def test_a_first_step_longer_than_the_cap_is_paid_once(first_step_s: float) -> None:
+    profile = Profile(sample_count=32_000, step_s=0.009, first_step_s=first_step_s, epoch_count=20)
+    promised, truth, log, fit = promise(profile)
+    assert len(log.first_contact_steps_s) >= 5
+    assert fit.one_off_s == pytest.approx(first_step_s, rel=0.01)
+    assert promised == pytest.approx(truth, rel=0.02)
+    assert log.duration_s - log.first_contact_steps_s[0] <= 25.0
 
 
 def test_throttling_is_watched_for_longer_and_the_later_half_counts() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
-from greenlove_mlflow.benchmark import BenchmarkPlan
+from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
 from greenlove_mlflow.core.records import BenchmarkLog
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining
 
@@ -116,3 +118,26 @@ def test_the_parameters_of_the_original_are_obeyed() -> None:
     assert len(log.epochs_of("warm-up")) == len(grid)
     assert len(log.epochs_of("warm-up", "steady")) == 6 * len(grid)
     assert log.warm_up_epoch_count == 1
+
+
+@pytest.mark.parametrize(("total", "lone"), [(512, False), (513, True)])
+def test_no_batch_of_one_unless_the_training_has_one(total: int, lone: bool) -> None:
+    seen: set[int] = set()
+
+    def step(model: Any, batch: torch.Tensor, *_: Any) -> None:
+        seen.add(len(batch[0]))
+
+    model = torch.nn.Linear(2, 2)
+    training = Training(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        criterion=None,
+        data=DataLoader(TensorDataset(torch.zeros(total, 2)), batch_size=32, shuffle=True),
+        train_step=step,
+    )
+    for initial in (33, 65, 321):
+        plan = BenchmarkPlan(method="seed", initial_sample_count=initial, target_benchmark_s=0.05, longest_run_s=0.05,
+                             shortest_run_s=0.01, exploration_budget_s=0.02, cap_s=1.0)  # fmt: skip
+        run_benchmark(training, plan)
+
+    assert (1 in seen) == lone
