@@ -23,7 +23,7 @@ from greenlove_mlflow.core.offers.figures import (
     probability_of_less,
 )
 from greenlove_mlflow.core.offers.memory import fits_memory, fitting_batch_size
-from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Region
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.workload import Grid
@@ -99,7 +99,7 @@ def compare_offers(
     pue: Interval,
     region: str | None = None,
     home_name: str = "local",
-    billing: tuple[str, ...] = ("on-demand", "contact-sales"),
+    billing: tuple[str, ...] = DEFAULT_BILLING,
     gpu_count: int = 1,
     caveats: tuple[Caveat, ...] = (),
     today: str | None = None,
