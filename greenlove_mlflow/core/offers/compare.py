@@ -79,14 +79,8 @@ class Comparison:
     caveats: tuple[Caveat, ...] = ()
 
     def __str__(self) -> str:
-        from greenlove_mlflow.words.estimate import format_comparison
-
-        return format_comparison(self)
-
-    def _repr_html_(self) -> str:
-        from greenlove_mlflow.words.html import format_comparison_html
-
-        return format_comparison_html(self)
+        offers = "1 offer" if len(self.rows) == 1 else f"{len(self.rows)} offers"
+        return f"{self.home_name} beside {offers}, prices of {self.prices.as_of or 'unknown date'}"
 
 
 def compare_offers(
