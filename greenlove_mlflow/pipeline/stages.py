@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def meter_opener(
     options: Options, environment: Environment, machine: Machine, spec: GpuSpec | None, torch_device: Any
 ) -> tuple[OpenMeter, Caveat | None]:
     """A function that opens the machine's power meter, told all that tables and caller know of its power."""
-    cpu_power = read_cpu_power(machine.cpu_name, machine.visible_cpu_count)
+    cpu_power = read_cpu_power(machine.cpu_name, machine.visible_cpu_count, system_cpu_count=os.cpu_count())
     utilization = {} if options.gpu_utilization is None else {"gpu_utilization": options.gpu_utilization}
 
     def open_it(**more: Any) -> AbstractContextManager[PowerMeter]:

@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import functools
-import re
+import math
 import statistics
-from dataclasses import dataclass
 from typing import Literal
 
-from greenlove_mlflow.core.energy.power import MODELLED_POWER_LOG_SD
-from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
-from greenlove_mlflow.core.provenance import Caveat, Source
+from greenlove_mlflow.core.energy.cpu_power import CpuModel, CpuPower, cpu_power
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec, MlperfRow, SuiteBridge, ThroughputRow
 from greenlove_mlflow.tables.store.rows import row_source, rows_of
 
-# Watts per core of an unknown CPU: cores differ by a factor of about two either way.
-UNKNOWN_CPU_LOG_SD = 0.40
 GB_PER_GIB = 1.073741824
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CpuPower:
-    """The power of the CPU cores a process may use.
-
-    Args:
-        interval_w: Watts under full load.
-        note: Where it comes from, in words ("TDP 280 W, AMD EPYC 7R32, 16 of 96 threads").
-        caveat: What the reader must know when it is a substitute; None when the CPU is in the table.
-    """
-
-    interval_w: Interval
-    note: str
-    caveat: Caveat | None = None
-    source: Source | None = None
 
 
 @functools.lru_cache(maxsize=1)
@@ -124,82 +105,37 @@ def read_default_pue(kind: Literal["local", "cloud"]) -> tuple[Interval, Source]
     return interval, rows[0][0].source
 
 
-def read_cpu_power(cpu_name: str | None, visible_cpu_count: int) -> CpuPower:
-    """The power of a CPU under full load, in watts, scaled to the threads this process may use.
+def read_cpu_power(cpu_name: str | None, visible_cpu_count: int, *, system_cpu_count: int | None = None) -> CpuPower:
+    """The power of the threads of a CPU that this process may use, as ``core.energy.cpu_power`` works it out.
 
     Args:
-        cpu_name: As the system names it ("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz"); None when unknown.
+        cpu_name: As the system names it; None when unknown.
         visible_cpu_count: Threads this process may use, at least 1.
+        system_cpu_count: Threads that the system has; None when unknown.
     """
-    found = _find_cpu(cpu_name) if cpu_name else None
-    if found is None:
-        return _unknown_cpu(cpu_name, visible_cpu_count)
-    power_w, threads, name, source = found
-    threads = threads or _threads_in(cpu_name)
-    if threads is None and power_w / visible_cpu_count > _most_w_per_thread():
-        # Fewer threads than that chip can have: a share of it, of a size that nothing states.
-        return _unknown_cpu(cpu_name, visible_cpu_count)
-    share = min(1.0, visible_cpu_count / threads) if threads else 1.0
-    part = f", {visible_cpu_count} of {threads} threads" if share < 1.0 else ""
-    return CpuPower(
-        interval_w=Interval.from_log_width(power_w * share, NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD),
-        note=f"TDP {power_w:g} W, {name}{part}",
-        source=source,
-    )
-
-
-def _threads_in(cpu_name: str | None) -> int | None:
-    """The threads of a CPU whose name states its cores ("64-Core"), two to a core; None when it does not."""
-    stated = re.search(r"\b(\d+)-core\b", (cpu_name or "").lower())
-    return 2 * int(stated.group(1)) if stated else None
+    return cpu_power(cpu_name, visible_cpu_count, read_cpu_models(), system_cpu_count=system_cpu_count)
 
 
 @functools.lru_cache(maxsize=1)
-def _most_w_per_thread() -> float:
-    """The most watts per thread of any CPU whose threads the table gives."""
-    return max(float(row["tdp_w"] / row["thread_count"]) for _, row in rows_of("cpu_tdp") if row["thread_count"])
-
-
-def _unknown_cpu(cpu_name: str | None, visible_cpu_count: int) -> CpuPower:
-    per_core = [row["tdp_w"] / row["core_count"] for _, row in rows_of("cpu_tdp") if row["core_count"] is not None]
-    w_per_core = statistics.median(per_core)
-    named = f"no table tells the power per core of {cpu_name!r}" if cpu_name else "the CPU has no name"
-    return CpuPower(
-        interval_w=Interval.from_log_width(w_per_core * visible_cpu_count, NORMAL_QUANTILE_95 * UNKNOWN_CPU_LOG_SD),
-        note=f"{w_per_core:.1f} W per core, the median of {len(per_core)} CPUs, times {visible_cpu_count} cores",
-        caveat=Caveat.of("cpu-power-unknown", why=named, w_per_core=w_per_core, count=visible_cpu_count),
-        source=rows_of("cpu_tdp")[0][0].source,
+def read_cpu_models() -> tuple[CpuModel, ...]:
+    """Every CPU of the newest table."""
+    return tuple(
+        CpuModel(
+            name=row["cpu"],
+            tdp_w=row["tdp_w"],
+            turbo_w=row["turbo_w"],
+            thread_count=row["thread_count"],
+            source=row_source(table, row),
+        )
+        for table, row in rows_of("cpu_tdp")
     )
 
 
-def _find_cpu(cpu_name: str) -> tuple[float, int | None, str, Source] | None:
-    """Design power, threads, name and source of a CPU by its plain name, the greatest power where several have it."""
-    plain = _plain_cpu(cpu_name)
-    words = plain.split()
-    found = [
-        (row["tdp_w"], row["thread_count"], row["cpu"], row_source(table, row))
-        for table, row in rows_of("cpu_tdp")
-        # Most rows lack one of the words: theirs need no reading.
-        if all(word in row["cpu"].lower() for word in words) and _plain_cpu(row["cpu"]) == plain
-    ]
-    return max(found, key=lambda cpu: cpu[0], default=None)
-
-
-def _plain_cpu(name: str) -> str:
-    """A CPU's name without marks, clock, core count and the words that say nothing.
-
-    >>> _plain_cpu("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz")
-    'intel xeon platinum 8380'
-    >>> _plain_cpu("AMD EPYC 7V13 64-Core Processor")
-    'amd epyc 7v13'
-    """
-    name = re.sub(r"\((r|tm|c)\)|[®™]", " ", name.lower())
-    name = re.sub(r"\s@.*|\bwith radeon.*|\bw/ radeon.*", " ", name)
-    name = re.sub(r"\b(\d+|dual|quad|six|eight|twelve|sixteen)-core\b|\b(cpu|processor|\d+th gen)\b", " ", name)
-    return " ".join(name.split())
-
-
 def read_ram_w_per_gib() -> Interval:
-    """Power of memory in watts per GiB: the median of the rules other tools use, none of which measures it."""
-    rules = [row["w_per_unit"] for _, row in rows_of("ram_power") if row["unit"] == "W per GB"]
-    return Interval.from_log_width(statistics.median(rules) * GB_PER_GIB, NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD)
+    """Power of memory in watts per GiB, by the rules that other tools use, none of which measures it.
+
+    A rule a GB suits small modules, a rule a module says that a GB of a large one draws a tenth of that. Nothing says
+    which modules hold the memory of a virtual machine: the range goes from one to the other.
+    """
+    rules = [row["w_per_unit"] * GB_PER_GIB for _, row in rows_of("ram_power") if row["unit"] == "W per GB"]
+    return Interval(point=math.sqrt(min(rules) * max(rules)), low=min(rules), high=max(rules))

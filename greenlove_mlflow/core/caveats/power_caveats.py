@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from greenlove_mlflow.core.caveats.kind import CaveatKind
 
 KINDS: Mapping[str, CaveatKind] = {
+    "cpu-power-of-family": CaveatKind(
+        "note",
+        "{why}: its power is taken to be {each}, for {count} threads",
+        "pass tdp_w= if you know better",
+    ),
     "cpu-power-unknown": CaveatKind(
         "act",
-        "{why}: its power is assumed to be {w_per_core:.1f} W for each of {count} cores, the median of the CPUs "
-        "whose cores are known",
+        "{why}: its power is assumed to be {each}, for {count} threads",
         "pass tdp_w= if you know better",
     ),
     "energy-counter-frozen": CaveatKind(
