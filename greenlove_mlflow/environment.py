@@ -60,10 +60,13 @@ def read_environment() -> Environment:
 
 
 def _read_time_zone() -> str | None:
-    """The IANA name of the system's zone, from ``TZ``, the link /etc/localtime or the file /etc/timezone."""
+    """The IANA name of the system's zone, from ``TZ``, the link /etc/localtime or the file /etc/timezone.
+
+    ``TZ`` may name the zone or the path of its file below a ``zoneinfo`` folder.
+    """
     named = os.environ.get("TZ", "").lstrip(":")
     if named:
-        return named
+        return named.split("zoneinfo/", 1)[-1]
     try:
         target = str(_ZONE_LINK.resolve(strict=True))
         if "zoneinfo/" in target:

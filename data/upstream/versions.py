@@ -1,8 +1,8 @@
 """New versions of the tables: the version before with the changes of a file, written, checked and read back.
 
-``changes/<table>/<version>.csv`` says, a line each, what a new version changes and why: ``add`` a row, ``set`` a cell,
-``drop`` a row or empty a cell. Together with the version before it makes the new one, so that anybody can build every
-table after the first versions from this repository alone.
+``changes/<table>/<version>.csv`` (or several, ``<version>.<part>.csv``, one after another) says, a line each, what a
+new version changes and why: ``add`` a row, ``set`` a cell, ``drop`` a row. Together with the version before it makes
+the new one, so that anybody can build every table after the first versions from this repository alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ CHANGES = Path(__file__).resolve().parent / "changes"
 sys.path.insert(0, str(DATA.parent))
 
 KEY_SEPARATOR = "|"
+CHANGE_COLUMNS = ("change", "row", "column", "value", "source")
 Rows = dict[str, dict[str, str | None]]  # by key, None where a cell is empty
 
 
@@ -28,13 +29,41 @@ class UnusableChangeError(SystemExit):
     """A line of a changes file that fits no row, or says what the table says already."""
 
 
+def versions_with_changes(name: str) -> tuple[str, ...]:
+    """The versions of a table that its changes files make, oldest first."""
+    return tuple(sorted({path.name[: len("2026-11-27")] for path in (CHANGES / name).glob("*.csv")}))
+
+
+def read_changes(name: str, version: str, *, without: str = "") -> list[dict[str, str]]:
+    """The lines of every changes file of that version but one part, in the order of the files' names."""
+    lines: list[dict[str, str]] = []
+    for path in sorted((CHANGES / name).glob(f"{version}*.csv")):
+        if without and path.stem == f"{version}.{without}":
+            continue
+        with path.open(encoding="utf-8", newline="") as file:
+            lines += list(csv.DictReader(file))
+    return lines
+
+
+def write_changes(name: str, version: str, part: str, lines: list[dict[str, str]]) -> None:
+    """Keep lines as one part of a version's changes."""
+    folder = CHANGES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{version}.{part}.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, CHANGE_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
 def version_text(name: str, version: str) -> str:
-    """The CSV of that version: the newest one before it with the lines of its changes file."""
+    """The CSV of that version: the newest one before it with the lines of its changes."""
+    return csv_text(version_rows(name, read_changes(name, version), version), schema_of(name))
+
+
+def version_rows(name: str, lines: list[dict[str, str]], version: str) -> pd.DataFrame:
+    """The rows of the newest version before that one, with the changes of those lines made."""
     schema = schema_of(name)
-    frame = version_before(name, version)
-    with (CHANGES / name / f"{version}.csv").open(encoding="utf-8", newline="") as file:
-        changes = list(csv.DictReader(file))
-    return csv_text(changed(frame, changes, schema.key, [column.name for column in schema.columns]), schema)
+    return changed(version_before(name, version), lines, schema.key, [column.name for column in schema.columns])
 
 
 def schema_of(name: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.estimate import Estimate, broken_limits
 from greenlove_mlflow.core.offers.compare import Comparison
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
+from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, read_environment
@@ -67,7 +67,7 @@ def compare(
     precision: Precision | None = None,
     speed_ratios: Mapping[str, float] | None = None,
     measured: str | None = None,
-    billing: tuple[str, ...] = DEFAULT_BILLING,
+    billing: tuple[str, ...] = ("on-demand", "contact-sales"),
     gpus: int = 1,
 ) -> Comparison:
     """The same training on each offer of a price sheet.

@@ -94,7 +94,7 @@ def test_run_priced_by_three_sheets_shows_its_prices_over_time(store: str) -> No
     assert "Prices over time" in visible_text(page)
     history = facts_of(page)["charts"]["price_history"]["history"]  # type: ignore[index]
     h100 = [point for point in history if point["name"] == "H100 HGX 80GB"]
-    assert [point["as_of"] for point in h100] == [*OLDER_PRICES, "2026-09-28"]
+    assert [point["as_of"] for point in h100] == [*OLDER_PRICES, "2026-10-05"]
     assert all(point["price_text"].startswith("$") for point in h100)
 
 

@@ -33,7 +33,7 @@ def a_csv(tmp_path: Path, text: str = "gpu,price_usd_per_hour\nL4,1\n") -> str:
 
 def test_list_names_every_table_with_version_and_licence() -> None:
     output = call("list").output
-    for words in ("gpu_specs", "8 versions, newest 2026-09-28", "ODbL", "Ember"):
+    for words in ("gpu_specs", "9 versions, newest 2026-10-05", "ODbL", "Ember"):
         assert words in output
     tables = {table["table"]: table for table in answer("list")["tables"]}
     assert len(tables) >= 14

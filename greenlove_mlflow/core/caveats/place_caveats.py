@@ -52,6 +52,12 @@ KINDS: Mapping[str, CaveatKind] = {
         "{why}: the world's average electricity stands in, with a wide range",
         "pass country= or region=",
     ),
+    "price-of-region": CaveatKind(
+        "act",
+        "no table gives an electricity price for {place}: the mean of {count} countries stands in for {region}, with "
+        "their spread as its range",
+        "pass electricity_price_usd_per_kwh=",
+    ),
     "price-of-world": CaveatKind(
         "act",
         "no table gives an electricity price for {place}: the world's average stands in, with a wide range",

@@ -17,6 +17,7 @@ from greenlove_mlflow.tables.places.index import (
     find_region,
     is_other_code,
     places,
+    region_price,
 )
 from greenlove_mlflow.tables.places.time_zones import countries_of_time_zone, country_of_time_zone
 
@@ -26,6 +27,9 @@ from greenlove_mlflow.tables.places.time_zones import countries_of_time_zone, co
 AREA_LOG_SD = 0.25
 WORLD_LOG_SD = 0.50
 AREA_PRICE_LOG_SD = 0.15
+# Three neighbours may agree by chance: a part of the world is taken to differ by at least this, about the median of the
+# parts that this release has.
+LEAST_REGION_PRICE_LOG_SD = 0.40
 # Prices differ more between countries than grids do: the log SD of this release's country rows is 0.67.
 WORLD_PRICE_LOG_SD = 0.65
 # What is added where a lifecycle figure is worked out from a direct one: over 19 US states and subregions, the figures
@@ -216,13 +220,27 @@ def _national(place: Place, nation: Place, scope: Scope) -> Found:
 
 
 def _price(place: Place) -> Found:
-    """US dollars per kWh of a place: its own price, its country's, else the world's."""
+    """US dollars per kWh of a place: its own price, its country's, its part of the world's, else the world's."""
     if place.price is not None:
         width = WORLD_PRICE_LOG_SD if place.code == WORLD else AREA_PRICE_LOG_SD
         return _interval(place.price, width), place.price.source, ()
     nation = places().get(place.country_code)
     if nation is not None and nation is not place and nation.price is not None:
         return _interval(nation.price, AREA_PRICE_LOG_SD), nation.price.source, ()
+    return _price_of_region(place) or _price_of_world(place)
+
+
+def _price_of_region(place: Place) -> Found | None:
+    """What the countries around a place pay; None where the tables know no part of the world that it lies in."""
+    region = region_price(place.country_code)
+    if region is None:
+        return None
+    caveat = Caveat.of("price-of-region", place=place.name, count=region.country_count, region=region.name)
+    log_sd = max(region.log_sd, LEAST_REGION_PRICE_LOG_SD)
+    return _interval(region.figure, log_sd), region.figure.source, (caveat,)
+
+
+def _price_of_world(place: Place) -> Found:
     world = places()[WORLD].price
     if world is None:
         return None, None, ()

@@ -16,6 +16,16 @@ from greenlove_mlflow.tables.store.rows import row_source, rows_of
 WORLD = "WORLD"
 # Codes in wide use that ISO 3166-1 reserves or lacks.
 _OTHER_CODES = {"UK": "GB", "EL": "GR"}
+# Places that ISO 3166-2 lists below a country and ISO 3166-1 as countries of their own (US-PR is PR).
+_TERRITORIES = {
+    "US": frozenset({"PR", "GU", "VI", "AS", "MP"}),
+    "FR": frozenset({"GP", "MQ", "GF", "RE", "YT", "PM", "BL", "MF", "NC", "PF", "WF"}),
+    "CN": frozenset({"HK", "MO", "TW"}),
+    "NL": frozenset({"AW", "CW", "SX"}),
+    "FI": frozenset({"AX"}),
+    "NO": frozenset({"SJ"}),
+}
+_WHOLE = ("country", "union")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +44,8 @@ class Place:
         code: ISO 3166 code, eGRID subregion, zone of Electricity Maps, or ``WORLD``.
         name: In words.
         country_code: The country it lies in; empty for the world.
-        kind: ``country``, ``world``, ``us_state``, ``egrid_subregion``, ``au_state``, ``cn_province`` or ``zone``.
+        kind: ``country``, ``union``, ``world``, ``us_state``, ``egrid_subregion``, ``au_state``, ``cn_province`` or
+            ``zone``.
         intensities: Grams CO2e per kWh by scope.
         price: US dollars per kWh at home; None when the tables have none for exactly this place.
     """
@@ -95,6 +106,35 @@ def _prices() -> dict[str, Figure]:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionPrice:
+    """What the countries of a part of the world pay: their geometric mean, and the log SD between them."""
+
+    name: str
+    figure: Figure
+    log_sd: float
+    country_count: int
+
+
+def region_price(country_code: str) -> RegionPrice | None:
+    """What the countries around one pay for electricity; None where the tables know no such part of the world."""
+    subregion = _subregions().get(country_code)
+    for table, row in rows_of("electricity_prices"):
+        if row["geo_type"] == "region" and row["code"] == subregion:
+            return RegionPrice(
+                name=row["name"],
+                figure=Figure(value=row["residential_usd_per_kwh"], source=row_source(table, row)),
+                log_sd=row["log_sd"],
+                country_count=row["country_count"],
+            )
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _subregions() -> dict[str, str]:
+    return {row["country_code"]: row["subregion_code"] for _, row in rows_of("un_subregions")}
+
+
 def find_country(text: str) -> Place:
     """The country of that ISO code (two or three letters) or English name, without figures where no table has any.
 
@@ -105,7 +145,7 @@ def find_country(text: str) -> Place:
     code = _OTHER_CODES.get(code, code)
     code = _country_names().get(_plain(text), code)
     place = places().get(code)
-    if place is not None and place.kind == "country":
+    if place is not None and place.kind in _WHOLE:
         return place
     if code in country_names():
         return Place(
@@ -148,6 +188,9 @@ def find_place(text: str) -> Place:
     >>> find_place("NA").name
     'Namibia'
     """
+    nation, _, part = text.strip().upper().partition("-")
+    if part in _TERRITORIES.get(nation, ()):
+        return find_country(part)
     if "-" in text or _plain(text) in {_plain(place.code) for place in _regions()}:
         return find_region(text)
     return find_country(text)
@@ -160,7 +203,7 @@ def is_other_code(text: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _regions() -> tuple[Place, ...]:
-    return tuple(place for place in places().values() if place.kind not in ("country", "world"))
+    return tuple(place for place in places().values() if place.kind not in (*_WHOLE, "world"))
 
 
 @functools.lru_cache(maxsize=1)
@@ -168,9 +211,9 @@ def _country_names() -> dict[str, str]:
     """The code of every country by plain name and by three letters."""
     names = {_plain(name): code for code, name in country_names().items()}
     for _, row in rows_of("carbon_intensity"):
-        if row["geo_type"] == "country":
+        if row["geo_type"] in _WHOLE:
             names[_plain(row["name"])] = row["code"]
-            names[_plain(row["country_code_3"])] = row["code"]
+            names[_plain(row["country_code_3"] or row["code"])] = row["code"]
     return names
 
 

@@ -29,7 +29,9 @@ def plain_rows(table: Table) -> list[dict[str, Any]]:
 def row_source(table: Table, row: dict[str, Any]) -> Source:
     """The source of one row: its own text, address, date and licence, the table's where it states none."""
     stated = str(row.get("source") or "")
-    text = table.sidecar.row_sources.get(stated, stated)
+    # A corrected row says first where it came from, then where its corrections do.
+    first, separator, corrections = stated.partition("; ")
+    text = table.sidecar.row_sources.get(first, first) + separator + corrections
     address = _ADDRESS.search(text)
     return Source(
         producer=row.get("producer") or table.source.producer,

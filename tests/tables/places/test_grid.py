@@ -10,7 +10,7 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError, UnknownPlaceError
 from greenlove_mlflow.tables import country_of_time_zone, find_grid
-from greenlove_mlflow.tables.places.grid import DERIVED_LOG_SD
+from greenlove_mlflow.tables.places.grid import DERIVED_LOG_SD, LEAST_REGION_PRICE_LOG_SD
 from greenlove_mlflow.tables.places.index import find_place, places
 from greenlove_mlflow.tables.places.time_zones import _text, country_names
 
@@ -67,7 +67,7 @@ def test_one_given_figure_leaves_the_other_to_the_place() -> None:
     grid, _ = find_grid(country="DE", carbon_intensity_g_per_kwh=50.0)
     assert intensity(grid) == 50.0
     assert grid.price_usd_per_kwh is not None
-    assert grid.price_usd_per_kwh.point == pytest.approx(0.406)
+    assert grid.price_usd_per_kwh.point == pytest.approx(0.4351)
 
 
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, True])
@@ -169,7 +169,7 @@ def test_a_country_without_a_figure_needs_one_given() -> None:
         find_grid(country="MC")
     grid, caveats = find_grid(country="MC", carbon_intensity_g_per_kwh=60.0)
     assert (grid.place, intensity(grid)) == ("Monaco", 60.0)
-    assert codes(caveats) == {"price-of-world"}
+    assert codes(caveats) == {"price-of-region"}
 
 
 def test_a_region_of_another_country_is_refused() -> None:
@@ -223,14 +223,17 @@ def test_another_scope_is_refused() -> None:
         find_grid(country="DE", scope="marginal")  # type: ignore[arg-type]
 
 
-def test_a_region_takes_its_countrys_price_and_a_country_without_one_the_worlds() -> None:
+def test_a_region_takes_its_countrys_price_and_a_country_without_one_that_of_its_neighbours() -> None:
     grid, caveats = find_grid(region="CA-ON")
     assert grid.price_usd_per_kwh is not None
     canada = find_grid(country="CA")[0].price_usd_per_kwh
     assert canada is not None
     assert grid.price_usd_per_kwh.point == canada.point
     assert caveats == ()
-    assert "price-of-world" in codes(find_grid(country="NA")[1])
+    namibia, caveats = find_grid(country="NA")
+    assert codes(caveats) == {"price-of-region"}
+    assert namibia.price_usd_per_kwh is not None
+    assert canada.log_half_width < namibia.price_usd_per_kwh.log_half_width
 
 
 def test_sources_name_producer_and_table() -> None:
@@ -260,3 +263,22 @@ def test_every_place_is_found_by_its_own_code(code: str) -> None:
     assert place.code == code
     grid, _ = find_grid(environment_place=code)
     assert grid.intensity_g_per_kwh is None or grid.intensity_g_per_kwh.low <= intensity(grid)
+
+
+@pytest.mark.parametrize(("text", "code"), [("US-PR", "PR"), ("CN-HK", "HK"), ("FR-RE", "RE"), ("us-gu", "GU")])
+def test_a_territory_that_a_country_lists_is_a_country_of_its_own(text: str, code: str) -> None:
+    assert find_place(text).code == code
+
+
+def test_the_european_union_is_a_place() -> None:
+    for name in ("EU", "European Union"):
+        grid, caveats = find_grid(country=name)
+        assert intensity(grid) == pytest.approx(213.02)
+        assert grid.price_usd_per_kwh is not None
+        assert caveats == ()
+
+
+def test_three_neighbours_that_agree_leave_a_range_all_the_same() -> None:
+    price = find_grid(country="LK")[0].price_usd_per_kwh
+    assert price is not None
+    assert price.log_half_width == pytest.approx(1.96 * LEAST_REGION_PRICE_LOG_SD, rel=1e-3)

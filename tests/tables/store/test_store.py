@@ -16,7 +16,6 @@ from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables import (
     data_root,
     parquet_metadata,
-    read_cpu_power,
     read_default_pue,
     read_equivalences,
     read_gpu_specs,
@@ -194,7 +193,7 @@ def test_parquet_keeps_its_provenance_through_arrow(tmp_path: Path) -> None:
     write_parquet(table.frame, path, metadata=parquet_metadata(table))
     metadata = read_parquet_metadata(path)
     assert metadata["greenlove.table"] == "crusoe_prices"
-    assert metadata["greenlove.version"] == metadata["greenlove.as_of"] == "2026-09-28"
+    assert metadata["greenlove.version"] == metadata["greenlove.as_of"] == "2026-10-05"
     assert metadata["greenlove.source"] == "https://crusoe.ai/cloud/pricing"
     assert metadata["greenlove.sha256"] == table.sha256
     assert len(pd.read_parquet(path)) == len(table.frame)
@@ -209,9 +208,9 @@ def test_every_table_can_be_written_as_parquet(tmp_path: Path, name: str) -> Non
 
 
 def test_the_records_of_the_core_are_all_there() -> None:
-    assert len(read_gpu_specs()) == 280
-    assert len({spec.gpu_id for spec in read_gpu_specs()}) == 280
-    assert {row.suite for row in read_throughput()} == {"v0", "v1", "v2"}
+    assert len(read_gpu_specs()) == 307
+    assert len({spec.gpu_id for spec in read_gpu_specs()}) == 307
+    assert {row.suite for row in read_throughput()} == {"exxact-2026", "timm-2025", "v0", "v1", "v2"}
     assert len(read_suite_bridges()) == 34
     assert {equivalence.direction for equivalence in read_equivalences()} == {"emitted", "sequestered", "avoided"}
 
@@ -248,37 +247,6 @@ def test_pue_is_one_at_home_and_a_range_in_a_cloud() -> None:
     assert source.table == "pue"
 
 
-@pytest.mark.parametrize(
-    ("name", "threads", "watts"),
-    [
-        ("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz", 80, 270.0),
-        ("AMD Ryzen 9 7950X 16-Core Processor", 32, 170.0),
-        ("12th Gen Intel(R) Core(TM) i7-12700K", 20, 190.0),
-        ("Intel(R) Core(TM) i5-8250U CPU @ 1.60GHz", 8, 15.0),
-    ],
-)
-def test_a_cpu_is_known_by_the_name_the_system_gives(name: str, threads: int, watts: float) -> None:
-    power = read_cpu_power(name, threads)
-    assert power.interval_w.point == watts
-    assert power.caveat is None
-    assert not power.interval_w.is_exact
-
-
-def test_a_slice_of_a_server_has_a_slice_of_its_power() -> None:
-    power = read_cpu_power("AMD EPYC 7763 64-Core Processor", 4)
-    assert power.interval_w.point == pytest.approx(280.0 * 4 / 128)
-    assert "4 of 128 threads" in power.note
-
-
-@pytest.mark.parametrize("name", [None, "Intel(R) Xeon(R) CPU @ 2.20GHz", "Intel(R) Xeon(R) Platinum 8380", "Abacus"])
-def test_an_unknown_cpu_or_share_is_taken_per_core_and_said(name: str | None) -> None:
-    power = read_cpu_power(name, 2)
-    assert power.caveat is not None
-    assert power.caveat.code == "cpu-power-unknown"
-    assert 2.0 < power.interval_w.point < 40.0
-    assert power.interval_w.high > 2.0 * power.interval_w.point
-    assert read_cpu_power(name, 4).interval_w.point == pytest.approx(2.0 * power.interval_w.point)
-
-
-def test_memory_power_is_what_other_tools_take() -> None:
-    assert 0.3 < read_ram_w_per_gib().point < 0.5
+def test_memory_power_goes_from_the_modules_of_a_server_to_those_of_a_desktop() -> None:
+    of_a_vm = read_ram_w_per_gib().scaled(126.0)
+    assert of_a_vm.low < 6.0 < of_a_vm.point < 20.0 < 50.0 < of_a_vm.high < 55.0
