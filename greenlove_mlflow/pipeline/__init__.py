@@ -182,13 +182,9 @@ def track(
 def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
     """Have the estimator logged as an MLflow model, once everything before it has been sent."""
     from greenlove_mlflow.serving.gather import gather_facts
-    from greenlove_mlflow.serving.logging_model import log_facts
 
     sheet = None if comparison is None else comparison.prices
-    tracked.later(
-        "logging the estimator as a model",
-        lambda client, run_id: log_facts(run_id, gather_facts(estimate.statistics, sheet=sheet), client=client),
-    )
+    tracked.model(gather_facts(estimate.statistics, sheet=sheet).to_json())
 
 
 def _compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison | None, Estimate]:

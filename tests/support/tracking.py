@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from mlflow import MlflowClient
 
 from greenlove_mlflow.core.account.outcome import Outcome
@@ -69,6 +70,13 @@ def keep_outcome(run: TrackedRun, **over: Any) -> None:
 def artifact_paths(client: MlflowClient, run_id: str, folder: str | None = None) -> set[str]:
     """Every file of a run."""
     return set(_walk(client, run_id, folder))
+
+
+def raw_power(client: MlflowClient, run_id: str, folder: Path) -> list[float]:
+    """Watts of every power sample that a run keeps, in order."""
+    path = client.download_artifacts(run_id, "greenlove/power.parquet", str(folder))
+    watts: list[float] = pq.read_table(path)["power_w"].to_pylist()
+    return watts
 
 
 def _walk(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[str]:
