@@ -103,6 +103,19 @@ class Pass:
             return self.duration_s
         return (self.duration_s - self.blocks[0].duration_s) / max(1, self.step_count - self.blocks[0].step_count)
 
+    def append(self, block: Block, end_s: float) -> None:
+        """Add a block that ended at a clock time; one without a step adds its time to the last one."""
+        self.duration_s += block.duration_s
+        self.cpu_s += block.cpu_s
+        if block.step_count:
+            self.step_count += block.step_count
+            self.data_wait_s += block.data_wait_s
+            self.blocks.append(block)
+            self.first_end_s = min(self.first_end_s, end_s)
+        elif self.blocks:
+            # The data turned out to end right after the last edge; workers ending are part of an epoch.
+            self.blocks[-1].duration_s += block.duration_s
+
 
 def run_pass(
     batches: Iterable[Any],
@@ -130,7 +143,7 @@ def run_pass(
         synchronize()
         end_s, end_cpu_s = time.perf_counter(), time.process_time()
         block.duration_s, block.cpu_s = end_s - start_s, end_cpu_s - cpu_s
-        _append(done, block, end_s)
+        done.append(block, end_s)
         if at_block_edge is not None:
             at_block_edge(end_s)
             end_s, end_cpu_s = time.perf_counter(), time.process_time()
@@ -170,19 +183,6 @@ def _run_block(iterator: Iterator[Any], step: Step, limit: Limit, done: Pass, st
         done.scatter_s2 += max(0.0, square_s2 - (now_s - start_s) ** 2 / count)
         done.scatter_count += count - 1
     return Block(start_s=start_s, step_count=count, duration_s=0.0, data_wait_s=wait_s, cpu_s=0.0)
-
-
-def _append(done: Pass, block: Block, end_s: float) -> None:
-    done.duration_s += block.duration_s
-    done.cpu_s += block.cpu_s
-    if block.step_count:
-        done.step_count += block.step_count
-        done.data_wait_s += block.data_wait_s
-        done.blocks.append(block)
-        done.first_end_s = min(done.first_end_s, end_s)
-    elif done.blocks:
-        # The data turned out to end right after the last edge; workers ending are part of an epoch.
-        done.blocks[-1].duration_s += block.duration_s
 
 
 def _steps_left(done: Pass, limit: Limit) -> float:

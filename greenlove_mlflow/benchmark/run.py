@@ -64,7 +64,7 @@ def run_benchmark(
         session, stop_reason = _benchmark_runner(subject, plan, options)
         description, device = describe_model(subject, None, None, subject.batch_size), torch.device("cpu")
         memory = DeviceMemory()
-    return _make_log(
+    return make_log(
         session,
         machine=machine or read_machine(device),
         description=description,
@@ -141,7 +141,7 @@ def _begin_training(subject: Training) -> None:
         torch.cuda.reset_peak_memory_stats(subject.torch_device)
 
 
-def _make_log(
+def make_log(
     session: Session,
     *,
     machine: Machine,
@@ -150,6 +150,16 @@ def _make_log(
     stop_reason: str,
     memory: DeviceMemory,
 ) -> BenchmarkLog:
+    """The log of a session that has ended.
+
+    Args:
+        session: What was timed.
+        machine: Where.
+        description: Of the model.
+        started_at: When the benchmark began.
+        stop_reason: Why it ended.
+        memory: What the training took on its device.
+    """
     feed: Feed = session.feed
     meter: Any = session.meter
     signals: Mapping[str, float] = summarise_signals(session.readings)

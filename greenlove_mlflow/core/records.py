@@ -40,6 +40,8 @@ class EpochRecord:
         close_s: Seconds that ending an unfinished pass took (its workers shutting down), beside the duration.
         step_sd_s: SD of the steps within a block of about half a second, as the host saw them, seconds; None when
             there were too few.
+        begins_fresh: Whether it began by asking the loader for a first batch; False for one that is timed from the
+            middle of a real epoch on.
     """
 
     epoch_index: int
@@ -54,6 +56,7 @@ class EpochRecord:
     energy_j: float | None = None
     close_s: float = 0.0
     step_sd_s: float | None = None
+    begins_fresh: bool = True
 
     def __post_init__(self) -> None:
         if self.sample_count < 1 or self.step_count < 1:

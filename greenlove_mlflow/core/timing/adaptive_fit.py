@@ -24,6 +24,7 @@ LEVEL = 0.975
 # When to stop: so many blocks, so many seconds (a neighbour shows itself now and then only, and who stops sooner takes
 # a shared machine for a quiet one), and so little noise that the drift of the machine is all that is left.
 LEAST_BLOCKS = 6
+LEAST_PASSES = 2
 LEAST_PRECISE_S = 5.5
 PRECISE_LOG_HALF_WIDTH = 0.02
 # A second visit that costs so little of the first is a cache's doing, when the gap matters beside a step.
@@ -87,10 +88,12 @@ def statistical_log_half_width(noise: Noise) -> float:
     return quantile * noise.log_sd * math.sqrt(noise.correlation_factor / max(1, noise.block_count))
 
 
-def is_precise(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> bool:
+def is_precise(
+    epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord], *, least_pass_count: int = LEAST_PASSES
+) -> bool:
     """Whether more timed passes could no longer make the estimate better: the machine's drift is all that is left."""
     timed = [record for record in epochs if record.phase == "timed"]
-    if len(timed) < 2 or math.fsum(record.duration_s for record in timed) < LEAST_PRECISE_S:
+    if len(timed) < least_pass_count or math.fsum(record.duration_s for record in timed) < LEAST_PRECISE_S:
         return False
     noise = noise_of_blocks(epochs, blocks)
     return noise.block_count >= LEAST_BLOCKS and statistical_log_half_width(noise) < PRECISE_LOG_HALF_WIDTH
@@ -107,7 +110,8 @@ def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None =
     noise = noise_of_blocks(log.epochs, log.blocks)
     cost = _epoch_cost(log, noise)
     prior = prior_drift(log, noise)
-    total_s = cost.one_off_s + cost.first_epoch_s + (workload.epoch_count - 1) * cost.epoch_s
+    first, later = min(1.0, workload.epoch_count), max(0.0, workload.epoch_count - 1)
+    total_s = cost.one_off_s + first * cost.first_epoch_s + later * cost.epoch_s
     if log.duration_s > 0.0 and total_s > FARTHEST_EXTRAPOLATION * log.duration_s:
         prior = dataclasses.replace(prior, log_sd=FAR_DRIFT_FACTOR * prior.log_sd)
     growth = _growth(log)
