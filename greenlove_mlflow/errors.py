@@ -9,6 +9,8 @@ A message says what was asked, what was found and what to do next.
     ├── TableError              a data table is missing, torn or out of range
     ├── BenchmarkError          the training step could not be timed
     ├── TrackingError           MLflow could not be used before the training began
+    ├── TrainingRefused         a limit or a "no" forbids the training, and on_refusal="raise" asked for this
+    ├── LimitReached            a training has spent a limit, and on_limit="raise" asked for this
     ├── RunDataError            an MLflow run lacks what was asked of it, or holds it broken
     └── ElectricityMapsError    the live grid could not be read
 """
@@ -42,6 +44,14 @@ class BenchmarkError(GreenloveError):
 
 class TrackingError(GreenloveError):
     """MLflow could not be used before the training began."""
+
+
+class TrainingRefused(GreenloveError):  # noqa: N818 - what happened, and no fault of anybody
+    """The estimate breaks a limit, or ``confirm`` said no; the training has not run."""
+
+
+class LimitReached(GreenloveError):  # noqa: N818 - what happened, and no fault of anybody
+    """The training has spent a limit; what it did until then is recorded."""
 
 
 class RunDataError(GreenloveError):

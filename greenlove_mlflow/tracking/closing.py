@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from greenlove_mlflow.errors import LimitReached, TrainingRefused
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.boundary import first_line, say
 from greenlove_mlflow.tracking.spool.events import (
@@ -33,14 +34,16 @@ def status_of(error: BaseException | None) -> str:
     """
     if error is None or isinstance(error, GeneratorExit):
         return FINISHED
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (KeyboardInterrupt, TrainingRefused, LimitReached)):
         return KILLED
     if isinstance(error, SystemExit):
         return FINISHED if error.code in (None, 0) else FAILED
     return FAILED
 
 
-def ending_events(spool: Spool, status: str, end_ms: int, *, is_own_end: bool = True) -> Iterator[Event]:
+def ending_events(
+    spool: Spool, status: str, end_ms: int, *, is_own_end: bool = True, label: str = ""
+) -> Iterator[Event]:
     """The events that end a spool: the status as a tag, all laps and power samples as files, the end itself.
 
     The status comes first: should the rest be torn off, it still says how the training ended.
@@ -50,8 +53,9 @@ def ending_events(spool: Spool, status: str, end_ms: int, *, is_own_end: bool = 
         status: Of the run.
         end_ms: When it ended, milliseconds since 1970.
         is_own_end: False when the run's process is gone and somebody else ends it; then only if nobody took it up.
+        label: ``refused`` or ``stopped``, in place of the status in its tag.
     """
-    tags = {names.TAG_STATUS: status.lower()}
+    tags = {names.TAG_STATUS: label or status.lower()}
     if status != FINISHED:
         tags[names.TAG_PARTIAL] = "true"
     yield TagsEvent(texts=tags)

@@ -54,6 +54,9 @@ PARAM_METHOD = "green.method"
 TAG_SCHEMA_VERSION = "greenlove.schema_version"
 TAG_KIND = "greenlove.kind"
 TAG_STATUS = "greenlove.status"
+TAG_REASON = "greenlove.reason"
+TAG_REFUSAL = "greenlove.refusal"
+TAG_TRAINED = "greenlove.trained"
 TAG_PARTIAL = "greenlove.partial"
 TAG_STATS = "greenlove.stats"
 TAG_VERSION = "greenlove.version"
@@ -66,6 +69,8 @@ TAG_SPOOL = "greenlove.spool"
 KIND_TRACK = "track"
 KIND_REESTIMATE = "reestimate"
 STATUS_RUNNING = "running"
+STATUS_REFUSED = "refused"
+STATUS_STOPPED = "stopped"
 
 # MLflow cuts a tag's value at 8,000 characters, silently where it can; a JSON so cut is no JSON.
 TAG_VALUE_LIMIT = 8000

@@ -16,7 +16,7 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.closing import ending_events, status_of, waiting_file
+from greenlove_mlflow.tracking.closing import KILLED, ending_events, status_of, waiting_file
 from greenlove_mlflow.tracking.opening import Opened, find_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import Boundary, OutOfTimeError, first_line, say, within
 from greenlove_mlflow.tracking.spool.events import (
@@ -69,6 +69,7 @@ class TrackedRun:
         self._spool: Spool | None = None
         self._writer: Writer | None = None
         self._is_closed = False
+        self._label = ""
         self._power_steps: dict[str, int] = {}
         self._lock = threading.Lock()
         if opened is not None:
@@ -83,7 +84,8 @@ class TrackedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(status_of(error))
+        is_refused = error is None and self._label == names.STATUS_REFUSED
+        self.close(KILLED if is_refused else status_of(error))
 
     @property
     def run_id(self) -> str | None:
@@ -223,8 +225,16 @@ class TrackedRun:
             keep_outcome(self, estimate, outcome)
             keep_page(self, estimate, comparison, log, outcome=outcome)
 
-    def log_epoch(self, epoch: int, duration_s: float, energy_j: float | None, forecast_s: Interval | None) -> None:
-        """Keep one epoch of the real training, and the forecast made after it."""
+    def log_epoch(
+        self,
+        epoch: int,
+        duration_s: float,
+        energy_j: float | None,
+        forecast_s: Interval | None,
+        *,
+        is_epoch: bool = True,
+    ) -> None:
+        """Keep one lap of the real training, an epoch or so many steps, and the forecast made after it."""
         ends = None if forecast_s is None else (forecast_s.point, forecast_s.low, forecast_s.high)
         lap = LapEvent(
             index=epoch,
@@ -232,8 +242,19 @@ class TrackedRun:
             energy_j=None if energy_j is None else float(energy_j),
             forecast_s=ends,
             timestamp_ms=_now_ms(),
+            is_epoch=is_epoch,
         )
         self._put(lap)
+
+    def say_status(self, status: str, reason: str) -> None:
+        """Say that the training was ``refused`` or ``stopped``, and why; the tag keeps it whatever ends the run."""
+        self._label = status
+        self.tags({names.TAG_STATUS: status, names.TAG_REASON: reason})
+
+    def say_ran_although(self, reason: str) -> None:
+        """Say that a training ran that was refused: it ends by its own cause, and keeps why it was refused."""
+        self._label = ""
+        self.tags({names.TAG_STATUS: names.STATUS_RUNNING, names.TAG_REFUSAL: reason})
 
     def finished_runs(self, deadline_s: float = HISTORY_DEADLINE_S) -> tuple[FinishedRun, ...]:
         """What ran to its end in this store before; empty when it does not answer in time."""
@@ -266,7 +287,7 @@ class TrackedRun:
         self._is_closed = True
         is_sent = False
         with self._boundary.guard("ending the run"):
-            for event in ending_events(self._spool, status, _now_ms()):
+            for event in ending_events(self._spool, status, _now_ms(), label=self._label):
                 self._put(event)
             self._spool.close()
             is_sent = self._writer.close()

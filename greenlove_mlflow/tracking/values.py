@@ -29,7 +29,7 @@ def params_of(statistics: Statistics, prices_version: str = "") -> dict[str, str
     workload, grid = statistics.workload, statistics.grid
     return {
         names.PARAM_GPU: statistics.machine.processor_name,
-        names.PARAM_EPOCHS: str(workload.epoch_count),
+        names.PARAM_EPOCHS: f"{workload.epoch_count:.12g}",
         names.PARAM_BATCH_SIZE: str(workload.batch_size),
         names.PARAM_SAMPLE_COUNT: str(workload.sample_count),
         names.PARAM_PRECISION: statistics.precision,

@@ -15,6 +15,7 @@ from greenlove_mlflow.numbers.quantities import (
     co2_scale,
     duration_scale,
     format_co2_g,
+    format_epochs,
     format_interval,
     format_kwh,
     format_probability,
@@ -62,7 +63,7 @@ def estimate_lines(estimate: Estimate) -> list[tuple[str, str, str]]:
     """The four figures of an estimate: name, value with range, and what it was priced with."""
     grid = estimate.grid
     plan = estimate.workload
-    epochs = "1 epoch" if plan.epoch_count == 1 else f"{plan.epoch_count:,} epochs"
+    epochs = format_epochs(plan.epoch_count)
     return [
         ("Time", format_duration_s(estimate.time_s), f"{epochs} of {plan.sample_count:,} samples"),
         ("Energy", format_kwh(estimate.energy_kwh), ""),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import home_power_w
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.units import J_PER_KWH
+from greenlove_mlflow.core.workload import Limits
+from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,21 @@ def settle_outcome(
 def time_error_ratio(outcome: Outcome, estimate: Estimate) -> float | None:
     """Actual over promised time of a completed training; None when it was cut short."""
     return outcome.time_s / estimate.time_s.point if outcome.completed else None
+
+
+def spent_limits(outcome: Outcome, limits: Limits) -> tuple[str, ...]:
+    """The limits that a training has spent, each in words; a figure that is unknown spends none."""
+    checks = (
+        ("hours", limits.hours, outcome.time_s, 1.0 / S_PER_H),
+        ("usd", limits.usd, outcome.cost_usd, 1.0),
+        ("kwh", limits.kwh, outcome.energy_kwh, 1.0),
+        ("kg_co2", limits.kg_co2, outcome.co2_g, 1.0 / G_PER_KG),
+    )
+    return tuple(
+        f"limit {name} = {limit:g} (spent {figure * factor:.3g})"
+        for name, limit, figure, factor in checks
+        if limit is not None and figure is not None and figure * factor >= limit
+    )
 
 
 def _priced(energy_kwh: float | None, rate: Interval | None) -> float | None:

@@ -21,6 +21,11 @@ KINDS: Mapping[str, CaveatKind] = {
         "an epoch is {step_count} steps of up to {batch_size} samples: its time moves in jumps of a whole batch; a "
         "plan for other sample counts is rounded to whole batches",
     ),
+    "benchmark-within": CaveatKind(
+        "note",
+        "the estimate comes from the first seconds of the training itself: nothing was run before it, and what comes "
+        "later in an epoch (its end, validation) counts only as far as it was seen",
+    ),
     "cold-cache": CaveatKind(
         "note",
         "data is cheaper on its second visit, so the first epoch is slower than the others; the estimate counts it "
@@ -68,6 +73,12 @@ KINDS: Mapping[str, CaveatKind] = {
         "note",
         "{share:.0%} of an epoch ({overhead_s:.2f} s) does not grow with its steps (workers and iterators starting)",
         "persistent_workers=True saves it",
+    ),
+    "plan-differs": CaveatKind(
+        "act",
+        "the training took {steps:,.0f} optimizer steps, the plan was another: its laps are cut to what was trained, and "
+        "nothing is learned from how far it was off",
+        "state batch_size=, steps_per_epoch= or accumulation=",
     ),
     "seed-range": CaveatKind(
         "wrong-without",
