@@ -76,8 +76,8 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "plan-differs": CaveatKind(
         "act",
-        "the training took {steps:,.0f} optimizer steps, the plan was another: its laps are cut to what was trained, and "
-        "nothing is learned from how far it was off",
+        "the training took {steps:,.0f} optimizer steps, the plan was another: its laps are cut to what was trained, "
+        "and nothing is learned from how far it was off",
         "state batch_size=, steps_per_epoch= or accumulation=",
     ),
     "seed-range": CaveatKind(
