@@ -235,7 +235,7 @@ class StepRecorder:
             self._settle_block()
         done = self._pass
         beyond_s = self._last_s - done.first_end_s
-        enough = done.step_count > FIRST_STEP_COUNT and beyond_s >= FIRST_CONTACT_S
+        enough = done.step_count >= FIRST_STEP_COUNT and beyond_s >= FIRST_CONTACT_S
         if self.step_count >= self._largest_count:
             self._close("share")
         elif enough:
