@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.offers.compare import Comparison
-from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, read_environment
 from greenlove_mlflow.pipeline.comparing import compare_estimate
@@ -73,7 +73,7 @@ def compare(
     precision: Precision | None = None,
     speed_ratios: Mapping[str, float] | None = None,
     measured: str | None = None,
-    billing: tuple[str, ...] = ("on-demand", "contact-sales"),
+    billing: tuple[str, ...] = DEFAULT_BILLING,
     gpus: int = 1,
 ) -> Comparison:
     """The same training on each offer of a price sheet.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.core.records import Method
 from greenlove_mlflow.core.speed.gpus import Precision
 from greenlove_mlflow.core.workload import Scope
@@ -112,7 +113,7 @@ class Options:
     speed_ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)
     measured: str | None = None
     cloud_region: str | None = None
-    billing: tuple[str, ...] = ("on-demand", "contact-sales")
+    billing: tuple[str, ...] = DEFAULT_BILLING
     gpus: int = 1
     history: bool = True
     power_poll_interval_s: float = 0.1

@@ -18,12 +18,13 @@ from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+from greenlove_mlflow.core.quantity import known_figures
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, PowerSample
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tables import Table, parquet_metadata, read_parquet_metadata, write_parquet
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.measurements import provenance
-from greenlove_mlflow.tracking.values import quantities_of, started_ms
+from greenlove_mlflow.tracking.values import started_ms
 from greenlove_mlflow.units import G_PER_KG
 
 if TYPE_CHECKING:
@@ -127,8 +128,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _estimate_row(gpu: str, estimate: Estimate, row: ComparisonRow | None) -> dict[str, Any]:
-    short = {names.TIME_H: "time_h", names.COST_USD: "cost_usd", names.CO2_KG: "co2_kg", names.ENERGY_KWH: "energy_kwh"}
-    known = {short[quantity]: interval for quantity, interval in quantities_of(estimate)}
+    known = {quantity.column: interval for quantity, interval in known_figures(estimate)}
     cells: dict[str, Any] = {"gpu": gpu}
     for name in ("cost_usd", "time_h", "co2_kg", "energy_kwh"):
         cells[name] = _end(known.get(name), "point")

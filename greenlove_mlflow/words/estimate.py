@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.numbers.durations import format_duration_s
 from greenlove_mlflow.numbers.quantities import (
     NO_PUBLIC_PRICE,
@@ -155,7 +156,7 @@ def home_label(comparison: Comparison) -> str:
 def offer_label(row: ComparisonRow) -> str:
     """What an offer is called: GPU, how many, and its billing where that is not on demand."""
     count = f"{row.gpu_count} x " if row.gpu_count > 1 else ""
-    billing = "" if row.offer.billing in ("on-demand", "contact-sales") else f" ({row.offer.billing})"
+    billing = "" if row.offer.billing in DEFAULT_BILLING else f" ({row.offer.billing})"
     return f"{count}{row.offer.gpu}{billing}"
 
 

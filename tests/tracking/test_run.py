@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
+from greenlove_mlflow.core.quantity import QUANTITIES
 from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.errors import RunDataError, TrackingError
 from greenlove_mlflow.tables import read_parquet_metadata, read_table
@@ -80,7 +81,9 @@ def tracked(store: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_run_holds_every_metric_param_and_tag(tracked: str) -> None:
     data = MlflowClient().get_run(tracked).data
     subjects = ["local", "local_lo", "local_hi", "H100-HGX-80GB", "A100-SXM-80GB"]
-    assert {f"{quantity}/{subject}" for quantity in names.QUANTITIES for subject in subjects} <= set(data.metrics)
+    assert {
+        f"{quantity}/{subject}" for quantity in (each.metric for each in QUANTITIES) for subject in subjects
+    } <= set(data.metrics)
     assert {
         "green/saving/usd", "green/saving/co2_kg", "green/saving/time_h",
         "green/bench/epoch_s", "green/bench/epoch_scaled_s", "green/bench/sample_count",
