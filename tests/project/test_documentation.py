@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,11 +37,13 @@ def read(name: str) -> str:
     return (REFERENCE / name).read_text("utf-8")
 
 
-def generated(name: str) -> str:
-    """A page of the reference with its generated parts, as MkDocs turns it into HTML."""
-    code = f"import sys; sys.path[:0] = ['docs']; import hooks; print(hooks.fill(open('docs/reference/{name}').read()))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout
+@pytest.fixture(scope="module")
+def fill() -> Iterator[Callable[[str], str]]:
+    """What puts the generated parts into a page."""
+    before = list(sys.path)
+    sys.path.insert(0, str(ROOT / "docs"))
+    yield importlib.import_module("hooks").fill
+    sys.path[:] = before
 
 
 def test_every_public_name_is_in_the_reference() -> None:
@@ -55,20 +59,20 @@ def test_every_option_of_track_is_in_the_reference_under_what_it_is_about() -> N
     assert [name for name in sorted(words - {"data"}) if f"`{name}" not in overview] == []
 
 
-def test_the_reference_of_options_says_what_each_means() -> None:
-    text = generated("options.md")
+def test_the_reference_of_options_says_what_each_means(fill: Callable[[str], str]) -> None:
+    text = fill(read("options.md"))
     assert [each.name for each in dataclasses.fields(Options) if f"\n| `{each.name}` |" not in text] == []
 
 
-def test_every_command_is_in_the_reference_and_says_what_it_does() -> None:
-    overview, text = read("commands.md"), generated("commands.md")
+def test_every_command_is_in_the_reference_and_says_what_it_does(fill: Callable[[str], str]) -> None:
+    overview, text = read("commands.md"), fill(read("commands.md"))
     for name in main.list_commands(None):  # type: ignore[arg-type]
         assert f"`greenlove {name}" in overview
         assert f"\n## greenlove {name}" in text
 
 
-def test_every_caveat_is_in_the_reference() -> None:
-    text = generated("caveats.md")
+def test_every_caveat_is_in_the_reference(fill: Callable[[str], str]) -> None:
+    text = fill(read("caveats.md"))
     assert [code for code in CAVEATS if f'id="{code}"' not in text] == []
 
 
