@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from greenlove_mlflow.benchmark.feed import Feed
-from greenlove_mlflow.benchmark.passes import Limit, Pass, Step, run_pass
+from greenlove_mlflow.benchmark.machine.signals import summarise_board
+from greenlove_mlflow.benchmark.passes import FirstUses, Limit, Pass, Step, run_pass
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase, StepProfile
-from greenlove_mlflow.core.timing.diagnostics import FAST_HEATING_C_PER_S
+from greenlove_mlflow.core.timing.diagnostics import is_clock_falling
 from greenlove_mlflow.errors import BenchmarkError
 
 Progress = Callable[[str, float, float], None]
@@ -86,6 +87,8 @@ class Session:
         self.meter = meter
         self._synchronize = synchronize
         self._host_sees_steps = host_sees_steps
+        # On a CPU nothing is built per shape that would be worth the look at each batch.
+        self._first_uses = None if host_sees_steps else FirstUses()
         self._progress = progress
         self.signals = signals
 
@@ -140,6 +143,7 @@ class Session:
                 limit,
                 synchronize=self._synchronize,
                 at_block_edge=None if self._progress is None else lambda _: self.show_progress(phase),
+                first_uses=self._first_uses if step is self.step else None,
             )
         self.read_signals(phase)
         return done
@@ -149,14 +153,10 @@ class Session:
         return None if self.meter is None else self.meter.energy_j()
 
     @property
-    def is_heating(self) -> bool:
-        """Whether the board has been getting hotter at a pace that will change its own."""
-        timed = [reading for phase, reading in self.readings if phase == "timed" and "temperature_c" in reading]
-        if len(timed) < 2 or "clock_s" not in timed[0]:
-            return False
-        passed_s = timed[-1]["clock_s"] - timed[0]["clock_s"]
-        risen_c = timed[-1]["temperature_c"] - timed[0]["temperature_c"]
-        return passed_s > 0.0 and risen_c > FAST_HEATING_C_PER_S * passed_s
+    def is_slowing(self) -> bool:
+        """Whether the board's clock has been falling while it was timed; heat alone changes no pace."""
+        timed = [reading for phase, reading in self.readings if phase == "timed"]
+        return is_clock_falling(summarise_board(timed))
 
     def end(self) -> None:
         """Note how long the benchmark took."""
@@ -217,6 +217,7 @@ class Session:
             close_s=done.close_s,
             step_sd_s=_step_sd_s(done) if self._host_sees_steps else None,
             begins_fresh=begins_fresh,
+            first_wait_s=done.first_wait_s if knows_wait else None,
         )
         blocks = (
             BlockRecord(
@@ -227,6 +228,7 @@ class Session:
                 duration_s=block.duration_s,
                 data_wait_s=block.data_wait_s,
                 cpu_s=block.cpu_s,
+                is_first_use=block.is_first_use,
             )
             for block in done.blocks
         )

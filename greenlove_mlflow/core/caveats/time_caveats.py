@@ -64,6 +64,12 @@ KINDS: Mapping[str, CaveatKind] = {
         "steps are so slow that the estimate rests on the first {count} of them",
         "raise budget_s",
     ),
+    "host-bound": CaveatKind(
+        "act",
+        "the training is bound by the host: the GPU works {busy_share:.0%} of the time, and no faster GPU makes it "
+        "faster; the same on this GPU could take {least_share:.2f} of the time",
+        "a larger batch, torch.compile or CUDA graphs give the GPU more to do",
+    ),
     "loss-not-finite": CaveatKind(
         "act",
         "a training step gave a loss that is not finite; the time is right, the training is not",
@@ -125,8 +131,8 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "virtual-machine": CaveatKind(
         "note",
-        "the CPU is that of a virtual machine: neighbours that no counter shows may change its pace within minutes, "
-        "so the range is wider; finished runs in the store fit it to what this machine really does",
+        "the CPU is that of a virtual machine and sets the pace: neighbours that no counter shows may change it within "
+        "minutes, so the range is wider; finished runs in the store fit it to what this machine really does",
     ),
     "warm-up-share": CaveatKind(
         "note",

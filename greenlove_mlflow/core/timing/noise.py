@@ -145,7 +145,7 @@ def noise_of_blocks(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]
 def startup_of_passes(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Startup | None:
     """What a fresh pass costs beside its steps, from the timed passes; None without steps behind a head."""
     passes = list(_passes(epochs, blocks))
-    body = [block for record, own in passes for block in own[_head_count(record) :]]
+    body = [block for record, own in passes for block in own[_head_count(record) :] if not block.is_first_use]
     steps = sum(block.step_count for block in body)
     if not steps:
         return None
@@ -177,11 +177,14 @@ def _head_count(record: EpochRecord) -> int:
 def _units(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Iterator[tuple[float, float, int]]:
     """Start, duration and steps of stretches alike: whole short passes, or blocks behind heads."""
     for record, own in _passes(epochs, blocks):
-        if record.whole and (len(own) == 1 or _is_a_unit(record)):
+        known = not any(block.is_first_use for block in own)
+        if known and record.whole and (len(own) == 1 or _is_a_unit(record)):
             yield record.start_s, record.duration_s, record.step_count
         else:
             behind = own[_head_count(record) :]
-            yield from ((block.start_s, block.duration_s, block.step_count) for block in behind)
+            yield from (
+                (block.start_s, block.duration_s, block.step_count) for block in behind if not block.is_first_use
+            )
 
 
 def _is_a_unit(record: EpochRecord) -> bool:
