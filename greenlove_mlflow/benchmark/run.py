@@ -102,11 +102,11 @@ def _benchmark_training(
 
 
 def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _SessionOptions) -> tuple[Session, str]:
-    session = Session(
-        feed_of_runner(runner, plan), runner.run_epoch, plan, synchronize=lambda: None, host_sees_steps=False, **options
-    )
-    stop_reason = run_seed(session) if plan.method == "seed" else run_by_sizes(session)
-    session.end()
+    feed = feed_of_runner(runner, plan)
+    with preserved(runner):
+        session = Session(feed, runner.run_epoch, plan, synchronize=lambda: None, host_sees_steps=False, **options)
+        stop_reason = run_seed(session) if plan.method == "seed" else run_by_sizes(session)
+        session.end()
     return session, stop_reason
 
 
@@ -135,8 +135,10 @@ class _StepRecorder:
 
 
 def _begin_training(subject: Training) -> None:
-    if getattr(subject.model, "training", True) is False:
-        subject.model.train()
+    models = subject.model.values() if isinstance(subject.model, dict) else [subject.model]
+    for model in models:
+        if isinstance(model, torch.nn.Module) and not model.training:
+            model.train()
     if subject.torch_device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(subject.torch_device)
 

@@ -19,6 +19,7 @@ from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.timing.fit import ScalingFit, fit_log, predict_time_s
 from greenlove_mlflow.core.workload import Workload
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining, VirtualClock
+from tests.support.spy import Spy
 
 STEADY = MachineModel()
 
@@ -246,10 +247,10 @@ def test_energy_belongs_to_passes_and_steady_segments_are_timed_passes_of_five_s
 
 
 def test_validation_is_timed_in_evaluation_mode_and_extrapolated_when_long() -> None:
-    clock, modes = VirtualClock(), []
+    clock, modes = VirtualClock(), Spy()
 
     def validate(model: Any, *_: Any) -> None:
-        modes.append(model.training)
+        modes.put(model.training)
         clock.advance(0.1)
 
     for batches, expected_s in ((5, 0.5), (200, 20.0)):
@@ -259,7 +260,7 @@ def test_validation_is_timed_in_evaluation_mode_and_extrapolated_when_long() -> 
             log = run_benchmark(training, BenchmarkPlan(epoch_count=3), machine=Machine(device="cpu"))
         assert log.validation_s == pytest.approx(expected_s)
         assert training.model.training
-    assert set(modes) == {False}
+    assert set(modes.noted()) == {False}
 
 
 def test_a_validation_loader_alone_gets_the_default_step() -> None:
