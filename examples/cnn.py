@@ -59,7 +59,8 @@ def main(epochs: int) -> None:
         country="DE",
         run_name="example-cnn",
     ) as run:
-        print(run)
+        print(run.estimate)
+        print(run.comparison)
         for epoch in run.epochs():
             for batch, labels in train_loader:
                 optimizer.zero_grad()
