@@ -59,8 +59,7 @@ def main(epochs: int) -> None:
         country="DE",
         run_name="example-cnn",
     ) as run:
-        print(run.estimate)
-        print(run.comparison)
+        print(run)
         for epoch in run.epochs():
             for batch, labels in train_loader:
                 optimizer.zero_grad()

@@ -78,7 +78,7 @@ def main(epochs: int) -> None:
     with greenlove.track(
         model, optimizer, criterion, loader, epochs=epochs, train_step=train_step, run_name="example-finetune"
     ) as run:
-        print(run.estimate)
+        print(run)
         for epoch in run.epochs():
             for batch in loader:
                 loss = train_step(model, batch, optimizer, criterion, "cpu")

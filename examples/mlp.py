@@ -23,7 +23,7 @@ def main(epochs: int) -> None:
     criterion = nn.CrossEntropyLoss()
 
     with greenlove.track(model, optimizer, criterion, loader, epochs=epochs, run_name="example-mlp") as run:
-        print(run.estimate)
+        print(run)
         for epoch in run.epochs():
             for inputs, labels in loader:
                 optimizer.zero_grad()

@@ -3,7 +3,7 @@
     import greenlove_mlflow as greenlove
 
     with greenlove.track(model, optimizer, criterion, dataset, epochs=100) as run:
-        print(run.estimate)
+        print(run)
         for epoch in run.epochs():
             train_one_epoch(...)
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import platformdirs
+
+from greenlove_mlflow.untrusted import SECRET_NAME
 
 # Tells the training on a rented GPU to stop after its benchmark.
 BENCHMARK_ONLY_VARIABLE = "GREENLOVE_BENCHMARK_ONLY"
 PLACE_VARIABLE = "GREENLOVE_PLACE"
 ELECTRICITY_MAPS_KEY_VARIABLE = "ELECTRICITY_MAPS_API_KEY"
+_APP = "greenlove"
+# Shorter values are words and ports, which a message may well need.
+_SHORTEST_SECRET = 6
+_NO_SECRETS = ("true", "false")
 _ZONE_LINK = Path("/etc/localtime")
 _ZONE_FILE = Path("/etc/timezone")
 
@@ -57,6 +66,38 @@ def read_environment() -> Environment:
         driver_subscriber=_read_driver_subscriber(),
         benchmark_only=os.environ.get(BENCHMARK_ONLY_VARIABLE) == "1",
     )
+
+
+def state_folder() -> Path:
+    """Our folder for what outlives a program and is no setting: what still waits to be sent."""
+    return platformdirs.user_state_path(_APP, appauthor=False)
+
+
+def data_folder() -> Path:
+    """Our folder for what the user added for good: price sheets, tables."""
+    return platformdirs.user_data_path(_APP, appauthor=False)
+
+
+def secret_values() -> tuple[str, ...]:
+    """The values of this environment that no message may show: passwords, tokens, keys."""
+    found = [value for name, value in os.environ.items() if SECRET_NAME.search(name) and _is_secret(value)]
+    for name, value in os.environ.items():
+        if name.endswith(("_URI", "_URL", "_PROXY", "_proxy")) and "@" in value:
+            found += _passwords_of(value)
+    return tuple(found)
+
+
+def _passwords_of(address: str) -> list[str]:
+    try:
+        password = urlsplit(address).password
+    except ValueError:
+        return []
+    return [each for each in {password or "", unquote(password or "")} if each]
+
+
+def _is_secret(value: str) -> bool:
+    # Folders, files and addresses go by such names too (XAUTHORITY, SSH_AUTH_SOCK); a message needs them.
+    return len(value) >= _SHORTEST_SECRET and not value.startswith("/") and value.lower() not in _NO_SECRETS
 
 
 def _read_time_zone() -> str | None:

@@ -5,10 +5,14 @@ A message says what was asked, what was found and what to do next.
     GreenloveError
     ├── InvalidInputError       an argument cannot be used (also a ValueError)
     │   ├── UnknownPlaceError   no grid or price for a place
-    │   └── UnknownGpuError     a GPU name that no table knows
+    │   ├── UnknownGpuError     a GPU name that no table knows
+    │   └── StateNotKeepableError   a training holds what a benchmark could not put back
     ├── TableError              a data table is missing, torn or out of range
     ├── BenchmarkError          the training step could not be timed
+    │   └── StateNotRestoredError   the benchmark has changed what could not be put back
     ├── TrackingError           MLflow could not be used before the training began
+    ├── TrainingRefused         a limit or a "no" forbids the training, and on_refusal="raise" asked for this
+    ├── LimitReached            a training has spent a limit, and on_limit="raise" asked for this
     ├── RunDataError            an MLflow run lacks what was asked of it, or holds it broken
     └── ElectricityMapsError    the live grid could not be read
 """
@@ -32,6 +36,13 @@ class UnknownGpuError(InvalidInputError):
     """No table knows the GPU that was named."""
 
 
+class StateNotKeepableError(InvalidInputError):
+    """A training holds something that a benchmark before it could not put back; nothing has run.
+
+    A benchmark within the training needs nothing to be put back.
+    """
+
+
 class TableError(GreenloveError):
     """A data table is missing, was edited after publication, or holds a value out of range."""
 
@@ -40,8 +51,20 @@ class BenchmarkError(GreenloveError):
     """The training step could not be timed."""
 
 
+class StateNotRestoredError(BenchmarkError):
+    """The benchmark has changed something that could not be put back; everything else is as it was."""
+
+
 class TrackingError(GreenloveError):
     """MLflow could not be used before the training began."""
+
+
+class TrainingRefused(GreenloveError):  # noqa: N818 - what happened, and no fault of anybody
+    """The estimate breaks a limit, or ``confirm`` said no; the training has not run."""
+
+
+class LimitReached(GreenloveError):  # noqa: N818 - what happened, and no fault of anybody
+    """The training has spent a limit; what it did until then is recorded."""
 
 
 class RunDataError(GreenloveError):

@@ -5,6 +5,7 @@ Plain lines where there is no terminal; nothing here is imported unless a caller
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import sys
@@ -44,6 +45,14 @@ _SPARED_COLUMNS = (6, 5, 4, 7)
 _COLUMN_GAP = 2
 # Without a terminal, a line after the first epoch, the last, and about ten between them.
 _PLAIN_EPOCH_LINES = 10
+
+
+def say_on_stderr(sentence: str) -> None:
+    """One line on stderr, for what a user must see whether or not logging is set up."""
+    text = " ".join(sentence.split())
+    with contextlib.suppress(OSError, ValueError):  # a closed stream is nobody to tell
+        sys.stderr.write(f"greenlove: {text}\n")
+        sys.stderr.flush()
 
 
 @overload

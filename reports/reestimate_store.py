@@ -18,8 +18,8 @@ from greenlove_mlflow.core.records import Machine, PowerReading
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult
 from greenlove_mlflow.core.timing.fit import ScalingFit
 from greenlove_mlflow.core.workload import Grid, Workload
-from greenlove_mlflow.serving.gather import read_ratio_book
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_gpu_specs, read_price_sheet, read_regions
+from greenlove_mlflow.tables.published_speeds import read_ratio_book
 from greenlove_mlflow.tracking import values as record
 
 # What people train on at home, and where; every eighth run is on a CPU that no table knows.

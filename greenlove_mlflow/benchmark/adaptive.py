@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ from greenlove_mlflow.benchmark.passes import Limit, Pass
 from greenlove_mlflow.benchmark.plan import DEFAULT_BUDGET_S, HARD_CAP_S, SLOW_BUDGET_S, SLOW_STEP_S
 from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.benchmark.subject.profile import profile_cost_s
-from greenlove_mlflow.core.timing.adaptive_fit import is_cached, is_precise
+from greenlove_mlflow.core.timing.adaptive_fit import is_cached, is_precise, later_wait_s, visible_wait_s
 from greenlove_mlflow.core.timing.noise import noise_of_blocks
 
 # Steps of the first contact, the first and at least four that show what a step costs once the first is paid.
@@ -109,14 +110,14 @@ class _Adaptive:
         if part is None or time.perf_counter() + 2 * self.startup_s + REVISIT_S > self.deadline_s:
             return None
         samples = min(count * self.feed.batch_size, self.feed.sample_count)
-        visits = [self._fetch(part, samples) for _ in range(2)]
+        visits = [self._fetch(part, samples, first) for _ in range(2)]
         seen_share = min(0.9, first.step_count / self.feed.steps_per_epoch)
         if not is_cached(visits[0], visits[1], seen_share=seen_share, step_s=self.step_s):
             return None
         return part, samples
 
-    def _fetch(self, part: Any, samples: int) -> float:
-        """Seconds that fetching one batch took, over the samples of ``part``; no step is run."""
+    def _fetch(self, part: Any, samples: int, first: Pass) -> float:
+        """Seconds that a training would wait for one batch of the samples of ``part``; no step is run."""
         done = self.session.run(
             "revisit",
             Limit(until_s=self.deadline_s),
@@ -124,7 +125,9 @@ class _Adaptive:
             sample_count=samples,
             step=lambda _: None,
         )
-        return done.data_wait_s / done.step_count
+        wait_s = later_wait_s(done.data_wait_s, done.first_wait_s or 0.0, done.step_count)
+        busy_s = self.step_s - later_wait_s(first.data_wait_s, first.first_wait_s or 0.0, first.step_count)
+        return visible_wait_s(wait_s, max(0.0, busy_s), self.feed.worker_count)
 
     def _run_timed(self, warm_part: Any) -> str:
         epoch_s = self.startup_s + self.feed.steps_per_epoch * self.step_s
@@ -132,11 +135,8 @@ class _Adaptive:
         while True:
             self._narrow_deadline()
             now_s = time.perf_counter()
-            least_s = (
-                self.startup_s + self.step_s * self.feed.prefetch_steps + self.step_s + min(self.step_s, STEP_RESERVE_S)
-            )
             until_s = self.deadline_s - self._scaling_s()
-            if now_s + least_s > until_s:
+            if now_s + self._least_pass_s() > until_s:
                 if self._extend():
                     continue
                 return "cap" if self.deadline_s >= self.cap_s else "budget"
@@ -160,7 +160,9 @@ class _Adaptive:
                 head_step_count=head,
             )
             return self.session.run("timed", limit)
+        # Behind the batches in flight at its start: what starts is slower or faster than what goes on.
         length_s = min(max(1.0, left_s / 4.0), LONGEST_TRUNCATED_S) + self.startup_s
+        length_s += self.feed.prefetch_steps * self.step_s
         least_s = (head + 1) * self.step_s + self.startup_s
         limit = Limit(
             until_s=min(until_s, now_s + max(length_s, least_s)),
@@ -173,7 +175,7 @@ class _Adaptive:
         return self.session.run("timed", limit, batches=warm_part[0], sample_count=warm_part[1])
 
     def _learn(self, done: Pass) -> None:
-        body = done.blocks[1:] or done.blocks
+        body = [block for block in done.blocks[1:] if not block.is_first_use] or done.blocks
         steps = sum(block.step_count for block in body)
         self.step_s = sum(block.duration_s for block in body) / steps
         head = done.blocks[0]
@@ -182,15 +184,31 @@ class _Adaptive:
     def _narrow_deadline(self) -> None:
         """No more than a tenth of what the training itself will take, once there is enough to see."""
         total_s = self.plan.epoch_count * (self.startup_s + self.feed.steps_per_epoch * self.step_s)
-        least_s = LEAST_TIMED_S
-        if self.session.meter is not None and self.session.meter.energy_j() is not None:
-            least_s = LEAST_METERED_S
-        most_s = max(least_s, LARGEST_SHARE_OF_TOTAL * total_s)
+        most_s = max(LEAST_TIMED_S, LARGEST_SHARE_OF_TOTAL * total_s)
         self.deadline_s = min(self.deadline_s, self.begun_s + most_s)
+        if self.plan.budget_s is None:
+            self.deadline_s = max(self.deadline_s, min(self.cap_s, self._metered_until_s()))
+
+    def _metered_until_s(self) -> float:
+        """When the energy meter will have seen steady passes for long enough; the past where there is none."""
+        meter = self.session.meter
+        if meter is None or meter.energy_j() is None:
+            return -math.inf
+        metered_s = math.fsum(record.duration_s for record in self.session.epochs if record.phase == "timed")
+        short_s = LEAST_METERED_S - metered_s
+        if short_s <= 0.0:
+            return -math.inf
+        # The last pass ends before its time is over, by a step and what starting it takes.
+        return time.perf_counter() + short_s + self._scaling_s() + self._least_pass_s()
+
+    def _least_pass_s(self) -> float:
+        """What the shortest pass that says something takes, and what a slow step may take beyond that."""
+        head_s = self.startup_s + self.step_s * self.feed.prefetch_steps
+        return head_s + self.step_s + min(self.step_s, STEP_RESERVE_S)
 
     def _extend(self) -> bool:
         """Whether the machine's pace is moving, so that it is watched for longer; once only."""
-        moving = noise_of_blocks(self.session.epochs, self.session.blocks).is_drifting or self.session.is_heating
+        moving = noise_of_blocks(self.session.epochs, self.session.blocks).is_drifting or self.session.is_slowing
         if self.extended or not moving:
             return False
         self.extended = True

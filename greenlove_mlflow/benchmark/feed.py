@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+)
 
 from greenlove_mlflow.benchmark.plan import DEFAULT_BATCH_SIZE
+from greenlove_mlflow.benchmark.subject.batches import count_rows, refuse_what_is_no_data, rows_of_batches
 from greenlove_mlflow.errors import InvalidInputError
+
+# Where a loader over a stream keeps the length that it told last.
+_NOTED_LENGTH = "_IterableDataset_len_called"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +63,13 @@ class Feed:
     def part(self, sample_count: int, *, seed: int = 0) -> Any:
         """A loader over ``sample_count`` fixed samples, otherwise like the user's; None when the data has no index."""
         loader = self.loader
-        if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        # A class of the user's may do its part in __iter__, and a sampler of the user's may leave samples out.
+        if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
             return None
-        if loader.batch_size is None or type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
-            return None  # sampler of the user's own: its indices may not fit a part
+        if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
+            return None
+        if type(loader.sampler) not in (RandomSampler, SequentialSampler):
+            return None
         total = len(loader.dataset)  # type: ignore[arg-type]
         order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[: min(sample_count, total)]
         return DataLoader(
@@ -88,8 +104,13 @@ def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int 
     if isinstance(data, DataLoader):
         return _feed_of_loader(data, batch_size, steps_per_epoch)
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and not hasattr(data, "batch_size")):
+        if not isinstance(data, Dataset):
+            refuse_what_is_no_data(data)
+            rows = None if batch_size is not None else rows_of_batches(data)
+            if rows is not None:
+                return _feed_of_batches(data, rows, steps_per_epoch)
         return _feed_of_dataset(data, batch_size or DEFAULT_BATCH_SIZE, steps_per_epoch)
-    if not isinstance(data, Iterable) or iter(data) is data:
+    if not isinstance(data, Iterable) or _is_read_once(data):
         raise InvalidInputError(
             f"data must be a Dataset, a DataLoader or a loader that can be iterated anew each epoch, "
             f"got {type(data).__name__}"
@@ -98,14 +119,30 @@ def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int 
     size = own if isinstance(own, int) and own > 0 else batch_size or 1
     _check_batch_size(batch_size, size)
     steps = _steps(_length(data), steps_per_epoch, type(data).__name__)
-    dataset_length = _length(getattr(data, "dataset", None))
+    dataset = getattr(data, "dataset", None)
+    samples = (None if dataset is None else _length(dataset)) or steps * size
     return Feed(
         loader=data,
-        sample_count=min(dataset_length or steps * size, steps * size),
+        sample_count=min(samples, steps * size),
         batch_size=size,
         steps_per_epoch=steps,
         worker_count=max(0, int(getattr(data, "num_workers", 0) or 0)),
     )
+
+
+def _is_read_once(data: Any) -> bool:
+    """Whether data is its own iterator, told without asking for one; a loader that returns itself has a length."""
+    return hasattr(type(data), "__next__") and _length(data) is None
+
+
+def _feed_of_batches(batches: Any, rows: int, steps_per_epoch: int | None) -> Feed:
+    warnings.warn(
+        f"data is a {type(batches).__name__} of {len(batches)} items of {rows} rows each, taken for batches that are "
+        "ready; say batch_size= if they are samples",
+        stacklevel=2,
+    )
+    steps = _steps(len(batches), steps_per_epoch, type(batches).__name__)
+    return Feed(loader=batches, sample_count=count_rows(batches[:steps]), batch_size=rows, steps_per_epoch=steps)
 
 
 def _feed_of_dataset(dataset: Any, batch_size: int, steps_per_epoch: int | None) -> Feed:
@@ -129,10 +166,13 @@ def _feed_of_loader(loader: DataLoader[Any], batch_size: int | None, steps_per_e
             f"drop_last leaves no batch: {samples} samples are fewer than batch_size={own}; lower the batch size"
         )
     steps = _steps(length, steps_per_epoch, type(loader.dataset).__name__)
-    size = own or (1 if samples is None else max(1, round(samples / steps)))
+    ready = None if own else rows_of_batches(loader.dataset)
+    if ready is not None:
+        samples = count_rows(loader.dataset)  # type: ignore[arg-type]
+    size = own or ready or (1 if samples is None else max(1, round(samples / steps)))
     _check_batch_size(batch_size, size)
     # The sampler may draw fewer or more samples than the data holds.
-    drawn = None if isinstance(loader.dataset, IterableDataset) else _length(loader.sampler)
+    drawn = None if ready or isinstance(loader.dataset, IterableDataset) else _length(loader.sampler)
     epoch_samples = steps * size if steps != length or loader.drop_last else (drawn or samples or steps * size)
     return Feed(
         loader=_private_copy(loader),
@@ -165,10 +205,15 @@ def _steps(length: int | None, given: int | None, name: str) -> int:
 
 
 def _length(data: Any) -> int | None:
+    """How long data says it is; None when it does not say, whatever it raises instead (many streams do)."""
+    noted = vars(data).get(_NOTED_LENGTH) if isinstance(data, DataLoader) else None
     try:
         return len(data)
-    except TypeError:  # data without a length, or with one that cannot be told
+    except Exception:  # noqa: BLE001 - the length is the user's own code, and not knowing it is no fault
         return None
+    finally:
+        if isinstance(data, DataLoader):
+            vars(data)[_NOTED_LENGTH] = noted  # a loader notes down that it was asked
 
 
 def _check_batch_size(given: int | None, own: int) -> None:

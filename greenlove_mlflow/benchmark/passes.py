@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,13 +49,40 @@ class Limit:
 
 @dataclass(slots=True)
 class Block:
-    """Consecutive steps between two synchronised edges."""
+    """Consecutive steps between two synchronised edges; ``is_first_use``: one step of a shape not seen before."""
 
     start_s: float
     step_count: int
     duration_s: float
     data_wait_s: float
     cpu_s: float
+    is_first_use: bool = False
+
+
+class FirstUses:
+    """Tells batches of a shape that no step has seen: a GPU pays for kernels, heuristics and memory once per shape."""
+
+    def __init__(self) -> None:
+        self._seen: set[Hashable] = set()
+
+    def is_new(self, batch: Any) -> bool:
+        """Whether no batch of this shape came before; it has come now."""
+        shape = _shape_of(batch)
+        if shape in self._seen:
+            return False
+        self._seen.add(shape)
+        return True
+
+
+def _shape_of(value: Any) -> Hashable:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return tuple(shape)
+    if isinstance(value, Mapping):
+        return tuple((key, _shape_of(each)) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(_shape_of(each) for each in value)
+    return None
 
 
 @dataclass(slots=True)
@@ -66,6 +93,8 @@ class Pass:
         start_s: When its first batch was asked for.
         duration_s: From then to the device being idle after the last step, callbacks between blocks left out.
         first_end_s: When its first step had ended.
+        first_wait_s: What getting its first batch took, a fresh iterator and its workers included; None when nobody
+            saw it.
         scatter_s2: Sum over its later blocks of the squared deviations of a step from its block's mean, as the host
             saw them.
         scatter_count: Steps in that sum, less one a block.
@@ -79,6 +108,7 @@ class Pass:
     whole: bool = False
     first_end_s: float = math.inf
     data_wait_s: float = 0.0
+    first_wait_s: float | None = None
     scatter_s2: float = 0.0
     scatter_count: int = 0
     cpu_s: float = 0.0
@@ -103,6 +133,19 @@ class Pass:
             return self.duration_s
         return (self.duration_s - self.blocks[0].duration_s) / max(1, self.step_count - self.blocks[0].step_count)
 
+    def append(self, block: Block, end_s: float) -> None:
+        """Add a block that ended at a clock time; one without a step adds its time to the last one."""
+        self.duration_s += block.duration_s
+        self.cpu_s += block.cpu_s
+        if block.step_count:
+            self.step_count += block.step_count
+            self.data_wait_s += block.data_wait_s
+            self.blocks.append(block)
+            self.first_end_s = min(self.first_end_s, end_s)
+        elif self.blocks:
+            # The data turned out to end right after the last edge; workers ending are part of an epoch.
+            self.blocks[-1].duration_s += block.duration_s
+
 
 def run_pass(
     batches: Iterable[Any],
@@ -111,6 +154,7 @@ def run_pass(
     *,
     synchronize: Callable[[], None],
     at_block_edge: Callable[[float], None] | None = None,
+    first_uses: FirstUses | None = None,
 ) -> Pass:
     """One pass, timed from asking for the first batch to the device being idle after the last step.
 
@@ -120,17 +164,18 @@ def run_pass(
         limit: Where it ends at the latest.
         synchronize: Waits until the device is idle; called at the edges of blocks only.
         at_block_edge: Told the clock at each edge; what it takes is left out of the pass.
+        first_uses: Tells steps of shapes not seen before, each of which becomes a block of its own.
     """
     synchronize()
     cpu_s, start_s = time.process_time(), time.perf_counter()
     done = Pass(start_s=start_s)
-    iterator = iter(batches)
+    iterator = _Iterator(batches, first_uses)
     while not done.whole and not _is_over(done, limit, start_s):
         block = _run_block(iterator, step, limit, done, start_s)
         synchronize()
         end_s, end_cpu_s = time.perf_counter(), time.process_time()
         block.duration_s, block.cpu_s = end_s - start_s, end_cpu_s - cpu_s
-        _append(done, block, end_s)
+        done.append(block, end_s)
         if at_block_edge is not None:
             at_block_edge(end_s)
             end_s, end_cpu_s = time.perf_counter(), time.process_time()
@@ -141,23 +186,49 @@ def run_pass(
     return done
 
 
-def _run_block(iterator: Iterator[Any], step: Step, limit: Limit, done: Pass, start_s: float) -> Block:
+class _Iterator:
+    """A pass over batches that can be handed one back."""
+
+    def __init__(self, batches: Iterable[Any], first_uses: FirstUses | None) -> None:
+        self._iterator: Iterator[Any] = iter(batches)
+        self._first_uses = first_uses
+        self._kept: Any = _END
+        self.is_first_use = False
+
+    def next(self) -> Any:
+        """The next batch, the kept one first; ``_END`` at the end."""
+        if self._kept is not _END:
+            batch, self._kept = self._kept, _END
+            return batch
+        batch = next(self._iterator, _END)
+        self.is_first_use = batch is not _END and self._first_uses is not None and self._first_uses.is_new(batch)
+        return batch
+
+    def keep(self, batch: Any) -> None:
+        """Hand a batch back."""
+        self._kept = batch
+
+
+def _run_block(iterator: _Iterator, step: Step, limit: Limit, done: Pass, start_s: float) -> Block:
     """The next steps of a pass up to an edge; the caller settles its duration after synchronising."""
     count, wait_s, square_s2, now_s = 0, 0.0, 0.0, start_s
-    most = _steps_left(done, limit)
-    if done.step_count < limit.head_step_count:
-        most = min(most, limit.head_step_count - done.step_count)
-    if limit.each_step_apart and len(done.blocks) < FIRST_STEPS_KEPT:
-        most = 1
-    edge_s = min(start_s + BLOCK_S, _deadline_s(done, limit) - _expected_step_s(done, limit))
-    if math.isfinite(limit.enough_step_count) and done.step_count:
-        edge_s = min(edge_s, max(start_s, done.first_end_s + limit.enough_s))
+    most, edge_s = _most_steps(done, limit), _edge_s(done, limit, start_s)
+    is_first_use = False
     while count < most:
-        batch = next(iterator, _END)
+        batch = iterator.next()
         if batch is _END:
             done.whole = True
             break
         ready_s = time.perf_counter()
+        if iterator.is_first_use:
+            if count:
+                # Its step is a block of its own: this one ends here, the batch already fetched.
+                iterator.keep(batch)
+                wait_s += ready_s - now_s
+                break
+            is_first_use, most = True, 1
+        if not done.step_count and not count:
+            done.first_wait_s = ready_s - start_s
         done.last_loss = step(batch)
         end_s = time.perf_counter()
         count += 1
@@ -169,20 +240,26 @@ def _run_block(iterator: Iterator[Any], step: Step, limit: Limit, done: Pass, st
     if done.blocks and count > 1:
         done.scatter_s2 += max(0.0, square_s2 - (now_s - start_s) ** 2 / count)
         done.scatter_count += count - 1
-    return Block(start_s=start_s, step_count=count, duration_s=0.0, data_wait_s=wait_s, cpu_s=0.0)
+    return Block(
+        start_s=start_s, step_count=count, duration_s=0.0, data_wait_s=wait_s, cpu_s=0.0, is_first_use=is_first_use
+    )
 
 
-def _append(done: Pass, block: Block, end_s: float) -> None:
-    done.duration_s += block.duration_s
-    done.cpu_s += block.cpu_s
-    if block.step_count:
-        done.step_count += block.step_count
-        done.data_wait_s += block.data_wait_s
-        done.blocks.append(block)
-        done.first_end_s = min(done.first_end_s, end_s)
-    elif done.blocks:
-        # The data turned out to end right after the last edge; workers ending are part of an epoch.
-        done.blocks[-1].duration_s += block.duration_s
+def _most_steps(done: Pass, limit: Limit) -> float:
+    """Steps of the next block at most."""
+    if limit.each_step_apart and len(done.blocks) < FIRST_STEPS_KEPT:
+        return 1
+    most = _steps_left(done, limit)
+    in_head = limit.head_step_count - done.step_count
+    return min(most, in_head) if in_head > 0 else most
+
+
+def _edge_s(done: Pass, limit: Limit, start_s: float) -> float:
+    """Clock time after which the next block ends with the step that is running."""
+    edge_s = min(start_s + BLOCK_S, _deadline_s(done, limit) - _expected_step_s(done, limit))
+    if math.isfinite(limit.enough_step_count) and done.step_count:
+        edge_s = min(edge_s, max(start_s, done.first_end_s + limit.enough_s))
+    return edge_s
 
 
 def _steps_left(done: Pass, limit: Limit) -> float:

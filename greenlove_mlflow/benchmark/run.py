@@ -64,7 +64,7 @@ def run_benchmark(
         session, stop_reason = _benchmark_runner(subject, plan, options)
         description, device = describe_model(subject, None, None, subject.batch_size), torch.device("cpu")
         memory = DeviceMemory()
-    return _make_log(
+    return make_log(
         session,
         machine=machine or read_machine(device),
         description=description,
@@ -102,11 +102,11 @@ def _benchmark_training(
 
 
 def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _SessionOptions) -> tuple[Session, str]:
-    session = Session(
-        feed_of_runner(runner, plan), runner.run_epoch, plan, synchronize=lambda: None, host_sees_steps=False, **options
-    )
-    stop_reason = run_seed(session) if plan.method == "seed" else run_by_sizes(session)
-    session.end()
+    feed = feed_of_runner(runner, plan)
+    with preserved(runner):
+        session = Session(feed, runner.run_epoch, plan, synchronize=lambda: None, host_sees_steps=False, **options)
+        stop_reason = run_seed(session) if plan.method == "seed" else run_by_sizes(session)
+        session.end()
     return session, stop_reason
 
 
@@ -135,13 +135,15 @@ class _StepRecorder:
 
 
 def _begin_training(subject: Training) -> None:
-    if getattr(subject.model, "training", True) is False:
-        subject.model.train()
+    models = subject.model.values() if isinstance(subject.model, dict) else [subject.model]
+    for model in models:
+        if isinstance(model, torch.nn.Module) and not model.training:
+            model.train()
     if subject.torch_device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(subject.torch_device)
 
 
-def _make_log(
+def make_log(
     session: Session,
     *,
     machine: Machine,
@@ -150,6 +152,16 @@ def _make_log(
     stop_reason: str,
     memory: DeviceMemory,
 ) -> BenchmarkLog:
+    """The log of a session that has ended.
+
+    Args:
+        session: What was timed.
+        machine: Where.
+        description: Of the model.
+        started_at: When the benchmark began.
+        stop_reason: Why it ended.
+        memory: What the training took on its device.
+    """
     feed: Feed = session.feed
     meter: Any = session.meter
     signals: Mapping[str, float] = summarise_signals(session.readings)

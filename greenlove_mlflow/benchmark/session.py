@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from greenlove_mlflow.benchmark.feed import Feed
-from greenlove_mlflow.benchmark.passes import Limit, Pass, Step, run_pass
+from greenlove_mlflow.benchmark.machine.signals import summarise_board
+from greenlove_mlflow.benchmark.passes import FirstUses, Limit, Pass, Step, run_pass
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase, StepProfile
-from greenlove_mlflow.core.timing.diagnostics import FAST_HEATING_C_PER_S
+from greenlove_mlflow.core.timing.diagnostics import is_clock_falling
 from greenlove_mlflow.errors import BenchmarkError
 
 Progress = Callable[[str, float, float], None]
@@ -86,8 +87,10 @@ class Session:
         self.meter = meter
         self._synchronize = synchronize
         self._host_sees_steps = host_sees_steps
+        # On a CPU nothing is built per shape that would be worth the look at each batch.
+        self._first_uses = None if host_sees_steps else FirstUses()
         self._progress = progress
-        self._signals = signals
+        self.signals = signals
 
     @property
     def elapsed_s(self) -> float:
@@ -116,9 +119,9 @@ class Session:
             BenchmarkError: If there was no batch.
         """
         self.show_progress(phase)
-        before_j = self._energy_j()
+        before_j = self.energy_j()
         done = self._time(phase, limit, self.feed.loader if batches is None else batches, step or self.step)
-        after_j = self._energy_j()
+        after_j = self.energy_j()
         if not done.step_count:
             raise BenchmarkError("the data gave no batch; check the loader's sampler and drop_last")
         if phase == "first-contact":
@@ -126,14 +129,13 @@ class Session:
         if batches is None and sample_count is None and done.whole:
             self._settle_epoch(done.step_count)
         self._check_loss(done)
-        # A meter that did not move in so short a pass, or whose readings were corrected in it, counted nothing.
-        energy_j = None if before_j is None or after_j is None or after_j <= before_j else after_j - before_j
-        self._record(phase, done, sample_count, energy_j)
+        energy_j = None if before_j is None or after_j is None else max(0.0, after_j - before_j)
+        self.keep(*self.records_of(phase, done, sample_count=sample_count, energy_j=energy_j))
         return done
 
     def _time(self, phase: Phase, limit: Limit, batches: Any, step: Step) -> Pass:
         window = self.meter.window() if self.meter is not None and phase == "timed" else nullcontext()
-        self._read_signals(phase)
+        self.read_signals(phase)
         with window:
             done = run_pass(
                 batches,
@@ -141,22 +143,20 @@ class Session:
                 limit,
                 synchronize=self._synchronize,
                 at_block_edge=None if self._progress is None else lambda _: self.show_progress(phase),
+                first_uses=self._first_uses if step is self.step else None,
             )
-        self._read_signals(phase)
+        self.read_signals(phase)
         return done
 
-    def _energy_j(self) -> float | None:
+    def energy_j(self) -> float | None:
+        """Joules of all metered devices so far; None without a meter."""
         return None if self.meter is None else self.meter.energy_j()
 
     @property
-    def is_heating(self) -> bool:
-        """Whether the board has been getting hotter at a pace that will change its own."""
-        timed = [reading for phase, reading in self.readings if phase == "timed" and "temperature_c" in reading]
-        if len(timed) < 2 or "clock_s" not in timed[0]:
-            return False
-        passed_s = timed[-1]["clock_s"] - timed[0]["clock_s"]
-        risen_c = timed[-1]["temperature_c"] - timed[0]["temperature_c"]
-        return passed_s > 0.0 and risen_c > FAST_HEATING_C_PER_S * passed_s
+    def is_slowing(self) -> bool:
+        """Whether the board's clock has been falling while it was timed; heat alone changes no pace."""
+        timed = [reading for phase, reading in self.readings if phase == "timed"]
+        return is_clock_falling(summarise_board(timed))
 
     def end(self) -> None:
         """Note how long the benchmark took."""
@@ -174,43 +174,70 @@ class Session:
             sample_count = max(1, round(self.feed.sample_count * step_count / self.feed.steps_per_epoch))
             self.feed = dataclasses.replace(self.feed, steps_per_epoch=step_count, sample_count=sample_count)
 
-    def _record(self, phase: Phase, done: Pass, sample_count: int | None, energy_j: float | None) -> None:
+    def keep(self, record: EpochRecord, blocks: Sequence[BlockRecord]) -> None:
+        """Keep the records of a pass."""
+        self.epochs.append(record)
+        if record.phase in _PHASES_WITH_BLOCKS:
+            self.blocks += blocks
+
+    def records_of(
+        self,
+        phase: Phase,
+        done: Pass,
+        *,
+        sample_count: int | None = None,
+        energy_j: float | None = None,
+        begins_fresh: bool = True,
+        knows_wait: bool = True,
+    ) -> tuple[EpochRecord, tuple[BlockRecord, ...]]:
+        """The records of a pass, of the index that the next one kept has.
+
+        Args:
+            phase: What it was run for.
+            done: What was timed.
+            sample_count: Samples of the pass when it came to its end; of an epoch when None.
+            energy_j: Joules drawn during the pass.
+            begins_fresh: Whether it began by asking the loader for a first batch.
+            knows_wait: Whether the wait for data was told from the steps.
+        """
         index = len(self.epochs)
         if sample_count is None or not done.whole:
             sample_count = self.feed.sample_count if done.whole else self.feed.samples_in(done.step_count)
-        self.epochs.append(
-            EpochRecord(
+        record = EpochRecord(
+            epoch_index=index,
+            phase=phase,
+            sample_count=sample_count,
+            step_count=self.feed.steps_in(done.step_count, sample_count),
+            duration_s=max(done.duration_s, 1e-9),  # a clock of coarse grain may show no time at all
+            whole=done.whole,
+            start_s=done.start_s - self.begun_s,
+            data_wait_s=done.data_wait_s if knows_wait else None,
+            cpu_s=done.cpu_s,
+            energy_j=energy_j,
+            close_s=done.close_s,
+            step_sd_s=_step_sd_s(done) if self._host_sees_steps else None,
+            begins_fresh=begins_fresh,
+            first_wait_s=done.first_wait_s if knows_wait else None,
+        )
+        blocks = (
+            BlockRecord(
                 epoch_index=index,
                 phase=phase,
-                sample_count=sample_count,
-                step_count=self.feed.steps_in(done.step_count, sample_count),
-                duration_s=max(done.duration_s, 1e-9),  # a clock of coarse grain may show no time at all
-                whole=done.whole,
-                start_s=done.start_s - self.begun_s,
-                data_wait_s=done.data_wait_s,
-                cpu_s=done.cpu_s,
-                energy_j=energy_j,
-                close_s=done.close_s,
-                step_sd_s=_step_sd_s(done) if self._host_sees_steps else None,
+                start_s=block.start_s - self.begun_s,
+                step_count=self.feed.steps_in(block.step_count, sample_count),
+                duration_s=block.duration_s,
+                data_wait_s=block.data_wait_s,
+                cpu_s=block.cpu_s,
+                is_first_use=block.is_first_use,
             )
+            for block in done.blocks
         )
-        if phase in _PHASES_WITH_BLOCKS:
-            self.blocks += [
-                BlockRecord(
-                    epoch_index=index,
-                    phase=phase,
-                    start_s=block.start_s - self.begun_s,
-                    step_count=self.feed.steps_in(block.step_count, sample_count),
-                    duration_s=block.duration_s,
-                    data_wait_s=block.data_wait_s,
-                    cpu_s=block.cpu_s,
-                )
-                for block in done.blocks
-            ]
+        return record, tuple(blocks)
 
-    def _read_signals(self, phase: Phase) -> None:
-        if self._signals is not None:
-            self.readings.append((phase, dict(self._signals.read())))
+    def read_signals(self, phase: Phase) -> None:
+        """Keep what the machine says of itself now."""
+        if self.signals is not None:
+            self.readings.append((phase, dict(self.signals.read())))
 
     def _check_loss(self, done: Pass) -> None:
         loss, done.last_loss = done.last_loss, None

@@ -1,4 +1,4 @@
-"""The ``greenlove`` command: a thin door, one module a command, loaded when it is called."""
+"""The ``greenlove`` command: one module a command, loaded when it is called."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _COMMANDS = {
     "doctor": "doctor",
     "calibration": "calibration",
     "compare": "compare",
+    "runs": "runs",
     "cloud-task": "cloud_task",
     "reestimate": "reestimate",
 }

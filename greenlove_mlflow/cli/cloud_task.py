@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _find_offer(gpu: str, prices: str) -> tuple[Offer, str]:
     sheet = read_price_sheet(prices)
     names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
     gpu_id = names.get(gpu) or find_gpu(gpu, read_gpu_specs(), offer_names=names).gpu_id
-    offers = [each for each in sheet.offers if each.gpu_id == gpu_id and each.billing in ("on-demand", "contact-sales")]
+    offers = [each for each in sheet.offers if each.gpu_id == gpu_id and each.billing in DEFAULT_BILLING]
     if not offers:
         raise InvalidInputError(f"the price sheet {sheet.version} does not offer {gpu!r}; it has {', '.join(names)}")
     skus = {row["gpu_id"]: row["sku_prefix"] or "" for _, row in rows_of("crusoe_prices")}

@@ -1,127 +1,72 @@
-"""``greenlove compare``: tracked runs side by side."""
+"""``greenlove compare``: what a tracked run would take and cost on each offer."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenlove_mlflow.core.quantity import QUANTITIES
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.interval import Interval
-    from greenlove_mlflow.stored.run_table import RunBeside, SideBySide
-
-LONGEST_VALUE = 40
-_HEAD = ("run", "time", "cost", "electricity", "CO2e", "best offer", "time there", "cost there", "better value")
+    from greenlove_mlflow.core.offers.compare import Comparison
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True)
+@click.argument("run_id", metavar="RUN")
 @click.option("--prices", default="newest", show_default=True, help="newest, a version, or a CSV of your own.")
-@click.option(
-    "--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw them into this .png, .svg or .pdf."
-)
 @click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, runs: tuple[str, ...], prices: str, figure: Path | None, store_uri: str | None, as_json: bool) -> None:
-    """Show tracked RUNS side by side: hours, dollars, kWh, CO2e, best offer, and the params that differ.
+def command(*, run_id: str, prices: str, store_uri: str | None, as_json: bool) -> None:
+    """Show what a tracked RUN takes on each offer.
 
-    All are compared with the same prices. Exit code 0 when they were shown, 1 when a run cannot be read, 2 for a wrong
-    call.
+    The run is not trained again: its benchmark is priced with the given sheet. Exit code 0 when the offers were shown,
+    1 when the run cannot be read or no offer can be compared with it, 2 for a wrong call.
     """
-    from greenlove_mlflow.stored.run_table import compare_runs
+    import mlflow
 
-    if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
-        raise click.UsageError("--figure ends in .png, .svg or .pdf")
-    beside = compare_runs(runs, prices=prices, tracking_uri=store_uri)
-    if figure is not None:
-        _draw(beside, figure)
-    if as_json:
-        click.echo(json.dumps(_plain(beside, figure), allow_nan=False))
-        return
-    click.echo("\n".join(_lines(beside)))
-    if figure is not None:
-        click.echo(f"Drawn in {figure}")
+    from greenlove_mlflow.core.account.run_facts import estimate_training
+    from greenlove_mlflow.errors import RunDataError
+    from greenlove_mlflow.stored.compare_stored import StoredComparer
+    from greenlove_mlflow.tracking import read_run
+    from greenlove_mlflow.words.estimate import format_comparison
 
-
-def _lines(beside: SideBySide) -> list[str]:
-    from greenlove_mlflow.words.estimate import RANGE_SENTENCE, text_table
-
-    lines = text_table([_HEAD, *(_cells(run) for run in beside.runs)], gap=2)
-    lines += ["", f"{RANGE_SENTENCE} Prices of {beside.prices.as_of}, {beside.prices.source.producer}."]
-    if beside.differing:
-        head = ("param", *(run.label for run in beside.runs))
-        lines += [
-            "",
-            *text_table([head, *((key, *map(_short, of_runs)) for key, of_runs in beside.differing.items())], gap=2),
-        ]
-    elif len(beside.runs) > 1:
-        lines += ["", "Their params are the same."]
-    return lines
+    stored = read_run(run_id, store_uri=store_uri or mlflow.get_tracking_uri(), with_log=False)
+    comparison = StoredComparer(prices).compare(estimate_training(stored.statistics))
+    if comparison is None:
+        raise RunDataError(f"no speed ratio from the machine of run {run_id} to any offer is known")
+    click.echo(json.dumps(_plain(comparison), allow_nan=False) if as_json else format_comparison(comparison))
 
 
-def _cells(run: RunBeside) -> tuple[str, ...]:
-    from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_usd
-
-    home, best = run.home, run.best
-    there = ("", "") if best is None else (format_duration_s(best.time_s), format_usd(best.cost_usd))
-    return (
-        run.label,
-        format_duration_s(home.time_s),
-        format_usd(home.cost_usd),
-        format_kwh(home.energy_kwh),
-        format_co2_g(home.co2_g),
-        run.best_name or "none has a price",
-        *there,
-        "unknown" if run.stay_home is None else "home" if run.stay_home else "the offer",
-    )
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= LONGEST_VALUE else f"{value[: LONGEST_VALUE - 3]}..."
-
-
-def _draw(beside: SideBySide, path: Path) -> None:
-    from greenlove_mlflow.plots.side_by_side import plot_side_by_side
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    plot_side_by_side(beside).savefig(temporary)
-    temporary.replace(path)
-
-
-def _plain(beside: SideBySide, figure: Path | None) -> dict[str, Any]:
+def _plain(comparison: Comparison) -> dict[str, Any]:
     return {
-        "prices_version": beside.prices.version,
-        "prices_as_of": beside.prices.as_of,
-        "runs": [
+        "prices_version": comparison.prices.version,
+        "prices_as_of": comparison.prices.as_of,
+        "home": {"name": comparison.home_name, **figures(comparison.home)},
+        "offers": [
             {
-                "run_id": run.run.run_id,
-                "name": run.run.name,
-                "status": run.run.status,
-                "home": _figures(run.home),
-                "best_offer": run.best_name or None,
-                "stay_home": run.stay_home,
-                "best": None if run.best is None else _figures(run.best),
+                "gpu": row.offer.gpu,
+                "gpu_count": row.gpu_count,
+                "price_usd_per_hour": row.offer.price_usd_per_hour,
+                "speed_ratio": row.speed_ratio.ratio.point,
+                "basis": row.speed_ratio.basis,
+                "fits_memory": row.fits_memory,
+                **figures(row.estimate),
             }
-            for run in beside.runs
+            for row in comparison.rows
         ],
-        "differing_params": {key: list(of_runs) for key, of_runs in beside.differing.items()},
-        "figure": None if figure is None else str(figure),
+        "caveats": [{"code": each.code, "message": each.message} for each in comparison.caveats],
     }
 
 
-def _figures(estimate: Estimate) -> dict[str, Sequence[float] | None]:
-    """Point, low and high of each quantity."""
-    return {
-        "time_s": _ends(estimate.time_s),
-        "cost_usd": _ends(estimate.cost_usd),
-        "energy_kwh": _ends(estimate.energy_kwh),
-        "co2_g": _ends(estimate.co2_g),
-    }
+def figures(estimate: Estimate) -> dict[str, Sequence[float] | None]:
+    """Point, low and high of each figure, by its field."""
+    return {quantity.field: _ends(getattr(estimate, quantity.field)) for quantity in QUANTITIES}
 
 
 def _ends(value: Interval | None) -> Sequence[float] | None:

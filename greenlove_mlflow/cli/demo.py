@@ -31,7 +31,8 @@ def command(epochs: int, as_json: bool) -> None:
     # MLflow prints its links to stdout, which then belongs to the JSON alone.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         run = _promise_and_train(console, epochs)
-    print_outcome(console, run.estimate, run.outcome)
+    if run.estimate is not None:
+        print_outcome(console, run.estimate, run.outcome)
     console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]", soft_wrap=True)
     if as_json:
         click.echo(json.dumps(_plain(run), allow_nan=False))
@@ -63,7 +64,8 @@ def _promise_and_train(console: Console, epochs: int) -> TrackedTraining:
         ) as run,
     ):
         progress.pause()
-        print_summary(console, run.estimate, run.comparison, run.url)
+        if run.estimate is not None:
+            print_summary(console, run.estimate, run.comparison, run.url)
         for _ in run.epochs():
             train_one_epoch(model, loader, optimizer, criterion)
     return run

@@ -3,48 +3,63 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
 import click
+
+from greenlove_mlflow.untrusted import printable
 
 if TYPE_CHECKING:
     from greenlove_mlflow.tracking import Recovered
 
 
 @click.command()
+@click.option("--refused", is_flag=True, help="Try again what the store refused before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def command(as_json: bool) -> None:
+def command(refused: bool, as_json: bool) -> None:
     """Send to MLflow what earlier trainings could not; a training that still runs is left alone.
 
-    Exit code 0 when nothing is left, 1 when something still waits.
+    Exit code 0 when nothing is left, 1 when something still waits, was refused, or cannot be read.
     """
-    from greenlove_mlflow.tracking import recover, state_folder
+    from greenlove_mlflow.environment import state_folder
+    from greenlove_mlflow.tracking import recover, refused_spools
 
+    state = state_folder()
     results = []
-    for result in recover(state_folder(os.environ)):
+    for result in recover(state, with_refused=refused):
         results.append(result)
-        click.echo(_as_json(result) if as_json else _in_words(result))
-    if not results and not as_json:
-        click.echo("Nothing to recover.")
+        click.echo(_as_json(result) if as_json else printable(_in_words(result)))
+    if not as_json:
+        if not results:
+            click.echo("Nothing to recover.")
+        if kept := refused_spools(state):
+            click.echo(f"{len(kept)} refused before: `greenlove recover --refused` tries again. In {kept[0].parent}")
     if any(not result.is_sent and not result.is_live for result in results):
         raise SystemExit(1)
 
 
 def _in_words(result: Recovered) -> str:
     run = f"run {result.run_id}" if result.run_id else "a run not yet created"
-    if result.is_live:
-        return f"{run}: its training still runs; left alone"
-    how = ", ended as KILLED because its process is gone" if result.was_killed else ""
-    if result.is_sent:
-        refused = f" Refused: {result.problem}." if result.problem else ""
-        return f"{run}: all sent to {result.store_uri} ({result.point_count} points){how}.{refused}"
-    return f"{run}: still waits in {result.folder}: {result.problem or 'not finished'}"
+    how = ", ended for its process, which is gone" if result.was_killed else ""
+    points = f"{result.point_count:,} points"
+    arrived = f"{points} sent{how}; " if result.point_count else ""
+    refused = f"{result.refused_count} refused or unreadable" if result.refused_count else "refused"
+    words = {
+        "sent": f"{run}: everything sent to {result.store_uri} ({points}){how}.",
+        "refused": f"{run}: {arrived}{refused}, kept in {result.folder}: {result.problem}",
+        "waits": f"{run}: still waits in {result.folder}: {result.problem or 'not finished'}",
+        "live": f"{run}: its training still runs; left alone",
+        "busy": f"{run}: another process is sending it; left alone",
+        "elsewhere": f"{run}: left alone, {result.problem}. `MLFLOW_TRACKING_URI={result.store_uri} greenlove recover`",
+        "unreadable": f"{result.folder}: left as it is: {result.problem}",
+    }
+    return words[result.fate]
 
 
 def _as_json(result: Recovered) -> str:
     return json.dumps(
         {
+            "fate": result.fate,
             "run_id": result.run_id,
             "store_uri": result.store_uri,
             "folder": str(result.folder),
@@ -52,6 +67,7 @@ def _as_json(result: Recovered) -> str:
             "is_sent": result.is_sent,
             "was_killed": result.was_killed,
             "point_count": result.point_count,
+            "refused_count": result.refused_count,
             "problem": result.problem,
         }
     )

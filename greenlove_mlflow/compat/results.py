@@ -108,7 +108,7 @@ def make_results(
         sample_sizes_used=tuple(sorted(by_size)),
         sample_epoch_data=by_size,
         full_dataset_size=log.sample_count,
-        total_epochs=local.workload.epoch_count,
+        total_epochs=round(local.workload.epoch_count),
         benchmark_epochs=int(options.plan["exploration_epoch_count"]),
         warmup_epochs=int(options.plan["warm_up_epoch_count"]),
         spearman_rho=fit.spearman_rho,

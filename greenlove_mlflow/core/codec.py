@@ -1,4 +1,7 @@
-"""Records to plain JSON values and back, defaults left out; the decoder of each type is worked out once."""
+"""Records to plain JSON values and back, defaults left out; the decoder of each type is worked out once.
+
+What comes back is checked: a text is a text, a number a number, a literal one of its values.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from greenlove_mlflow.untrusted import printable
+
 Decoder = Callable[[Any], Any]
+
+# What a record of ours never comes near.
+TEXT_LIMIT, ITEM_LIMIT = 20_000, 1_000_000
 
 
 def to_plain(value: Any) -> Any:
@@ -28,7 +36,7 @@ def from_plain(kind: Any, value: Any) -> Any:
     """The record of type ``kind`` that ``to_plain`` took apart.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: If the value is not of that shape.
+        AttributeError, KeyError, OverflowError, TypeError, ValueError: If the value is not of that shape.
     """
     return _decoder(kind)(value)
 
@@ -36,8 +44,8 @@ def from_plain(kind: Any, value: Any) -> Any:
 @cache
 def _decoder(kind: Any) -> Decoder:
     origin = get_origin(kind)
-    if kind is Any or origin is Literal:
-        return _as_is
+    if origin is Literal:
+        return _one_of(get_args(kind))
     if origin in (Union, types.UnionType):
         known = [option for option in get_args(kind) if option is not type(None)]
         return _optional(_decoder(known[0]) if len(known) == 1 else _as_is)
@@ -48,7 +56,7 @@ def _decoder(kind: Any) -> Decoder:
         return _fixed(tuple(_decoder(option) for option in options))
     if dataclasses.is_dataclass(kind):
         return _record(kind)
-    return _number if kind is float else _as_is
+    return _PLAIN_DECODERS.get(kind, _as_is)
 
 
 def _as_is(value: Any) -> Any:
@@ -56,7 +64,46 @@ def _as_is(value: Any) -> Any:
 
 
 def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{_shown(value)} is no number")
     return float(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{_shown(value)} is no whole number")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{_shown(value)} is neither true nor false")
+    return value
+
+
+def _text(value: Any) -> str:
+    """The text, with nothing in it that a terminal would obey: others may have written it."""
+    if not isinstance(value, str) or len(value) > TEXT_LIMIT:
+        raise TypeError(f"{_shown(value)} is no text of at most {TEXT_LIMIT} characters")
+    return printable(value, lines=True)
+
+
+_PLAIN_DECODERS: dict[Any, Decoder] = {float: _number, int: _whole, bool: _truth, str: _text}
+
+
+def _one_of(values: tuple[Any, ...]) -> Decoder:
+    def decode(value: Any) -> Any:
+        if not isinstance(value, (str, int, bool)) or value not in values:
+            raise ValueError(f"{_shown(value)} is none of {', '.join(map(str, values))}")
+        return value
+
+    return decode
+
+
+def _shown(value: Any) -> str:
+    return ascii(value)[:60] if isinstance(value, (str, float, bool)) or value is None else type(value).__name__
 
 
 def _optional(decode: Decoder) -> Decoder:
@@ -64,17 +111,25 @@ def _optional(decode: Decoder) -> Decoder:
 
 
 def _repeated(decode: Decoder) -> Decoder:
-    return lambda value: tuple([decode(item) for item in value])
+    return lambda value: tuple([decode(item) for item in _list(value)])
 
 
 def _fixed(decoders: tuple[Decoder, ...]) -> Decoder:
-    return lambda value: tuple(decode(item) for decode, item in zip(decoders, value, strict=True))
+    return lambda value: tuple(decode(item) for decode, item in zip(decoders, _list(value), strict=True))
+
+
+def _list(value: Any) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)) or len(value) > ITEM_LIMIT:
+        raise TypeError(f"{_shown(value)} is no list of at most {ITEM_LIMIT} items")
+    return value
 
 
 def _record(kind: Any) -> Decoder:
     decoders = {name: _decoder(hint) for name, hint in get_type_hints(kind).items()}
 
     def decode(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError(f"{_shown(value)} is no {kind.__name__}")
         return kind(**{name: decoders[name](item) for name, item in value.items()})
 
     return decode

@@ -35,11 +35,15 @@ class EpochRecord:
         whole: Whether the pass ended because its data ended, not because it was cut short.
         start_s: Seconds from the start of the benchmark (of the training, for ``train``).
         data_wait_s: Of the duration, seconds spent waiting for batches; None when not measured.
+        first_wait_s: Of the wait, what the first batch took, a fresh iterator and its workers included; None when not
+            measured.
         cpu_s: CPU seconds of this process during the pass; None when not measured.
         energy_j: Joules drawn by the metered devices during the pass; None when not measured.
         close_s: Seconds that ending an unfinished pass took (its workers shutting down), beside the duration.
         step_sd_s: SD of the steps within a block of about half a second, as the host saw them, seconds; None when
             there were too few.
+        begins_fresh: Whether it began by asking the loader for a first batch; False for one that is timed from the
+            middle of a real epoch on.
     """
 
     epoch_index: int
@@ -54,6 +58,8 @@ class EpochRecord:
     energy_j: float | None = None
     close_s: float = 0.0
     step_sd_s: float | None = None
+    begins_fresh: bool = True
+    first_wait_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.sample_count < 1 or self.step_count < 1:
@@ -78,6 +84,8 @@ class BlockRecord:
         duration_s: Seconds, fetching the batches included.
         data_wait_s: Of the duration, seconds spent waiting for batches.
         cpu_s: CPU seconds of this process during the block; None when not measured.
+        is_first_use: Whether it is one step of a batch shape that no step had seen: kernels, heuristics and memory are
+            paid for once per shape.
     """
 
     epoch_index: int
@@ -87,6 +95,7 @@ class BlockRecord:
     duration_s: float
     data_wait_s: float = 0.0
     cpu_s: float | None = None
+    is_first_use: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +268,8 @@ class StepProfile:
         return None if longest_s is None or self.device_busy_s is None else self.device_busy_s / longest_s
 
 
+# A host that needs less of a step than this may slow down without anybody noticing.
+FREE_HOST_SHARE = 0.6
 _PROFILE_FIGURES = tuple(name for name in StepProfile.__slots__ if name.endswith(("_s", "_count", "_bytes")))
 
 
@@ -334,9 +345,24 @@ class BenchmarkLog:
             raise InvalidInputError(f"a log needs samples, a batch size and steps, got {self.sample_count} samples")
 
     @property
-    def is_on_virtual_cpu(self) -> bool:
-        """Whether the CPU of a virtual machine computes; a GPU is handed through whole."""
-        return self.machine.device.split(":")[0] == "cpu" and dict(self.machine_signals).get("virtual", 0.0) > 0.0
+    def virtual_share(self) -> float:
+        """How far the CPU of a virtual machine sets the pace, 0 to 1; a GPU is handed through whole.
+
+        1 on such a CPU, and on a GPU that waits for it. Where the profile does not tell host from device, as far as
+        the board was seen to be idle.
+        """
+        if not dict(self.machine_signals).get("virtual", 0.0) > 0.0:
+            return 0.0
+        if self.machine.device.split(":")[0] == "cpu":
+            return 1.0
+        profile = self.profile
+        if profile is None:
+            return 0.0
+        longest_s, thread_s = profile.longest_s, profile.step_thread_s
+        if longest_s is None or thread_s is None:
+            return 1.0
+        host_share = max(thread_s, profile.loader_s or 0.0) / longest_s
+        return min(1.0, max(0.0, (host_share - FREE_HOST_SHARE) / (1.0 - FREE_HOST_SHARE)))
 
     def epochs_of(self, *phases: Phase) -> tuple[EpochRecord, ...]:
         """The records of those phases, in the order they ran."""

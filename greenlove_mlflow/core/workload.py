@@ -20,7 +20,7 @@ class Workload:
     Args:
         sample_count: Samples in one epoch.
         batch_size: Samples in a full batch.
-        epoch_count: Epochs of the real training, at least 1.
+        epoch_count: Epochs of the real training, above 0; a part of one where it is planned by steps (3.75).
         steps_per_epoch: Batches in one epoch.
         validation_s: Seconds of one validation pass, measured; 0 when there is none.
         validation_every_epochs: A validation pass follows every so many epochs.
@@ -30,7 +30,7 @@ class Workload:
 
     sample_count: int
     batch_size: int
-    epoch_count: int
+    epoch_count: float
     steps_per_epoch: int
     validation_s: float = 0.0
     validation_every_epochs: int = 1
@@ -38,8 +38,8 @@ class Workload:
     one_off_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.epoch_count < 1:
-            raise InvalidInputError(f"epochs must be at least 1, got {self.epoch_count}")
+        if not 0.0 < self.epoch_count < float("inf"):
+            raise InvalidInputError(f"epochs must be above 0, got {self.epoch_count}")
         if self.sample_count < 1 or self.batch_size < 1 or self.steps_per_epoch < 1:
             raise InvalidInputError(f"a workload needs samples, a batch size and steps, got {self}")
         if self.validation_every_epochs < 1:

@@ -212,6 +212,17 @@ def format_count(count: float) -> str:
     return f"{round(count):,}"
 
 
+def format_epochs(count: float) -> str:
+    """A number of epochs in words; of one that is no whole number, two decimals.
+
+    >>> format_epochs(1), format_epochs(1200), format_epochs(41.0 + 2.0 / 3.0)
+    ('1 epoch', '1,200 epochs', '41.67 epochs')
+    """
+    if count == 1:
+        return "1 epoch"
+    return f"{count:,.2f}".rstrip("0").rstrip(".") + " epochs"
+
+
 def format_significant(value: float, digits: int = 2) -> str:
     """A number with that many significant digits, never in powers of ten and never 0 unless it is.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.core.records import Method
 from greenlove_mlflow.core.speed.gpus import Precision
 from greenlove_mlflow.core.workload import Scope
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.offers.offer import PriceSheet
 
+# before: a benchmark of its own, whose traces are put back; within: the first seconds of the training.
+BenchmarkMode = Literal["before", "within"]
 Progress = Callable[[str, float, float], None]
 TrainStep = Callable[..., Any]
 
@@ -28,7 +31,12 @@ class Options:
     """Every option of ``track`` and ``estimate``.
 
     Args:
-        epochs: Epochs of the real training, at least 1.
+        epochs: Epochs of the real training, at least 1; None where it is planned by ``steps``.
+        steps: Optimizer steps of the real training; exactly one of ``epochs`` and ``steps`` is given.
+        done: Epochs, or steps, that earlier parts of the training have done.
+        accumulation: Batches to one optimizer step, where gradients are accumulated.
+        lap_steps: Optimizer steps that are metered as one; an epoch's where the data has a length.
+        benchmark: ``before`` the training, whose state is put back, or ``within`` its first seconds.
         batch_size: Samples in a batch when ``data`` is a dataset (64 when not given); beside a loader it must be the
             loader's own.
         device: Where the training runs; the model's own device when not given.
@@ -69,7 +77,12 @@ class Options:
         plan: Fields of ``BenchmarkPlan`` to set otherwise.
     """
 
-    epochs: int
+    epochs: int | None = None
+    steps: int | None = None
+    done: int = 0
+    accumulation: int | None = None
+    lap_steps: int | None = None
+    benchmark: BenchmarkMode = "before"
     batch_size: int | None = None
     device: Any = None
     train_step: TrainStep | None = None
@@ -100,7 +113,7 @@ class Options:
     speed_ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)
     measured: str | None = None
     cloud_region: str | None = None
-    billing: tuple[str, ...] = ("on-demand", "contact-sales")
+    billing: tuple[str, ...] = DEFAULT_BILLING
     gpus: int = 1
     history: bool = True
     power_poll_interval_s: float = 0.1
@@ -109,8 +122,8 @@ class Options:
     plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_whole("epochs", self.epochs)
-        for name in ("batch_size", "steps_per_epoch", "validation_every_epochs"):
+        _check_plan(self.epochs, self.steps, self.done)
+        for name in ("steps", "accumulation", "lap_steps", "batch_size", "steps_per_epoch", "validation_every_epochs"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name))
         for name in ("carbon_intensity_g_per_kwh", "electricity_price_usd_per_kwh"):
@@ -123,6 +136,7 @@ class Options:
                 raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)!r}")
         if self.gpu_utilization is not None and not 0.0 < self.gpu_utilization <= 1.0:
             raise InvalidInputError(f"gpu_utilization is a share between 0 and 1, got {self.gpu_utilization!r}")
+        _check_choice("benchmark", self.benchmark, get_args(BenchmarkMode))
         _check_choice("method", self.method, get_args(Method))
         _check_choice("precision", self.precision, (None, *get_args(Precision)))
         _check_choice("scope", self.scope, get_args(Scope))
@@ -132,7 +146,7 @@ class Options:
                 raise InvalidInputError(f"speed_ratios[{gpu!r}] must be above 0, got {ratio!r}")
 
 
-def make_options(epochs: int, given: Mapping[str, Any]) -> Options:
+def make_options(epochs: int | None, given: Mapping[str, Any]) -> Options:
     """The checked options of a call; an unknown name is refused with the nearest ones."""
     known = [field.name for field in dataclasses.fields(Options)]
     for name in given:
@@ -141,6 +155,21 @@ def make_options(epochs: int, given: Mapping[str, Any]) -> Options:
             hint = f"; did you mean {' or '.join(near)}?" if near else f"; the options are {', '.join(known)}"
             raise InvalidInputError(f"there is no option {name!r}{hint}")
     return Options(epochs=epochs, **given)
+
+
+def is_runner(model: Any) -> bool:
+    """Whether what was given as a model is an ``EpochRunner``: training of another kind, that runs its own epochs."""
+    return hasattr(model, "run_epoch") and hasattr(model, "sample_count")
+
+
+def _check_plan(epochs: Any, steps: Any, done: Any) -> None:
+    if steps is None or epochs is not None:
+        _check_whole("epochs", epochs)
+    if steps is not None and epochs is not None:
+        raise InvalidInputError("a training is planned by epochs= or by steps=, not by both")
+    planned = epochs if steps is None else steps
+    if isinstance(done, bool) or not isinstance(done, int) or not 0 <= done < planned:
+        raise InvalidInputError(f"done must be a whole number from 0 to below the {planned} planned, got {done!r}")
 
 
 def _check_whole(name: str, value: Any) -> None:

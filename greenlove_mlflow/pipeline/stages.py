@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, read_machine, run_benchmark
+import torch
+
+from greenlove_mlflow.benchmark import BenchmarkPlan, EpochRunner, Training, make_feed, read_machine, run_benchmark
 from greenlove_mlflow.benchmark.machine.signals import MachineSignals
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
@@ -52,6 +55,25 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What is known before anything runs.
+
+    Args:
+        machine: Where the training runs.
+        spec: Of its board; None where no table knows it, and on a CPU.
+        open_meter: Opens a meter of its power.
+        place: Where its electricity comes from.
+        caveats: What must be said of all that.
+    """
+
+    machine: Machine
+    spec: GpuSpec | None
+    open_meter: OpenMeter
+    place: Place
+    caveats: tuple[Caveat, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """A benchmark that has run, the estimate made from it, and how to meter the same machine again."""
 
@@ -77,11 +99,12 @@ def make_training(model: Any, optimizer: Any, criterion: Any, data: Any, options
 
 
 def measure_training(
-    training: Training,
+    training: Training | EpochRunner,
     options: Options,
     environment: Environment,
     place: Place,
     *,
+    ground: Ground | None = None,
     history: Callable[[], Sequence[FinishedRun]] = tuple,
 ) -> Measured:
     """The benchmark of a training and its estimate: machine, meter, benchmark, fit, estimate, in that order.
@@ -91,42 +114,76 @@ def measure_training(
         options: What the caller said.
         environment: What the process was told.
         place: Where the electricity comes from.
+        ground: What is known of the machine; read here when None.
         history: Reads the finished runs that the machine's drift is learned from.
     """
-    machine, spec = identify_machine(training.torch_device)
-    opener, cpu_caveat = meter_opener(options, environment, machine, spec, training.torch_device)
-    with opener(idle_baseline_s=IDLE_BASELINE_S if options.net_of_idle else 0.0) as meter:
+    device = training.torch_device if isinstance(training, Training) else torch.device("cpu")
+    ground = ground or read_ground(device, options, environment, place)
+    with ground.open_meter(idle_baseline_s=IDLE_BASELINE_S if options.net_of_idle else 0.0) as meter:
         log = run_benchmark(
             training,
             make_plan(options, environment),
-            machine=machine,
+            machine=ground.machine,
             meter=meter,
             progress=options.progress,
             signals=MachineSignals(gpu=meter.gauges),
         )
         power_caveats = meter.caveats()
     workload = _plan_workload(options, log)
+    estimate = estimate_log(log, workload, ground, options, environment, power_caveats=power_caveats, history=history)
+    return Measured(log=log, estimate=estimate, open_meter=ground.open_meter)
+
+
+def read_ground(torch_device: Any, options: Options, environment: Environment, place: Place) -> Ground:
+    """What is known before anything runs."""
+    machine, spec = identify_machine(torch_device)
+    open_meter, cpu_caveat = meter_opener(options, environment, machine, spec, torch_device)
+    caveats = (*place.caveats, *([cpu_caveat] if cpu_caveat else []))
+    return Ground(machine=machine, spec=spec, open_meter=open_meter, place=place, caveats=caveats)
+
+
+def estimate_log(
+    log: BenchmarkLog,
+    workload: Workload,
+    ground: Ground,
+    options: Options,
+    environment: Environment,
+    *,
+    power_caveats: Sequence[Caveat] = (),
+    history: Callable[[], Sequence[FinishedRun]] = tuple,
+) -> Estimate:
+    """The estimate of a plan from what was measured, wherever the benchmark ran.
+
+    Args:
+        log: What was measured.
+        workload: The plan.
+        ground: Of the machine that it was measured on.
+        options: What the caller said.
+        environment: What the process was told.
+        power_caveats: Of the meter.
+        history: Reads the finished runs that the machine's drift is learned from.
+    """
     statistics = Statistics(
-        machine=machine,
+        machine=log.machine,
         workload=workload,
         fit=fit_log(log, workload, drift=learned_drift(history(), machine=log.machine)),
         power=log.power,
-        pue=place.pue,
-        grid=place.grid,
+        pue=ground.place.pue,
+        grid=ground.place.grid,
         precision=options.precision or log.precision,
         task=options.task,
         model_kind=log.model_kind,
         peak_memory_gib=log.peak_reserved_gib,
         fixed_memory_gib=log.fixed_memory_gib,
         workload_fingerprint=log.workload_fingerprint,
-        home=spec,
-        caveats=(*place.caveats, *power_caveats, *([cpu_caveat] if cpu_caveat else [])),
+        home=ground.spec,
+        caveats=(*ground.caveats, *power_caveats),
     )
     if options.net_of_idle:
         statistics = _net_of_idle(statistics)
     if options.live_carbon:
         statistics = _with_later_start(statistics, options, environment)
-    return Measured(log=log, estimate=estimate_training(statistics), open_meter=opener)
+    return estimate_training(statistics)
 
 
 def _with_later_start(statistics: Statistics, options: Options, environment: Environment) -> Statistics:
@@ -178,7 +235,7 @@ def make_plan(options: Options, environment: Environment | None = None) -> Bench
     return BenchmarkPlan(
         **{
             "method": options.method,
-            "epoch_count": options.epochs,
+            "epoch_count": 1 if options.epochs is None else options.epochs - options.done,
             "batch_size": options.batch_size,
             "steps_per_epoch": options.steps_per_epoch,
             "budget_s": options.budget_s,
@@ -187,6 +244,28 @@ def make_plan(options: Options, environment: Environment | None = None) -> Bench
             **options.plan,
         }
     )
+
+
+def planned_laps(options: Options, batch_count: int) -> float:
+    """Epochs of the whole training; of one that is planned by steps, so many parts of an epoch.
+
+    Args:
+        options: What the caller said.
+        batch_count: Batches of one epoch.
+    """
+    if options.steps is None:
+        return options.epochs or 1
+    return options.steps / steps_of_epoch(options, batch_count)
+
+
+def done_laps(options: Options, batch_count: int) -> float:
+    """The same of what earlier parts of the training have done."""
+    return options.done if options.steps is None else options.done / steps_of_epoch(options, batch_count)
+
+
+def steps_of_epoch(options: Options, batch_count: int) -> int:
+    """Optimizer steps of an epoch of so many batches."""
+    return max(1, math.ceil(batch_count / (options.accumulation or 1)))
 
 
 def identify_machine(torch_device: Any) -> tuple[Machine, GpuSpec | None]:
@@ -227,7 +306,7 @@ def _plan_workload(options: Options, log: BenchmarkLog) -> Workload:
     return Workload(
         sample_count=log.sample_count,
         batch_size=log.batch_size,
-        epoch_count=options.epochs,
+        epoch_count=planned_laps(options, log.steps_per_epoch) - done_laps(options, log.steps_per_epoch),
         steps_per_epoch=log.steps_per_epoch,
         validation_s=sum(record.duration_s for record in log.epochs_of("validation")),
         validation_every_epochs=options.validation_every_epochs,

@@ -1,34 +1,34 @@
-"""The object that ``track`` hands to the body: the promise, and the real epochs timed, metered and re-forecast."""
+"""The object that ``track`` hands to the body: a live training, with the loops that tell it what happens."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-import time
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.outcome import Outcome, settle_outcome
-from greenlove_mlflow.core.account.run_facts import OfferRatio, estimate_for_time
-from greenlove_mlflow.core.timing.forecast import forecast_total_s
+from greenlove_mlflow.benchmark.subject.optimizer_steps import watched_steps
+from greenlove_mlflow.core.account.laps import is_whole
+from greenlove_mlflow.core.account.run_facts import OfferRatio
+from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.pipeline.live import LiveTraining
 from greenlove_mlflow.tables import table_versions
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.offers.compare import Comparison
-    from greenlove_mlflow.core.records import BenchmarkLog
-    from greenlove_mlflow.power import PowerMeter
-    from greenlove_mlflow.tracking import TrackedRun
 
-logger = logging.getLogger(__name__)
+Batch = TypeVar("Batch")
+# A loop that is left so late in an epoch, measured by the epochs before, was left after it.
+LEAST_SHARE_OF_LAP = 0.5
 
 
-class TrackedTraining:
+class TrackedTraining(LiveTraining):
     """A training with its promise.
+
+    What the body does is metered from beginning to end. Its laps are told by the optimizers' own steps, or by the loop
+    that one of ``epochs``, ``steps`` and ``train`` runs.
 
     Attributes:
         estimate: What the training was promised to take.
@@ -36,39 +36,17 @@ class TrackedTraining:
         log: What the benchmark measured.
         approved: False when ``confirm`` said no or a limit is broken; ``epochs()`` is then empty.
         refusal: Why it is not approved, in words; empty when it is.
+        must_stop: Why it has to end now, in words; empty while it need not.
         forecast: The estimate made again from the epochs done so far.
         outcome: What really happened; None before the first epoch has ended.
     """
 
-    def __init__(
-        self,
-        *,
-        estimate: Estimate,
-        comparison: Comparison | None,
-        log: BenchmarkLog,
-        tracked: TrackedRun,
-        refusal: str,
-        open_training_meter: Callable[[], AbstractContextManager[PowerMeter]],
-        synchronize: Callable[[], None],
-        on_epoch: Callable[[int, int, Estimate], None] | None = None,
-    ) -> None:
-        self.estimate = estimate
-        self.comparison = comparison
-        self.log = log
-        self.refusal = refusal
-        self.forecast = estimate
-        self.outcome: Outcome | None = None
-        self._forecasts: list[Interval] = []
-        self._open = ExitStack()
-        self._tracked = tracked
-        self._open_meter = open_training_meter
-        self._synchronize = synchronize
-        self._on_epoch = on_epoch
-
-    @property
-    def approved(self) -> bool:
-        """Whether the training may run."""
-        return not self.refusal
+    def __init__(self, *, optimizers: Iterable[Any] = (), runner: Any = None, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._optimizers = tuple(optimizers)
+        self._runner = runner
+        self._hooks = ExitStack()
+        self._longest_lap_steps = 0
 
     @property
     def run_id(self) -> str | None:
@@ -85,96 +63,110 @@ class TrackedTraining:
         """A command or an address that shows the run."""
         return self._tracked.how_to_open
 
+    def begin(self) -> None:
+        """The training begins: from now on it is metered, and the optimizers' steps are counted."""
+        if not self._has_begun:
+            self._hooks.enter_context(watched_steps(self._optimizers, self.step))
+        super().begin()
+
+    def end(self) -> None:
+        """The training is over; a second call does nothing."""
+        self._hooks.close()
+        if not self._has_ended and self._laps_by == "caller":
+            self._end_lap_under_way(by_time=False)
+        super().end()
+
+    def lap(self) -> None:
+        """A lap has ended."""
+        self._longest_lap_steps = max(self._longest_lap_steps, self._laps.steps_in_lap(self.step_count))
+        super().lap()
+
     def epochs(self) -> Iterator[int]:
-        """The epochs of the training, 0 and up, each timed and metered from its start to the start of the next.
+        """The epochs of the training, each timed and metered from its start to the start of the next.
 
-        Empty when the training is not approved. Leaving the loop early is fine: the outcome then says so.
+        Empty when the training is not approved; it ends early when a limit is spent. Leaving the loop early is fine:
+        the outcome then says so. The first one is 0, or ``done=`` of a training that is resumed.
         """
-        if not self.approved:
+        if self._may_not_run():
             return
-        self.close()
-        meter = self._open.enter_context(self._open_meter())
-        durations: list[float] = []
-        started_s = time.perf_counter()
-        started_j = meter.energy_j(modelled=True)
-        begun_s, begun_j = started_s, started_j
-        for epoch in range(self.estimate.workload.epoch_count):
-            yield epoch
-            self._synchronize()
-            now_s, now_j = time.perf_counter(), meter.energy_j(modelled=True)
-            durations.append(now_s - begun_s)
+        if self.plan.lap_count is None or not self.plan.is_epoch:
+            raise InvalidInputError("this training is planned by steps: iterate run.steps()")
+        self.take_over()
+        for epoch in range(self.plan.first_lap, math.ceil(self.plan.lap_count)):
             try:
-                self._settle(
-                    tuple(durations),
-                    elapsed_s=now_s - started_s,
-                    energy_j=_difference(now_j, started_j),
-                    is_metered=meter.is_metered,
-                    energy_note=meter.energy_note(),
-                )
-                self._tracked.log_epoch(epoch, durations[-1], _difference(now_j, begun_j), self.forecast.time_s)
-            except (ArithmeticError, ValueError) as error:
-                # An odd clock must not end the training that it was to time.
-                logger.warning("epoch %d is not in the forecast: %s", epoch, error)
-            if self._on_epoch is not None:
-                self._on_epoch(len(durations), self.estimate.workload.epoch_count, self.forecast)
-            begun_s, begun_j = now_s, now_j
-        self.close()
+                yield epoch
+            except GeneratorExit:
+                self._end_lap_under_way(by_time=True)
+                raise
+            self.lap()
+            if self.must_stop:
+                return
 
-    def close(self) -> None:
-        """Stop metering; epochs that are still under way are no longer counted."""
-        self._open.close()
+    def steps(self) -> Iterator[int]:
+        """The optimizer steps of the training, metered in laps of so many; empty when the training is not approved.
+
+        The first one is 0, or ``done=`` of a training that is resumed. It ends early when a limit is spent.
+        """
+        if self._may_not_run():
+            return
+        left, per_lap = self.plan.left_step_count, self.plan.steps_per_lap
+        if left is None or per_lap is None:
+            raise InvalidInputError("this training has no planned number of steps: pass steps=, or epochs= with data")
+        self._hooks.close()
+        self.take_over_steps()
+        first = round(self.plan.done_count * per_lap)
+        for step in range(first, first + left):
+            yield step
+            self.step()
+            if self.must_stop:
+                return
+
+    def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, one by one; what the training waits for them is then known."""
+        for batch in batches:
+            self.ready()
+            yield batch
+
+    def train(self) -> None:
+        """Run the epochs of the ``EpochRunner`` that is tracked."""
+        if self._runner is None:
+            raise InvalidInputError("train() runs the epochs of an EpochRunner; this training has a loop of its own")
+        for _ in self.epochs():
+            self._runner.run_epoch(self._runner.sample_count)
 
     def __str__(self) -> str:
         from greenlove_mlflow.words.notebook import format_training
 
+        if self.estimate is None:
+            return "no estimate yet: it is made of the first seconds of the training"
         return format_training(self.estimate, self.comparison, self.outcome, refusal=self.refusal)
 
     def _repr_html_(self) -> str:
         from greenlove_mlflow.words.notebook import format_training_html
 
+        if self.estimate is None:
+            return "<p>No estimate yet: it is made of the first seconds of the training.</p>"
         return format_training_html(
             self.estimate, self.comparison, self.outcome, how_to_open=self.how_to_open, refusal=self.refusal
         )
 
-    def _settle(
-        self,
-        durations_s: tuple[float, ...],
-        *,
-        elapsed_s: float,
-        energy_j: float | None,
-        is_metered: bool,
-        energy_note: str,
-    ) -> None:
-        """Renew forecast and outcome after an epoch, and say so at once when the promise no longer holds."""
-        statistics, promised = self.estimate.statistics, self.estimate.time_s
-        total_s = promised
-        if statistics is not None:
-            total_s = forecast_total_s(statistics.fit, self.estimate.workload, durations_s, elapsed_s)
-            if _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised):
-                logger.warning(
-                    "after %d epochs the training heads for %.0f s (%.0f to %.0f), outside the promised %.0f to %.0f s",
-                    len(durations_s), total_s.point, total_s.low, total_s.high, promised.low, promised.high,
-                )  # fmt: skip
-            self.forecast = estimate_for_time(statistics, total_s)
-        self._forecasts.append(total_s)
-        self.outcome = settle_outcome(
-            self.estimate,
-            epoch_durations_s=durations_s,
-            time_s=elapsed_s,
-            energy_j=energy_j,
-            is_metered=is_metered,
-            energy_note=energy_note,
-            forecasts_s=tuple(self._forecasts),
-        )
+    def _may_not_run(self) -> bool:
+        return bool(self.refusal or self.must_stop)
 
-
-def _are_apart(one: Interval, other: Interval) -> bool:
-    return one.low > other.high or one.high < other.low
-
-
-def _difference(after: float | None, before: float | None) -> float | None:
-    """Joules in between; None where they are unknown or the meter has not moved."""
-    return None if after is None or before is None or after <= before else after - before
+    def _end_lap_under_way(self, *, by_time: bool) -> None:
+        """Close the lap under way when it is whole: by its steps, or where none were seen, by its time."""
+        if self._has_ended:
+            return
+        steps = self._laps.steps_in_lap(self.step_count)
+        usual = self._longest_lap_steps or (self.plan.steps_per_lap if steps else None)
+        if usual and self.step_count:
+            whole = is_whole(steps, usual)
+        else:
+            usual_s = sum(self._laps.durations_s) / max(1, self.lap_count)
+            whole = by_time and self._laps.lap_s >= LEAST_SHARE_OF_LAP * usual_s
+        if whole:
+            self._laps.end_lap(self.step_count)
+            self._settle_lap()
 
 
 def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: str | None = None) -> Estimate:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.plots.canvas import INK, PALETTE, empty_canvas, log_ticks, open_canvas, style_axes
-from greenlove_mlflow.tracking.names import LOCAL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

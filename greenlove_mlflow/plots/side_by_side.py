@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.plots.canvas import BLUE, INK, SOFT, VERMILLION, log_ticks, open_canvas, style_axes
-from greenlove_mlflow.stored.run_table import RunBeside, SideBySide
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 
 if TYPE_CHECKING:
@@ -26,13 +27,22 @@ _ROW_IN = 0.5
 _LONGEST_LABEL = 26
 
 
-def plot_side_by_side(beside: SideBySide) -> Figure:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlottedRun:
+    """One run: what it takes at home and on its best offer, None where no offer has a price."""
+
+    label: str
+    home: Estimate
+    best_name: str
+    best: Estimate | None
+
+
+def plot_side_by_side(runs: Sequence[PlottedRun], prices: PriceSheet) -> Figure:
     """Hours, dollars, kWh and CO2e of each run, at home and on its best offer, with their ranges."""
-    runs = beside.runs
     figure = open_canvas(
         title="Runs side by side",
-        subtitle="blue at home, orange on the offer of best value; bars hold the real value 95 times in 100",
-        caption=f"Prices of {beside.prices.as_of}, {beside.prices.source.producer or 'unknown source'}. "
+        subtitle="orange at home, blue on the offer of best value; bars hold the real value 95 times in 100",
+        caption=f"Prices of {prices.as_of}, {prices.source.producer or 'unknown source'}. "
         "Each axis is logarithmic.\nThe offer under a run's name has the least cost times time of those that fit.",
         height_in=_ROW_IN * len(runs) + 0.7,
     )
@@ -49,12 +59,12 @@ def plot_side_by_side(beside: SideBySide) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, runs: Sequence[RunBeside], pick: Pick) -> None:
+def _draw(axes: Axes, runs: Sequence[PlottedRun], pick: Pick) -> None:
     drawn = False
     for row, each in enumerate(runs):
-        drawn |= _draw_value(axes, pick(each.home), row - 0.14, BLUE)
+        drawn |= _draw_value(axes, pick(each.home), row - 0.14, VERMILLION)
         if each.best is not None:
-            drawn |= _draw_value(axes, pick(each.best), row + 0.14, VERMILLION)
+            drawn |= _draw_value(axes, pick(each.best), row + 0.14, BLUE)
     if not drawn:
         axes.set_xlim(1.0, 10.0)
         axes.text(0.5, 0.5, "unknown", transform=axes.transAxes, color=SOFT, ha="center", va="center", fontsize=9)
@@ -68,7 +78,7 @@ def _draw_value(axes: Axes, value: Interval | None, y: float, color: str) -> boo
     return True
 
 
-def _label(run: RunBeside) -> str:
+def _label(run: PlottedRun) -> str:
     best = run.best_name or "no offer has a price"
     name = run.label if len(run.label) <= _LONGEST_LABEL else f"{run.label[: _LONGEST_LABEL - 3]}..."
     return f"{name}\n{best}"

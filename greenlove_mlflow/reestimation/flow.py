@@ -14,18 +14,19 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from greenlove_mlflow.core.account.what_if import Change
-from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError, TrackingError
 from greenlove_mlflow.reestimation import result_run as record
 from greenlove_mlflow.reestimation.batch import Batch, Progress, files_in
 from greenlove_mlflow.reestimation.note import make_note, transitions_frame
-from greenlove_mlflow.reestimation.pages import PAGE_SIZE, SkippedRun, find_experiment_ids, read_pages
 from greenlove_mlflow.reestimation.pricing import Pricer
-from greenlove_mlflow.reestimation.sheets import BILLING, OfferColumns, Prices, read_sheets
+from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
 from greenlove_mlflow.reestimation.writing import WriteBack, Written
-from greenlove_mlflow.serving.gather import read_ratio_book
+from greenlove_mlflow.stored.pages import PAGE_SIZE, SkippedRun, find_experiment_ids, read_pages
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_regions
+from greenlove_mlflow.tables.prices.sheets import Prices
+from greenlove_mlflow.tables.published_speeds import read_ratio_book
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.boundary import first_line
 from greenlove_mlflow.tracking.spool.mlflow_store import (
@@ -105,7 +106,7 @@ def reestimate(
     dry_run: bool = False,
     verify: bool = False,
     filter_string: str = "",
-    billing: Sequence[str] = BILLING,
+    billing: Sequence[str] = DEFAULT_BILLING,
     tracking_uri: str | None = None,
     run_name: str | None = None,
     progress: Progress | None = None,

@@ -21,8 +21,8 @@ from greenlove_mlflow.core.offers.batch import (
 from greenlove_mlflow.core.offers.figures import Ranges
 from greenlove_mlflow.core.speed.book import RatioBook
 from greenlove_mlflow.errors import GreenloveError
-from greenlove_mlflow.reestimation.pages import SkippedRun, StoredFacts
 from greenlove_mlflow.reestimation.sheets import OfferColumns
+from greenlove_mlflow.stored.pages import SkippedRun, StoredFacts
 
 LOCAL_CHOICE = -1
 NO_CHOICE = -2

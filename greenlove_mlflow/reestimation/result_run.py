@@ -17,8 +17,8 @@ from greenlove_mlflow._version import __version__
 from greenlove_mlflow.core.account.run_facts import SCHEMA_VERSION
 from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.plots.price_history import plot_price_history
-from greenlove_mlflow.reestimation.pages import SkippedRun
 from greenlove_mlflow.reestimation.sheets import content_sha256, sheet_frame
+from greenlove_mlflow.stored.pages import SkippedRun
 from greenlove_mlflow.tables import write_parquet
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.delivery import terminate

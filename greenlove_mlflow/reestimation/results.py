@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.offers.batch import IndexArray
+from greenlove_mlflow.core.quantity import COLUMNS, LOCAL
 from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage
 from greenlove_mlflow.reestimation.sheets import OfferColumns
 from greenlove_mlflow.serving.columns import figure_columns, home_columns
-from greenlove_mlflow.serving.signature import FIGURES, QUANTITIES
-from greenlove_mlflow.tracking.names import LOCAL
+from greenlove_mlflow.serving.signature import FIGURES
 
 _NUMBERS = [(name, pa.float64()) for name in FIGURES]
 ROWS_SCHEMA = pa.schema(
@@ -103,10 +103,10 @@ class Summary:
     def __init__(self, offers: OfferColumns) -> None:
         self._offers = offers
         size = len(offers.offers)
-        self._count = {name: np.zeros(size) for name in QUANTITIES}
-        self._total = {name: np.zeros(size) for name in QUANTITIES}
+        self._count = {name: np.zeros(size) for name in COLUMNS}
+        self._total = {name: np.zeros(size) for name in COLUMNS}
         self._home_count: Counter[str] = Counter()
-        self._home_total = dict.fromkeys(QUANTITIES, 0.0)
+        self._home_total = dict.fromkeys(COLUMNS, 0.0)
         self._best: Counter[tuple[int, str]] = Counter()
         self.transitions: Counter[tuple[str, str, str]] = Counter()
         self.run_count = 0
@@ -116,7 +116,7 @@ class Summary:
         """Count a page in."""
         self.run_count += len(page.facts)
         columns, homes = figure_columns(page.figures), home_columns(page.homes)
-        for name in QUANTITIES:
+        for name in COLUMNS:
             values = page.table(columns[name])
             self._count[name] += np.isfinite(values).sum(axis=0)
             self._total[name] += np.nansum(values, axis=0)
@@ -141,8 +141,8 @@ class Summary:
         for index in range(len(self._offers.sheets)):
             rows.append(self._row(index, LOCAL, self._home_total, self._home_count))
             for at in np.flatnonzero(self._offers.sheet_index == index):
-                total = {name: float(self._total[name][at]) for name in QUANTITIES}
-                count = {name: int(self._count[name][at]) for name in QUANTITIES}
+                total = {name: float(self._total[name][at]) for name in COLUMNS}
+                count = {name: int(self._count[name][at]) for name in COLUMNS}
                 rows.append(self._row(index, self._offers.labels[at], total, count))
         return pd.DataFrame(rows)
 

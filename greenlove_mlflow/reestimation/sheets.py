@@ -16,15 +16,13 @@ from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.offers.batch import IndexArray
 from greenlove_mlflow.core.offers.figures import Ranges, offer_grid
-from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Region
 from greenlove_mlflow.core.workload import Scope
 from greenlove_mlflow.errors import InvalidInputError, TableError
 from greenlove_mlflow.tables import price_sheet, read_price_sheet, read_table, table_names, table_versions
-from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE
+from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE, Prices
 
 ALL_VERSIONS = "all"
-Prices = str | Path | PriceSheet
-BILLING = ("on-demand", "contact-sales")
 
 
 def read_sheets(prices: Prices | Sequence[Prices]) -> tuple[PriceSheet, ...]:
@@ -109,7 +107,7 @@ class OfferColumns:
 
     sheets: tuple[PriceSheet, ...]
     regions: Mapping[str, Region]
-    billing: tuple[str, ...] = BILLING
+    billing: tuple[str, ...] = DEFAULT_BILLING
 
     @cached_property
     def offers(self) -> tuple[Offer, ...]:
@@ -120,7 +118,7 @@ class OfferColumns:
     def labels(self) -> tuple[str, ...]:
         """What each offer is called among those of its sheet: its GPU, and how it is billed when not on demand."""
         return tuple(
-            offer.gpu if offer.billing in BILLING else f"{offer.gpu} ({offer.billing})" for offer in self.offers
+            offer.gpu if offer.billing in DEFAULT_BILLING else f"{offer.gpu} ({offer.billing})" for offer in self.offers
         )
 
     @cached_property

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from greenlove_mlflow.errors import RunDataError
-from greenlove_mlflow.reestimation.pages import StoredFacts
+from greenlove_mlflow.stored.pages import StoredFacts
 from greenlove_mlflow.tables import read_parquet_metadata
 from greenlove_mlflow.tracking.artifacts import read_log
 from greenlove_mlflow.tracking.names import ARTIFACT_BENCHMARK

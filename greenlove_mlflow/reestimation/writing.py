@@ -14,22 +14,16 @@ from greenlove_mlflow.core.account.what_if import Change
 from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.offers.batch import IndexArray
-from greenlove_mlflow.reestimation.pages import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
+from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
 from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage, best_choices
 from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest
 from greenlove_mlflow.serving.columns import figure_columns, home_columns
+from greenlove_mlflow.stored.pages import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
 from greenlove_mlflow.tracking import names
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-QUANTITIES = {
-    "time_h": names.TIME_H,
-    "cost_usd": names.COST_USD,
-    "co2_kg": names.CO2_KG,
-    "energy_kwh": names.ENERGY_KWH,
-}
-SAVINGS = {"time_h": names.SAVING_TIME_H, "cost_usd": names.SAVING_USD, "co2_kg": names.SAVING_CO2_KG}
 _DIGEST_LENGTH = 12
 
 
@@ -120,17 +114,17 @@ class WriteBack:
     def _points(self, cells: _Cells, run: int, sheet: int, gpu_count: int) -> Iterator[tuple[str, float]]:
         """Key and value of everything that track logs of an estimate and its comparison."""
         homes, values, choice = cells.homes, cells.offers, int(cells.choices[run, sheet])
-        for column, quantity in QUANTITIES.items():
+        for column, quantity in ((each.column, each.metric) for each in QUANTITIES):
             for end in ("", "lo", "hi"):
                 value = float(homes[f"{column}_{end}" if end else column][run])
                 if math.isfinite(value):
-                    yield names.metric_key(quantity, names.LOCAL, end), value
+                    yield names.metric_key(quantity, LOCAL, end), value
             for offer in (self._offers.sheet_index == sheet).nonzero()[0]:
                 value = float(values[column][run, offer])
                 if math.isfinite(value):
                     yield names.metric_key(quantity, self._subject(int(offer), gpu_count)), value
         if choice != NO_CHOICE:
-            for column, key in SAVINGS.items():
+            for column, key in ((each.column, each.saving_metric) for each in QUANTITIES if each.saving_metric):
                 home = float(homes[column][run])
                 best = home if choice == LOCAL_CHOICE else float(values[column][run, choice])
                 if math.isfinite(home - best):

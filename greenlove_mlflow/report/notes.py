@@ -9,6 +9,7 @@ from greenlove_mlflow.numbers import (
     NOT_MEASURED,
     format_count,
     format_duration_s,
+    format_epochs,
     format_kwh,
     format_share,
     format_usd,
@@ -37,7 +38,7 @@ def plan_of(content: ReportContent) -> tuple[Pair, ...]:
     """What is planned and on what, as pairs of name and text."""
     plan, statistics = content.estimate.workload, content.estimate.statistics
     per_epoch = f"{plan.steps_per_epoch:,} steps of up to {plan.batch_size:,} samples"
-    pairs = [("Plan", f"{plan.epoch_count:,} epochs of {plan.sample_count:,} samples, {per_epoch} each")]
+    pairs = [("Plan", f"{format_epochs(plan.epoch_count)} of {plan.sample_count:,} samples, {per_epoch} each")]
     if statistics is not None:
         machine = statistics.machine
         versions = [

@@ -12,6 +12,7 @@ from greenlove_mlflow.numbers import (
     co2_scale,
     duration_scale,
     energy_scale,
+    format_epochs,
     format_interval,
     usd_scale,
 )
@@ -98,7 +99,7 @@ def _judgement(training: Training) -> tuple[float | None, str]:
     if outcome is None:
         return None, ""
     if not outcome.completed:
-        return None, f"{len(outcome.epoch_durations_s):,} of {plan.epoch_count:,} epochs"
+        return None, f"{len(outcome.epoch_durations_s):,} of {format_epochs(plan.epoch_count)}"
     off = outcome.time_s / training.estimate.time_s.point - 1.0
     side = "within" if training.estimate.time_s.contains(outcome.time_s) else "outside"
     sign = "+" if off > 0 else ""

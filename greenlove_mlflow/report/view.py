@@ -11,6 +11,7 @@ from greenlove_mlflow.numbers import (
     Scale,
     format_co2_g,
     format_count,
+    format_epochs,
     format_kwh,
     format_probability,
     format_ratio,
@@ -97,7 +98,7 @@ def figures_of(estimate: Estimate) -> tuple[Figure, ...]:
     intensity = grid.intensity_g_per_kwh
     rate = "" if price is None else f"electricity at {format_usd(price, with_range=False)} per kWh, {grid.place}"
     carbon = "" if intensity is None else f"{format_count(intensity.point)} g per kWh ({grid.scope}), {grid.place}"
-    epochs = "1 epoch" if plan.epoch_count == 1 else f"{plan.epoch_count:,} epochs"
+    epochs = format_epochs(plan.epoch_count)
     time_s = estimate.time_s
     spread = "" if time_s.is_exact else spoken_range(time_s)
     return (

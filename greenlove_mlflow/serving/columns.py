@@ -11,19 +11,14 @@ from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.batch import IndexArray, RowFigures
 from greenlove_mlflow.core.offers.figures import Ranges
-from greenlove_mlflow.units import G_PER_KG, S_PER_H
+from greenlove_mlflow.core.quantity import QUANTITIES
 
 Columns = dict[str, object]
 
 
 def figure_columns(figures: RowFigures) -> dict[str, FloatArray]:
     """Hours, US dollars, kWh and kg CO2e, each with the ends of its range, by the name of the column."""
-    return {
-        **range_columns("time_h", figures.time_s, 1.0 / S_PER_H),
-        **range_columns("cost_usd", figures.cost_usd),
-        **range_columns("energy_kwh", figures.energy_kwh),
-        **range_columns("co2_kg", figures.co2_g, 1.0 / G_PER_KG),
-    }
+    return _columns({each.field: getattr(figures, each.field) for each in QUANTITIES})
 
 
 def range_columns(name: str, values: Intervals | Ranges, factor: float = 1.0) -> dict[str, FloatArray]:
@@ -33,12 +28,14 @@ def range_columns(name: str, values: Intervals | Ranges, factor: float = 1.0) ->
 
 def home_columns(homes: Sequence[Estimate]) -> dict[str, FloatArray]:
     """The same columns for estimates at home."""
-    return {
-        **range_columns("time_h", _ranges(homes, "time_s"), 1.0 / S_PER_H),
-        **range_columns("cost_usd", _ranges(homes, "cost_usd")),
-        **range_columns("energy_kwh", _ranges(homes, "energy_kwh")),
-        **range_columns("co2_kg", _ranges(homes, "co2_g"), 1.0 / G_PER_KG),
-    }
+    return _columns({each.field: _ranges(homes, each.field) for each in QUANTITIES})
+
+
+def _columns(figures: Mapping[str, Intervals | Ranges]) -> dict[str, FloatArray]:
+    columns: dict[str, FloatArray] = {}
+    for quantity in QUANTITIES:
+        columns |= range_columns(quantity.column, figures[quantity.field], quantity.factor)
+    return columns
 
 
 def spread(columns: Mapping[str, FloatArray], at: IndexArray, row_count: int) -> dict[str, FloatArray]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 
 from greenlove_mlflow._version import __version__
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
-from greenlove_mlflow.core.speed.book import RatioBook
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.serving.facts import GpuRatio, ModelFacts
 from greenlove_mlflow.tables import (
@@ -19,13 +17,7 @@ from greenlove_mlflow.tables import (
     table_versions,
 )
 from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE
-from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
-
-
-@cache
-def read_ratio_book() -> RatioBook:
-    """The speed ratios that the tables know of; one book for the process, as it remembers what it worked out."""
-    return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, read_ratio_evidence())
+from greenlove_mlflow.tables.published_speeds import read_ratio_book
 
 
 def gather_facts(statistics: Statistics | None, *, sheet: PriceSheet | None = None) -> ModelFacts:

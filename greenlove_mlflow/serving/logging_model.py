@@ -69,6 +69,15 @@ def log_estimator_model(
     return log_facts(run_id, gather_facts(statistics, sheet=sheet), client=MlflowClient(tracking_uri))
 
 
+def has_model(client: MlflowClient, run_id: str) -> bool:
+    """Whether an estimator model of that run is there and whole."""
+    run = client.get_run(run_id)
+    found = client.search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}' AND name = '{MODEL_NAME}'"
+    )
+    return any(str(getattr(each.status, "value", each.status)) == "READY" for each in found)
+
+
 def log_facts(run_id: str, facts: ModelFacts, *, client: MlflowClient) -> str:
     """Log a model that carries those facts into a run and return its address."""
     from mlflow.entities import LoggedModelOutput

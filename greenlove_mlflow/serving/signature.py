@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.quantity import COLUMNS, LOCAL
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-QUANTITIES = ("time_h", "cost_usd", "energy_kwh", "co2_kg")
-FIGURES = tuple(f"{quantity}{end}" for quantity in QUANTITIES for end in ("", "_lo", "_hi"))
-LOCAL_FIGURES = tuple(f"local_{quantity}" for quantity in QUANTITIES)
+FIGURES = tuple(f"{column}{end}" for column in COLUMNS for end in ("", "_lo", "_hi"))
+LOCAL_FIGURES = tuple(f"{LOCAL}_{column}" for column in COLUMNS)
 SPOT_FIGURES = ("spot_cost_usd", "spot_cost_usd_lo", "spot_cost_usd_hi")
 REQUIRED_INPUTS = ("gpu", "price_usd_per_hour")
 INPUTS = (*REQUIRED_INPUTS, "spot_usd_per_hour", "memory_gib", "version", "as_of", "statistics")

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import estimate_training
 from greenlove_mlflow.core.account.totals import Training
-from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import PriceSheet
-from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.speed.book import RatioBook
-from greenlove_mlflow.errors import GreenloveError, TableError
-from greenlove_mlflow.pipeline.comparing import find_home
+from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
+from greenlove_mlflow.core.quantity import LOCAL
+from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent
-from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions, table_versions
-from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
+from greenlove_mlflow.stored.compare_stored import StoredComparer
+from greenlove_mlflow.stored.pages import find_experiment_ids, read_pages
+from greenlove_mlflow.tables import read_price_sheet, table_versions
 from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
 from greenlove_mlflow.tracking.inputs import tables_used
 from greenlove_mlflow.tracking.spool.mlflow_store import make_client
@@ -31,56 +30,6 @@ if TYPE_CHECKING:
 _PRICES = "crusoe_prices"
 # Each run takes five requests; a server answers so many at once without others noticing.
 _READERS = 8
-DEFAULT_BILLING = ("on-demand", "contact-sales")
-
-
-class StoredComparer:
-    """Compares stored runs with offers by the speed ratios that each run keeps; tables are read once.
-
-    Args:
-        prices: Version of the price sheet; each run's own when None.
-    """
-
-    def __init__(self, prices: str | None = None) -> None:
-        specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
-        self._prices = prices
-        self._book = RatioBook(specs, read_ratio_evidence())
-        self._regions = {each.name: each for each in read_regions()}
-        self._pue = read_default_pue("cloud")[0]
-
-    def compare(self, estimate: Estimate, billing: tuple[str, ...] = DEFAULT_BILLING) -> Comparison | None:
-        """The comparison of one run's estimate; None when it has no ratio to any offer."""
-        statistics = estimate.statistics
-        if statistics is None:
-            return None
-        sheet, caveats = self._sheet(statistics)
-        ratios = {offer.gpu_id: self._book.ratio_of(statistics, offer.gpu_id) for offer in sheet.offers}
-        known = {gpu_id: ratio for gpu_id, ratio in ratios.items() if ratio is not None}
-        if not known:
-            return None
-        return compare_offers(
-            estimate,
-            sheet=sheet,
-            ratios=known,
-            specs=self._book.specs,
-            regions=self._regions,
-            pue=self._pue,
-            home_name=_home_name(statistics),
-            region=statistics.cloud_region,
-            billing=billing,
-            gpu_count=statistics.gpu_count,
-            caveats=caveats,
-        )
-
-    def _sheet(self, statistics: Statistics) -> tuple[PriceSheet, tuple[Caveat, ...]]:
-        wanted = self._prices or statistics.prices_version or "newest"
-        try:
-            return read_price_sheet(wanted), ()
-        except TableError:
-            if self._prices is not None:
-                raise
-            sheet = read_price_sheet("newest")
-        return sheet, (Caveat.of("prices-not-in-tables", wanted=wanted, as_of=sheet.as_of),)
 
 
 def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> ReportContent:
@@ -124,8 +73,6 @@ def experiment_content(name: str, *, store_uri: str, prices: str | None = None) 
 
 def _read_runs(experiment: str, store_uri: str) -> tuple[list[StoredRun], list[tuple[str, str]]]:
     """The tracked runs of an experiment, several at a time; and those that cannot be read, with the reason."""
-    from greenlove_mlflow.reestimation.pages import find_experiment_ids, read_pages
-
     client = make_client(store_uri)
     skipped: list[tuple[str, str]] = []
     run_ids: list[str] = []
@@ -158,7 +105,7 @@ def price_history(stored: StoredRun, store_uri: str) -> tuple[PricePoint, ...]:
             offers = by_slug.get(subject, {})
             found.append(PricePoint(
                 as_of=as_of,
-                gpu="here" if subject == names.LOCAL else next((name for name, _ in offers.values()), subject),
+                gpu="here" if subject == LOCAL else next((name for name, _ in offers.values()), subject),
                 cost_usd=point.value,
                 price_usd_per_hour=offers.get(as_of, ("", None))[1],
             ))  # fmt: skip
@@ -188,12 +135,6 @@ def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | No
         rows=() if comparison is None else comparison.rows,
         outcome=stored.outcome,
     )
-
-
-def _home_name(statistics: Statistics) -> str:
-    if statistics.home is None and statistics.probe is None:
-        return "local"
-    return find_home(statistics, None).name
 
 
 def _billing(stored: StoredRun, store_uri: str) -> tuple[str, ...]:

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import estimate_training
 from greenlove_mlflow.core.offers.choice import best_value
-from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
+from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.offers.offer import PriceSheet
-from greenlove_mlflow.core.speed.book import RatioBook
-from greenlove_mlflow.core.speed.gpus import SpeedRatio
-from greenlove_mlflow.reestimation.sheets import Prices
-from greenlove_mlflow.serving.gather import read_ratio_book
-from greenlove_mlflow.tables import read_default_pue, read_price_sheet, read_regions
+from greenlove_mlflow.stored.compare_stored import StoredComparer
+from greenlove_mlflow.tables import read_price_sheet
+from greenlove_mlflow.tables.prices.sheets import Prices
 from greenlove_mlflow.tracking.reading import StoredRun, read_run
 
 ABSENT = ""
@@ -73,20 +71,19 @@ def compare_runs(run_ids: Sequence[str], *, prices: Prices = "newest", tracking_
         TableError: If the price sheet cannot be used.
     """
     sheet = read_price_sheet(prices)
-    book = read_ratio_book()
+    comparer = StoredComparer(sheet)
     stored = [read_run(run_id, store_uri=tracking_uri, with_log=False) for run_id in run_ids]
-    return SideBySide(
-        runs=tuple(_beside(run, sheet, book) for run in stored), prices=sheet, differing=_differing(stored)
-    )
+    return SideBySide(runs=tuple(_beside(run, comparer) for run in stored), prices=sheet, differing=_differing(stored))
 
 
-def _beside(run: StoredRun, sheet: PriceSheet, book: RatioBook) -> RunBeside:
-    comparison = _compare(run.statistics, sheet, book)
-    choice = best_value(comparison)
-    offer = best_offer(comparison)
+def _beside(run: StoredRun, comparer: StoredComparer) -> RunBeside:
+    home = estimate_training(run.statistics)
+    comparison = comparer.compare(home)
+    choice = None if comparison is None else best_value(comparison)
+    offer = None if comparison is None else best_offer(comparison)
     return RunBeside(
         run=run,
-        home=comparison.home,
+        home=home,
         best_name="" if offer is None else offer.offer.gpu,
         best=None if offer is None else offer.estimate,
         stay_home=None if choice is None else choice.row is None,
@@ -102,24 +99,6 @@ def best_offer(comparison: Comparison) -> ComparisonRow | None:
 def _cost_times_time(row: ComparisonRow) -> float:
     cost = row.estimate.cost_usd
     return math.inf if cost is None else cost.point * row.estimate.time_s.point
-
-
-def _compare(statistics: Statistics, sheet: PriceSheet, book: RatioBook) -> Comparison:
-    ratios: dict[str, SpeedRatio] = {}
-    for offer in sheet.offers:
-        ratio = book.ratio_of(statistics, offer.gpu_id)
-        if ratio is not None:
-            ratios[offer.gpu_id] = ratio
-    return compare_offers(
-        estimate_training(statistics),
-        sheet=sheet,
-        ratios=ratios,
-        specs=book.specs,
-        regions={region.name: region for region in read_regions()},
-        pue=read_default_pue("cloud")[0],
-        region=statistics.cloud_region,
-        gpu_count=statistics.gpu_count,
-    )
 
 
 def _differing(runs: Sequence[StoredRun]) -> dict[str, tuple[str, ...]]:

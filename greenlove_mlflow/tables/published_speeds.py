@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 
+from greenlove_mlflow.core.speed.book import RatioBook
 from greenlove_mlflow.core.speed.model import RatioModel, SpecBlend, TaskModel
 from greenlove_mlflow.core.speed.published import RatioEvidence
 from greenlove_mlflow.tables.hardware import read_gpu_specs, read_mlperf, read_suite_bridges, read_throughput
@@ -60,3 +61,9 @@ def read_ratio_model() -> RatioModel:
         blends={key: SpecBlend(**fields) for key, fields in blend_fields.items()},
         **others,
     )
+
+
+@functools.lru_cache(maxsize=1)
+def read_ratio_book() -> RatioBook:
+    """The speed ratios that the tables know of; one book for the process, as it remembers what it worked out."""
+    return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, read_ratio_evidence())

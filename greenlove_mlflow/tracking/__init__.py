@@ -13,8 +13,7 @@ from greenlove_mlflow.tracking.reading import (
 )
 from greenlove_mlflow.tracking.run import TrackedRun, open_run
 from greenlove_mlflow.tracking.spool.boundary import TrackingWarning
-from greenlove_mlflow.tracking.spool.header import state_folder
-from greenlove_mlflow.tracking.spool.recovery import Recovered, recover
+from greenlove_mlflow.tracking.spool.recovery import Recovered, recover, refused_spools
 
 __all__ = [
     "HistoryPoint",
@@ -28,6 +27,6 @@ __all__ = [
     "read_history",
     "read_run",
     "recover",
+    "refused_spools",
     "runs_of_workload",
-    "state_folder",
 ]

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from greenlove_mlflow._version import __version__
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+from greenlove_mlflow.core.quantity import known_figures
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, PowerSample
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tables import Table, parquet_metadata, read_parquet_metadata, write_parquet
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.values import quantities_of, started_ms
+from greenlove_mlflow.tracking.measurements import provenance
+from greenlove_mlflow.tracking.values import started_ms
 from greenlove_mlflow.units import G_PER_KG
 
 if TYPE_CHECKING:
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 # What the log says of itself, beside its rows; without the rows, which are columns.
 LOG_KEY = "greenlove.log"
 _ROWS = ("epochs", "blocks", "power_samples")
-_POWER_SCHEMA = pa.schema(
-    [("timestamp_ms", pa.int64()), ("at_s", pa.float64()), ("device", pa.string()), ("power_w", pa.float64())]
-)
-_POWER_ROWS = 100_000
 # 700 pixels wide is what the run page shows of a picture in the note.
 PNG_DPI = 100
 
@@ -70,31 +65,6 @@ def write_blocks(log: BenchmarkLog, parquet: Path) -> None:
     _write_records(log.blocks, BlockRecord, log, "blocks", parquet)
 
 
-def write_power(samples: Iterable[tuple[int, float, str, float]], parquet: Path) -> int:
-    """Write power samples (timestamp in ms, seconds, device, watts) as they come; how many there were.
-
-    A week at ten a second is six million rows, so they are never all in memory: they pass through a file beside the
-    target, since the schema with their digest (of the record batches) stands at a file's start.
-    """
-    count, as_of, digest = 0, "", hashlib.sha256()
-    part = parquet.with_name(f"{parquet.name}.part")
-    with pq.ParquetWriter(part, _POWER_SCHEMA, compression="zstd") as writer:
-        for rows in _chunks(samples, _POWER_ROWS):
-            columns = list(zip(*rows, strict=True))
-            batch = pa.record_batch([pa.array(column) for column in columns], schema=_POWER_SCHEMA)
-            digest.update(batch.serialize())
-            writer.write_batch(batch)
-            count += len(rows)
-            as_of = as_of or _iso_utc(rows[0][0])
-    units = {"greenlove.unit.power_w": "W", "greenlove.unit.at_s": "s"}
-    schema = _POWER_SCHEMA.with_metadata({**_provenance("power", as_of, digest.hexdigest()), **units})
-    with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
-        for batch in pq.ParquetFile(part).iter_batches(_POWER_ROWS):
-            writer.write_batch(batch.cast(schema))
-    part.unlink()
-    return count
-
-
 def write_estimates(estimate: Estimate, comparison: Comparison | None, path: Path) -> None:
     """Write all estimates in the format of MLflow's ``log_table``, home first.
 
@@ -112,7 +82,7 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 
 def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None) -> BenchmarkLog:
-    """The log that ``write_epochs``, ``write_blocks`` and ``write_power`` took apart.
+    """The log that ``write_epochs``, ``write_blocks`` and ``measurements.write_power`` took apart.
 
     Raises:
         RunDataError: If a file is not one of ours.
@@ -143,7 +113,7 @@ def _write_records(records: Sequence[Any], kind: type, log: BenchmarkLog, name: 
     frame = _frame(records, kind)
     content = frame.to_csv(index=False).encode()
     stated = {key: value for key, value in to_plain(log).items() if key not in _ROWS}
-    metadata = _provenance(name, log.started_at, hashlib.sha256(content).hexdigest())
+    metadata = provenance(name, log.started_at, hashlib.sha256(content).hexdigest())
     write_parquet(frame, parquet, metadata={**metadata, LOG_KEY: json.dumps(stated, separators=(",", ":"))})
 
 
@@ -152,28 +122,13 @@ def _frame(records: Sequence[Any], kind: type) -> pd.DataFrame:
     return pd.DataFrame([[getattr(record, each) for each in columns] for record in records], columns=columns)
 
 
-def _iso_utc(timestamp_ms: int) -> str:
-    return dt.datetime.fromtimestamp(timestamp_ms // 1000, dt.timezone.utc).isoformat()
-
-
-def _provenance(name: str, as_of: str, sha256: str) -> dict[str, str]:
-    return {
-        "greenlove.table": name,
-        "greenlove.version": __version__,
-        "greenlove.as_of": as_of,
-        "greenlove.source": f"measured by greenlove-mlflow {__version__}",
-        "greenlove.sha256": sha256,
-    }
-
-
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows
 
 
 def _estimate_row(gpu: str, estimate: Estimate, row: ComparisonRow | None) -> dict[str, Any]:
-    short = {names.TIME_H: "time_h", names.COST_USD: "cost_usd", names.CO2_KG: "co2_kg", names.ENERGY_KWH: "energy_kwh"}
-    known = {short[quantity]: interval for quantity, interval in quantities_of(estimate)}
+    known = {quantity.column: interval for quantity, interval in known_figures(estimate)}
     cells: dict[str, Any] = {"gpu": gpu}
     for name in ("cost_usd", "time_h", "co2_kg", "energy_kwh"):
         cells[name] = _end(known.get(name), "point")
@@ -196,14 +151,3 @@ def _estimate_row(gpu: str, estimate: Estimate, row: ComparisonRow | None) -> di
 
 def _end(interval: Interval | None, end: str) -> float | None:
     return None if interval is None else float(getattr(interval, end))
-
-
-def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    chunk = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) >= size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from pathlib import Path
 
-from greenlove_mlflow.tracking.spool.header import spool_root, state_folder
+from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_http, is_reachable, without_credentials
-from greenlove_mlflow.tracking.spool.spool import find_spools
+from greenlove_mlflow.tracking.spool.recovery import refused_spools
+from greenlove_mlflow.tracking.spool.spool import SPOOLS, find_spools
 
 
 def describe_store() -> Iterator[tuple[str, str]]:
@@ -22,6 +23,28 @@ def describe_store() -> Iterator[tuple[str, str]]:
     active = mlflow.active_run()
     if active is not None:
         yield "active run", f"{active.info.run_id}: a training would join it"
-    root = spool_root(state_folder(os.environ))
-    waiting = [spool for spool in find_spools(root) if not spool.writer_is_alive]
-    yield "spool", f"{root}, " + (f"{len(waiting)} wait for `greenlove recover`" if waiting else "nothing waits")
+    yield "MLflow telemetry", _describe_telemetry()
+    yield "spool", _describe_spools(state_folder())
+
+
+def _describe_telemetry() -> str:
+    """Whether MLflow itself reports its use to its makers, which it does unless told not to."""
+    try:
+        from mlflow.telemetry.utils import is_telemetry_disabled
+    except ImportError:  # before MLflow 3.2 there is none, and the name is not MLflow's public one
+        return "none in this release of MLflow, as far as is known"
+    if is_telemetry_disabled():
+        return "off"
+    return "on: MLflow asks config.mlflow-telemetry.io; MLFLOW_DISABLE_TELEMETRY=true turns it off"
+
+
+def _describe_spools(state: Path) -> str:
+    spools, odd = find_spools(state)
+    waiting = [spool for spool in spools if not spool.writer_is_alive]
+    refused = refused_spools(state)
+    parts = [
+        f"{len(waiting)} wait for `greenlove recover`" if waiting else "nothing waits",
+        f"{len(odd)} cannot be read" if odd else "",
+        f"{len(refused)} refused, `greenlove recover --refused` tries again" if refused else "",
+    ]
+    return f"{state / SPOOLS}, {', '.join(filter(None, parts))}"

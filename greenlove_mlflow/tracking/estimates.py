@@ -15,7 +15,9 @@ from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
 from greenlove_mlflow.tracking.inputs import input_of, tables_used
+from greenlove_mlflow.tracking.measurements import write_power
 from greenlove_mlflow.tracking.note import NOTE_TAG, make_note
+from greenlove_mlflow.tracking.spool.events import PowerEvent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,9 +53,10 @@ def keep_benchmark(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | Non
     run.artifact(names.ARTIFACT_BENCHMARK_CSV, lambda path: artifacts.write_epochs_csv(log, path))
     run.artifact(names.ARTIFACT_BLOCKS, lambda path: artifacts.write_blocks(log, path))
     rows = [
-        (at_ms, each.at_s, each.device, each.power_w) for at_ms, each in zip(times_ms, log.power_samples, strict=True)
+        PowerEvent(device=each.device, at_s=each.at_s, power_w=each.power_w, timestamp_ms=at_ms, step=0)
+        for at_ms, each in zip(times_ms, log.power_samples, strict=True)
     ]
-    run.artifact(names.ARTIFACT_POWER, lambda path: artifacts.write_power(rows, path))
+    run.artifact(names.ARTIFACT_POWER, lambda path: write_power(rows, path))
 
 
 def keep_estimates(run: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
@@ -78,8 +81,6 @@ def keep_outcome(run: TrackedRun, estimate: Estimate, outcome: Outcome | None) -
         run.metric(key, value, 0)  # a metric of one point at step 0 is drawn as a bar across runs
     if outcome.energy_source:
         run.tags({f"{names.TAG_POWER_SOURCE}.actual": outcome.energy_source})
-    if outcome.energy_note:
-        run.tags({f"{names.TAG_POWER_SOURCE}.note": outcome.energy_note})
 
 
 def keep_page(

@@ -8,25 +8,19 @@ import re
 import unicodedata
 
 from greenlove_mlflow.core.offers.compare import ComparisonRow
-from greenlove_mlflow.core.offers.offer import Offer
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer
+from greenlove_mlflow.core.quantity import CO2, COST, ENERGY, LOCAL, TIME
 from greenlove_mlflow.errors import InvalidInputError
 
-LOCAL = "local"
-
 # Metrics. MLflow's charts make one section of all that stands before the last slash.
-TIME_H = "green/time_h"
-COST_USD = "green/cost_usd"
-CO2_KG = "green/co2_kg"
-ENERGY_KWH = "green/energy_kwh"
-QUANTITIES = (TIME_H, COST_USD, CO2_KG, ENERGY_KWH)
-SAVING_USD = "green/saving/usd"
-SAVING_CO2_KG = "green/saving/co2_kg"
-SAVING_TIME_H = "green/saving/time_h"
+TIME_H, COST_USD, CO2_KG, ENERGY_KWH = (each.metric for each in (TIME, COST, CO2, ENERGY))
+SAVING_TIME_H, SAVING_USD, SAVING_CO2_KG = (each.saving_metric for each in (TIME, COST, CO2))
 BENCH_EPOCH_S = "green/bench/epoch_s"
 BENCH_EPOCH_SCALED_S = "green/bench/epoch_scaled_s"
 BENCH_SAMPLE_COUNT = "green/bench/sample_count"
 BENCH_SPEARMAN_RHO = "green/bench/spearman_rho"
 TRAIN_EPOCH_S = "green/train/epoch_s"
+TRAIN_LAP_S = "green/train/lap_s"
 TRAIN_ENERGY_J = "green/train/energy_j"
 TRAIN_FORECAST_TIME_H = "green/train/forecast_time_h"
 ACTUAL_TIME_H = "green/actual/time_h"
@@ -53,6 +47,9 @@ PARAM_METHOD = "green.method"
 TAG_SCHEMA_VERSION = "greenlove.schema_version"
 TAG_KIND = "greenlove.kind"
 TAG_STATUS = "greenlove.status"
+TAG_REASON = "greenlove.reason"
+TAG_REFUSAL = "greenlove.refusal"
+TAG_TRAINED = "greenlove.trained"
 TAG_PARTIAL = "greenlove.partial"
 TAG_STATS = "greenlove.stats"
 TAG_VERSION = "greenlove.version"
@@ -65,6 +62,8 @@ TAG_SPOOL = "greenlove.spool"
 KIND_TRACK = "track"
 KIND_REESTIMATE = "reestimate"
 STATUS_RUNNING = "running"
+STATUS_REFUSED = "refused"
+STATUS_STOPPED = "stopped"
 
 # MLflow cuts a tag's value at 8,000 characters, silently where it can; a JSON so cut is no JSON.
 TAG_VALUE_LIMIT = 8000
@@ -77,6 +76,7 @@ ARTIFACT_TABLES = "greenlove/tables"
 ARTIFACT_BENCHMARK = "greenlove/benchmark.parquet"
 ARTIFACT_BENCHMARK_CSV = "greenlove/benchmark.csv"
 ARTIFACT_BLOCKS = "greenlove/blocks.parquet"
+ARTIFACT_EPOCHS = "greenlove/epochs.parquet"
 ARTIFACT_POWER = "greenlove/power.parquet"
 ARTIFACT_ESTIMATES = "greenlove/estimates.json"
 ARTIFACT_PLOTS = "greenlove/plots"
@@ -120,7 +120,7 @@ def slug_of_offer(offer: Offer, gpu_count: int = 1) -> str:
     is_plain = not offer.provider or offer.provider.lower().startswith(_UNNAMED_PROVIDERS)
     parts = [] if is_plain else [slug(offer.provider)]
     parts.append(slug(offer.gpu))
-    if offer.billing not in ("on-demand", "contact-sales"):
+    if offer.billing not in DEFAULT_BILLING:
         parts.append(slug(offer.billing))
     if gpu_count > 1:
         parts.append(f"x{gpu_count}")

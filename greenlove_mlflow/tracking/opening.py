@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.errors import TrackingError
 from greenlove_mlflow.tracking.names import TAG_SCHEMA_VERSION, TAG_SPOOL
-from greenlove_mlflow.tracking.spool.boundary import say
+from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, Patience, first_line, patiently, say
 from greenlove_mlflow.tracking.spool.delivery import find_or_create_experiment
 from greenlove_mlflow.tracking.spool.header import Header, new_header
 from greenlove_mlflow.tracking.spool.mlflow_store import (
     absolute,
+    is_http,
     is_reachable,
+    is_trouble,
     make_client,
     translated,
     without_credentials,
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
+
+# A server that answers its health check and none of our questions is given up after this long, and the training goes on
+# offline; each answer gives it as long again. With the health check's own three seconds that stays below ten.
+ENTRY_SILENCE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +65,56 @@ def find_run(*, experiment: str | None, run_name: str | None, nested: bool | Non
     import mlflow
 
     uri = mlflow.get_tracking_uri()
-    active = mlflow.active_run()
+    plan = _Plan(uri=uri, active=mlflow.active_run(), experiment=experiment, run_name=run_name, nested=nested)
     if not is_reachable(uri):
-        return _go_offline(uri, active, experiment=experiment, run_name=run_name)
+        return _go_offline(plan, "does not answer")
     try:
-        return _find_online(uri, active, experiment=experiment, run_name=run_name, nested=nested)
+        return _find_patiently(plan) if is_http(uri) else _find_online(plan, lambda: None)
     except TrackingError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told below
         # Before anything has run, whatever MLflow raises is told to the caller as one kind of error.
-        raise translated(error, uri) from error
+        if is_http(uri) and is_trouble(error):
+            return _go_offline(plan, f"does not do its work now ({first_line(error)})")
+        raise translated(error, uri) from None if is_http(uri) else error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What was asked for, and the id of the spool: a run that comes to be too late is found again by it."""
+
+    uri: str
+    active: ActiveRun | None
+    experiment: str | None
+    run_name: str | None
+    nested: bool | None
+    spool_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+def _find_patiently(plan: _Plan) -> Opened:
+    """The same over a network, by a thread that can be left behind: MLflow's client would retry for four minutes."""
+    patience = Patience(ENTRY_SILENCE_S)
+    started: list[ActiveRun] = []
+
+    def find() -> Opened:
+        stack = _active_runs()
+        stack[:] = [] if plan.active is None else [plan.active]
+        try:
+            opened = _find_online(plan, lambda: _renew(patience))
+            started.extend(run for run in stack if run.info.run_id in opened.ours)
+            return opened
+        finally:
+            stack.clear()  # MLflow keeps a stack per thread; this one ends
+
+    opened = patiently(patience, find)
+    _active_runs().extend(started)
+    return opened
+
+
+def _renew(patience: Patience) -> None:
+    if patience.is_over:
+        raise OutOfTimeError("this thread was left behind")
+    patience.renew()
 
 
 def leave_runs(run_ids: tuple[str, ...], status: str, *, is_sent: bool) -> None:
@@ -86,47 +134,56 @@ def leave_runs(run_ids: tuple[str, ...], status: str, *, is_sent: bool) -> None:
 
 
 def _forget(run_id: str) -> None:
+    runs = _active_runs()
+    runs[:] = [run for run in runs if run.info.run_id != run_id]
+
+
+def _active_runs() -> list[ActiveRun]:
+    """MLflow's stack of the runs that are active in this thread; an idle list where MLflow has none."""
     from mlflow.tracking import fluent
 
     stack: Any = getattr(fluent, "_active_run_stack", None)
     runs = stack.get() if hasattr(stack, "get") else stack
     if isinstance(runs, list):
-        runs[:] = [run for run in runs if run.info.run_id != run_id]
-    else:
-        logger.debug("this MLflow keeps its active runs elsewhere; %s stays active", run_id)
+        return runs
+    logger.debug("this MLflow keeps its active runs elsewhere")
+    return []
 
 
-def _find_online(
-    uri: str, active: ActiveRun | None, *, experiment: str | None, run_name: str | None, nested: bool | None
-) -> Opened:
+def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
+    """The run, found or started; ``answered`` is called after each answer of the store."""
     import mlflow
 
-    client = make_client(uri)
+    client = make_client(plan.uri)
     ours: list[str] = []
-    experiment_id = None if experiment is None else _experiment_id(client, experiment)
+    experiment_id = None if plan.experiment is None else _experiment_id(client, plan.experiment)
+    answered()
     run: Run | None = None
-    if active is None:
-        run = mlflow.start_run(experiment_id=experiment_id, run_name=run_name)
+    tags = {TAG_SPOOL: plan.spool_id}
+    if plan.active is None:
+        run = mlflow.start_run(experiment_id=experiment_id, run_name=plan.run_name, tags=tags)
         ours.append(run.info.run_id)
-    elif experiment_id not in (None, active.info.experiment_id) and not nested:
-        logger.warning("experiment=%r is not used: the training joins the active run", experiment)
-    run = client.get_run((run or active).info.run_id)  # type: ignore[union-attr]
+    elif experiment_id not in (None, plan.active.info.experiment_id) and not plan.nested:
+        logger.warning("experiment=%r is not used: the training joins the active run", plan.experiment)
+    answered()
+    run = client.get_run((run or plan.active).info.run_id)  # type: ignore[union-attr]
+    answered()
     holds_one = TAG_SCHEMA_VERSION in run.data.tags
-    if (nested is None and holds_one) or (nested and active is not None):
-        run = mlflow.start_run(experiment_id=experiment_id, run_name=run_name, nested=True)
+    if (plan.nested is None and holds_one) or (plan.nested and plan.active is not None):
+        run = mlflow.start_run(experiment_id=experiment_id, run_name=plan.run_name, nested=True, tags=tags)
         ours.insert(0, run.info.run_id)
+        answered()
     header = new_header(
-        store_uri=without_credentials(absolute(uri)),
+        spool_id=plan.spool_id,
+        store_uri=without_credentials(absolute(plan.uri)),
         run_id=run.info.run_id,
         is_ours=bool(ours),
         parents=list(ours[1:]),
         experiment_id=run.info.experiment_id,
     )
-    client.log_batch(run.info.run_id, tags=_run_tags(opening_tags()))
-    for each in ours:
-        client.set_tag(each, TAG_SPOOL, header.spool_id)
+    client.log_batch(run.info.run_id, tags=_run_tags(opening_tags()), synchronous=True)
     return Opened(
-        store_uri=absolute(uri),
+        store_uri=absolute(plan.uri),
         header=header,
         experiment_id=run.info.experiment_id,
         is_offline=False,
@@ -135,27 +192,27 @@ def _find_online(
     )
 
 
-def _go_offline(uri: str, active: ActiveRun | None, *, experiment: str | None, run_name: str | None) -> Opened:
+def _go_offline(plan: _Plan, why: str) -> Opened:
     from mlflow.environment_variables import MLFLOW_RUN_ID
 
-    shown = without_credentials(uri)
     say(
-        f"MLflow at {shown} does not answer. The training goes on offline: everything is kept on this machine and sent "
-        "by `greenlove recover`, or by the next greenlove.track, once the server is back"
+        f"MLflow at {without_credentials(plan.uri)} {why}. The training goes on offline: everything is kept on this "
+        "machine and sent by `greenlove recover`, or by the next greenlove.track, once the server is back"
     )
-    run_id = active.info.run_id if active is not None else _setting(MLFLOW_RUN_ID)
-    experiment_id, experiment_name = _intended_experiment(experiment)
+    run_id = plan.active.info.run_id if plan.active is not None else _setting(MLFLOW_RUN_ID)
+    experiment_id, experiment_name = _intended_experiment(plan.experiment)
     header = new_header(
-        store_uri=without_credentials(absolute(uri)),
+        spool_id=plan.spool_id,
+        store_uri=without_credentials(absolute(plan.uri)),
         run_id=run_id,
-        is_ours=active is None,
+        is_ours=plan.active is None,
         experiment_id=experiment_id,
         experiment_name=experiment_name,
-        run_name=run_name,
+        run_name=plan.run_name,
         tags={} if run_id else {**_context_tags(), **opening_tags()},
     )
     return Opened(
-        store_uri=absolute(uri),
+        store_uri=absolute(plan.uri),
         header=header,
         experiment_id=None,
         is_offline=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,23 +14,33 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import PowerSample
+from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.closing import ending_events, status_of
+from greenlove_mlflow.tracking.closing import KILLED, ending_events, status_of, waiting_file
 from greenlove_mlflow.tracking.opening import Opened, find_run, leave_runs
-from greenlove_mlflow.tracking.spool import spool as kinds
-from greenlove_mlflow.tracking.spool.boundary import Boundary, OutOfTimeError, within
-from greenlove_mlflow.tracking.spool.header import spool_root, state_folder
+from greenlove_mlflow.tracking.spool.boundary import Boundary, OutOfTimeError, first_line, say, within
+from greenlove_mlflow.tracking.spool.events import (
+    Event,
+    ExperimentTagsEvent,
+    InputsEvent,
+    LapEvent,
+    MetricEvent,
+    ModelEvent,
+    ParamsEvent,
+    PowerEvent,
+    TagsEvent,
+)
+from greenlove_mlflow.tracking.spool.header import Header
 from greenlove_mlflow.tracking.spool.mlflow_store import run_url, without_credentials
 from greenlove_mlflow.tracking.spool.recovery import recover_quietly
 from greenlove_mlflow.tracking.spool.sender import Sender
-from greenlove_mlflow.tracking.spool.spool import Spool
+from greenlove_mlflow.tracking.spool.spool import MODEL_FILE, Spool
 from greenlove_mlflow.tracking.spool.writer import Writer
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from matplotlib.figure import Figure
-    from mlflow import MlflowClient
 
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import Outcome
@@ -58,11 +69,11 @@ class TrackedRun:
         self._spool: Spool | None = None
         self._writer: Writer | None = None
         self._is_closed = False
+        self._label = ""
         self._power_steps: dict[str, int] = {}
         self._lock = threading.Lock()
         if opened is not None:
-            root = spool_root(state)
-            self._spool = Spool.create(root, opened.header)
+            self._spool, state = _make_spool(state, opened.header)
             self._sender = Sender(self._spool, opened.store_uri, stop=self._must_stop, complain=self._boundary.warn)
             self._writer = Writer(self._sender, self._boundary, last=lambda: recover_quietly(state))
             self._writer.start()
@@ -73,7 +84,8 @@ class TrackedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(status_of(error))
+        is_refused = error is None and self._label == names.STATUS_REFUSED
+        self.close(KILLED if is_refused else status_of(error))
 
     @property
     def run_id(self) -> str | None:
@@ -124,32 +136,31 @@ class TrackedRun:
     def metric(self, key: str, value: float | None, step: int, timestamp_ms: int | None = None) -> None:
         """Keep one point of a metric; None is not kept."""
         if value is not None:
-            self._put(kinds.METRIC, key, float(value), timestamp_ms or _now_ms(), step)
+            point = MetricEvent(key=key, value=float(value), timestamp_ms=timestamp_ms or _now_ms(), step=step)
+            self._put(point)
 
     def params(self, params: Mapping[str, str]) -> None:
         """Keep params; MLflow lets none of them change later."""
-        self._put(kinds.PARAMS, dict(params))
+        self._put(ParamsEvent(texts=dict(params)))
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """Keep tags."""
-        self._put(kinds.TAGS, dict(tags))
+        self._put(TagsEvent(texts=dict(tags)))
 
     def experiment_tags(self, tags: Mapping[str, str]) -> None:
         """Keep tags of the run's experiment."""
-        self._put(kinds.EXPERIMENT_TAGS, dict(tags))
+        self._put(ExperimentTagsEvent(texts=dict(tags)))
 
     def inputs(self, contents: Sequence[Mapping[str, Any]]) -> None:
         """Keep inputs, as ``inputs.input_of`` describes them; all in one request."""
-        self._put(kinds.INPUTS, list(contents))
+        self._put(InputsEvent(inputs=tuple(contents)))
 
     def artifact(self, path: str, write: Callable[[Path], object], *, is_table: bool = False) -> None:
         """Keep a file that ``write`` makes at the path it is given; ``path`` is where it goes in the run."""
-        if self._spool is None:
-            return
+        if self._spool is None or self._spool.folder is None:
+            return  # in memory there is no place for files, which was said at the start
         with self._boundary.guard(f"writing {path}"):
-            target, number = self._spool.new_file(path)
-            write(target)
-            self._put(kinds.TABLE if is_table else kinds.ARTIFACT, path, number)
+            self._put(waiting_file(self._spool, path, write, is_table=is_table))
 
     def figure(self, path: str, figure: Figure) -> None:
         """Keep a picture."""
@@ -175,7 +186,15 @@ class TrackedRun:
                 (timestamp_ms - self._opened.started_ms) // _POWER_STEP_MS,
             )
             self._power_steps[sample.device] = step
-        self._put(kinds.POWER, sample.device, sample.at_s, sample.power_w, timestamp_ms, step)
+        self._put(
+            PowerEvent(
+                device=sample.device,
+                at_s=float(sample.at_s),
+                power_w=float(sample.power_w),
+                timestamp_ms=timestamp_ms,
+                step=step,
+            )
+        )
 
     def log_promise(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
@@ -206,16 +225,36 @@ class TrackedRun:
             keep_outcome(self, estimate, outcome)
             keep_page(self, estimate, comparison, log, outcome=outcome)
 
-    def log_epoch(self, epoch: int, duration_s: float, energy_j: float | None, forecast_s: Interval | None) -> None:
-        """Keep one epoch of the real training, and the forecast made after it."""
-        now_ms = _now_ms()
-        self.metric(names.TRAIN_EPOCH_S, duration_s, epoch, now_ms)
-        self.metric(names.TRAIN_ENERGY_J, energy_j, epoch, now_ms)
-        if forecast_s is not None:
-            hours = forecast_s.scaled(1.0 / 3600.0)
-            self.metric(names.TRAIN_FORECAST_TIME_H, hours.point, epoch, now_ms)
-            self.metric(f"{names.TRAIN_FORECAST_TIME_H}_lo", hours.low, epoch, now_ms)
-            self.metric(f"{names.TRAIN_FORECAST_TIME_H}_hi", hours.high, epoch, now_ms)
+    def log_epoch(
+        self,
+        epoch: int,
+        duration_s: float,
+        energy_j: float | None,
+        forecast_s: Interval | None,
+        *,
+        is_epoch: bool = True,
+    ) -> None:
+        """Keep one lap of the real training, an epoch or so many steps, and the forecast made after it."""
+        ends = None if forecast_s is None else (forecast_s.point, forecast_s.low, forecast_s.high)
+        lap = LapEvent(
+            index=epoch,
+            duration_s=float(duration_s),
+            energy_j=None if energy_j is None else float(energy_j),
+            forecast_s=ends,
+            timestamp_ms=_now_ms(),
+            is_epoch=is_epoch,
+        )
+        self._put(lap)
+
+    def say_status(self, status: str, reason: str) -> None:
+        """Say that the training was ``refused`` or ``stopped``, and why; the tag keeps it whatever ends the run."""
+        self._label = status
+        self.tags({names.TAG_STATUS: status, names.TAG_REASON: reason})
+
+    def say_ran_although(self, reason: str) -> None:
+        """Say that a training ran that was refused: it ends by its own cause, and keeps why it was refused."""
+        self._label = ""
+        self.tags({names.TAG_STATUS: names.STATUS_RUNNING, names.TAG_REFUSAL: reason})
 
     def finished_runs(self, deadline_s: float = HISTORY_DEADLINE_S) -> tuple[FinishedRun, ...]:
         """What ran to its end in this store before; empty when it does not answer in time."""
@@ -231,13 +270,13 @@ class TrackedRun:
                 logger.info("the promise learns nothing from finished runs: %s", error)
         return ()
 
-    def later(self, doing: str, job: Callable[[MlflowClient, str], object]) -> None:
-        """Run ``job(client, run_id)`` off the training's way, once all kept before has been sent.
-
-        For what cannot wait in a file; it is dropped, with a warning, when the server does not come back.
-        """
-        if self._writer is not None:
-            self._writer.later(doing, lambda: job(self._sender.client, self._sender.run_id))
+    def model(self, facts: str) -> None:
+        """Have the estimator logged as a model that carries these facts, once all kept before has been sent."""
+        if self._spool is None or self._spool.folder is None:
+            return
+        with self._boundary.guard("keeping the estimator model"):
+            file = waiting_file(self._spool, MODEL_FILE, lambda path: path.write_text(facts, encoding="utf-8"))
+            self._put(ModelEvent(number=file.number, waits_at=file.waits_at))
 
     def close(self, status: str = "FINISHED") -> None:
         """End the run when it is ours and send what is left, for ten seconds at most; a second call does nothing."""
@@ -248,25 +287,65 @@ class TrackedRun:
         self._is_closed = True
         is_sent = False
         with self._boundary.guard("ending the run"):
-            for event in ending_events(self._spool, status, _now_ms()):
-                self._spool.append(*event)
+            for event in ending_events(self._spool, status, _now_ms(), label=self._label):
+                self._put(event)
             self._spool.close()
             is_sent = self._writer.close()
         with self._boundary.guard("leaving the run"):
             leave_runs(self._opened.ours, status, is_sent=is_sent)
         if not is_sent:
-            self._boundary.warn(
-                f"MLflow has not taken everything in time; the rest waits in {self._spool.folder} and is sent by "
-                "`greenlove recover` or the next greenlove.track"
-            )
+            self._say_what_is_left(self._spool)
 
     def _must_stop(self) -> bool:
         return self._writer is not None and self._writer.must_stop
 
-    def _put(self, *event: Any) -> None:
-        if self._spool is not None:
-            with self._boundary.guard("writing to the spool"):
-                self._spool.append(*event)
+    def _put(self, event: Event) -> None:
+        if self._spool is None:
+            return
+        with self._boundary.guard("writing to the spool"):
+            error = self._spool.append(event)
+            if error is not None:
+                self._boundary.warn(
+                    f"{self._spool.place} cannot be written ({first_line(error)}); what is measured from now on is "
+                    "kept in memory and goes straight to MLflow"
+                )
+
+    def _say_what_is_left(self, spool: Spool) -> None:
+        """Say what has not reached MLflow, and whether it is lost with this process."""
+        if self._sender.is_done:
+            self._boundary.warn(f"MLflow refused a part of the run for good; it is kept in {spool.place}")
+        elif spool.is_in_memory and not self._sender.keep_rest():
+            say(
+                f"MLflow has not taken everything, and what could not be written to {spool.place} is lost when this "
+                f"process ends: a part of run {self.run_id or 'that could not be created'} was not recorded"
+            )
+        else:
+            self._boundary.warn(
+                f"MLflow has not taken everything in time; the rest waits in {spool.place} and is sent by "
+                "`greenlove recover` or the next greenlove.track"
+            )
+
+
+def _make_spool(state: Path, header: Header) -> tuple[Spool, Path]:
+    """The spool of a run and the state folder it is in: the user's, else a new private one, else none but memory."""
+    try:
+        return Spool.create(state, header), state
+    except OSError as error:
+        reason = first_line(error)
+    try:
+        other = Path(tempfile.mkdtemp(prefix="greenlove-")) / state.name
+        spool = Spool.create(other, header)
+    except OSError:
+        say(
+            f"neither {state} nor a temporary folder can be written ({reason}). What is measured is kept in memory and "
+            "goes straight to MLflow; what it does not take before this process ends is lost, and files are left out"
+        )
+        return Spool.in_memory(header), state
+    say(
+        f"{state} cannot be written ({reason}). What is measured waits in {other} instead; should MLflow not take it, "
+        f"send it with `XDG_STATE_HOME={other.parent} greenlove recover`"
+    )
+    return spool, other
 
 
 def _now_ms() -> int:
@@ -289,7 +368,7 @@ def open_run(
         nested: True forces a child of the active run, False forbids one; on its own, a run that holds a training
             already gets a child for the next.
         rank: Of this process in a distributed training; nothing is kept on ranks other than 0.
-        state: The user's state folder; found by the platform's rule when not given.
+        state: Our folder for state; found by the platform's rule when not given.
 
     Raises:
         TrackingError: If the store answers but no run can be opened in it.
@@ -297,4 +376,4 @@ def open_run(
     if rank != 0:
         return TrackedRun(None, Path())
     opened = find_run(experiment=experiment, run_name=run_name, nested=nested)
-    return TrackedRun(opened, state_folder(os.environ) if state is None else state)
+    return TrackedRun(opened, state_folder() if state is None else state)

@@ -16,10 +16,10 @@ from typing import Any
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.quantity import LOCAL, known_figures
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.names import LOCAL, metric_key
+from greenlove_mlflow.tracking.names import metric_key
 from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
-from greenlove_mlflow.tracking.values import quantities_of
 
 VIEW_NAME = "Green Love: time, cost, energy and CO2e"
 # The page takes this many runs into a bar chart before it asks.
@@ -95,9 +95,9 @@ def _view_state(estimate: Estimate, comparison: Comparison | None) -> dict[str, 
 
 
 def _known_keys(estimate: Estimate, comparison: Comparison | None) -> set[str]:
-    keys = {metric_key(quantity, LOCAL) for quantity, _ in quantities_of(estimate)}
+    keys = {metric_key(quantity.metric, LOCAL) for quantity, _ in known_figures(estimate)}
     for row in comparison.rows if comparison is not None else ():
-        keys |= {metric_key(quantity, names.offer_slug(row)) for quantity, _ in quantities_of(row.estimate)}
+        keys |= {metric_key(quantity.metric, names.offer_slug(row)) for quantity, _ in known_figures(row.estimate)}
     return keys
 
 

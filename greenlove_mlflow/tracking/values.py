@@ -14,9 +14,10 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import saving
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.quantity import LOCAL, known_figures
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.names import LOCAL, metric_key
+from greenlove_mlflow.tracking.names import metric_key
 from greenlove_mlflow.tracking.spool.thinning import Point
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 
@@ -29,7 +30,7 @@ def params_of(statistics: Statistics, prices_version: str = "") -> dict[str, str
     workload, grid = statistics.workload, statistics.grid
     return {
         names.PARAM_GPU: statistics.machine.processor_name,
-        names.PARAM_EPOCHS: str(workload.epoch_count),
+        names.PARAM_EPOCHS: f"{workload.epoch_count:.12g}",
         names.PARAM_BATCH_SIZE: str(workload.batch_size),
         names.PARAM_SAMPLE_COUNT: str(workload.sample_count),
         names.PARAM_PRECISION: statistics.precision,
@@ -137,28 +138,17 @@ def started_ms(log: BenchmarkLog) -> int:
     return round((began if began.tzinfo else began.replace(tzinfo=dt.timezone.utc)).timestamp() * 1000.0)
 
 
-def quantities_of(estimate: Estimate) -> Iterator[tuple[str, Interval]]:
-    """The known quantities of an estimate in MLflow's units, each with the head of its metric key."""
-    yield names.TIME_H, estimate.time_s.scaled(1.0 / S_PER_H)
-    if estimate.cost_usd is not None:
-        yield names.COST_USD, estimate.cost_usd
-    if estimate.co2_g is not None:
-        yield names.CO2_KG, estimate.co2_g.scaled(1.0 / G_PER_KG)
-    if estimate.energy_kwh is not None:
-        yield names.ENERGY_KWH, estimate.energy_kwh
-
-
 def _home_values(estimate: Estimate) -> Iterator[tuple[str, float]]:
-    for quantity, interval in quantities_of(estimate):
-        yield metric_key(quantity, LOCAL), interval.point
-        yield metric_key(quantity, LOCAL, "lo"), interval.low
-        yield metric_key(quantity, LOCAL, "hi"), interval.high
+    for quantity, interval in known_figures(estimate):
+        yield metric_key(quantity.metric, LOCAL), interval.point
+        yield metric_key(quantity.metric, LOCAL, "lo"), interval.low
+        yield metric_key(quantity.metric, LOCAL, "hi"), interval.high
 
 
 def _offer_values(row: ComparisonRow) -> Iterator[tuple[str, float]]:
     subject = names.offer_slug(row)
-    for quantity, interval in quantities_of(row.estimate):
-        yield metric_key(quantity, subject), interval.point
+    for quantity, interval in known_figures(row.estimate):
+        yield metric_key(quantity.metric, subject), interval.point
 
 
 def _saving_values(comparison: Comparison) -> Iterator[tuple[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.numbers.durations import format_duration_s
 from greenlove_mlflow.numbers.quantities import (
     NO_PUBLIC_PRICE,
@@ -15,6 +16,7 @@ from greenlove_mlflow.numbers.quantities import (
     co2_scale,
     duration_scale,
     format_co2_g,
+    format_epochs,
     format_interval,
     format_kwh,
     format_probability,
@@ -62,7 +64,7 @@ def estimate_lines(estimate: Estimate) -> list[tuple[str, str, str]]:
     """The four figures of an estimate: name, value with range, and what it was priced with."""
     grid = estimate.grid
     plan = estimate.workload
-    epochs = "1 epoch" if plan.epoch_count == 1 else f"{plan.epoch_count:,} epochs"
+    epochs = format_epochs(plan.epoch_count)
     return [
         ("Time", format_duration_s(estimate.time_s), f"{epochs} of {plan.sample_count:,} samples"),
         ("Energy", format_kwh(estimate.energy_kwh), ""),
@@ -154,7 +156,7 @@ def home_label(comparison: Comparison) -> str:
 def offer_label(row: ComparisonRow) -> str:
     """What an offer is called: GPU, how many, and its billing where that is not on demand."""
     count = f"{row.gpu_count} x " if row.gpu_count > 1 else ""
-    billing = "" if row.offer.billing in ("on-demand", "contact-sales") else f" ({row.offer.billing})"
+    billing = "" if row.offer.billing in DEFAULT_BILLING else f" ({row.offer.billing})"
     return f"{count}{row.offer.gpu}{billing}"
 
 

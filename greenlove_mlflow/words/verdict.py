@@ -10,6 +10,7 @@ from greenlove_mlflow.numbers import (
     UNKNOWN,
     format_co2_g,
     format_duration_s,
+    format_epochs,
     format_kwh,
     format_probability,
     format_share,
@@ -81,35 +82,24 @@ def offer_worth_naming(comparison: Comparison) -> ComparisonRow | None:
 
 
 def outcome_sentences(estimate: Estimate, outcome: Outcome) -> tuple[str, ...]:
-    """What was promised against what happened, and why the energy is not simply metered where it is not."""
-    return (_time_sentence(estimate, outcome), *_energy_sentences(outcome))
-
-
-def _energy_sentences(outcome: Outcome) -> tuple[str, ...]:
-    if not outcome.energy_note:
-        return ()
-    what = {"": "unknown", "measured": "measured, but"}.get(outcome.energy_source, outcome.energy_source)
-    return (f"Its energy is {what}: {outcome.energy_note}.",)
-
-
-def _time_sentence(estimate: Estimate, outcome: Outcome) -> str:
+    """What was promised against what happened."""
     done, planned = len(outcome.epoch_durations_s), estimate.workload.epoch_count
     if not outcome.completed:
         promise = format_duration_s(estimate.time_s)
-        ran = f"{done} of {planned} epochs ran, in {format_duration_s(outcome.time_s)}"
-        return f"{ran}; the promise of {promise} was for all of them and is not judged."
+        ran = f"{done} of {format_epochs(planned)} ran, in {format_duration_s(outcome.time_s)}"
+        return (f"{ran}; the promise of {promise} was for all of them and is not judged.",)
     ratio = time_error_ratio(outcome, estimate) or 1.0
     within = "within" if estimate.time_s.contains(outcome.time_s) else "outside"
     difference = format_share(abs(ratio - 1.0))
     direction = "longer" if ratio > 1.0 else "shorter"
     took = f"It took {format_duration_s(outcome.time_s)}; promised were {format_duration_s(estimate.time_s)}"
-    return f"{took}: {difference} {direction}, {within} the range."
+    return (f"{took}: {difference} {direction}, {within} the range.",)
 
 
 def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:
     """Promised, happened and the difference, one row a quantity, the heads first."""
     judged = outcome.completed
-    plan = estimate.workload.epoch_count
+    ran = f"{len(outcome.epoch_durations_s)} of {format_epochs(estimate.workload.epoch_count)}"
     rows = [("", "promised", "happened", "difference")]
     pairs = (
         ("time", format_duration_s, estimate.time_s, outcome.time_s, UNKNOWN),
@@ -119,9 +109,7 @@ def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, 
         ("CO2e", format_co2_g, estimate.co2_g, outcome.co2_g, UNKNOWN),
     )  # fmt: skip
     for name, words, promised, actual, missing in pairs:
-        judgement = (
-            _difference_words(promised, actual) if judged else f"{len(outcome.epoch_durations_s)} of {plan} epochs"
-        )
+        judgement = _difference_words(promised, actual) if judged else ran
         rows.append((name, words(promised, missing=missing), words(actual, missing=missing), judgement))
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,14 @@ import pytest
 import torch
 from torch.utils.data import IterableDataset
 
-from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
+from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, run_benchmark
+from greenlove_mlflow.benchmark.adaptive import run_adaptive
+from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.timing.fit import ScalingFit, fit_log, predict_time_s
+from greenlove_mlflow.core.workload import Workload
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining, VirtualClock
+from tests.support.spy import Spy
 
 STEADY = MachineModel()
 
@@ -242,10 +247,10 @@ def test_energy_belongs_to_passes_and_steady_segments_are_timed_passes_of_five_s
 
 
 def test_validation_is_timed_in_evaluation_mode_and_extrapolated_when_long() -> None:
-    clock, modes = VirtualClock(), []
+    clock, modes = VirtualClock(), Spy()
 
     def validate(model: Any, *_: Any) -> None:
-        modes.append(model.training)
+        modes.put(model.training)
         clock.advance(0.1)
 
     for batches, expected_s in ((5, 0.5), (200, 20.0)):
@@ -255,7 +260,7 @@ def test_validation_is_timed_in_evaluation_mode_and_extrapolated_when_long() -> 
             log = run_benchmark(training, BenchmarkPlan(epoch_count=3), machine=Machine(device="cpu"))
         assert log.validation_s == pytest.approx(expected_s)
         assert training.model.training
-    assert set(modes) == {False}
+    assert set(modes.noted()) == {False}
 
 
 def test_a_validation_loader_alone_gets_the_default_step() -> None:
@@ -308,3 +313,102 @@ def test_first_steps_are_kept_one_by_one_and_blocks_are_half_seconds() -> None:
     body = [block for block in log.blocks if heads[block.epoch_index] is not block]
     assert sum(0.45 < block.duration_s < 0.55 for block in body) > 0.6 * len(body)
     assert all(head.step_count == 1 for head in heads.values())
+
+
+class CountingMeter:
+    """A meter that knows its energy and how long its windows were open."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock, self.metered_s = clock, 0.0
+
+    def energy_j(self) -> float:
+        return 100.0 * self.clock.now_s
+
+    @contextlib.contextmanager
+    def window(self) -> Iterator[None]:
+        begun_s = self.clock.now_s
+        yield
+        self.metered_s += self.clock.now_s - begun_s
+
+    def readings(self) -> tuple[()]:
+        return ()
+
+    def samples(self) -> tuple[()]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        Profile(sample_count=8000, step_s=0.02, epoch_count=2),
+        Profile(sample_count=2400, step_s=0.05, epoch_count=3),
+        Profile(sample_count=80_000, step_s=0.005, fetch_s=0.0001, epoch_count=2),
+        Profile(sample_count=800, step_s=0.01, overhead_s=1.2, worker_count=2, epoch_count=100),
+    ],
+    ids=["short", "slow steps", "long", "workers"],
+)
+def test_energy_is_metered_for_its_five_seconds(profile: Profile) -> None:
+    machine = SimulatedMachine(STEADY, horizon_s=600.0)
+    meter = CountingMeter(machine.clock)
+    log = SimulatedTraining(profile, machine).benchmark(BenchmarkPlan(epoch_count=profile.epoch_count), meter=meter)
+    assert meter.metered_s >= 5.0
+    assert log.duration_s < 16.0
+
+
+def test_a_budget_that_was_given_is_kept_though_less_is_metered() -> None:
+    machine = SimulatedMachine(STEADY, horizon_s=600.0)
+    meter = CountingMeter(machine.clock)
+    profile = Profile(sample_count=80_000, step_s=0.005, epoch_count=20)
+    log = SimulatedTraining(profile, machine).benchmark(BenchmarkPlan(epoch_count=20, budget_s=2.0), meter=meter)
+    assert log.duration_s < 3.5
+
+
+def test_workers_that_load_while_steps_run_leave_no_cache_cold() -> None:
+    """The first visit costs the loader more, but less than a step: no step waits for it."""
+    from greenlove_mlflow.core.timing.adaptive_fit import later_wait_s, visible_wait_s
+
+    cold_s, warm_s, busy_s = 0.015, 0.004, 0.020
+    assert visible_wait_s(cold_s, busy_s, 4) == visible_wait_s(warm_s, busy_s, 4) == 0.0
+    assert visible_wait_s(0.035, busy_s, 4) == pytest.approx(0.015)
+    # Workers starting is no fetch: ten batches, the first after two seconds.
+    assert later_wait_s(2.0 + 9 * 0.004, 2.0, 10) == pytest.approx(0.004)
+
+
+def test_shapes_seen_for_the_first_time_are_paid_once_and_no_epoch_is_slower_for_them() -> None:
+    clock = VirtualClock()
+    built: set[int] = set()
+    lengths = [8 + (index * 7) % 30 for index in range(400)]
+
+    def step(model: Any, batch: torch.Tensor, *_: Any) -> None:
+        clock.advance(0.01 if batch.shape[1] in built else 0.31)
+        built.add(batch.shape[1])
+
+    class Loader:
+        batch_size = 4
+
+        def __len__(self) -> int:
+            return len(lengths)
+
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            return (torch.zeros(4, length) for length in lengths)
+
+    model = torch.nn.Linear(1, 1)
+    training = Training(
+        model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), criterion=None, data=Loader(),
+        train_step=step,
+    )  # fmt: skip
+    session = Session(make_feed(Loader()), training.make_step(), BenchmarkPlan(epoch_count=30),
+                      synchronize=lambda: None, host_sees_steps=False)  # fmt: skip
+    with clock.installed():
+        run_adaptive(session)
+    log = BenchmarkLog(
+        method="adaptive", machine=Machine(device="cuda:0"), sample_count=1600, batch_size=4, steps_per_epoch=400,
+        epochs=tuple(session.epochs), blocks=tuple(session.blocks), duration_s=12.0,
+        first_contact_steps_s=tuple(session.first_steps_s),
+    )  # fmt: skip
+    workload = Workload(sample_count=1600, batch_size=4, epoch_count=30, steps_per_epoch=400)
+    fit = fit_log(log, workload)
+    truth = 30 * 400 * 0.01 + 30 * 0.3
+    assert fit.epoch_s == pytest.approx(4.0, rel=0.01)
+    assert fit.one_off_s == pytest.approx(30 * 0.3, rel=0.35)
+    assert predict_time_s(fit, workload).point == pytest.approx(truth, rel=0.04)

@@ -68,14 +68,15 @@ def test_the_grid_grows_past_twenty_seconds_and_shrinks_below_one() -> None:
     log = run(Profile(sample_count=100_000, step_s=0.00041))
     grid = sizes(log, "warm-up", "steady")
     start = grid[0]
-    up = [start, int(start * 1.5), int(start * 1.5**2), int(start * 1.5**3)]
+    up = [size - (size % 8 == 1) for size in (start, *(int(start * 1.5**power) for power in (1, 2, 3)))]
     assert grid[:4] == up
     totals = {
         size: sum(record.duration_s for record in log.epochs_of("warm-up", "steady") if record.sample_count == size)
         for size in grid
     }
     assert totals[up[-1]] > 20.0 >= totals[up[-2]]
-    down = [int(start / 1.5**power) for power in range(1, len(grid) - 3)]
+    # A size that would leave one sample alone in its last batch is run without it.
+    down = [size - (size % 8 == 1) for size in (int(start / 1.5**power) for power in range(1, len(grid) - 3))]
     assert grid[4:] == down
     assert totals[down[-1]] < 1.0 <= totals[down[-2]]
     assert log.stop_reason == "complete"

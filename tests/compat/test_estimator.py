@@ -20,6 +20,7 @@ from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
 from greenlove_mlflow.core.speed.gpus import ProbeResult
 from greenlove_mlflow.errors import InvalidInputError, UnknownGpuError, UnknownPlaceError
 from greenlove_mlflow.pipeline import stages
+from tests.support.spy import Spy
 
 # As the original's README has it.
 QUICK_START = """
@@ -239,14 +240,14 @@ def test_the_target_sets_the_representative_size(clock: list[float], tmp_path: P
 
 
 def test_a_train_step_replaces_the_default(clock: list[float], tmp_path: Path) -> None:
-    calls = []
+    calls = Spy()
 
     def train_step(model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> None:
-        calls.append(len(batch[0]))
+        calls.put(len(batch[0]))
         optimizer.step()
 
     make_estimator(tmp_path, train_step=train_step, batch_size=20).estimate()
-    assert max(calls) == 20
+    assert max(calls.noted()) == 20
 
 
 def test_place_and_prices_are_those_that_were_given(clock: list[float], tmp_path: Path) -> None:

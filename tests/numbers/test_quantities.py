@@ -134,12 +134,18 @@ def test_hostile_names_are_shown_not_run() -> None:
     assert "<script" not in format_estimate_html(an_estimate(caveats=(Caveat(code="x", text=HOSTILE),)))
 
 
-def test_records_show_themselves_in_a_notebook() -> None:
-    comparison = a_comparison()
-    assert comparison._repr_html_() == format_comparison_html(comparison)
-    assert str(comparison.home) == format_estimate(comparison.home)
-    assert "<script" not in comparison._repr_html_()
-    assert len(comparison._repr_html_()) < 20_000
+def test_a_notebook_gets_light_html() -> None:
+    html = format_comparison_html(a_comparison())
+    assert "<script" not in html
+    assert len(html) < 20_000
+
+
+def test_records_say_themselves_in_one_line() -> None:
+    home = an_estimate(time_s=Interval(point=3600.0, low=3000.0, high=4200.0), energy_kwh=None, cost_usd=None)
+    assert str(home).startswith("1 h (50 min to 1 h 10 min); energy not measured; cost unknown; ")
+    assert str(home).endswith(") CO2e")
+    assert "\n" not in str(home)
+    assert str(a_comparison(home)) == "local beside 1 offer, prices of 2026-09-28"
 
 
 def test_no_probability_is_certain() -> None:

@@ -11,8 +11,8 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.serving.gather import read_ratio_book
 from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions
+from greenlove_mlflow.tables.published_speeds import read_ratio_book
 from greenlove_mlflow.tracking import values as record
 from tests.support.factories import a_fit, a_grid, a_machine, a_power, some_statistics
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from mlflow import MlflowClient
 
 from greenlove_mlflow.core.account.outcome import Outcome
@@ -62,15 +63,20 @@ def keep_outcome(run: TrackedRun, **over: Any) -> None:
     """What the pipeline keeps after a training."""
     comparison = a_comparison()
     fields = {"epoch_durations_s": (1.0,) * EPOCH_COUNT, "time_s": 18_000.0, "completed": True, "energy_kwh": 2.0}
-    outcome = Outcome(
-        **{**fields, "energy_source": "measured", "energy_note": "gaps", "cost_usd": 0.6, "co2_g": 700.0, **over}
-    )
+    outcome = Outcome(**{**fields, "energy_source": "measured", "cost_usd": 0.6, "co2_g": 700.0, **over})
     run.log_outcome(comparison.home, comparison, a_tracked_log(), outcome)
 
 
 def artifact_paths(client: MlflowClient, run_id: str, folder: str | None = None) -> set[str]:
     """Every file of a run."""
     return set(_walk(client, run_id, folder))
+
+
+def raw_power(client: MlflowClient, run_id: str, folder: Path) -> list[float]:
+    """Watts of every power sample that a run keeps, in order."""
+    path = client.download_artifacts(run_id, "greenlove/power.parquet", str(folder))
+    watts: list[float] = pq.read_table(path)["power_w"].to_pylist()
+    return watts
 
 
 def _walk(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[str]:

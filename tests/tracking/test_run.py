@@ -5,13 +5,16 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import mlflow
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
+from greenlove_mlflow.core.quantity import QUANTITIES
 from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.errors import RunDataError, TrackingError
 from greenlove_mlflow.tables import read_parquet_metadata, read_table
@@ -25,7 +28,7 @@ from greenlove_mlflow.tracking import (
     runs_of_workload,
 )
 from greenlove_mlflow.tracking.spool.delivery import deliver
-from greenlove_mlflow.tracking.spool.header import spool_root
+from greenlove_mlflow.tracking.spool.events import TagsEvent
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, translated, without_credentials
 from tests.conftest import copy_store
 from tests.support.report import a_comparison
@@ -35,6 +38,7 @@ from tests.support.tracking import (
     artifact_paths,
     keep_outcome,
     keep_promise,
+    raw_power,
     run_script,
     train,
 )
@@ -57,7 +61,7 @@ def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def opened(store: str, tmp_path: Path) -> Iterator[Callable[..., TrackedRun]]:
-    yield lambda **options: open_run(state=tmp_path, **options)
+    yield lambda **options: open_run(state=tmp_path / "greenlove", **options)
     while mlflow.active_run() is not None:
         mlflow.end_run()
 
@@ -77,7 +81,9 @@ def tracked(store: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_run_holds_every_metric_param_and_tag(tracked: str) -> None:
     data = MlflowClient().get_run(tracked).data
     subjects = ["local", "local_lo", "local_hi", "H100-HGX-80GB", "A100-SXM-80GB"]
-    assert {f"{quantity}/{subject}" for quantity in names.QUANTITIES for subject in subjects} <= set(data.metrics)
+    assert {
+        f"{quantity}/{subject}" for quantity in (each.metric for each in QUANTITIES) for subject in subjects
+    } <= set(data.metrics)
     assert {
         "green/saving/usd", "green/saving/co2_kg", "green/saving/time_h",
         "green/bench/epoch_s", "green/bench/epoch_scaled_s", "green/bench/sample_count",
@@ -129,14 +135,19 @@ def test_estimates_are_a_table_that_mlflow_loads(tracked: str) -> None:
     assert logged == [{"path": "greenlove/estimates.json", "type": "table"}]
 
 
-def test_every_sample_and_every_epoch_is_a_point_of_its_own(tracked: str) -> None:
+def test_every_epoch_is_a_point_and_every_sample_in_the_file(tracked: str, tmp_path: Path) -> None:
     client = MlflowClient()
     epochs = client.get_metric_history(tracked, "green/train/epoch_s")
     assert [(point.step, point.value) for point in epochs] == [(n, 1.0 + n) for n in range(EPOCH_COUNT)]
     power = client.get_metric_history(tracked, "system/greenlove/gpu_0_power_w")
     assert len({point.step for point in power}) == len(power)
-    last = sorted(power, key=lambda point: point.step)[-POWER_SAMPLE_COUNT:]
-    assert [point.value for point in last] == [300.0 + n for n in range(POWER_SAMPLE_COUNT)]
+    raw = raw_power(client, tracked, tmp_path)
+    assert raw[-POWER_SAMPLE_COUNT:] == [300.0 + n for n in range(POWER_SAMPLE_COUNT)]
+    laps = pq.read_table(client.download_artifacts(tracked, "greenlove/epochs.parquet", str(tmp_path)))
+    assert laps["duration_s"].to_pylist() == [1.0 + n for n in range(EPOCH_COUNT)]
+    assert laps["energy_j"].to_pylist() == [100.0] * EPOCH_COUNT
+    units = {field.name: (field.metadata or {}).get(b"unit") for field in laps.schema}
+    assert (units["duration_s"], units["energy_j"], units["forecast_time_s"], units["lap"]) == (b"s", b"J", b"s", None)
 
 
 def test_the_run_reads_back_as_it_was(tracked: str, store: str) -> None:
@@ -146,7 +157,6 @@ def test_the_run_reads_back_as_it_was(tracked: str, store: str) -> None:
     assert stored.outcome is not None
     assert stored.outcome.completed
     assert stored.outcome.time_s == pytest.approx(18_000.0)
-    assert (stored.outcome.energy_source, stored.outcome.energy_note) == ("measured", "gaps")
     assert stored.outcome.epoch_durations_s == (1.0, 2.0, 3.0, 4.0, 5.0)
     assert stored.outcome.forecasts_s[0].point == pytest.approx(50.0)
     assert stored.log is not None
@@ -282,15 +292,14 @@ def test_other_ranks_keep_nothing(opened: Callable[..., TrackedRun], store: str)
     assert len(MlflowClient().search_runs(["0"])) == before
 
 
-def test_samples_from_a_thread_make_no_run_of_their_own(opened: Callable[..., TrackedRun]) -> None:
+def test_samples_from_a_thread_make_no_run_of_their_own(opened: Callable[..., TrackedRun], tmp_path: Path) -> None:
     before = len(MlflowClient().search_runs(["0"]))
     with opened() as run:
         thread = threading.Thread(target=train, args=(run,))
         thread.start()
         thread.join()
     assert len(MlflowClient().search_runs(["0"])) == before + 1
-    history = MlflowClient().get_metric_history(str(run.run_id), "system/greenlove/gpu_0_power_w")
-    assert len(history) == POWER_SAMPLE_COUNT
+    assert len(raw_power(MlflowClient(), str(run.run_id), tmp_path)) == POWER_SAMPLE_COUNT
 
 
 def test_the_last_of_several_reports_stays(opened: Callable[..., TrackedRun], tmp_path: Path) -> None:
@@ -306,13 +315,13 @@ def test_nothing_is_left_in_the_state_folder_of_a_run_that_went_well(
 ) -> None:
     with opened() as run:
         keep_promise(run)
-    assert list(spool_root(tmp_path).iterdir()) == []
+    assert list((tmp_path / "greenlove" / "spool").iterdir()) == []
 
 
 def test_nothing_is_sent_while_paused(opened: Callable[..., TrackedRun], monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[str] = []
+    sent: list[type] = []
     monkeypatch.setattr(
-        "greenlove_mlflow.tracking.spool.sender.deliver", lambda *args: (sent.append(args[3][0]), deliver(*args))
+        "greenlove_mlflow.tracking.spool.sender.deliver", lambda *args: (sent.append(type(args[3])), deliver(*args))
     )
     with opened() as run:
         with run.paused():
@@ -321,11 +330,11 @@ def test_nothing_is_sent_while_paused(opened: Callable[..., TrackedRun], monkeyp
             run._writer._round(retry=True)
             assert sent == []
         run._writer._round(retry=True)
-        assert sent == ["tags"]
+        assert sent == [TagsEvent]
 
 
 def test_a_refused_event_holds_up_no_other_and_is_kept(opened: Callable[..., TrackedRun], tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="did not take params") as caught, opened() as run:  # noqa: PT031 - all of it
+    with pytest.warns(UserWarning, match="refuses a part") as caught, opened() as run:  # noqa: PT031 - all of it
         run.params({"green.method": "adaptive"})
         run.params({"green.method": "seed"})
         run.params({"green.epochs": "1"})
@@ -437,7 +446,10 @@ def test_power_parquet_holds_every_raw_sample(opened: Callable[..., TrackedRun],
     path = MlflowClient().download_artifacts(str(run.run_id), "greenlove/power.parquet", str(tmp_path))
     assert pd.read_parquet(path)["power_w"].tolist() == [float(n) for n in range(3000)]
     points = MlflowClient().get_metric_history(str(run.run_id), "system/greenlove/gpu_0_power_w")
-    assert 1000 < len(points) < 2000
+    points = sorted(points, key=lambda point: point.step)
+    assert 300 <= len(points) <= 302  # a point a second, the mean of its ten samples
+    rises = [after.value - before.value for before, after in pairwise(points[5:-5])]
+    assert rises == pytest.approx([10.0] * len(rises))
 
 
 def test_figures_are_kept_as_png(opened: Callable[..., TrackedRun], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pytest
 from mlflow import MlflowClient
 
 from greenlove_mlflow.tracking import recover
-from greenlove_mlflow.tracking.spool.header import spool_root
 from greenlove_mlflow.tracking.spool.mlflow_store import is_reachable
 from greenlove_mlflow.tracking.spool.spool import find_spools
 from tests.support.server import Server, free_port, running_server
@@ -22,6 +22,7 @@ from tests.support.tracking import (
     PATIENT,
     POWER_SAMPLE_COUNT,
     artifact_paths,
+    raw_power,
     run_script,
     start_script,
 )
@@ -69,10 +70,11 @@ def check_whole(uri: str, run_id: str, status: str = "FINISHED") -> None:
     assert run.info.status == status
     epochs = client.get_metric_history(run_id, "green/train/epoch_s")
     assert [(point.step, point.value) for point in epochs] == [(n, 1.0 + n) for n in range(EPOCH_COUNT)]
-    power = sorted(client.get_metric_history(run_id, POWER), key=lambda point: point.step)
-    assert len({point.step for point in power}) == len(power)
+    power = client.get_metric_history(run_id, POWER)
+    assert len({point.step for point in power}) == len(power) > 0
     once = [300.0 + n for n in range(POWER_SAMPLE_COUNT)]
-    assert [point.value for point in power][-2 * POWER_SAMPLE_COUNT :] == once + once
+    with tempfile.TemporaryDirectory() as folder:
+        assert raw_power(client, run_id, Path(folder))[-2 * POWER_SAMPLE_COUNT :] == once + once
     assert {"greenlove/power.parquet", "greenlove/report.html", "greenlove/estimates.json"} <= artifact_paths(
         client, run_id
     )
@@ -97,7 +99,7 @@ def test_a_training_is_kept_over_http(up: Server, tmp_path: Path) -> None:
     assert done.stdout.count(f"View run http at: {url}") == 1  # MLflow's own line, as after any run
     assert "TrackingWarning" not in done.stderr
     check_whole(up.uri, run_id)
-    assert list(recover(tmp_path)) == []
+    assert list(recover(tmp_path / "greenlove", store_uri=up.uri)) == []
 
 
 def test_a_server_killed_in_the_middle_costs_one_warning_and_no_sample(up: Server, tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_a_server_killed_in_the_middle_costs_one_warning_and_no_sample(up: Serve
     assert err.count("TrackingWarning") == 1, err
     assert "greenlove recover" in err
     up.start()
-    (result,) = recover(tmp_path)
+    (result,) = recover(tmp_path / "greenlove", store_uri=up.uri)
     assert (result.is_sent, result.was_killed) == (True, False), result
     check_whole(up.uri, only_run(up.uri, "killed-server"))
 
@@ -135,7 +137,7 @@ def test_a_server_that_no_longer_answers_holds_up_nobody(up: Server, tmp_path: P
     assert process.returncode == 0, err
     assert out.startswith("trained")
     assert err.count("TrackingWarning") == 1, err
-    list(recover(tmp_path))
+    list(recover(tmp_path / "greenlove", store_uri=up.uri))
     check_whole(up.uri, only_run(up.uri, "stopped-server"))
 
 
@@ -154,7 +156,7 @@ def test_a_server_that_is_down_at_the_start_means_offline_and_the_next_training_
     assert done.stdout == "trained None None\n"
     assert done.stderr.count("TrackingWarning") == 1, done.stderr
     assert "goes on offline" in done.stderr
-    (result,) = recover(tmp_path)
+    (result,) = recover(tmp_path / "greenlove", store_uri=up.uri)
     assert not result.is_sent
     up.start()
     done = run_script(whole_script("next"), cwd=tmp_path, uri=up.uri, state=tmp_path)
@@ -166,7 +168,7 @@ def test_a_server_that_is_down_at_the_start_means_offline_and_the_next_training_
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "offline"
     check_whole(up.uri, run.info.run_id)
-    assert find_spools(spool_root(tmp_path)) == []
+    assert find_spools(tmp_path / "greenlove") == ([], [])
 
 
 def test_no_credential_is_kept_anywhere(up: Server, tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_no_credential_is_kept_anywhere(up: Server, tmp_path: Path) -> None:
     process = start_script(code, cwd=tmp_path, uri=uri, state=tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "half\n"
-    assert find_spools(spool_root(tmp_path))
+    assert find_spools(tmp_path / "greenlove")[0]
     assert not files_with(b"s3cr3t", tmp_path)
     out, err = process.communicate("\n", timeout=120)
     ours = [line for line in out.splitlines() if not line.startswith(("🏃", "🧪"))]  # those are MLflow's own

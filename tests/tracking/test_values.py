@@ -14,14 +14,18 @@ from hypothesis import strategies as st
 from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
+from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, table_versions
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
 from greenlove_mlflow.tracking.inputs import input_of, tables_used
+from greenlove_mlflow.tracking.measurements import write_power
 from greenlove_mlflow.tracking.note import make_note
 from greenlove_mlflow.tracking.saved_view import saved_view
+from greenlove_mlflow.tracking.spool.events import PowerEvent
 from tests.support.factories import a_grid, a_log, a_power, an_epoch, some_statistics
 from tests.support.report import a_benchmark, a_comparison, a_row, an_estimate, an_offer, an_outcome
 
@@ -33,7 +37,7 @@ def test_every_gpu_of_every_table_has_a_legal_metric_name_of_its_own() -> None:
     slugs = {name: names.slug(name) for name in gpus}
     assert len(set(slugs.values())) == len(gpus)
     for slug in slugs.values():
-        for quantity in names.QUANTITIES:
+        for quantity in (each.metric for each in QUANTITIES):
             assert names.is_legal_key(names.metric_key(quantity, slug))
 
 
@@ -43,7 +47,7 @@ def test_any_name_makes_a_legal_key(name: str) -> None:
 
 
 def test_no_gpu_can_pass_for_home_or_for_the_end_of_a_range() -> None:
-    assert names.slug("local") != names.LOCAL
+    assert names.slug("local") != LOCAL
     assert not names.slug("A 100_lo").endswith("_lo")
     assert names.slug("显卡") != names.slug("卡显")
 
@@ -164,14 +168,19 @@ def test_estimates_table_has_the_order_that_mlflows_page_compares(tmp_path: Path
     assert b200["cost_usd"] is None
 
 
+def a_reading(timestamp_ms: int, sample: PowerSample) -> PowerEvent:
+    return PowerEvent(device=sample.device, at_s=sample.at_s, power_w=sample.power_w, timestamp_ms=timestamp_ms, step=0)
+
+
 def test_a_log_comes_back_from_its_files_as_it_was(tmp_path: Path) -> None:
     log = dataclasses.replace(a_benchmark(), started_at="2026-10-01T10:00:00.123456+00:00", duration_s=60.0)
     epochs, blocks, power = (tmp_path / f"{name}.parquet" for name in ("benchmark", "blocks", "power"))
     artifacts.write_epochs(log, epochs)
     artifacts.write_blocks(log, blocks)
     began = record.started_ms(log)
-    rows = [(began + round(each.at_s * 1000), each.at_s, each.device, each.power_w) for each in log.power_samples]
-    artifacts.write_power([*rows, (began + 3_600_000, 0.5, "gpu_0", 99.0)], power)
+    rows = [a_reading(began + round(each.at_s * 1000), each) for each in log.power_samples]
+    later = a_reading(began + 3_600_000, PowerSample(at_s=0.5, device="gpu_0", power_w=99.0))
+    write_power([*rows, later], power)
     assert artifacts.read_log(epochs, blocks, power) == log
 
 
@@ -183,26 +192,6 @@ def test_measured_files_say_what_they_are(tmp_path: Path) -> None:
     assert metadata["greenlove.table"] == "benchmark"
     assert len(metadata["greenlove.sha256"]) == 64
     assert set(metadata) >= {"greenlove.version", "greenlove.as_of", "greenlove.source"}
-
-
-def test_streamed_power_says_what_it_is_and_its_digest_is_of_its_content(tmp_path: Path) -> None:
-    from greenlove_mlflow.tables import read_parquet_metadata
-
-    def digest_of(watts: float) -> dict[str, str]:
-        artifacts.write_power([(1_790_000_000_000, 0.1, "gpu_0", watts)], tmp_path / "p.parquet")
-        return read_parquet_metadata(tmp_path / "p.parquet")
-
-    first, same, other = digest_of(300.0), digest_of(300.0), digest_of(301.0)
-    assert first["greenlove.table"] == "power"
-    assert first["greenlove.as_of"] == "2026-09-21T14:13:20+00:00"
-    assert first["greenlove.unit.power_w"] == "W"
-    assert len(first["greenlove.sha256"]) == 64
-    assert first["greenlove.sha256"] == same["greenlove.sha256"] != other["greenlove.sha256"]
-
-
-def test_power_without_samples_is_an_empty_table(tmp_path: Path) -> None:
-    assert artifacts.write_power([], tmp_path / "p.parquet") == 0
-    assert list(pd.read_parquet(tmp_path / "p.parquet").columns) == ["timestamp_ms", "at_s", "device", "power_w"]
 
 
 def test_inputs_name_version_date_source_and_content() -> None:

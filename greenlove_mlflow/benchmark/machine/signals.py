@@ -57,7 +57,8 @@ def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> 
     """Shares and ratios over the timed passes, by name; what could not be read is absent.
 
     ``cpu_share``, ``run_wait_share``, ``steal_share``, ``neighbour_share``, ``load_ratio``, ``virtual``,
-    ``throttled_share``, ``clock_ratio``, ``temperature_rise_c``. Nothing under a clock that is not the machine's.
+    ``throttled_share``, ``clock_ratio``, ``clock_change_ratio``, ``temperature_rise_c``. Nothing under a clock that is
+    not the machine's.
     """
     timed = [reading for phase, reading in readings if phase in ("timed", "steady")] or [r for _, r in readings]
     if len(timed) < 2 or not _clock_is_real(timed):
@@ -75,15 +76,31 @@ def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> 
             summary["steal_share"] = passed["steal_s"] / (wall_s * cores)
         if "busy_s" in passed and cpu_s is not None:
             summary["neighbour_share"] = max(0.0, passed["busy_s"] - cpu_s) / (wall_s * cores)
-    for gauge, name, scale in (("load", "load_ratio", cores), ("throttled", "throttled_share", 1.0),
-                               ("clock_ratio", "clock_ratio", 1.0), ("virtual", "virtual", 1.0)):  # fmt: skip
+    for gauge, name, scale in (("load", "load_ratio", cores), ("virtual", "virtual", 1.0)):
         values = [reading[gauge] for reading in timed if gauge in reading]
         if values:
             summary[name] = sum(values) / len(values) / scale
+    return {**summary, **summarise_board(timed)}
+
+
+def summarise_board(timed: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What a board said of its clock and its heat, by name: means, and the change from the first reading to the last.
+
+    ``throttled_share``, ``clock_ratio``, ``clock_change_ratio`` (-0.05 for a clock that fell by 5 %),
+    ``temperature_rise_c``; what it did not say is absent.
+    """
+    found: dict[str, float] = {}
+    for gauge, name in (("throttled", "throttled_share"), ("clock_ratio", "clock_ratio")):
+        values = [reading[gauge] for reading in timed if gauge in reading]
+        if values:
+            found[name] = sum(values) / len(values)
+    clocks = [reading["clock_ratio"] for reading in timed if reading.get("clock_ratio")]
+    if len(clocks) >= 2:
+        found["clock_change_ratio"] = clocks[-1] / clocks[0] - 1.0
     temperatures = [reading["temperature_c"] for reading in timed if "temperature_c" in reading]
     if len(temperatures) >= 2:
-        summary["temperature_rise_c"] = temperatures[-1] - temperatures[0]
-    return summary
+        found["temperature_rise_c"] = temperatures[-1] - temperatures[0]
+    return found
 
 
 def _clock_is_real(timed: Sequence[Mapping[str, float]]) -> bool:

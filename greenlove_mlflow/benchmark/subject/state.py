@@ -1,232 +1,274 @@
-"""State: what a benchmark could change, kept aside and put back bit by bit."""
+"""State: what a benchmark could change, kept aside, put back bit by bit where it changed, and checked."""
 
 from __future__ import annotations
 
-import copy
+import io
 import logging
-import random
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
+from greenlove_mlflow.benchmark.subject.fingerprint import Fingerprint, differing, take_fingerprint
+from greenlove_mlflow.benchmark.subject.generators import keep_shared_generators
+from greenlove_mlflow.benchmark.subject.keepers import (
+    Keeper,
+    KeptArray,
+    KeptBytes,
+    KeptCell,
+    KeptClass,
+    KeptDict,
+    KeptFile,
+    KeptGenerator,
+    KeptList,
+    KeptNames,
+    KeptSet,
+    KeptSlots,
+    KeptTensor,
+)
+from greenlove_mlflow.benchmark.subject.kinds import Kind
 from greenlove_mlflow.benchmark.subject.training import Training
+from greenlove_mlflow.benchmark.subject.walk import Found, Roots, Walk, has_attributes, own_table, without_collection
+from greenlove_mlflow.errors import StateNotKeepableError, StateNotRestoredError
 
 logger = logging.getLogger(__name__)
 
 # Keeping a copy on the device is refused when it would take more than this share of the memory still free there.
 FREE_MEMORY_SHARE = 0.5
+# Arrays and tensors that no module or optimizer holds are copied while they fit in so much, the smallest first; the
+# others (a data set in memory) are watched, not copied.
+LARGEST_COPY_OF_DATA_BYTES = 256 * 2**20
+_NAMES_SHOWN = 3
 
-Restore = Callable[[], None]
+_MAKERS: dict[Kind, Callable[[Any], Keeper]] = {
+    Kind.ARRAY: KeptArray,
+    Kind.FILE: KeptFile,
+    Kind.DICT: KeptDict,
+    Kind.LIST: KeptList,
+    Kind.DEQUE: KeptList,
+    Kind.SET: KeptSet,
+    Kind.BYTES: KeptBytes,
+    Kind.CELL: KeptCell,
+    Kind.CLASS: KeptClass,
+    Kind.RANDOM: KeptGenerator,
+}
+_SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
+    ("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
+    ("torch's default type", torch.get_default_dtype, torch.set_default_dtype),
+    ("torch's precision of matrix products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    ("torch's anomaly mode", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+)  # fmt: skip
+
+
+def check_state(training: Training) -> None:
+    """Refuse a training whose state could not be put back; nothing of it is changed or used up.
+
+    Raises:
+        StateNotKeepableError: By the names of what cannot be kept.
+    """
+    _refuse_unkeepable(_walk(training).found)
 
 
 @contextmanager
-def preserved(training: Training) -> Iterator[int]:
+def preserved(subject: Any) -> Iterator[int]:
     """Everything that training steps change, as it was before the block, also when the block raises.
 
     The block is given the bytes that the copies kept meanwhile take on the training's own device.
+
+    Args:
+        subject: A ``Training``, or any object whose methods train.
+
+    Raises:
+        StateNotKeepableError: If something cannot be kept; the block does not run then.
+        StateNotRestoredError: If something could not be put back; everything else has been.
     """
-    needed_bytes = count_state_bytes(training)
-    to_cpu = _copies_belong_on_cpu(training, needed_bytes)
-    restores = [_keep_random_state(training)]
-    restores += [_keep_module(module, to_cpu=to_cpu) for module in _modules(training)]
-    restores += [_keep_optimizer(each, to_cpu=to_cpu) for each in _optimizers(training.optimizer)]
-    restores += [_keep_other(item) for item in training.extra_state if not isinstance(item, torch.nn.Module)]
-    if not isinstance(training.optimizer, torch.optim.Optimizer) and hasattr(training.optimizer, "load_state_dict"):
-        restores.append(_keep_other(training.optimizer))
+    kept = _State(subject)
     try:
-        yield 0 if to_cpu else needed_bytes
-    finally:
-        # The random state was kept first and is put back last: restoring the others may draw numbers.
-        for restore in reversed(restores):
-            restore()
+        yield kept.copied_bytes
+    except BaseException as error:
+        problems = kept.put_back()
+        if problems:
+            raise _not_restored(problems) from error
+        raise
+    problems = kept.put_back()
+    if problems:
+        raise _not_restored(problems)
 
 
 def count_state_bytes(training: Training) -> int:
     """The bytes that a training holds on its device whatever the batch size: weights, buffers, gradients, states."""
-    device_type = training.torch_device.type
-    tensors = [value for module in _modules(training) for value in (*module.parameters(), *module.buffers())]
-    gradients = [value.grad for value in tensors if value.grad is not None]
-    states = [
-        item
-        for optimizer in _optimizers(training.optimizer)
-        for state in optimizer.state.values()
-        if isinstance(state, dict)
-        for item in state.values()
-        if isinstance(item, torch.Tensor)
-    ]
-    held = [value for value in (*tensors, *gradients, *states) if _is_real(value) and value.device.type == device_type]
-    return sum(value.numel() * value.element_size() for value in held)
+    roots = Roots(training=_roots_of(training).training)
+    return _bytes_on(training.torch_device.type, Walk(roots).found)
 
 
-def _modules(training: Training) -> list[torch.nn.Module]:
-    candidates = [training.model, training.criterion, *training.extra_state]
-    return [item for item in candidates if isinstance(item, torch.nn.Module)]
+class _State:
+    """The state of a training, kept."""
+
+    def __init__(self, subject: Any) -> None:
+        self._subject = subject
+        begun_s = time.perf_counter()
+        walk = _walk(subject)
+        if isinstance(subject, Training):
+            _refuse_unkeepable(walk.found)
+        with without_collection():
+            self._keep(walk)
+        logger.debug("kept %d objects in %.3f s", len(walk.found), time.perf_counter() - begun_s)
+
+    def _keep(self, walk: Walk) -> None:
+        subject = self._subject
+        device = _device_of(subject)
+        to_cpu = _copies_belong_on_cpu(device, _bytes_on(device.type, walk.found))
+        self._shared = [*keep_shared_generators(device.type), *_keep_settings()]
+        self._watched = _too_large_to_copy(walk.found)
+        self._kept: list[tuple[Found, Keeper]] = []
+        for found in walk.found:
+            self._kept += ((found, keeper) for keeper in _keepers_of(found, self._watched, to_cpu=to_cpu))
+        self.copied_bytes = sum(each.copied_bytes for _, each in self._kept if isinstance(each, KeptTensor))
+        self._before = take_fingerprint(walk.found, self._watched, device.type)
+
+    def put_back(self) -> list[str]:
+        """Put everything back, each on its own; what could not be, by name and cause."""
+        with without_collection():
+            tried = [(found, _try(keeper.put_back)) for found, keeper in self._kept]
+        problems = [f"{found.path} ({problem})" for found, problem in tried if problem]
+        problems += [f"{name} ({problem})" for name, restore in self._shared if (problem := _try(restore))]
+        after = take_fingerprint(_walk(self._subject).found, self._watched, _device_of(self._subject).type)
+        return problems or self._compare(after)
+
+    def _compare(self, after: Fingerprint) -> list[str]:
+        values, structure = differing(self._before, after)
+        if structure:
+            # Another thread may have changed them since; weights, data and random numbers are as they were.
+            names = ", ".join(structure[:_NAMES_SHOWN])
+            warnings.warn(f"after the benchmark these are not what they were before it: {names}", stacklevel=2)
+        return values
 
 
-def _optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
-    if isinstance(optimizer, torch.optim.Optimizer):
-        return [optimizer]
-    inner = (
-        optimizer.values() if isinstance(optimizer, dict) else optimizer if isinstance(optimizer, (list, tuple)) else ()
+def _try(restore: Callable[[], Any]) -> str:
+    """Put one thing back; what went wrong in words, empty when nothing did."""
+    try:
+        restore()
+    except Exception as error:  # noqa: BLE001 - whatever stops this one must not keep the others from their place
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _walk(subject: Any) -> Walk:
+    return Walk(_roots_of(subject))
+
+
+def _roots_of(subject: Any) -> Roots:
+    if not isinstance(subject, Training):
+        is_ours = type(subject).__module__.startswith("greenlove_mlflow.")
+        return Roots(training={}, step={"run": getattr(subject, "run", None)} if is_ours else {"runner": subject})
+    validation, validation_step = (
+        subject.validation if isinstance(subject.validation, tuple) else (subject.validation, None)
     )
-    return [item for item in inner if isinstance(item, torch.optim.Optimizer)]
+    extra = {f"extra_state[{number}]": item for number, item in enumerate(subject.extra_state)}
+    return Roots(
+        training={"model": subject.model, "optimizer": subject.optimizer, "criterion": subject.criterion, **extra},
+        step={"train_step": subject.train_step, "validation's step": validation_step},
+        data={"data": subject.data, "validation": validation},
+    )
 
 
-def _keep_module(module: torch.nn.Module, *, to_cpu: bool) -> Restore:
-    members = list(module.modules())
-    modes = [(each, each.training) for each in members]
-    slots: list[tuple[Any, dict[str, Any]]] = [
-        (table, dict(table)) for each in members for table in (each._parameters, each._buffers)
-    ]
-    tensors = {id(value): value for _, content in slots for value in content.values() if value is not None}
-    copies = [(value, _copy(value, to_cpu=to_cpu)) for value in tensors.values() if _is_real(value)]
-    gradients = [
-        (value, value.requires_grad, value.grad, None if value.grad is None else _copy(value.grad, to_cpu=to_cpu))
-        for value in tensors.values()
-        if isinstance(value, torch.nn.Parameter)
-    ]
-    extras = [(each, copy.deepcopy(each.get_extra_state())) for each in members if _has_extra_state(each)]
-
-    def restore() -> None:
-        for table, content in slots:
-            table.clear()
-            table.update(content)
-        with torch.no_grad():
-            for value, kept in copies:
-                _put_back(value, kept)
-            for value, requires_grad, grad, kept_grad in gradients:
-                value.requires_grad_(requires_grad)
-                if grad is not None and kept_grad is not None:
-                    _put_back(grad, kept_grad)
-                value.grad = grad
-        for each, mode in modes:
-            each.training = mode
-        for each, state in extras:
-            each.set_extra_state(state)
-
-    return restore
+def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Keeper]:
+    thing, kind = found.thing, found.kind
+    if id(thing) in watched:
+        return
+    if kind is Kind.TENSOR:
+        yield KeptTensor(thing, to_cpu=to_cpu)
+    elif kind is Kind.FUNCTION and found.names:
+        yield KeptNames(thing, found.names, found.modules)
+    elif (kind is Kind.ARRAY and thing.flags.writeable) or (kind is Kind.FILE and _is_read(thing)) or kind in _MAKERS:
+        yield _MAKERS[kind](thing)
+    if not has_attributes(thing):
+        return
+    table = None if kind in (Kind.CLASS, Kind.METHOD, Kind.FILE) else own_table(thing)
+    if table is not None:
+        yield KeptDict(table)
+    if isinstance(thing, torch.nn.Module) or found.slots:
+        yield KeptSlots(thing, found.slots)
 
 
-def _put_back(value: torch.Tensor, kept: torch.Tensor) -> None:
-    if value.shape == kept.shape:
-        value.data.copy_(kept)
-    else:
-        value.data = kept.to(value.device)
+def _refuse_unkeepable(found: Iterable[Found]) -> None:
+    reasons = [f"{each.path} is {each.kind.value}" for each in found if _cannot_be_kept(each)]
+    if not reasons:
+        return
+    more = f", and {len(reasons) - _NAMES_SHOWN} more" if len(reasons) > _NAMES_SHOWN else ""
+    raise StateNotKeepableError(
+        "a benchmark before the training would use up or change what cannot be put back: "
+        f"{'; '.join(reasons[:_NAMES_SHOWN])}{more}; nothing has run. Pass an object that makes it anew each time "
+        "(a Dataset, a loader, a function), leave it out of train_step, or benchmark within the training"
+    )
 
 
-def _keep_optimizer(optimizer: torch.optim.Optimizer, *, to_cpu: bool) -> Restore:
-    groups = [dict(group, params=list(group["params"])) for group in optimizer.param_groups]
-    group_values = [_remember({k: v for k, v in group.items() if k != "params"}, to_cpu=to_cpu) for group in groups]
-    states = [(key, _remember(value, to_cpu=to_cpu)) for key, value in optimizer.state.items()]
-
-    def restore() -> None:
-        del optimizer.param_groups[len(groups) :]
-        for group, kept, recall in zip(optimizer.param_groups, groups, group_values, strict=True):
-            group.clear()
-            group["params"] = kept["params"]
-            group.update(recall())
-        if not isinstance(optimizer.state, dict):
-            optimizer.state = defaultdict(dict)
-        optimizer.state.clear()
-        for key, recall in states:
-            optimizer.state[key] = recall()
-
-    return restore
+def _cannot_be_kept(found: Found) -> bool:
+    thing, kind = found.thing, found.kind
+    if kind is Kind.ITERATOR:
+        return not (isinstance(thing, types.GeneratorType) and thing.gi_frame is None)
+    if kind is Kind.STREAM:
+        return found.owner == "data"
+    if kind is Kind.FOREIGN:
+        return found.owner != "data"
+    if kind is Kind.FILE:
+        return found.owner == "data" and not _is_read(thing) and _may_read(thing)
+    return False
 
 
-def _remember(value: Any, *, to_cpu: bool) -> Callable[[], Any]:
-    """A function that gives ``value`` back as it is now: the same tensors with the same bits, in new containers."""
-    if isinstance(value, torch.Tensor):
-        kept = _copy(value, to_cpu=to_cpu)
-
-        def recall_tensor() -> torch.Tensor:
-            with torch.no_grad():
-                _put_back(value, kept)
-            return value
-
-        return recall_tensor
-    if isinstance(value, dict):
-        items = [(key, _remember(item, to_cpu=to_cpu)) for key, item in value.items()]
-        return lambda: {key: recall() for key, recall in items}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        recalls, kind = [_remember(item, to_cpu=to_cpu) for item in value], type(value)
-        return lambda: kind(recall() for recall in recalls)
-    if callable(value) or isinstance(value, (str, bytes, int, float, bool, type(None))):
-        return lambda: value
-    kept_value = copy.deepcopy(value)
-    return lambda: kept_value
+def _is_read(file: Any) -> bool:
+    """Whether an open file is read from, and can be set back to where it stands."""
+    try:
+        if isinstance(file, (io.BytesIO, io.StringIO)):
+            return not file.closed
+        return not file.closed and file.readable() and not file.writable() and file.seekable() and file.tell() >= 0
+    except (OSError, ValueError):  # closed meanwhile, or in the middle of being iterated
+        return False
 
 
-def _keep_other(item: Any) -> Restore:
-    state = copy.deepcopy(item.state_dict())
-    per_optimizer = getattr(item, "_per_optimizer_states", None)
-
-    def restore() -> None:
-        if state:
-            item.load_state_dict(copy.deepcopy(state))
-        if per_optimizer is not None:
-            per_optimizer.clear()  # a gradient scaler left in the middle of a step refuses the next one
-
-    return restore
+def _may_read(file: Any) -> bool:
+    try:
+        return not file.closed and file.readable() and not file.writable() and file.fileno() > 2
+    except (OSError, ValueError):
+        return False
 
 
-def _keep_random_state(training: Training) -> Restore:
-    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    uses_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    cuda_states = torch.cuda.get_rng_state_all() if uses_cuda else []
-    mps_state = torch.mps.get_rng_state() if training.torch_device.type == "mps" else None
-    own = [_keep_generator(each) for each in _generators(training)]
-
-    def restore() -> None:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-        if cuda_states:
-            torch.cuda.set_rng_state_all(cuda_states)
-        if mps_state is not None:
-            torch.mps.set_rng_state(mps_state)
-        for each in own:
-            each()
-
-    return restore
+def _too_large_to_copy(found: Iterable[Found]) -> set[int]:
+    """The arrays and tensors that are watched, not copied, by id."""
+    loose = [each for each in found if each.kind in (Kind.ARRAY, Kind.TENSOR) and each.owner != "training"]
+    watched, total = set(), 0
+    for each in sorted(loose, key=lambda one: _byte_count(one.thing)):
+        total += _byte_count(each.thing)
+        if total > LARGEST_COPY_OF_DATA_BYTES or isinstance(each.thing, np.memmap):
+            watched.add(id(each.thing))
+    return watched
 
 
-def _generators(training: Training) -> list[Any]:
-    """The random generators that belong to the loaders, their samplers and their data sets."""
-    validation = training.validation[0] if isinstance(training.validation, tuple) else training.validation
-    found: dict[int, Any] = {}
-    for loader in (training.data, validation):
-        batch_sampler = getattr(loader, "batch_sampler", None)
-        holders = [loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)]
-        holders.append(getattr(loader, "dataset", None))
-        for holder in holders:
-            for value in getattr(holder, "__dict__", {}).values():
-                if isinstance(value, (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)):
-                    found[id(value)] = value
-    return list(found.values())
+def _byte_count(thing: Any) -> int:
+    if isinstance(thing, np.ndarray):
+        return int(thing.nbytes)
+    if torch.nn.parameter.is_lazy(thing) or thing.layout is not torch.strided or thing.is_nested:
+        return 0
+    return int(thing.numel() * thing.element_size())
 
 
-def _keep_generator(generator: Any) -> Restore:
-    if isinstance(generator, np.random.Generator):
-        bits, bits_state = generator.bit_generator, copy.deepcopy(generator.bit_generator.state)
-        return lambda: setattr(bits, "state", bits_state)
-    if isinstance(generator, random.Random):
-        python_state = generator.getstate()
-        return lambda: generator.setstate(python_state)
-    state = copy.deepcopy(generator.get_state())
-    return lambda: _ignore_result(generator.set_state(state))
+def _bytes_on(device_type: str, found: Iterable[Found]) -> int:
+    sizes: dict[int, int] = {}
+    for each in found:
+        if each.kind is not Kind.TENSOR or each.owner != "training":
+            continue
+        count = _byte_count(each.thing)
+        if count and not each.thing.is_meta and each.thing.device.type == device_type:
+            sizes[each.thing.data_ptr()] = max(count, sizes.get(each.thing.data_ptr(), 0))
+    return sum(sizes.values())
 
 
-def _ignore_result(_: object) -> None:
-    pass
-
-
-def _copies_belong_on_cpu(training: Training, needed_bytes: int) -> bool:
-    device = training.torch_device
+def _copies_belong_on_cpu(device: torch.device, needed_bytes: int) -> bool:
     if device.type != "cuda":
         return False
     free_bytes, _ = torch.cuda.mem_get_info(device)
@@ -236,15 +278,20 @@ def _copies_belong_on_cpu(training: Training, needed_bytes: int) -> bool:
     return True
 
 
-def _copy(value: torch.Tensor, *, to_cpu: bool) -> torch.Tensor:
-    detached = value.detach()
-    return detached.to("cpu", copy=True) if to_cpu else detached.clone()
+def _device_of(subject: Any) -> torch.device:
+    return subject.torch_device if isinstance(subject, Training) else torch.device("cpu")
 
 
-def _is_real(value: torch.Tensor) -> bool:
-    return not torch.nn.parameter.is_lazy(value) and not value.is_meta
+def _keep_settings() -> list[tuple[str, Callable[[], Any]]]:
+    def back(read: Callable[[], Any], write: Callable[[Any], Any], value: Any) -> Callable[[], Any]:
+        return lambda: None if read() == value else write(value)
+
+    return [(name, back(read, write, read())) for name, read, write in _SETTINGS]
 
 
-def _has_extra_state(module: torch.nn.Module) -> bool:
-    own = type(module).get_extra_state
-    return own is not torch.nn.Module.get_extra_state
+def _not_restored(problems: list[str]) -> StateNotRestoredError:
+    more = f", and {len(problems) - _NAMES_SHOWN} more" if len(problems) > _NAMES_SHOWN else ""
+    return StateNotRestoredError(
+        f"the benchmark has changed what could not be put back: {'; '.join(problems[:_NAMES_SHOWN])}{more}; build "
+        "model, optimizer and data anew before training, and benchmark within the training instead"
+    )

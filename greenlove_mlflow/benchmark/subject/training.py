@@ -21,7 +21,7 @@ class Training:
     """A model with everything one of its training steps needs.
 
     Args:
-        model: As it will be trained, on its device.
+        model: As it will be trained, on its device; with ``train_step`` also a dictionary of models, or an estimator.
         optimizer: Over the model's parameters.
         criterion: ``criterion(output, target)``; None when the model returns its loss.
         data: A ``Dataset``, a ``DataLoader`` or a loader that can be iterated anew each epoch.
@@ -41,8 +41,15 @@ class Training:
     extra_state: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        if not callable(self.model):
-            raise InvalidInputError(f"model must be callable, got {type(self.model).__name__}")
+        if self.train_step is not None and not callable(self.train_step):
+            raise InvalidInputError(
+                "train_step must be a function train_step(model, batch, optimizer, criterion, device), "
+                f"got {type(self.train_step).__name__}"
+            )
+        if not callable(self.model) and self.train_step is None:
+            raise InvalidInputError(
+                f"model must be callable, got {type(self.model).__name__}; or pass train_step= that needs no such model"
+            )
         if self.train_step is None and not hasattr(self.optimizer, "step"):
             raise InvalidInputError(
                 f"optimizer must have step(), got {type(self.optimizer).__name__}; or pass train_step= that needs none"
@@ -52,14 +59,17 @@ class Training:
                 raise InvalidInputError(
                     f"extra_state needs objects with state_dict and load_state_dict, got {type(item).__name__}"
                 )
-        own, given = _device_of(self.model), self.device
-        if given is not None and own is not None and torch.device(given).type != own.type:
+        _check_validation(self.validation)
+        own, given = _device_of(self.model), _parse_device(self.device)
+        if given is not None and own is not None and given.type != own.type:
             raise InvalidInputError(f"device={str(given)!r}, but the model is on {own}; move it there with model.to()")
 
     @property
     def torch_device(self) -> torch.device:
         """Where the training runs."""
-        return torch.device(self.device) if self.device is not None else _device_of(self.model) or torch.device("cpu")
+        if self.device is not None:
+            return torch.device(self.device)
+        return _device_of(self.model) or _device_of_optimizer(self.optimizer) or torch.device("cpu")
 
     @property
     def is_compiled(self) -> bool:
@@ -71,7 +81,9 @@ class Training:
     def make_step(self) -> Callable[[Any], Any]:
         """The training step as a function of the batch alone; it returns the loss, or None when the step does not."""
         model, optimizer, criterion = self.model, self.optimizer, self.criterion
-        device, step = self.torch_device, self.train_step or default_train_step
+        device, step = self.torch_device, self.train_step
+        if step is None:
+            return _DefaultStep(self)
 
         def run_step(batch: Any) -> Any:
             return step(model, batch, optimizer, criterion, device)
@@ -85,6 +97,39 @@ class Training:
             torch.cuda.synchronize(device)
         elif device.type == "mps":
             torch.mps.synchronize()
+
+
+class _DefaultStep:
+    """The default step; where it does not fit the first batch, the error says what it did and what to pass instead."""
+
+    def __init__(self, training: Training) -> None:
+        self._training, self._fits = training, False
+
+    def __call__(self, batch: Any) -> Any:
+        training = self._training
+        try:
+            loss = default_train_step(
+                training.model, batch, training.optimizer, training.criterion, training.torch_device
+            )
+        except (BenchmarkError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the user's model or criterion, called as it is not meant to be
+            if self._fits:
+                raise
+            raise BenchmarkError(
+                f"the default step does not fit this training: it called {_call_in_words(batch)} and failed with "
+                f"{type(error).__name__}: {error}; pass train_step(model, batch, optimizer, criterion, device)"
+            ) from error
+        self._fits = True
+        return loss
+
+
+def _call_in_words(batch: Any) -> str:
+    if isinstance(batch, Mapping):
+        return f"model(**batch) with {', '.join(map(str, batch))}"
+    if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) >= 2:
+        return f"model(*batch[:-1]) and criterion(output, batch[-1]) on a batch of {len(batch)} parts"
+    return f"model(batch) and criterion(output, batch) on a batch that is {type(batch).__name__}"
 
 
 def default_train_step(model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> Any:
@@ -185,7 +230,42 @@ def to_device(batch: Any, device: Any) -> Any:
     return batch
 
 
+def _check_validation(validation: Any) -> None:
+    if isinstance(validation, tuple) and not (len(validation) == 2 and callable(validation[1])):
+        kinds = ", ".join(type(each).__name__ for each in validation)
+        raise InvalidInputError(
+            "validation must be a loader, or a pair of one and a step(model, batch, optimizer, criterion, device), "
+            f"got ({kinds}); for arrays pass a DataLoader over TensorDataset(*arrays)"
+        )
+
+
+def _parse_device(device: Any) -> torch.device | None:
+    if device is None:
+        return None
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InvalidInputError(
+            f"device={device!r} is none that torch knows; say 'cuda', 'cuda:1', 'mps' or 'cpu'"
+        ) from error
+
+
 def _device_of(model: Any) -> torch.device | None:
+    """Where a model's first parameter is, also when it is a bound method or several models together."""
+    model = getattr(model, "__self__", model)
+    if isinstance(model, (dict, list, tuple)):
+        inner = model.values() if isinstance(model, dict) else model
+        return next(filter(None, map(_device_of, inner)), None)
     parameters = getattr(model, "parameters", None)
     first = next(iter(parameters()), None) if callable(parameters) else None
     return first.device if first is not None else None
+
+
+def _device_of_optimizer(optimizer: Any) -> torch.device | None:
+    """Where the first trained tensor is: what a model that is a function leaves to go by."""
+    inner = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
+    for each in inner:
+        for group in getattr(each, "param_groups", ()):
+            for tensor in group.get("params", ()):
+                return tensor.device  # type: ignore[no-any-return]
+    return None

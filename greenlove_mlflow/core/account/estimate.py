@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from greenlove_mlflow.core.interval import Interval, product
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Grid, Limits, Workload
+from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_usd
 from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
 if TYPE_CHECKING:
@@ -39,14 +40,13 @@ class Estimate:
     statistics: Statistics | None = None
 
     def __str__(self) -> str:
-        from greenlove_mlflow.words.estimate import format_estimate
-
-        return format_estimate(self)
-
-    def _repr_html_(self) -> str:
-        from greenlove_mlflow.words.html import format_estimate_html
-
-        return format_estimate_html(self)
+        figures = (
+            format_duration_s(self.time_s),
+            format_kwh(self.energy_kwh, missing="energy not measured"),
+            format_usd(self.cost_usd, missing="cost unknown"),
+            "CO2e unknown" if self.co2_g is None else f"{format_co2_g(self.co2_g)} CO2e",
+        )
+        return "; ".join(figures)
 
 
 def estimate_energy_kwh(time_s: Interval, power_w: Interval, pue: Interval) -> Interval:

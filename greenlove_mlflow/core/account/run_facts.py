@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_co2_g, estimate_cost_usd, estimate_energy_kwh
+from greenlove_mlflow.core.bounds import check_bounds
 from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval, total
 from greenlove_mlflow.core.provenance import Caveat
@@ -14,7 +15,7 @@ from greenlove_mlflow.core.records import Machine, PowerReading
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.timing.fit import ScalingFit, predict_time_s
 from greenlove_mlflow.core.workload import Grid, Workload
-from greenlove_mlflow.errors import RunDataError
+from greenlove_mlflow.errors import GreenloveError, RunDataError
 
 SCHEMA_VERSION = "1"
 
@@ -91,14 +92,16 @@ class Statistics:
         try:
             content = json.loads(text, object_hook=_as_now)
             version = content.get("schema_version", SCHEMA_VERSION)
-        except (ValueError, AttributeError) as error:
-            raise RunDataError(f"the statistics of a run are no JSON object: {text[:80]!r}") from error
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise RunDataError(f"the statistics of a run are no JSON object: {str(text)[:80]!r}") from error
         if version != SCHEMA_VERSION:
-            raise RunDataError(f"statistics of schema version {version!r}; this release reads {SCHEMA_VERSION!r}")
+            shown = str(version)[:20]
+            raise RunDataError(f"statistics of schema version {shown!r}; this release reads {SCHEMA_VERSION!r}")
         try:
             decoded: Statistics = from_plain(cls, content)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunDataError(f"the statistics of a run are broken: {error}") from error
+            check_bounds(decoded)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, GreenloveError) as error:
+            raise RunDataError(f"the statistics of a run are broken: {str(error)[:300]}") from error
         return decoded
 
 

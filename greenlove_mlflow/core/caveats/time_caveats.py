@@ -21,6 +21,11 @@ KINDS: Mapping[str, CaveatKind] = {
         "an epoch is {step_count} steps of up to {batch_size} samples: its time moves in jumps of a whole batch; a "
         "plan for other sample counts is rounded to whole batches",
     ),
+    "benchmark-within": CaveatKind(
+        "note",
+        "the estimate comes from the first seconds of the training itself: nothing was run before it, and what comes "
+        "later in an epoch (its end, validation) counts only as far as it was seen",
+    ),
     "cold-cache": CaveatKind(
         "note",
         "data is cheaper on its second visit, so the first epoch is slower than the others; the estimate counts it "
@@ -59,6 +64,12 @@ KINDS: Mapping[str, CaveatKind] = {
         "steps are so slow that the estimate rests on the first {count} of them",
         "raise budget_s",
     ),
+    "host-bound": CaveatKind(
+        "act",
+        "the training is bound by the host: the GPU works {busy_share:.0%} of the time, and no faster GPU makes it "
+        "faster; the same on this GPU could take {least_share:.2f} of the time",
+        "a larger batch, torch.compile or CUDA graphs give the GPU more to do",
+    ),
     "loss-not-finite": CaveatKind(
         "act",
         "a training step gave a loss that is not finite; the time is right, the training is not",
@@ -68,6 +79,12 @@ KINDS: Mapping[str, CaveatKind] = {
         "note",
         "{share:.0%} of an epoch ({overhead_s:.2f} s) does not grow with its steps (workers and iterators starting)",
         "persistent_workers=True saves it",
+    ),
+    "plan-differs": CaveatKind(
+        "act",
+        "the training took {steps:,.0f} optimizer steps, the plan was another: its laps are cut to what was trained, "
+        "and nothing is learned from how far it was off",
+        "state batch_size=, steps_per_epoch= or accumulation=",
     ),
     "seed-range": CaveatKind(
         "wrong-without",
@@ -114,8 +131,8 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "virtual-machine": CaveatKind(
         "note",
-        "the CPU is that of a virtual machine: neighbours that no counter shows may change its pace within minutes, "
-        "so the range is wider; finished runs in the store fit it to what this machine really does",
+        "the CPU is that of a virtual machine and sets the pace: neighbours that no counter shows may change it within "
+        "minutes, so the range is wider; finished runs in the store fit it to what this machine really does",
     ),
     "warm-up-share": CaveatKind(
         "note",

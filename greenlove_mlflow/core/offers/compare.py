@@ -23,7 +23,7 @@ from greenlove_mlflow.core.offers.figures import (
     probability_of_less,
 )
 from greenlove_mlflow.core.offers.memory import fits_memory, fitting_batch_size
-from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Region
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.workload import Grid
@@ -79,14 +79,8 @@ class Comparison:
     caveats: tuple[Caveat, ...] = ()
 
     def __str__(self) -> str:
-        from greenlove_mlflow.words.estimate import format_comparison
-
-        return format_comparison(self)
-
-    def _repr_html_(self) -> str:
-        from greenlove_mlflow.words.html import format_comparison_html
-
-        return format_comparison_html(self)
+        offers = "1 offer" if len(self.rows) == 1 else f"{len(self.rows)} offers"
+        return f"{self.home_name} beside {offers}, prices of {self.prices.as_of or 'unknown date'}"
 
 
 def compare_offers(
@@ -99,7 +93,7 @@ def compare_offers(
     pue: Interval,
     region: str | None = None,
     home_name: str = "local",
-    billing: tuple[str, ...] = ("on-demand", "contact-sales"),
+    billing: tuple[str, ...] = DEFAULT_BILLING,
     gpu_count: int = 1,
     caveats: tuple[Caveat, ...] = (),
     today: str | None = None,

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from greenlove_mlflow.core.provenance import Source
 
+# How prices are billed that a comparison shows unless asked otherwise.
+DEFAULT_BILLING = ("on-demand", "contact-sales")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:

@@ -14,6 +14,7 @@ from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
 from greenlove_mlflow.core.timing.drift import Drift
 from greenlove_mlflow.core.timing.drift_prior import contention_share, prior_drift
+from greenlove_mlflow.core.timing.first_uses import excess_s, first_use_cost
 from greenlove_mlflow.core.timing.fit import ScalingFit, rate_log_sd
 from greenlove_mlflow.core.timing.growth import Growth, fit_growth
 from greenlove_mlflow.core.timing.noise import Noise, Startup, noise_of_blocks, startup_of_passes
@@ -24,6 +25,7 @@ LEVEL = 0.975
 # When to stop: so many blocks, so many seconds (a neighbour shows itself now and then only, and who stops sooner takes
 # a shared machine for a quiet one), and so little noise that the drift of the machine is all that is left.
 LEAST_BLOCKS = 6
+LEAST_PASSES = 2
 LEAST_PRECISE_S = 5.5
 PRECISE_LOG_HALF_WIDTH = 0.02
 # A second visit that costs so little of the first is a cache's doing, when the gap matters beside a step.
@@ -87,10 +89,12 @@ def statistical_log_half_width(noise: Noise) -> float:
     return quantile * noise.log_sd * math.sqrt(noise.correlation_factor / max(1, noise.block_count))
 
 
-def is_precise(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> bool:
+def is_precise(
+    epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord], *, least_pass_count: int = LEAST_PASSES
+) -> bool:
     """Whether more timed passes could no longer make the estimate better: the machine's drift is all that is left."""
     timed = [record for record in epochs if record.phase == "timed"]
-    if len(timed) < 2 or math.fsum(record.duration_s for record in timed) < LEAST_PRECISE_S:
+    if len(timed) < least_pass_count or math.fsum(record.duration_s for record in timed) < LEAST_PRECISE_S:
         return False
     noise = noise_of_blocks(epochs, blocks)
     return noise.block_count >= LEAST_BLOCKS and statistical_log_half_width(noise) < PRECISE_LOG_HALF_WIDTH
@@ -107,7 +111,8 @@ def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None =
     noise = noise_of_blocks(log.epochs, log.blocks)
     cost = _epoch_cost(log, noise)
     prior = prior_drift(log, noise)
-    total_s = cost.one_off_s + cost.first_epoch_s + (workload.epoch_count - 1) * cost.epoch_s
+    first, later = min(1.0, workload.epoch_count), max(0.0, workload.epoch_count - 1)
+    total_s = cost.one_off_s + first * cost.first_epoch_s + later * cost.epoch_s
     if log.duration_s > 0.0 and total_s > FARTHEST_EXTRAPOLATION * log.duration_s:
         prior = dataclasses.replace(prior, log_sd=FAR_DRIFT_FACTOR * prior.log_sd)
     growth = _growth(log)
@@ -189,7 +194,8 @@ def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
     if len(whole) >= 2 or (whole and len(whole) == len(timed)):
         mode: Mode = "whole"
         warm = whole[1:] if cold_gap_s and len(whole) > 1 else whole
-        epoch_s = math.fsum(record.duration_s for record in warm) / len(warm)
+        excess = math.fsum(excess_s(log.blocks, record.epoch_index, step_s) for record in warm)
+        epoch_s = (math.fsum(record.duration_s for record in warm) - excess) / len(warm)
     else:
         mode = "truncated"
         epoch_s = overhead_s + steps * step_s
@@ -199,7 +205,7 @@ def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
     mode = "cached" if cold_gap_s else mode
     return _EpochCost(
         mode=mode,
-        one_off_s=_one_off_s(log, step_s, overhead_s),
+        one_off_s=_one_off_s(log, step_s, overhead_s) + first_use_cost(log.blocks, step_s).total_s,
         first_epoch_s=first_epoch_s,
         epoch_s=epoch_s,
         overhead_s=overhead_s,
@@ -236,7 +242,9 @@ def _cost_of_sizes(log: BenchmarkLog, timed: Sequence[EpochRecord]) -> _EpochCos
 def _cold_gap_s(log: BenchmarkLog, first: EpochRecord) -> float:
     """Seconds a batch costs more on the first visit; 0 when the data is not cached."""
     seen_share = min(0.9, first.step_count / log.steps_per_epoch)
-    visits = _waits_s(log.epochs_of("revisit"))
+    visits = [
+        visible_wait_s(wait_s, _busy_s(first, log), log.worker_count) for wait_s in _waits_s(log.epochs_of("revisit"))
+    ]
     if not visits and first.whole:  # the first contact was the first visit to all of the data
         visits, seen_share = [*_waits_s([first]), *_waits_s(log.epochs_of("timed"))], 0.0
     if len(visits) < 2:
@@ -246,8 +254,36 @@ def _cold_gap_s(log: BenchmarkLog, first: EpochRecord) -> float:
     return cold_fetch_s(visits[0], visits[1], seen_share=seen_share) - visits[1]
 
 
+def visible_wait_s(wait_s: float, busy_s: float, worker_count: int) -> float:
+    """What a training waits for a batch that the loader alone gives every ``wait_s`` seconds.
+
+    Workers load while the step runs, so that only what they need beyond it is waited for.
+
+    >>> visible_wait_s(0.03, 0.02, 0), visible_wait_s(0.03, 0.02, 4), visible_wait_s(0.01, 0.02, 4)
+    (0.03, 0.009999999999999998, 0.0)
+    """
+    return max(0.0, wait_s - busy_s) if worker_count else wait_s
+
+
+def later_wait_s(wait_s: float, first_wait_s: float, step_count: int) -> float:
+    """What getting a batch took behind the first one, whose wait is that of a fresh iterator and its workers."""
+    return (wait_s - first_wait_s) / (step_count - 1) if step_count > 1 else wait_s
+
+
 def _waits_s(records: Sequence[EpochRecord]) -> list[float]:
-    return [record.data_wait_s / record.step_count for record in records if record.data_wait_s is not None]
+    return [
+        later_wait_s(record.data_wait_s, record.first_wait_s or 0.0, record.step_count)
+        if record.first_wait_s is not None
+        else record.data_wait_s / record.step_count
+        for record in records
+        if record.data_wait_s is not None
+    ]
+
+
+def _busy_s(first: EpochRecord, log: BenchmarkLog) -> float:
+    """What a step takes beside its batch, seconds."""
+    waits = _waits_s([first])
+    return max(0.0, _steady_s(first, log) - (waits[0] if waits else 0.0))
 
 
 def _one_off_s(log: BenchmarkLog, step_s: float, overhead_s: float) -> float:

@@ -10,6 +10,7 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.timing.growth import Growth
 from greenlove_mlflow.core.timing.noise import Noise
+from greenlove_mlflow.core.timing.profile import least_step_share
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.numbers import format_duration_s
 
@@ -25,11 +26,14 @@ LARGEST_CORRELATION_FACTOR = 4.0
 LEAST_NOISE_LOG_SD = 0.02
 LARGEST_ONE_OFF_SHARE = 0.05
 LARGEST_WAIT_SHARE = 0.3
+# A board that works so much of the time leaves little to gain.
+LARGEST_BUSY_SHARE = 0.8
 LARGEST_STEP_CV = 0.25
 LEAST_CONTENTION_SHARE = 0.1
+LEAST_VIRTUAL_SHARE = 0.5
 LARGEST_LOAD_RATIO = 1.0
 LARGEST_THROTTLED_SHARE = 0.05
-FAST_HEATING_C_PER_S = 0.2
+FALLING_CLOCK_RATIO = -0.03
 FARTHEST_EXTRAPOLATION = 1000.0
 
 
@@ -102,11 +106,30 @@ def _of_the_steps(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
         yield Caveat.of("cold-cache")
     wait, duration = _timed_wait_s(log)
     if duration > 0.0 and wait > LARGEST_WAIT_SHARE * duration:
-        remedy = "raise num_workers or prefetch_factor" if log.worker_count else "set num_workers"
-        yield Caveat.of("data-bound", share=wait / duration, advice=remedy)
+        yield Caveat.of("data-bound", share=wait / duration, advice=_advice_on_data(log))
+    yield from _of_the_profile(log)
     noise = findings.noise
     if findings.step_cv is not None and findings.step_cv > LARGEST_STEP_CV and noise.correlation_factor < 1.5:
         yield Caveat.of("variable-step-cost", variation=findings.step_cv)
+
+
+def _of_the_profile(log: BenchmarkLog) -> Iterator[Caveat]:
+    """That the board waits for its host, and what not waiting would be worth."""
+    profile = log.profile
+    if profile is None or profile.bound_by != "host" or profile.busy_share is None:
+        return
+    share = least_step_share(profile)
+    if share is not None and share < LARGEST_BUSY_SHARE:
+        yield Caveat.of("host-bound", busy_share=share, least_share=share)
+
+
+def _advice_on_data(log: BenchmarkLog) -> str:
+    advice = "raise num_workers or prefetch_factor" if log.worker_count else "set num_workers and pin_memory"
+    profile = log.profile
+    share = None if profile is None else least_step_share(profile)
+    if profile is None or profile.bound_by != "data" or share is None:
+        return advice
+    return f"{advice} (the same on this GPU could take {share:.2f} of the time)"
 
 
 def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
@@ -125,14 +148,19 @@ def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
     if noise.correlation_factor > LARGEST_CORRELATION_FACTOR and noise.log_sd > LEAST_NOISE_LOG_SD:
         yield Caveat.of("autocorrelation")
     throttled = signals.get("throttled_share", 0.0)
-    heating = signals.get("temperature_rise_c", 0.0) / max(log.duration_s, 1.0)
-    if throttled > LARGEST_THROTTLED_SHARE or heating > FAST_HEATING_C_PER_S:
-        seen = f"held back {throttled:.0%} of the time" if throttled > LARGEST_THROTTLED_SHARE else "still heating up"
-        yield Caveat.of("throttling", seen=seen)
+    if throttled > LARGEST_THROTTLED_SHARE:
+        yield Caveat.of("throttling", seen=f"held back {throttled:.0%} of the time")
+    elif is_clock_falling(signals):
+        yield Caveat.of("throttling", seen=f"clocked down by {-signals['clock_change_ratio']:.0%}")
+
+
+def is_clock_falling(signals: Mapping[str, float]) -> bool:
+    """Whether the board's clock fell while it was timed."""
+    return signals.get("clock_change_ratio", 0.0) < FALLING_CLOCK_RATIO
 
 
 def _of_the_hypervisor(log: BenchmarkLog) -> Iterator[Caveat]:
-    if log.is_on_virtual_cpu:
+    if log.virtual_share >= LEAST_VIRTUAL_SHARE:
         yield Caveat.of("virtual-machine")
 
 

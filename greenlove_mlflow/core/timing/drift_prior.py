@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from greenlove_mlflow.core.records import BenchmarkLog
-from greenlove_mlflow.core.timing.diagnostics import FAST_HEATING_C_PER_S
+from greenlove_mlflow.core.timing.diagnostics import is_clock_falling
 from greenlove_mlflow.core.timing.drift import PRIOR_DEGREES_OF_FREEDOM, Drift
 from greenlove_mlflow.core.timing.noise import Noise
 
@@ -60,11 +60,9 @@ def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
     variance += (DRIFT_PER_CONTENTION * contention) ** 2
     if noise.is_drifting:
         variance += noise.halves_gap_log**2  # as far as it went, it may go on
-    heating = signals.get("temperature_rise_c", 0.0) > FAST_HEATING_C_PER_S * max(log.duration_s, 1.0)
-    if heating or signals.get("throttled_share", 0.0) > BUSY_SHARE:
+    if is_clock_falling(signals) or signals.get("throttled_share", 0.0) > BUSY_SHARE:
         variance += THROTTLED_LOG_SD**2
-    if log.is_on_virtual_cpu:
-        variance += VIRTUAL_LOG_SD**2
+    variance += (log.virtual_share * VIRTUAL_LOG_SD) ** 2
     return Drift(
         log_sd=min(LARGEST_LOG_SD, math.sqrt(variance)),
         degrees_of_freedom=PRIOR_DEGREES_OF_FREEDOM,

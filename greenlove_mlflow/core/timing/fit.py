@@ -116,7 +116,8 @@ def predict_time_s(fit: ScalingFit, workload: Workload) -> Interval:
         return _predict_seed_s(fit, workload, scale).shifted(given_s + passes * workload.validation_s)
     growing_s = (fit.epoch_s - fit.overhead_s) * scale + fit.overhead_s
     first_s = (fit.first_epoch_s - fit.overhead_s) * scale + fit.overhead_s
-    rate_s = first_s + (workload.epoch_count - 1) * growing_s + passes * workload.validation_s
+    later_count = max(0.0, workload.epoch_count - 1)
+    rate_s = first_s * min(1.0, workload.epoch_count) + later_count * growing_s + passes * workload.validation_s
     log_half_width = fit.conformal_log_half_width or fit.t_quantile * rate_log_sd(fit, rate_s)
     running = Interval.from_log_width(rate_s * math.exp(fit.bias_log), log_half_width)
     if fit.one_off_s > 0.0:
@@ -134,7 +135,7 @@ def rate_log_sd(fit: ScalingFit, duration_s: float) -> float:
 def _predict_seed_s(fit: ScalingFit, workload: Workload, scale: float) -> Interval:
     """The original's total and range: warm-up epochs apart, ``+- 1.96 sqrt(B) sigma`` about the rest."""
     epochs = workload.epoch_count
-    warm_up = fit.seed_warm_up_s[:epochs]
+    warm_up = fit.seed_warm_up_s[: math.ceil(epochs)]
     point_s = (math.fsum(warm_up) + (epochs - len(warm_up)) * fit.epoch_s) * scale
     half_s = NORMAL_QUANTILE_95 * math.sqrt(epochs) * fit.seed_sigma_s * scale
     return Interval(point=point_s, low=max(0.0, point_s - half_s), high=point_s + half_s)

@@ -83,7 +83,7 @@ def _mix(promised_s: float, promise_sd: float, observed_s: float, observed_sd: f
     return promised_s * math.exp(share * gap), 1.0 / math.sqrt(observed_weight + promise_weight)
 
 
-def _validations(workload: Workload, start: int, end: int) -> int:
+def _validations(workload: Workload, start: int, end: float) -> float:
     """Validation passes that follow the epochs from ``start`` up to ``end``."""
     every = workload.validation_every_epochs
     return end // every - start // every

@@ -145,32 +145,46 @@ def noise_of_blocks(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]
 def startup_of_passes(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Startup | None:
     """What a fresh pass costs beside its steps, from the timed passes; None without steps behind a head."""
     passes = list(_passes(epochs, blocks))
-    body = [block for _, own in passes for block in own[1:]]
+    body = [block for record, own in passes for block in own[_head_count(record) :] if not block.is_first_use]
     steps = sum(block.step_count for block in body)
     if not steps:
         return None
     step_s = math.fsum(block.duration_s for block in body) / steps
-    heads = [own[0].duration_s - own[0].step_count * step_s + record.close_s for record, own in passes if len(own) > 1]
-    return Startup(overhead_s=max(0.0, float(np.median(heads))), step_s=step_s)
+    heads = [
+        own[0].duration_s - own[0].step_count * step_s + record.close_s
+        for record, own in passes
+        if record.begins_fresh and len(own) > 1
+    ]
+    return Startup(overhead_s=max(0.0, float(np.median(heads))) if heads else 0.0, step_s=step_s)
 
 
 def _passes(
     epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]
 ) -> Iterator[tuple[EpochRecord, list[BlockRecord]]]:
+    by_index: dict[int, list[BlockRecord]] = {}
+    for block in blocks:
+        by_index.setdefault(block.epoch_index, []).append(block)
     for record in epochs:
-        if record.phase == "timed":
-            own = [block for block in blocks if block.epoch_index == record.epoch_index]
-            if own:
-                yield record, own
+        if record.phase == "timed" and record.epoch_index in by_index:
+            yield record, by_index[record.epoch_index]
+
+
+def _head_count(record: EpochRecord) -> int:
+    """Blocks at the beginning of a pass that say nothing of steady steps: that of a fresh iterator."""
+    return 1 if record.begins_fresh else 0
 
 
 def _units(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Iterator[tuple[float, float, int]]:
     """Start, duration and steps of stretches alike: whole short passes, or blocks behind heads."""
     for record, own in _passes(epochs, blocks):
-        if record.whole and (len(own) == 1 or _is_a_unit(record)):
+        known = not any(block.is_first_use for block in own)
+        if known and record.whole and (len(own) == 1 or _is_a_unit(record)):
             yield record.start_s, record.duration_s, record.step_count
         else:
-            yield from ((block.start_s, block.duration_s, block.step_count) for block in own[1:])
+            behind = own[_head_count(record) :]
+            yield from (
+                (block.start_s, block.duration_s, block.step_count) for block in behind if not block.is_first_use
+            )
 
 
 def _is_a_unit(record: EpochRecord) -> bool:

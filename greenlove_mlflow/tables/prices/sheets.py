@@ -19,6 +19,9 @@ from greenlove_mlflow.tables.store.rows import plain_rows, rows_of
 from greenlove_mlflow.tables.store.schema import Sidecar, read_sidecar
 from greenlove_mlflow.tables.store.store import NEWEST, Table, read_schema, read_table, read_table_file, table_versions
 
+# What is taken for a price sheet: ``newest``, a version, the path of a CSV, or the sheet itself.
+Prices = str | Path | PriceSheet
+
 PRICE_TABLE = "crusoe_prices"
 CLOUD_TABLE = "cloud_prices"
 # Column of a price sheet -> how that price is billed.

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
+from greenlove_mlflow.environment import data_folder
 
-def own_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of added price sheets: ``greenlove/prices`` below the user's data folder."""
-    if given := environ.get("XDG_DATA_HOME"):
-        root = Path(given)
-    elif sys.platform == "win32":
-        root = Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Application Support"
-    else:
-        root = Path.home() / ".local" / "share"
-    return root / "greenlove" / "prices"
+
+def own_folder() -> Path:
+    """The folder of added price sheets, below our folder for data of the user."""
+    return data_folder() / "prices"
 
 
 def own_versions(folder: Path | None = None) -> tuple[str, ...]:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.tracking.names import TAG_SPOOL, power_key
-from greenlove_mlflow.tracking.spool import spool as kinds
+from greenlove_mlflow.tracking.names import TAG_SPOOL
+from greenlove_mlflow.tracking.spool.events import (
+    ArtifactEvent,
+    EndEvent,
+    Event,
+    ExperimentTagsEvent,
+    InputsEvent,
+    ModelEvent,
+    ParamsEvent,
+    TagsEvent,
+)
 from greenlove_mlflow.tracking.spool.header import Header
-from greenlove_mlflow.tracking.spool.spool import Event, Spool
+from greenlove_mlflow.tracking.spool.spool import Spool
 from greenlove_mlflow.tracking.spool.thinning import Point
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
@@ -23,44 +31,30 @@ _LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
 
 
 def deliver(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
-    """Put one event into the run."""
-    kind, *rest = event
-    if kind in (kinds.METRIC, kinds.POWER):
-        deliver_points(client, run_id, [point_of(event)])
-    elif kind in (kinds.PARAMS, kinds.TAGS):
-        _deliver_texts(client, run_id, kind, rest[0])
-    elif kind == kinds.EXPERIMENT_TAGS:
+    """Put one event that is no measurement into the run."""
+    if isinstance(event, (ParamsEvent, TagsEvent)):
+        _deliver_texts(client, run_id, event)
+    elif isinstance(event, ExperimentTagsEvent):
         experiment_id = client.get_run(run_id).info.experiment_id
-        for key, value in rest[0].items():
+        for key, value in event.texts.items():
             client.set_experiment_tag(experiment_id, key, value)
-    elif kind == kinds.INPUTS:
-        client.log_inputs(run_id, datasets=[_dataset_input(content) for content in rest[0]])
-    elif kind in (kinds.ARTIFACT, kinds.TABLE):
+    elif isinstance(event, InputsEvent):
+        client.log_inputs(run_id, datasets=[_dataset_input(each) for each in event.inputs])
+    elif isinstance(event, ArtifactEvent):
         _deliver_artifact(client, spool, run_id, event)
-    elif kind == kinds.END and rest[0] is not None:
+    elif isinstance(event, ModelEvent):
+        _deliver_model(client, spool, run_id, event)
+    elif isinstance(event, EndEvent) and event.status is not None:
         _deliver_end(client, spool, run_id, event)
 
 
 def deliver_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
-    """Put at most a thousand metric points into the run, in one request."""
+    """Put at most a thousand metric points into the run, in one request that is over when the store has them."""
     from mlflow.entities import Metric
 
     metrics = [Metric(point.key, point.value, point.timestamp_ms, point.step) for point in points]
-    client.log_batch(run_id, metrics=metrics)
-
-
-def point_of(event: Event) -> Point:
-    """The metric point of a metric or power event."""
-    if event[0] == kinds.POWER:
-        _, device, _, value, timestamp_ms, step = event
-        return Point(key=power_key(device), value=value, timestamp_ms=timestamp_ms, step=step)
-    _, key, value, timestamp_ms, step = event
-    return Point(key=key, value=value, timestamp_ms=timestamp_ms, step=step)
-
-
-def event_of(point: Point) -> Event:
-    """The metric event of a point."""
-    return (kinds.METRIC, point.key, point.value, point.timestamp_ms, point.step)
+    # Where MLflow is set to log asynchronously it would only queue them, and drop what the store refuses.
+    client.log_batch(run_id, metrics=metrics, synchronous=True)
 
 
 def create_run(client: MlflowClient, header: Header) -> str:
@@ -70,7 +64,10 @@ def create_run(client: MlflowClient, header: Header) -> str:
         experiment_id = find_or_create_experiment(client, header.experiment_name)
     spool_filter = f"tags.`{TAG_SPOOL}` = '{header.spool_id}'"
     if found := client.search_runs([experiment_id], spool_filter, max_results=1):
-        return str(found[0].info.run_id)
+        run_id = str(found[0].info.run_id)
+        # It may have come to be as its process was giving up on the store, before it could be tagged.
+        _deliver_texts(client, run_id, TagsEvent(texts=header.tags))
+        return run_id
     run = client.create_run(
         experiment_id,
         start_time=header.created_ms,
@@ -94,35 +91,48 @@ def find_or_create_experiment(client: MlflowClient, name: str) -> str:
         raise
 
 
-def _deliver_texts(client: MlflowClient, run_id: str, kind: str, texts: dict[str, str]) -> None:
+def _deliver_texts(client: MlflowClient, run_id: str, event: ParamsEvent | TagsEvent) -> None:
     from mlflow.entities import Param, RunTag
 
-    if kind == kinds.PARAMS:
-        client.log_batch(run_id, params=[Param(key, value) for key, value in texts.items()])
+    if isinstance(event, ParamsEvent):
+        params = [Param(key, value) for key, value in event.texts.items()]
+        client.log_batch(run_id, params=params, synchronous=True)
     else:
-        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in texts.items()])
+        tags = [RunTag(key, value) for key, value in event.texts.items()]
+        client.log_batch(run_id, tags=tags, synchronous=True)
 
 
-def _deliver_artifact(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
-    kind, path, number = event
-    local = spool.file(path, number)
-    if not local.exists():
+def _deliver_artifact(client: MlflowClient, spool: Spool, run_id: str, event: ArtifactEvent) -> None:
+    local = spool.waiting(event)
+    if local is None:
         return  # sent before, and not acknowledged in time
-    client.log_artifact(run_id, str(local), str(PurePosixPath(path).parent))
-    if kind == kinds.TABLE:
-        _announce_table(client, run_id, path)
+    client.log_artifact(run_id, str(local), str(PurePosixPath(event.path).parent))
+    if event.is_table:
+        _announce_table(client, run_id, event.path)
     local.unlink()
 
 
-def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
+def _deliver_model(client: MlflowClient, spool: Spool, run_id: str, event: ModelEvent) -> None:
+    """Log the estimator as a model of the run, unless an earlier attempt did."""
+    from greenlove_mlflow.serving.facts import ModelFacts
+    from greenlove_mlflow.serving.logging_model import has_model, log_facts
+
+    local = spool.waiting(event)
+    if local is None:
+        return
+    if not has_model(client, run_id):
+        log_facts(run_id, ModelFacts.from_json(local.read_text(encoding="utf-8")), client=client)
+    local.unlink()
+
+
+def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: EndEvent) -> None:
     """End the run and what was started with it; for a process that is gone, only what nobody has taken up since."""
-    _, status, end_ms, is_own_end = event
     for each in (run_id, *spool.header.parents):
-        if not is_own_end:
+        if not event.is_own_end:
             run = client.get_run(each)
             if run.info.status != "RUNNING" or run.data.tags.get(TAG_SPOOL) != spool.header.spool_id:
                 continue
-        terminate(client, each, status, end_ms)
+        terminate(client, each, str(event.status), event.end_ms)
 
 
 def terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> None:
@@ -143,7 +153,7 @@ def _announce_table(client: MlflowClient, run_id: str, path: str) -> None:
         client.set_tag(run_id, _LOGGED_ARTIFACTS, json.dumps([*known, entry]))
 
 
-def _dataset_input(content: dict[str, Any]) -> DatasetInput:
+def _dataset_input(content: Mapping[str, Any]) -> DatasetInput:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     tags = [InputTag("mlflow.data.context", content["context"])]

@@ -1,22 +1,27 @@
-"""Whose a spool is, where it goes and where spools lie."""
+"""Whose a spool is and where it goes."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import re
 import socket
-import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 _START_TOLERANCE_S = 1.5
+_ID = re.compile(r"[A-Za-z0-9_-]{1,250}")
+_TEXT_LIMIT, _TAG_LIMIT = 10_000, 1000
+_PROCESS_LIMIT, _TIME_LIMIT = 1 << 31, float(1 << 53)
+
+
+class OddHeaderError(ValueError):
+    """A header is damaged, or says what no header of ours says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,7 @@ class Header:
         experiment_name: Where the run is to be created; None for the default experiment.
         run_name: Of a run to be created.
         tags: Of a run to be created.
+        unknown: Fields that a newer release wrote; kept, not used.
     """
 
     spool_id: str
@@ -52,34 +58,43 @@ class Header:
     run_name: str | None = None
     tags: dict[str, str] = dataclasses.field(default_factory=dict)
     parents: list[str] = dataclasses.field(default_factory=list)
+    unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The header as one JSON object."""
+        content = dataclasses.asdict(self)
+        return json.dumps({**content.pop("unknown"), **content})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Header:
+        """The header that ``to_json`` wrote, also that of a newer release which says more.
+
+        Raises:
+            OddHeaderError: If the text is no header.
+        """
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise OddHeaderError("the header is no JSON") from error
+        if not isinstance(content, dict):
+            raise OddHeaderError("the header is no JSON object")
+        known = {each.name for each in dataclasses.fields(cls)} - {"unknown"}
+        unknown = {key: value for key, value in content.items() if key not in known}
+        try:
+            header = cls(**{key: value for key, value in content.items() if key in known}, unknown=unknown)
+        except TypeError as error:
+            raise OddHeaderError("the header lacks fields") from error
+        if odd := [name for name, is_right in _checks(header) if not is_right]:
+            raise OddHeaderError(f"the header's {', '.join(odd)} cannot be right")
+        return header
 
 
-def state_folder(environ: Mapping[str, str]) -> Path:
-    """The user's folder for state that outlives a program but is no setting."""
-    if given := environ.get("XDG_STATE_HOME"):
-        return Path(given)
-    if sys.platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    return Path.home() / ".local" / "state"
-
-
-def spool_root(state: Path) -> Path:
-    """The folder of all spools below a state folder."""
-    return state / "greenlove" / "spool"
-
-
-def fallback_state() -> Path:
-    """The state folder of a user whose own cannot be written."""
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    return Path(tempfile.gettempdir()) / f"greenlove-{user}"
-
-
-def new_header(*, store_uri: str, run_id: str | None, is_ours: bool, **creation: Any) -> Header:
+def new_header(
+    *, store_uri: str, run_id: str | None, is_ours: bool, spool_id: str | None = None, **creation: Any
+) -> Header:
     """A header for this process, now."""
     return Header(
-        spool_id=uuid.uuid4().hex,
+        spool_id=spool_id or uuid.uuid4().hex,
         store_uri=store_uri,
         run_id=run_id,
         is_ours=is_ours,
@@ -102,3 +117,43 @@ def process_is_alive(header: Header) -> bool | None:
     except psutil.Error:
         return True
     return abs(started_at - header.process_started_at) < _START_TOLERANCE_S
+
+
+def _checks(header: Header) -> list[tuple[str, bool]]:
+    return [
+        ("spool_id", _is_id(header.spool_id)),
+        ("store_uri", _is_text(header.store_uri) and bool(header.store_uri)),
+        ("run_id", header.run_id is None or _is_id(header.run_id)),
+        ("is_ours", isinstance(header.is_ours, bool)),
+        ("pid", _is_whole(header.pid) and 0 < header.pid < _PROCESS_LIMIT),
+        ("process_started_at", _is_number(header.process_started_at)),
+        ("host", _is_text(header.host)),
+        ("created_ms", _is_whole(header.created_ms) and 0 <= header.created_ms < _TIME_LIMIT),
+        ("experiment_id", header.experiment_id is None or _is_id(header.experiment_id)),
+        ("experiment_name", header.experiment_name is None or _is_text(header.experiment_name)),
+        ("run_name", header.run_name is None or _is_text(header.run_name)),
+        ("tags", _is_tags(header.tags)),
+        ("parents", isinstance(header.parents, list) and all(map(_is_id, header.parents))),
+    ]
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and bool(_ID.fullmatch(value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _TEXT_LIMIT
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value < _TIME_LIMIT
+
+
+def _is_tags(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) > _TAG_LIMIT:
+        return False
+    return all(_is_text(key) and _is_text(each) for key, each in value.items())

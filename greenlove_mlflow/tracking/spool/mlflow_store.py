@@ -11,21 +11,42 @@ import requests
 
 from greenlove_mlflow.errors import TrackingError
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, first_line, within
+from greenlove_mlflow.untrusted import SECRET_NAME
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 HEALTH_DEADLINE_S = 3.0
-_SECRET = re.compile(r"user|pass|pwd|token|secret|key|credential|auth", re.IGNORECASE)
 # What a store answers when it will never take a request, however often it is asked again.
 _PERMANENT = frozenset(
     {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
+)
+_NO_SUCH_RUN = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
+# What MLflow's client says of an answer that is not the server's own: a proxy's, a login page.
+_FOREIGN_ANSWER = re.compile(r"API request to endpoint|not in a valid JSON format", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"error code 413\b|entity too large|payload too large|content too large", re.IGNORECASE)
+_TROUBLE = re.compile(
+    r"failed with error code (429|5\d\d)\b|too many \d+ error|max retries exceeded|API request to \S+ failed|"
+    r"failed with exception|timed out|connection",
+    re.IGNORECASE,
 )
 
 
 def is_http(uri: str) -> bool:
     """Whether the store is a server on the network."""
     return uri.startswith(("http://", "https://"))
+
+
+def is_local(uri: str) -> bool:
+    """Whether the store is a file or a folder of this machine.
+
+    >>> is_local("sqlite:////tmp/mlflow.db"), is_local("/tmp/mlruns"), is_local("postgresql://db/mlflow")
+    (True, True, False)
+    """
+    scheme = uri.split("://", 1)[0].split("+", 1)[0].lower() if "://" in uri else ""
+    if scheme == "sqlite":
+        return "file:" not in uri.lower() and uri.split("://", 1)[1].startswith("/")
+    return (scheme == "" and not uri.startswith(("databricks", "uc:", "file:"))) or uri.startswith("file:///")
 
 
 def without_credentials(uri: str) -> str:
@@ -40,7 +61,7 @@ def without_credentials(uri: str) -> str:
     if not parts.scheme or parts.scheme == "file":
         return uri
     # Put together by hand: urlunsplit drops the empty host of sqlite:////absolute/path.
-    query = urlencode([pair for pair in parse_qsl(parts.query) if not _SECRET.search(pair[0])])
+    query = urlencode([pair for pair in parse_qsl(parts.query) if not SECRET_NAME.search(pair[0])])
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}"
 
 
@@ -80,7 +101,32 @@ def is_reachable(uri: str, deadline_s: float = HEALTH_DEADLINE_S) -> bool:
 
 def is_permanent(error: BaseException) -> bool:
     """Whether asking again is useless: the store understood the request and refuses it."""
-    return getattr(error, "error_code", None) in _PERMANENT
+    return getattr(error, "error_code", None) in _PERMANENT and not _FOREIGN_ANSWER.search(str(error))
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether something before the store refuses a request for its size."""
+    return bool(_TOO_LARGE.search(str(error)))
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Whether a server is there but does not do its work now: overloaded, its database down, the connection broken."""
+    code = getattr(error, "error_code", None)
+    if code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"):
+        return True
+    if isinstance(error, (requests.ConnectionError, requests.Timeout, OutOfTimeError)):
+        return True
+    return code == "INTERNAL_ERROR" and bool(_TROUBLE.search(str(error)) or type(error).__name__ == "RestException")
+
+
+def is_gone(client: MlflowClient, run_id: str) -> bool:
+    """Whether the store answers that it has no such run, or a deleted one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(run_id).info.lifecycle_stage) == "deleted"
+    except MlflowException as error:
+        return error.error_code in _NO_SUCH_RUN and is_permanent(error)
 
 
 def run_url(uri: str, experiment_id: str, run_id: str) -> str | None:

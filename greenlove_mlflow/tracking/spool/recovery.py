@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from greenlove_mlflow.tracking.closing import KILLED, ending_events, has_ended, last_sign_ms
+from greenlove_mlflow.tracking.closing import ending_events, has_ended, last_sign_ms, likely_status
 from greenlove_mlflow.tracking.spool.boundary import first_line
-from greenlove_mlflow.tracking.spool.header import fallback_state, spool_root
-from greenlove_mlflow.tracking.spool.mlflow_store import absolute, without_credentials
-from greenlove_mlflow.tracking.spool.sender import Sender, StoreDownError
-from greenlove_mlflow.tracking.spool.spool import Spool, find_spools
+from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_local, without_credentials
+from greenlove_mlflow.tracking.spool.sender import RunGoneError, Sender, StoreDownError
+from greenlove_mlflow.tracking.spool.spool import LATER, REFUSED, REFUSED_SPOOLS, SPOOLS, Aside, Spool, find_spools
 
 logger = logging.getLogger(__name__)
+
+# sent: all of it has arrived. refused: the store answers and will not take it, or a part; kept. waits: the store does
+# not answer. live: its training still runs. busy: another process sends it now. elsewhere: it belongs to another server
+# than MLflow is set to. unreadable: it is no spool of this user's, or damaged; left as it is.
+Fate = Literal["sent", "refused", "waits", "live", "busy", "elsewhere", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,47 +28,71 @@ class Recovered:
     """What became of one spool.
 
     Args:
+        fate: In a word.
+        folder: Where it lies, or lay.
         run_id: Its run; None when the run could not be created yet.
         store_uri: Where it goes, without credentials.
-        folder: Where it lies, or lay.
-        is_live: Whether its training still runs, so that it was left alone.
-        is_sent: Whether everything has been sent and the spool is gone.
         was_killed: Whether its process ended without a word.
-        point_count: Metric points sent now.
+        point_count: Metric points that have arrived now.
+        refused_count: Events that the store will never take and lines that cannot be read, found now.
         problem: What stands in the way; empty when nothing does.
     """
 
-    run_id: str | None
-    store_uri: str
+    fate: Fate
     folder: Path
-    is_live: bool = False
-    is_sent: bool = False
+    run_id: str | None = None
+    store_uri: str = ""
     was_killed: bool = False
     point_count: int = 0
+    refused_count: int = 0
     problem: str = ""
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether everything has arrived and the spool is gone."""
+        return self.fate == "sent"
 
-def recover(state: Path, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Recovered]:
+    @property
+    def is_live(self) -> bool:
+        """Whether its training still runs, or another process sends it, so that it was left alone."""
+        return self.fate in ("live", "busy")
+
+
+def recover(
+    state: Path,
+    *,
+    store_uri: str | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    with_refused: bool = False,
+) -> Iterator[Recovered]:
     """Each spool of the user and what became of it; the spool of a live training is left alone.
 
     Sending a spool again, or two at once, changes nothing in the store. A run of ours whose process is gone without
-    having ended it ends as KILLED.
+    having ended it ends as KILLED. A spool for another server than MLflow is set to is left alone, so that no server
+    gets what was meant for another, credentials least of all. One bad spool holds up no other.
 
     Args:
-        state: The user's state folder.
+        state: Our folder for state.
+        store_uri: The store that spools go to, with credentials; the one that MLflow is set to when not given.
         stop: Asked between events; true ends the recovery.
+        with_refused: Whether to try again what the store refused before.
     """
-    for root in (spool_root(state), spool_root(fallback_state())):
-        for spool in find_spools(root):
-            if stop():
-                return
-            try:
-                yield _recover_one(spool, stop)
-            except OSError as error:
-                yield _result(spool, problem=first_line(error))
-            finally:
-                spool.close()
-                spool.unlock()
+    if with_refused:
+        yield from _bring_back(state)
+    spools, odd = find_spools(state)
+    for folder, reason in odd:
+        yield Recovered(fate="unreadable", folder=folder, problem=reason)
+    for spool in spools:
+        if stop():
+            return
+        try:
+            yield _recover_one(spool, store_uri, stop)
+        except Exception as error:
+            logger.debug("recovering %s", spool.place, exc_info=error)
+            yield _result(spool, "unreadable", problem=first_line(error))
+        finally:
+            spool.close()
+            spool.unlock()
 
 
 def recover_quietly(state: Path, stop: Callable[[], bool] = lambda: False) -> None:
@@ -71,42 +101,86 @@ def recover_quietly(state: Path, stop: Callable[[], bool] = lambda: False) -> No
         logger.info("spool %s: %s", result.folder, result)
 
 
-def _recover_one(spool: Spool, stop: Callable[[], bool]) -> Recovered:
+def refused_spools(state: Path) -> tuple[Path, ...]:
+    """The folders of what stores refused for good."""
+    spools, odd = find_spools(state, REFUSED_SPOOLS)
+    return (*(spool.folder for spool in spools if spool.folder is not None), *(folder for folder, _ in odd))
+
+
+def _bring_back(state: Path) -> Iterator[Recovered]:
+    """Put what was refused back among what waits."""
+    spools, odd = find_spools(state, REFUSED_SPOOLS)
+    for folder, reason in odd:
+        yield Recovered(fate="unreadable", folder=folder, problem=reason)
+    for spool in spools:
+        try:
+            asides = spool.set_aside(REFUSED)
+            spool.move(SPOOLS)
+            spool.put_aside(LATER, [Aside(aside.line, "") for aside in asides])
+            spool.replace_aside(REFUSED, [])
+        except OSError as error:  # noqa: PERF203 - one that cannot be moved holds up no other
+            yield _result(spool, "unreadable", problem=first_line(error))
+
+
+def _recover_one(spool: Spool, store_uri: str | None, stop: Callable[[], bool]) -> Recovered:
+    alive = spool.writer_is_alive
     if not spool.lock():
-        return _result(spool, is_live=True)
+        return _result(spool, "live" if alive and not has_ended(spool) else "busy")
+    uri = _store_uri_of(spool, store_uri)
+    if uri is None:
+        problem = f"it goes to {spool.header.store_uri}, and MLflow is set to another store"
+        return _result(spool, "elsewhere", problem=problem)
     was_killed = False
     if not has_ended(spool):
-        if spool.writer_is_alive:
-            return _result(spool, is_live=True)
+        if alive:
+            return _result(spool, "live")
         was_killed = True
         spool.reopen()
-        for event in ending_events(spool, KILLED, last_sign_ms(spool), is_own_end=False):
-            spool.append(*event)
+        for event in ending_events(spool, likely_status(spool), last_sign_ms(spool), is_own_end=False):
+            spool.append(event)
+    return _send(spool, uri, stop, was_killed=was_killed)
+
+
+def _send(spool: Spool, uri: str, stop: Callable[[], bool], *, was_killed: bool) -> Recovered:
     problems: list[str] = []
-    sender = Sender(spool, _store_uri_of(spool), stop=stop, complain=problems.append)
+    fate: Fate = "waits"
+    sender = Sender(spool, uri, stop=stop, complain=problems.append)
     try:
         sender.send()
     except StoreDownError as error:
         problems.append(f"no answer from {error}")
+    except RunGoneError as error:
+        problems.insert(0, str(error))
+        spool.move(REFUSED_SPOOLS)
+        fate = "refused"
     if sender.is_done:
+        fate = "sent" if sender.is_whole else "refused"
         sender.discard()
     return _result(
         spool,
-        is_sent=sender.is_done,
+        fate,
         was_killed=was_killed,
         point_count=sender.sent_point_count,
+        refused_count=sender.refused_count,
         problem="; ".join(problems[:3]),
     )
 
 
-def _result(spool: Spool, **what: object) -> Recovered:
+def _result(spool: Spool, fate: Fate, **what: object) -> Recovered:
     header = spool.header
-    return Recovered(run_id=header.run_id, store_uri=header.store_uri, folder=spool.folder, **what)  # type: ignore[arg-type]
+    folder = spool.folder or Path()
+    return Recovered(fate=fate, run_id=header.run_id, store_uri=header.store_uri, folder=folder, **what)  # type: ignore[arg-type]
 
 
-def _store_uri_of(spool: Spool) -> str:
-    """The store's address, with the credentials that MLflow is set to now if it is the same store."""
+def _store_uri_of(spool: Spool, store_uri: str | None) -> str | None:
+    """The store's address, credentials included if it is the one that is set; None when it is another.
+
+    A store that is a file on this machine is sent to whatever MLflow is set to: nobody else gets anything.
+    """
     import mlflow
 
-    current = absolute(mlflow.get_tracking_uri())
-    return current if without_credentials(current) == spool.header.store_uri else spool.header.store_uri
+    with contextlib.suppress(Exception):  # an address that MLflow cannot read is no address of the spool's
+        current = absolute(store_uri or mlflow.get_tracking_uri())
+        if without_credentials(current) == spool.header.store_uri:
+            return current
+    return spool.header.store_uri if is_local(spool.header.store_uri) else None

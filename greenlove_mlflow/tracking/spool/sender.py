@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.tracking.spool import spool as kinds
+from greenlove_mlflow.files import UnsafePathError
 from greenlove_mlflow.tracking.spool.boundary import first_line
-from greenlove_mlflow.tracking.spool.delivery import create_run, deliver, deliver_points, event_of, point_of
-from greenlove_mlflow.tracking.spool.mlflow_store import is_permanent, is_reachable, make_client
-from greenlove_mlflow.tracking.spool.spool import Event, Spool, parse_event, write_whole
+from greenlove_mlflow.tracking.spool.delivery import create_run, deliver, deliver_points
+from greenlove_mlflow.tracking.spool.events import (
+    EndEvent,
+    Event,
+    ExperimentTagsEvent,
+    LapEvent,
+    MetricEvent,
+    OddLine,
+    PowerEvent,
+    read_line,
+    to_line,
+)
+from greenlove_mlflow.tracking.spool.mlflow_store import (
+    is_gone,
+    is_permanent,
+    is_reachable,
+    is_too_large,
+    make_client,
+)
+from greenlove_mlflow.tracking.spool.spool import LATER, REFUSED, REFUSED_SPOOLS, Aside, Spool
 from greenlove_mlflow.tracking.spool.thinning import Point, Thinner
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
@@ -30,11 +43,16 @@ class StoreDownError(Exception):
     """The store does not answer; what is left waits."""
 
 
+class RunGoneError(Exception):
+    """The store answers and has no such run, or a deleted one; what is left waits for the run to be restored."""
+
+
 class Sender:
     """Sends a spool's events in order, each at least once; whatever comes twice is the same in the store.
 
     An event that fails although the store answers does not hold up the others: it is set aside and tried again later,
-    or filed as refused when the store will never take it.
+    or filed as refused when the store will never take it. A batch that is refused is halved until the bad point stands
+    alone.
 
     Args:
         spool: What to send.
@@ -43,7 +61,8 @@ class Sender:
         complain: Told in words what went wrong.
 
     Attributes:
-        sent_point_count: Metric points sent so far.
+        sent_point_count: Metric points that have arrived so far.
+        refused_count: Events that the store will never take, and lines that cannot be read.
         request_count: Requests that the store has answered so far.
         has_reached_store: Whether the store has answered at all.
     """
@@ -58,6 +77,7 @@ class Sender:
     ) -> None:
         self.spool = spool
         self.sent_point_count = 0
+        self.refused_count = 0
         self.request_count = 0
         self.has_reached_store = False
         self._uri = store_uri
@@ -89,15 +109,21 @@ class Sender:
     @property
     def is_done(self) -> bool:
         """Whether the spool has ended and nothing of it is left to send."""
-        return self._has_ended and not self._batch and not self._later.exists()
+        return self._has_ended and not self._batch and not self.spool.has_aside(LATER)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the store has taken all of it."""
+        return self.is_done and not self.spool.has_aside(REFUSED)
 
     def send(self, *, retry: bool = True) -> bool:
         """Whether all that has been written so far has been sent; ``retry`` tries again what was set aside.
 
         Raises:
             StoreDownError: If the store does not answer.
+            RunGoneError: If the store has no such run any more.
         """
-        retry = retry and self._later.exists()
+        retry = retry and self.spool.has_aside(LATER)
         if self._read_offset >= self.spool.size and not self._batch and not retry:
             return True
         if not is_reachable(self._uri):
@@ -114,29 +140,33 @@ class Sender:
         self._send_batch()
         return True
 
-    def discard(self) -> None:
-        """Remove a spool that is done; refused events stay for a person to read, beside the other spools."""
-        self.spool.close()
-        self.spool.unlock()
-        if (self.spool.folder / kinds.REFUSED).exists():
-            keep = self.spool.folder.parent.parent / "refused"
-            keep.mkdir(parents=True, exist_ok=True)
-            self.spool.folder.replace(keep / self.spool.folder.name)
-        else:
-            shutil.rmtree(self.spool.folder, ignore_errors=True)
+    def keep_rest(self) -> bool:
+        """Whether nothing that has not been sent is in memory alone any more."""
+        return self.spool.keep_rest(self._sent_offset)
 
-    def _take(self, offset: int, event: Event) -> None:
+    def discard(self) -> None:
+        """Remove a spool that is done; what was refused stays for a person to read and to send again."""
+        if self.spool.has_aside(REFUSED):
+            self.spool.move(REFUSED_SPOOLS)
+        else:
+            self.spool.remove()
+
+    def _take(self, offset: int, event: Event | OddLine) -> None:
         """Make one event a point of the batch or a request; what an earlier process sent only feeds the thinning."""
         is_new = offset > self._sent_offset
-        if event[0] in (kinds.METRIC, kinds.POWER):
-            point = self._thinner.add(point_of(event))
-            if point is not None and is_new:
-                self._batch.append(point)
+        if isinstance(event, OddLine):
+            if is_new:
+                self._refuse([Aside(event.line, event.reason)])
+            return
+        if isinstance(event, (MetricEvent, PowerEvent, LapEvent)):
+            points = self._thinner.add(event)
+            if is_new:
+                self._batch += points
             if len(self._batch) >= BATCH_SIZE:
                 self._read_offset = offset
                 self._send_batch()
             return
-        if event[0] == kinds.END:
+        if isinstance(event, EndEvent):
             self._has_ended = True
             self._batch += self._thinner.rest()
         if is_new:
@@ -146,15 +176,26 @@ class Sender:
 
     def _send_batch(self) -> None:
         while self._batch:
-            points = self._batch[:BATCH_SIZE]
-            try:
-                deliver_points(self.client, self.run_id, points)
-            except Exception as error:  # noqa: BLE001 - a store may raise anything; _set_aside sorts it by kind
-                self._set_aside([event_of(point) for point in points], error)
-            self.request_count += 1
-            self.sent_point_count += len(points)
-            del self._batch[:BATCH_SIZE]
+            size = min(BATCH_SIZE, len(self._batch))
+            self._send_points(self._batch[:size])
+            del self._batch[:size]
         self._acknowledge(self._read_offset)
+
+    def _send_points(self, points: Sequence[Point]) -> None:
+        """Send points in one request, or in halves where the store refuses them together."""
+        try:
+            deliver_points(self.client, self.run_id, points)
+        except Exception as error:  # noqa: BLE001 - a store may raise anything; it is sorted by kind
+            self._check_store(error)
+            if len(points) > 1 and (is_permanent(error) or is_too_large(error)):
+                half = len(points) // 2
+                self._send_points(points[:half])
+                self._send_points(points[half:])
+            else:
+                self._set_aside([_event_of(point) for point in points], error)
+        else:
+            self.sent_point_count += len(points)
+        self.request_count += 1
 
     def _acknowledge(self, offset: int) -> None:
         if offset > self._sent_offset:
@@ -164,43 +205,76 @@ class Sender:
     def _attempt(self, event: Event) -> None:
         try:
             deliver(self.client, self.spool, self.run_id, event)
-        except Exception as error:  # noqa: BLE001 - a store may raise anything; _set_aside sorts it by kind
+        except Exception as error:  # noqa: BLE001 - a store may raise anything; it is sorted by kind
+            self._check_store(error)
             self._set_aside([event], error)
         self.request_count += 1
 
-    def _set_aside(self, events: Sequence[Event], error: Exception) -> None:
-        permanent = is_permanent(error)
-        if not permanent and not is_reachable(self._uri):
+    def _check_store(self, error: Exception) -> None:
+        """Give up the round when the store does not answer any more, or has lost the run."""
+        if isinstance(error, UnsafePathError):
+            return
+        if is_permanent(error):
+            if is_gone(self.client, self.run_id):
+                raise RunGoneError(f"run {self.run_id} is not in the store, or deleted: {first_line(error)}") from error
+        elif not is_reachable(self._uri):
             raise StoreDownError(self.spool.header.store_uri) from error
-        if events[0][0] == kinds.EXPERIMENT_TAGS:
+
+    def _set_aside(self, events: Sequence[Event], error: Exception) -> None:
+        if isinstance(events[0], ExperimentTagsEvent):
             logger.info("the saved view of the experiment is left out: %s", first_line(error))
             return  # best effort: its format is the page's own, and older stores take only short tags
-        self._complain(f"MLflow did not take {events[0][0]} of run {self.spool.header.run_id}: {first_line(error)}")
-        path = self.spool.folder / kinds.REFUSED if permanent else self._later
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(event) + "\n" for event in events)
+        asides = [
+            Aside(to_line(event), first_line(error), event if getattr(event, "waits_at", None) is not None else None)
+            for event in events
+        ]
+        if is_permanent(error) or isinstance(error, UnsafePathError):
+            self._refuse(asides)
+            return
+        reason = asides[0].reason.rstrip(".")
+        self._complain(f"MLflow does not take a part of run {self.spool.header.run_id} for now: {reason}")
+        self.spool.put_aside(LATER, asides)
 
-    @property
-    def _later(self) -> Path:
-        return self.spool.folder / kinds.LATER
+    def _refuse(self, asides: Sequence[Aside]) -> None:
+        self.refused_count += len(asides)
+        reason = asides[0].reason.rstrip(".")
+        self._complain(f"MLflow refuses a part of run {self.spool.header.run_id} for good: {reason}")
+        self.spool.put_aside(REFUSED, asides)
 
     def _send_later(self) -> None:
         """Try again what was set aside; what fails again is set aside again, behind the rest."""
-        tried_bytes = 0
+        waiting = self.spool.set_aside(LATER)
+        tried_count = 0
         try:
-            for line in self._later.read_bytes().splitlines(keepends=True):
-                if (event := parse_event(line)) is not None:
-                    self._attempt(event)
-                tried_bytes += len(line)
+            while tried_count < len(waiting):
+                points, others = _leading_points(waiting[tried_count : tried_count + BATCH_SIZE])
+                if points:
+                    self._send_points(points)
+                    tried_count += len(points)
+                else:
+                    for event in others:
+                        self._attempt(event)
+                    tried_count += 1
         finally:
-            rest = self._later.read_bytes()[tried_bytes:]
-            if rest:
-                write_whole(self._later, rest.decode())
-            else:
-                self._later.unlink()
+            self.spool.replace_aside(LATER, self.spool.set_aside(LATER)[tried_count:])
 
     def _reach_run(self) -> None:
         try:
             _ = self.run_id
         except Exception as error:
             raise StoreDownError(f"the run could not be created: {first_line(error)}") from error
+
+
+def _event_of(point: Point) -> Event:
+    return MetricEvent(key=point.key, value=point.value, timestamp_ms=point.timestamp_ms, step=point.step)
+
+
+def _leading_points(asides: Sequence[Aside]) -> tuple[list[Point], list[Event]]:
+    """The metric points that a list of lines begins with; where it begins with none, the event of its first line."""
+    points: list[Point] = []
+    for aside in asides:
+        event = aside.event or read_line(aside.line)
+        if not isinstance(event, MetricEvent):
+            return points, [] if points or isinstance(event, OddLine) else [event]
+        points.append(Point(key=event.key, value=event.value, timestamp_ms=event.timestamp_ms, step=event.step))
+    return points, []

@@ -1,14 +1,16 @@
 """A spool: everything that is to reach MLflow, first in a file, so that no dead server and no kill -9 loses it.
 
-One folder a run::
+One folder a run, readable by its user alone::
 
-    <state folder>/greenlove/spool/<id>/
+    <state folder>/spool/<id>/
         header.json     whose it is and where it goes
         events.jsonl    one event a line, in order; appended with one ``write`` each
         ack             how many bytes of it MLflow has taken
         later.jsonl     events that failed and will be tried again
-        refused.jsonl   events that the store will never take
+        refused.jsonl   events that the store will never take, and lines that cannot be read, each with the reason
         files/<number>/ artifacts that wait, each version of one in a folder of its own
+
+What cannot be written, because the disk is full or there is no folder, is kept in memory and sent from there.
 """
 
 from __future__ import annotations
@@ -17,67 +19,112 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, NamedTuple
 
-from greenlove_mlflow.tracking.spool.header import Header, fallback_state, process_is_alive, spool_root
+from greenlove_mlflow.files import (
+    UnsafePathError,
+    check_private_folder,
+    make_private_folders,
+    open_private,
+    private_subfolders,
+    read_private,
+    write_private,
+)
+from greenlove_mlflow.tracking.spool.events import (
+    LINE_LIMIT_BYTES,
+    ArtifactEvent,
+    Event,
+    ModelEvent,
+    OddLine,
+    is_inner_path,
+    read_line,
+    to_line,
+)
+from greenlove_mlflow.tracking.spool.header import Header, OddHeaderError, process_is_alive
 
 try:
     import fcntl
 except ImportError:  # Windows has no flock; liveness by process id alone has to do there
     fcntl = None  # type: ignore[assignment]
 
-# Event kinds, the first item of every line.
-METRIC = "metric"  # key, value, timestamp_ms, step
-POWER = "power"  # device, at_s, power_w, timestamp_ms, step
-PARAMS = "params"  # {key: value}
-TAGS = "tags"  # {key: value}
-EXPERIMENT_TAGS = "experiment-tags"  # {key: value}
-INPUTS = "inputs"  # [{dataset fields, context, tags}]
-ARTIFACT = "artifact"  # path in the run, number of the file that waits
-TABLE = "table"  # the same, shown as a table
-END = "end"  # status or None, end_ms
-
 HEADER, EVENTS, ACK = "header.json", "events.jsonl", "ack"
 LATER, REFUSED, FILES, LOCK = "later.jsonl", "refused.jsonl", "files", "lock"
+SPOOLS, REFUSED_SPOOLS = "spool", "refused"
 
 # A spool of another host on a shared home cannot be judged by a process id: it is left alone this long after its
 # writer, which touches the acknowledgement every few seconds, was last heard of.
 FOREIGN_SILENCE_S = 600.0
+# What a process keeps in memory when it cannot write; three and a half hours of ten readings a second.
+MEMORY_COUNT_LIMIT = 125_000
+# Events in memory come after those of the file, at offsets that no file reaches.
+_MEMORY_OFFSET = 1 << 60
 _CHUNK_BYTES = 1 << 20
+_HEADER_LIMIT_BYTES, _ASIDE_LIMIT_BYTES = 1 << 20, 1 << 28
+_ODD_SHOWN_BYTES = 1000
+# What the file is called that a model waits in.
+MODEL_FILE = "model_facts.json"
 
-Event = tuple[Any, ...]
+
+class Aside(NamedTuple):
+    """A line that the store did not take, and why; with its event where the line does not say all of it."""
+
+    line: bytes
+    reason: str
+    event: Event | None = None
 
 
 class Spool:
-    """One spool folder, to write or to read.
+    """One spool, to write or to read.
 
     Args:
-        folder: Of this spool.
+        folder: Of this spool; None for one that is kept in memory alone.
         header: What its header says.
     """
 
-    def __init__(self, folder: Path, header: Header) -> None:
+    def __init__(self, folder: Path | None, header: Header) -> None:
         self.folder = folder
         self.header = header
+        self._memory: list[Event] = []
+        self._aside: dict[str, list[Aside]] = {LATER: [], REFUSED: []}
+        self._forgotten_count = 0
+        self._scratch: Path | None = None
         self._file_count = 0
         self._lock = threading.Lock()
+        self._is_open = False
         self._descriptor: int | None = None
         self._lock_descriptor: int | None = None
 
     @classmethod
-    def create(cls, root: Path, header: Header) -> Spool:
-        """A new spool, open for writing; below the temporary folder when the user's own cannot be written."""
-        try:
-            folder = _make_folder(root, header)
-        except OSError:
-            folder = _make_folder(spool_root(fallback_state()), header)
+    def create(cls, state: Path, header: Header) -> Spool:
+        """A new spool in a state folder, open for writing.
+
+        Raises:
+            OSError: If the folder cannot be written, or is not this user's alone.
+        """
+        folder = make_private_folders(state.parent, state.name, SPOOLS, header.spool_id)
         spool = cls(folder, header)
-        spool.lock()
-        spool._descriptor = os.open(folder / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            make_private_folders(folder, FILES)
+            spool.write_header()
+            spool.lock()
+            spool._descriptor = open_private(folder / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        except OSError:
+            spool.remove()
+            raise
+        spool._is_open = True
+        return spool
+
+    @classmethod
+    def in_memory(cls, header: Header) -> Spool:
+        """A new spool that lasts no longer than this process."""
+        spool = cls(None, header)
+        spool._is_open = True
         return spool
 
     @classmethod
@@ -85,47 +132,164 @@ class Spool:
         """The spool in a folder.
 
         Raises:
-            OSError, ValueError, TypeError, KeyError: If its header cannot be read.
+            OSError: If it is not this user's alone, or cannot be read.
+            OddHeaderError: If its header is none.
         """
-        return cls(folder, Header(**json.loads((folder / HEADER).read_text(encoding="utf-8"))))
+        check_private_folder(folder)
+        return cls(folder, Header.from_json(read_private(folder / HEADER, limit_bytes=_HEADER_LIMIT_BYTES)))
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        return "memory" if self.folder is None else str(self.folder)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether some of it could not be written."""
+        return self.folder is None or bool(self._memory)
+
+    @property
+    def forgotten_count(self) -> int:
+        """Readings that neither the disk nor the memory had room for."""
+        return self._forgotten_count
+
+    def write_header(self) -> None:
+        """Write the header, whole or not at all."""
+        if self.folder is not None:
+            write_private(self.folder / HEADER, self.header.to_json())
 
     def reopen(self) -> None:
         """Make a spool that was read writable, to add the events that its dead process no longer can."""
-        self._descriptor = os.open(self.folder / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        if self.folder is None:
+            return
+        self._descriptor = open_private(self.folder / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             os.write(self._descriptor, b"\n")  # ends a torn line, which then counts as one unreadable event
+        self._is_open = True
 
-    def append(self, *event: Any) -> None:
-        """Append one event, by one write; nothing happens once the spool is closed."""
-        if self._descriptor is not None:
-            os.write(self._descriptor, json.dumps(event, separators=(",", ":")).encode() + b"\n")
+    def append(self, event: Event) -> OSError | None:
+        """Append one event, by one write; nothing happens once the spool is closed.
 
-    def file(self, path: str, number: int) -> Path:
-        """Where an artifact waits."""
-        return self.folder / FILES / str(number) / path
+        Returns:
+            Why it could only be kept in memory, the first time that it could; None otherwise.
+        """
+        if not self._is_open:
+            return None
+        with self._lock:
+            if self._memory or self._descriptor is None or getattr(event, "waits_at", None) is not None:
+                self._remember(event)
+                return None
+            try:
+                self._write(self._descriptor, to_line(event))
+            except OSError as error:
+                self._remember(event)
+                return error
+        return None
+
+    def keep_rest(self, offset: int) -> bool:
+        """Whether what is in memory and has not been sent could be written after all, for a later process."""
+        rest = self._memory[max(0, offset - _MEMORY_OFFSET) :]
+        rest = [event for event in rest if getattr(event, "waits_at", None) is None]
+        if self.folder is None or not rest:
+            return not rest
+        try:
+            descriptor = open_private(self.folder / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            try:
+                self._write(descriptor, b"".join(map(to_line, rest)))
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
+        return True
+
+    def waiting(self, event: ArtifactEvent | ModelEvent) -> Path | None:
+        """The file that an event speaks of; None when it is not there any more.
+
+        Raises:
+            UnsafePathError: If it is not a plain file of this user's inside the spool.
+        """
+        if event.waits_at is not None:
+            return event.waits_at if event.waits_at.is_file() else None
+        if self.folder is None:
+            return None
+        path = event.path if isinstance(event, ArtifactEvent) else MODEL_FILE
+        files = self.folder / FILES
+        target = files / str(event.number) / path
+        if not os.path.lexists(target):
+            return None
+        if not is_inner_path(path) or not target.resolve().is_relative_to(files.resolve()):
+            raise UnsafePathError(f"{target} leads out of the spool")
+        os.close(open_private(target, os.O_RDONLY))
+        return target
 
     def new_file(self, path: str) -> tuple[Path, int]:
-        """Where to write an artifact that is to wait, its folder made, and the number for its event."""
+        """Where to write an artifact that is to wait, its folder made, and the number for its event.
+
+        Raises:
+            OSError: If there is no folder, or it cannot be written.
+        """
+        if self.folder is None:
+            raise FileNotFoundError("this spool is kept in memory")
+        files = self.folder / FILES
         with self._lock:
-            taken = [int(each.name) for each in (self.folder / FILES).glob("*/")] if not self._file_count else []
-            self._file_count = max([self._file_count, *taken]) + 1
+            if not self._file_count:
+                names = [each.name for each in private_subfolders(files)]
+                self._file_count = max([0, *(int(name) for name in names if name.isdecimal())])
+            self._file_count += 1
             number = self._file_count
-        target = self.file(path, number)
-        target.parent.mkdir(parents=True)
+        target = files / str(number) / path
+        make_private_folders(files, str(number), *Path(path).parts[:-1])
         return target, number
+
+    def scratch_file(self, path: str) -> Path:
+        """Where to write an artifact that cannot wait in the spool: a new private folder, gone with this process.
+
+        Raises:
+            OSError: If no temporary folder can be written either.
+        """
+        with self._lock:
+            if self._scratch is None:
+                self._scratch = Path(tempfile.mkdtemp(prefix="greenlove-"))
+            self._file_count += 1
+            target = self._scratch / str(self._file_count) / path
+        target.parent.mkdir(parents=True)
+        return target
 
     def close(self) -> None:
         """Stop writing; what was written stays."""
+        self._is_open = False
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
 
+    def remove(self) -> None:
+        """Remove it, its files included."""
+        self.close()
+        self.unlock()
+        for folder in (self._scratch, self.folder):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def move(self, to: str) -> Path | None:
+        """Move it among the refused spools or back; where it then is."""
+        self.close()
+        self.unlock()
+        if self.folder is None:
+            return None
+        state = self.folder.parent.parent
+        target = make_private_folders(state.parent, state.name, to) / self.folder.name
+        if target.exists():
+            target = target.with_name(f"{target.name}-{time.time_ns()}")
+        self.folder.replace(target)
+        self.folder = target
+        return target
+
     def lock(self) -> bool:
         """Whether this process now is the one that may send it; true where the file system cannot lock."""
-        if fcntl is None or self._lock_descriptor is not None:
+        if fcntl is None or self.folder is None or self._lock_descriptor is not None:
             return True
-        descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = open_private(self.folder / LOCK, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -144,44 +308,91 @@ class Spool:
             os.close(descriptor)
 
     def set_run_id(self, run_id: str) -> None:
-        """Remember the run that was created from it."""
+        """Remember the run that was created from it; where that cannot be written, its tag finds it again."""
         self.header = dataclasses.replace(self.header, run_id=run_id)
-        write_whole(self.folder / HEADER, json.dumps(dataclasses.asdict(self.header)))
+        with contextlib.suppress(OSError):
+            self.write_header()
 
     @property
     def acknowledged(self) -> int:
-        """How many bytes of the events MLflow has taken."""
+        """How many bytes of the events MLflow has taken; 0, so that all is sent again, where that cannot be right."""
+        if self.folder is None:
+            return 0
         try:
-            return int((self.folder / ACK).read_text(encoding="ascii"))
+            offset = int(read_private(self.folder / ACK, limit_bytes=100))
+            with os.fdopen(open_private(self.folder / EVENTS, os.O_RDONLY), "rb") as file:
+                if offset < 1 or offset > os.fstat(file.fileno()).st_size:
+                    return 0
+                file.seek(offset - 1)
+                return offset if file.read(1) == b"\n" else 0
         except (OSError, ValueError):
             return 0
 
     def acknowledge(self, offset: int) -> None:
-        """Remember that MLflow has everything before that byte."""
-        write_whole(self.folder / ACK, str(offset))
-
-    def events(self, offset: int = 0) -> Iterator[tuple[int, Event]]:
-        """Each whole event from a byte on, with the byte after it; a torn or unreadable line is passed over."""
-        try:
-            file = (self.folder / EVENTS).open("rb")
-        except FileNotFoundError:
+        """Remember that MLflow has everything before that byte; forgetting it only makes work, as all is sent again."""
+        if self.folder is None or offset >= _MEMORY_OFFSET:
             return
-        with file:
-            file.seek(offset)
-            while chunk := file.readlines(_CHUNK_BYTES):
-                for line in chunk:
-                    if not line.endswith(b"\n"):
-                        return
-                    offset += len(line)
-                    if (event := parse_event(line)) is not None:
-                        yield offset, event
+        with contextlib.suppress(OSError):
+            write_private(self.folder / ACK, str(offset))
+
+    def events(self, offset: int = 0) -> Iterator[tuple[int, Event | OddLine]]:
+        """Each event from an offset on, with the offset after it; a line that cannot be read comes as an ``OddLine``.
+
+        A last line that breaks off is left out while the spool may still be written.
+        """
+        if offset < _MEMORY_OFFSET:
+            yield from self._events_of_file(offset)
+        for index in range(max(0, offset - _MEMORY_OFFSET), len(self._memory)):
+            yield _MEMORY_OFFSET + index + 1, self._memory[index]
 
     @property
     def size(self) -> int:
-        """Bytes of events written so far, a torn last line included."""
-        with contextlib.suppress(FileNotFoundError):
-            return (self.folder / EVENTS).stat().st_size
+        """The offset after everything written so far, a torn last line included."""
+        if self._memory:
+            return _MEMORY_OFFSET + len(self._memory)
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                return (self.folder / EVENTS).lstat().st_size
         return 0
+
+    def put_aside(self, name: str, asides: Sequence[Aside]) -> None:
+        """Keep lines in the file of that name, or in memory where it cannot be written or they would not say all."""
+        here = [aside for aside in asides if self.folder is None or aside.event is not None]
+        there = [aside for aside in asides if aside not in here]
+        try:
+            if there:
+                self._append_to(name, b"".join(_aside_line(name, aside) for aside in there))
+        except OSError:
+            here = list(asides)
+        self._aside[name] += here
+
+    def set_aside(self, name: str) -> list[Aside]:
+        """The lines that were kept in the file of that name, then those in memory.
+
+        Raises:
+            OSError: If the file cannot be read, or is not this user's.
+        """
+        asides: list[Aside] = []
+        if self.folder is not None:
+            with contextlib.suppress(FileNotFoundError):
+                content = read_private(self.folder / name, limit_bytes=_ASIDE_LIMIT_BYTES)
+                asides = [_read_aside(name, line) for line in content.splitlines(keepends=True)]
+        return asides + self._aside[name]
+
+    def replace_aside(self, name: str, asides: Sequence[Aside]) -> None:
+        """Keep those lines in place of what was kept under that name.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        self._aside[name] = []
+        if self.folder is not None:
+            (self.folder / name).unlink(missing_ok=True)
+        self.put_aside(name, asides)
+
+    def has_aside(self, name: str) -> bool:
+        """Whether lines are kept in the file of that name."""
+        return bool(self._aside[name]) or (self.folder is not None and os.path.lexists(self.folder / name))
 
     @property
     def writer_is_alive(self) -> bool:
@@ -189,38 +400,90 @@ class Spool:
         alive = process_is_alive(self.header)
         return time.time() - self._last_sign_s() < FOREIGN_SILENCE_S if alive is None else alive
 
+    def _events_of_file(self, offset: int) -> Iterator[tuple[int, Event | OddLine]]:
+        if self.folder is None:
+            return
+        try:
+            descriptor = open_private(self.folder / EVENTS, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            file.seek(offset)
+            while line := file.readline(LINE_LIMIT_BYTES + 1):
+                if line.endswith(b"\n"):
+                    offset += len(line)
+                    yield offset, read_line(line)
+                    continue
+                if len(line) <= LINE_LIMIT_BYTES:
+                    return  # still being written, or torn
+                offset += len(line) + _skip_line(file)
+                yield offset, OddLine(line=line[:_ODD_SHOWN_BYTES], reason="the line is too long for an event")
+
+    def _append_to(self, name: str, content: bytes) -> None:
+        if self.folder is None:
+            raise FileNotFoundError(name)
+        descriptor = open_private(self.folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            self._write(descriptor, content)
+        finally:
+            os.close(descriptor)
+
+    def _write(self, descriptor: int, content: bytes) -> None:
+        """Write all or nothing: what a full disk took of it is taken back."""
+        written = os.write(descriptor, content)
+        if written != len(content):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            raise OSError(28, "only a part could be written")
+
+    def _remember(self, event: Event) -> None:
+        if len(self._memory) < MEMORY_COUNT_LIMIT:
+            self._memory.append(event)
+        else:
+            self._forgotten_count += 1
+
     def _last_sign_s(self) -> float:
-        paths = [self.folder / name for name in (EVENTS, ACK, HEADER)]
-        return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
+        if self.folder is None:
+            return time.time()
+        times = []
+        for name in (EVENTS, ACK, HEADER):
+            with contextlib.suppress(OSError):
+                times.append((self.folder / name).lstat().st_mtime)
+        return max(times, default=0.0)
 
 
-def parse_event(line: bytes) -> Event | None:
-    """The event of one line; None when the line is damaged."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return tuple(event) if isinstance(event, list) and event else None
-
-
-def find_spools(root: Path) -> list[Spool]:
-    """All spools below a root, oldest first; a folder whose header cannot be read is passed over."""
-    spools = []
-    for folder in root.glob("*/"):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+def find_spools(state: Path, kind: str = SPOOLS) -> tuple[list[Spool], list[tuple[Path, str]]]:
+    """All spools of a state folder, oldest first; and the folders that hold none of this user's, with the reasons."""
+    spools, odd = [], []
+    for folder in private_subfolders(state / kind):
+        try:
             spools.append(Spool.read(folder))
-    return sorted(spools, key=lambda spool: spool.header.created_ms)
+        except (OSError, OddHeaderError) as error:  # noqa: PERF203 - one that cannot be read hides no other
+            odd.append((folder, str(error)))
+    return sorted(spools, key=lambda spool: spool.header.created_ms), odd
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the old text or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def _skip_line(file: BinaryIO) -> int:
+    """Bytes up to the end of the line that the file stands in, which are passed over."""
+    count = 0
+    while rest := file.readline(_CHUNK_BYTES):
+        count += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    return count
 
 
-def _make_folder(root: Path, header: Header) -> Path:
-    folder = root / header.spool_id
-    (folder / FILES).mkdir(parents=True, mode=0o700)
-    write_whole(folder / HEADER, json.dumps(dataclasses.asdict(header)))
-    return folder
+def _aside_line(name: str, aside: Aside) -> bytes:
+    if name == LATER:
+        return aside.line if aside.line.endswith(b"\n") else aside.line + b"\n"
+    content = {"reason": aside.reason, "line": aside.line.decode("utf-8", "backslashreplace").rstrip("\n")}
+    return json.dumps(content).encode() + b"\n"
+
+
+def _read_aside(name: str, line: bytes) -> Aside:
+    if name == LATER:
+        return Aside(line, "")
+    try:
+        content = json.loads(line)
+        return Aside(content["line"].encode("utf-8", "surrogateescape") + b"\n", str(content["reason"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Aside(line, "")  # as an earlier release kept it: the line alone

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from greenlove_mlflow.tracking.spool.boundary import Boundary
-from greenlove_mlflow.tracking.spool.sender import Sender, StoreDownError
+from greenlove_mlflow.tracking.spool.sender import RunGoneError, Sender, StoreDownError
 
 INTERVAL_S = 5.0
 # At the end, a store that takes nothing for this long is given up; one that is merely slow gets up to a minute.
@@ -45,11 +44,9 @@ class Writer:
         self._interval_s = interval_s
         self._wake = threading.Event()
         self._turn = threading.Lock()
-        self._jobs: deque[tuple[str, Job]] = deque()
         self._is_paused = False
         self._is_closing = False
         self._is_done = False
-        self._job_count = 0
         self._thread = threading.Thread(target=self._run, name="greenlove-writer", daemon=True)
 
     def start(self) -> None:
@@ -73,27 +70,18 @@ class Writer:
             self._is_paused = False
             self._wake.set()
 
-    def later(self, doing: str, job: Job) -> None:
-        """Run ``job`` in the writer's thread once all that was spooled before has been sent."""
-        self._jobs.append((doing, job))
-        self._wake.set()
-
     def close(self) -> bool:
         """Whether everything was sent; the thread goes on by itself when the store took nothing for ten seconds."""
         self._is_closing = True
         self._wake.set()
-        silent_s, progress = 0, self._progress
+        silent_s, request_count = 0, self._sender.request_count
         for _ in range(CLOSE_LIMIT_S):
             self._thread.join(1.0)
-            silent_s = 0 if self._progress != progress else silent_s + 1
-            progress = self._progress
+            silent_s = 0 if self._sender.request_count != request_count else silent_s + 1
+            request_count = self._sender.request_count
             if not self._thread.is_alive() or silent_s >= CLOSE_DEADLINE_S:
                 break
         return self._is_done
-
-    @property
-    def _progress(self) -> tuple[int, int]:
-        return self._sender.request_count, self._job_count
 
     def _run(self) -> None:
         while not self._is_closing:
@@ -103,27 +91,27 @@ class Writer:
                 self._round(retry=False)
         self._round(retry=True)
         with self._boundary.guard("clearing the spool"):
+            self._is_done = self._sender.is_whole
             if self._sender.is_done:
                 self._sender.discard()
-                self._is_done = True
                 self._last()
             else:
+                self._sender.keep_rest()
                 self._sender.spool.unlock()
 
     def _round(self, *, retry: bool) -> None:
         with self._turn, self._boundary.guard("sending to MLflow"):
             if self.must_stop:
                 return
+            place = self._sender.spool.place
             try:
-                is_all = self._sender.send(retry=retry)
+                self._sender.send(retry=retry)
             except StoreDownError as error:
                 self._boundary.warn(
-                    f"MLflow does not answer ({error}); what is measured waits in {self._sender.spool.folder} and is "
-                    "sent when it answers again, at the latest by `greenlove recover`"
+                    f"MLflow does not answer ({error}); what is measured waits in {place} and is sent when it answers "
+                    "again, at the latest by `greenlove recover`"
                 )
-                return
-            while is_all and self._jobs and not self.must_stop:
-                doing, job = self._jobs.popleft()
-                with self._boundary.guard(doing):
-                    job()
-                self._job_count += 1
+            except RunGoneError as error:
+                self._boundary.warn(
+                    f"{error}; what is measured waits in {place}: restore the run, then `greenlove recover --refused`"
+                )

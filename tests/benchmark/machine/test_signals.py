@@ -35,12 +35,13 @@ def test_counters_become_shares_of_the_timed_seconds() -> None:
     assert signals["load_ratio"] == pytest.approx(1.0)
 
 
-def test_gauges_of_the_gpu_are_averaged_and_its_heating_is_a_difference() -> None:
+def test_gauges_of_the_gpu_are_averaged_and_its_heating_and_its_clock_are_differences() -> None:
     first = a_reading(throttled=0.0, clock_ratio=1.0, temperature_c=50.0)
     last = a_reading(clock_s=10.0, real_s=10.0, throttled=1.0, clock_ratio=0.9, temperature_c=58.0)
     signals = summarise(first, last)
     assert (signals["throttled_share"], signals["clock_ratio"]) == (0.5, pytest.approx(0.95))
     assert signals["temperature_rise_c"] == 8.0
+    assert signals["clock_change_ratio"] == pytest.approx(-0.1)
 
 
 def test_what_cannot_be_read_is_absent() -> None:
@@ -89,13 +90,17 @@ class Said:
         return {"clock_s": now, "cpu_s": now * (1.0 - self.wait_share), "run_wait_s": now * self.wait_share}
 
 
-def test_a_board_that_heats_up_is_watched_for_longer() -> None:
-    def duration_s(degrees_per_s: float) -> float:
+def test_a_board_whose_clock_falls_is_watched_for_longer_and_one_that_only_heats_up_is_not() -> None:
+    def duration_s(degrees_per_s: float, fall_per_s: float = 0.0) -> float:
         clock, model = VirtualClock(), torch.nn.Linear(1, 1)
 
         class Thermometer:
             def read(self) -> Mapping[str, float]:
-                return {"clock_s": clock.now_s, "temperature_c": 40.0 + degrees_per_s * clock.now_s}
+                return {
+                    "clock_s": clock.now_s,
+                    "temperature_c": 40.0 + degrees_per_s * clock.now_s,
+                    "clock_ratio": 1.0 - fall_per_s * clock.now_s,
+                }
 
         training = Training(
             model=model,
@@ -109,7 +114,8 @@ def test_a_board_that_heats_up_is_watched_for_longer() -> None:
                 training, BenchmarkPlan(epoch_count=50), machine=Machine(device="cpu"), signals=Thermometer()
             ).duration_s
 
-    assert duration_s(1.0) > duration_s(0.0) + 8.0
+    assert duration_s(0.0, fall_per_s=0.02) > duration_s(0.0) + 8.0
+    assert duration_s(1.0) == pytest.approx(duration_s(0.0), abs=1.0)
 
 
 @pytest.mark.parametrize("wait_share", [0.0, 0.3])

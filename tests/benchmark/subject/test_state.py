@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
 from greenlove_mlflow.benchmark.subject.state import count_state_bytes
+from tests.support.spy import Spy
 
 SHORT = BenchmarkPlan(epoch_count=3, batch_size=8, budget_s=0.3)
 
@@ -102,17 +103,16 @@ def test_a_training_in_full_swing_is_left_as_it_was() -> None:
 
 
 def test_frozen_statistics_stay_frozen_while_it_runs_and_an_evaluating_model_trains() -> None:
-    seen = []
-    training = a_training(train_step=lambda model, *_: seen.append((model.training, model.norm.training)))
+    seen = Spy()
+    training = a_training(train_step=lambda model, *_: seen.put((model.training, model.norm.training)))
     training.model.eval()
     run_benchmark(training, SHORT)
-    assert set(seen) == {(True, True)}
+    assert set(seen.noted()) == {(True, True)}
     assert not training.model.training
     training.model.train()
     training.model.norm.eval()
-    seen.clear()
     run_benchmark(training, SHORT)
-    assert set(seen) == {(True, False)}
+    assert set(seen.noted()) == {(True, False)}
 
 
 def test_a_step_that_raises_lets_its_error_out_and_the_state_is_back() -> None:
@@ -135,11 +135,11 @@ def test_a_step_that_raises_lets_its_error_out_and_the_state_is_back() -> None:
 
 
 def test_weights_are_never_initialised_anew() -> None:
-    training = a_training(train_step=lambda model, *_: first.append(model.first.weight.detach().clone()))
-    first: list[torch.Tensor] = []
+    training = a_training(train_step=lambda model, *_: first.put(model.first.weight.detach().clone()))
+    first = Spy()
     pretrained = training.model.first.weight.detach().clone()
     run_benchmark(training, SHORT)
-    assert all(torch.equal(pretrained, weight) for weight in first)
+    assert all(torch.equal(pretrained, weight) for weight in first.noted())
 
 
 def test_scheduler_scaler_and_averaged_model_are_put_back() -> None:

@@ -167,9 +167,113 @@ def test_sizes_are_those_that_the_loader_will_draw() -> None:
     assert grouped.steps_per_epoch == 3
     stream = make_feed(DataLoader(Stream(40), batch_size=4), steps_per_epoch=6)
     assert (stream.sample_count, stream.steps_per_epoch) == (24, 6)
-    lists = make_feed([(X, Y)] * 7)
-    assert lists.steps_per_epoch == 7 or lists.sample_count == 7
+    stated = make_feed([(X, Y)] * 7, batch_size=4)
+    assert (stated.sample_count, stated.batch_size, stated.steps_per_epoch) == (7, 4, 2)
     assert make_feed(data).batch_size == 64
+
+
+def test_a_list_of_batches_that_are_ready_is_as_many_steps() -> None:
+    batches = [(X[at : at + 16], Y[at : at + 16]) for at in range(0, 40, 16)]
+    with pytest.warns(UserWarning, match="taken for batches that are ready"):
+        feed = make_feed(batches)
+    assert (feed.sample_count, feed.batch_size, feed.steps_per_epoch) == (40, 16, 3)
+    loader = make_feed(DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+    assert (loader.sample_count, loader.batch_size, loader.steps_per_epoch) == (40, 16, 3)
+
+
+def test_items_that_could_be_samples_are_samples() -> None:
+    ids = torch.arange(40)
+    feed = make_feed([{"input_ids": ids, "labels": ids}] * 7)
+    assert (feed.sample_count, feed.batch_size, feed.steps_per_epoch) == (7, 64, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ((X, Y), "a tuple of 2 arrays of 40 rows"),
+        ([X.numpy(), Y.numpy()], "a list of 2 arrays"),
+        ({"x": X, "y": Y}, "with the keys 'x', 'y'"),
+        ("train.csv", "got str"),
+    ],
+)
+def test_what_is_no_data_set_is_refused_with_what_to_pass(data: Any, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        make_feed(data)
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, AttributeError, OverflowError, RuntimeError])
+def test_a_length_that_raises_is_a_length_that_is_not_known(error: type[Exception]) -> None:
+    class Unsure(Stream):
+        def __len__(self) -> int:
+            raise error("unknown")
+
+    loader = DataLoader(Unsure(40), batch_size=4)
+    assert make_feed(loader, steps_per_epoch=6).steps_per_epoch == 6
+    with pytest.raises(InvalidInputError, match="steps_per_epoch"):
+        make_feed(loader)
+
+
+def test_sizing_up_a_loader_changes_nothing_about_it() -> None:
+    class Counted(Stream):
+        def __len__(self) -> int:
+            return 40
+
+    loader, random_state = DataLoader(Counted(40), batch_size=4), torch.get_rng_state()
+    before = dict(vars(loader))
+    make_feed(loader)
+    assert vars(loader) == before
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+class ReturnsItself:
+    """A loader that is its own iterator, as FastTensorDataLoader is."""
+
+    batch_size = 10
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> ReturnsItself:
+        self.begun += 1
+        return self
+
+    def __next__(self) -> Any:
+        raise StopIteration
+
+
+def test_a_loader_that_returns_itself_is_taken_and_not_begun() -> None:
+    loader = ReturnsItself()
+    assert make_feed(loader).sample_count == 40
+    assert loader.begun == 0
+
+
+def test_a_loader_of_the_users_own_class_is_never_rebuilt() -> None:
+    class Named(DataLoader[Any]):
+        def __iter__(self) -> Any:
+            return iter([])
+
+    data = TensorDataset(X, Y)
+    assert make_feed(Named(data, batch_size=8)).part(8) is None
+    some = torch.utils.data.SubsetRandomSampler(range(10))
+    assert make_feed(DataLoader(data, batch_size=8, sampler=some)).part(8) is None
+    assert make_feed(DataLoader(data, batch_size=8, shuffle=True)).part(8) is not None
+
+
+def test_the_default_step_says_what_it_did_where_it_does_not_fit() -> None:
+    training = a_training(TensorDataset(X, Y, torch.arange(40)))
+    step = training.make_step()
+    with pytest.raises(BenchmarkError, match=r"model\(\*batch\[:-1\]\).*pass train_step"):
+        step((X, Y, torch.arange(40)))
+
+
+def test_an_error_after_the_first_batch_is_the_users_own() -> None:
+    step = a_training(TensorDataset(X, Y)).make_step()
+    step((X, Y))
+    with pytest.raises(RuntimeError):
+        step((X[:, :1], Y))
 
 
 def test_a_part_has_as_many_samples_and_the_loaders_own_ways() -> None:

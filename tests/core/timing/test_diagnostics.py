@@ -10,7 +10,7 @@ import pytest
 
 from greenlove_mlflow.benchmark import BenchmarkPlan
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
+from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, Machine, StepProfile
 from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive
 from greenlove_mlflow.core.timing.growth import fit_growth
 from greenlove_mlflow.core.workload import Workload
@@ -24,6 +24,16 @@ LONG = Profile(sample_count=80_000, step_s=0.01, epoch_count=20)
 def benchmark(profile: Profile = LONG, model: MachineModel = STEADY, **plan: Any) -> BenchmarkLog:
     machine = SimulatedMachine(model, seed=3, horizon_s=400.0)
     return SimulatedTraining(profile, machine).benchmark(BenchmarkPlan(epoch_count=profile.epoch_count, **plan))
+
+
+def drift_of(log: BenchmarkLog) -> float:
+    workload = Workload(
+        sample_count=log.sample_count,
+        batch_size=log.batch_size,
+        epoch_count=20,
+        steps_per_epoch=log.steps_per_epoch,
+    )
+    return fit_adaptive(log, workload).drift_log_sd
 
 
 def caveats(log: BenchmarkLog, epochs: int = 20, **over: Any) -> dict[str, Caveat]:
@@ -130,11 +140,39 @@ def test_the_cpu_of_a_virtual_machine_is_said_and_its_gpu_is_not() -> None:
     assert "virtual-machine" not in caveats(on_gpu)
 
 
-def test_a_gpu_held_back_or_heating_up_is_said_to_throttle() -> None:
+def test_a_gpu_that_waits_for_a_virtual_machine_drifts_as_one() -> None:
+    log = with_signals(benchmark(), virtual=1.0)
+    on_gpu = dataclasses.replace(log, machine=dataclasses.replace(log.machine, device="cuda:0"))
+    by_host = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.05, device_busy_s=0.02)
+    by_device = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.02, device_busy_s=0.05)
+    unknown = StepProfile(loader_s=0.0, fetch_s=0.0, reason="no trace")
+
+    def drift(profile: StepProfile | None) -> float:
+        return drift_of(dataclasses.replace(on_gpu, profile=profile))
+
+    assert "virtual-machine" in caveats(dataclasses.replace(on_gpu, profile=by_host))
+    assert drift(by_host) == pytest.approx(drift_of(log))
+    assert drift(by_device) == drift(None) < 0.03
+    assert drift(unknown) == drift(by_host)
+
+
+def test_a_training_bound_by_its_host_is_told_what_it_could_gain() -> None:
+    by_host = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.0493, device_busy_s=0.0183)
+    on_gpu = dataclasses.replace(benchmark(), machine=Machine(device="cuda:0"), profile=by_host)
+    found = caveats(on_gpu)
+
+    assert found["host-bound"].severity == "act"
+    assert "works 37% of the time" in str(found["host-bound"])
+    assert "could take 0.37 of the time" in str(found["host-bound"])
+    assert "host-bound" not in caveats(dataclasses.replace(on_gpu, profile=StepProfile(host_s=0.05, on_cpu=True)))
+
+
+def test_throttling_is_said_where_clocks_or_reasons_say_so_and_not_for_heat() -> None:
     log = benchmark()
     assert "throttling" in caveats(with_signals(log, throttled_share=0.4))
-    assert "throttling" in caveats(with_signals(log, temperature_rise_c=5.0))
-    assert "throttling" not in caveats(with_signals(log, throttled_share=0.0, temperature_rise_c=0.5, clock_ratio=0.98))
+    assert "throttling" in caveats(with_signals(log, clock_change_ratio=-0.08))
+    assert "throttling" not in caveats(with_signals(log, temperature_rise_c=9.0, throttled_share=0.0))
+    assert "throttling" not in caveats(with_signals(log, throttled_share=0.0, clock_change_ratio=-0.01))
 
 
 def test_a_loss_that_is_not_finite_and_an_epoch_shorter_than_stated_are_said() -> None:

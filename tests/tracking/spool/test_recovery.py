@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from greenlove_mlflow.cli.recover import command
-from greenlove_mlflow.tracking import names, recover
+from greenlove_mlflow.tracking import names, recover, refused_spools
 from greenlove_mlflow.tracking.spool import spool as kinds
-from greenlove_mlflow.tracking.spool.header import new_header, spool_root
+from greenlove_mlflow.tracking.spool.events import ArtifactEvent, EndEvent, MetricEvent
+from greenlove_mlflow.tracking.spool.header import new_header
 from greenlove_mlflow.tracking.spool.sender import Sender
 from greenlove_mlflow.tracking.spool.spool import Spool, find_spools
 from tests.conftest import copy_store
-from tests.support.tracking import EPOCH_COUNT, artifact_paths, run_script, start_script
+from tests.support.tracking import EPOCH_COUNT, artifact_paths, raw_power, run_script, start_script
 
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
@@ -41,11 +42,11 @@ def left_behind(uri: str, tmp_path: Path) -> Iterator[Callable[..., Spool]]:
         header = new_header(**{"store_uri": uri, "run_id": run_id, "is_ours": True, **over})
         if header.run_id is not None:
             MlflowClient(uri).set_tag(header.run_id, names.TAG_SPOOL, header.spool_id)
-        spool = Spool.create(spool_root(tmp_path), header)
+        spool = Spool.create(tmp_path / "greenlove", header)
         content = json.loads((spool.folder / kinds.HEADER).read_text())
         (spool.folder / kinds.HEADER).write_text(json.dumps({**content, "process_started_at": 1.0}))
         for step in range(10):
-            spool.append(kinds.METRIC, "green/train/epoch_s", 1.0, 1000 + step, step)
+            spool.append(MetricEvent(key="green/train/epoch_s", value=1.0, timestamp_ms=1000 + step, step=step))
         return spool
 
     return make
@@ -72,22 +73,21 @@ with open_run(run_name="killed") as run:
     client = MlflowClient(uri)
     (run,) = client.search_runs(["0"])
     assert run.info.status == "RUNNING"
-    before = len(client.get_metric_history(run.info.run_id, POWER))
 
-    (result,) = recover(tmp_path / "state")
+    (result,) = recover(tmp_path / "state" / "greenlove")
     assert (result.is_sent, result.was_killed, result.problem) == (True, True, "")
     kept = client.get_run(run.info.run_id)
     assert kept.info.status == "KILLED"
     assert kept.data.tags["greenlove.status"] == "killed"
     assert kept.data.tags["greenlove.partial"] == "true"
     history = client.get_metric_history(run.info.run_id, POWER)
-    assert before < len(history)
     assert len(history) == len({point.step for point in history})
-    recorded = [point.value for point in sorted(history, key=lambda point: point.step)][-700:]
-    assert recorded == [300.0 + n for n in range(400)] + [300.0 + n for n in range(300)]
+    recorded = raw_power(client, run.info.run_id, tmp_path)
+    assert recorded[-700:] == [300.0 + n for n in range(400)] + [300.0 + n for n in range(300)]
+    assert len(history) >= len(recorded) // 10
     assert kept.data.metrics["green/train/epoch_s"] == EPOCH_COUNT
     assert "greenlove/power.parquet" in artifact_paths(client, run.info.run_id)
-    assert list(recover(tmp_path / "state")) == []
+    assert list(recover(tmp_path / "state" / "greenlove")) == []
 
 
 def test_a_live_training_is_left_alone(empty_store: Path, tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_a_live_training_is_left_alone(empty_store: Path, tmp_path: Path) -> Non
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        (result,) = recover(tmp_path / "state")
+        (result,) = recover(tmp_path / "state" / "greenlove")
         assert result.is_live
-        (spool,) = find_spools(spool_root(tmp_path / "state"))
-        assert not any(event[0] == kinds.END for _, event in spool.events())
+        ((spool,), _) = find_spools(tmp_path / "state" / "greenlove")
+        assert not any(isinstance(event, EndEvent) for _, event in spool.events())
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -112,11 +112,11 @@ def test_recovering_twice_changes_nothing(left_behind: Callable[..., Spool], uri
     abandon(spool)
     run_id = str(spool.header.run_id)
     saved = {path.name: path.read_bytes() for path in spool.folder.iterdir() if path.is_file()}
-    list(recover(tmp_path))
+    list(recover(tmp_path / "greenlove"))
     spool.folder.mkdir()
     for name, content in saved.items():
         (spool.folder / name).write_bytes(content)
-    (result,) = recover(tmp_path)
+    (result,) = recover(tmp_path / "greenlove")
     assert result.is_sent
     assert len(MlflowClient(uri).get_metric_history(run_id, "green/train/epoch_s")) == 10
 
@@ -127,7 +127,7 @@ def test_a_run_that_somebody_else_took_up_since_is_not_ended(
     spool = left_behind()
     abandon(spool)
     MlflowClient(uri).set_tag(str(spool.header.run_id), names.TAG_SPOOL, "another")
-    (result,) = recover(tmp_path)
+    (result,) = recover(tmp_path / "greenlove")
     assert result.is_sent
     assert MlflowClient(uri).get_run(str(spool.header.run_id)).info.status == "RUNNING"
 
@@ -135,7 +135,7 @@ def test_a_run_that_somebody_else_took_up_since_is_not_ended(
 def test_a_joined_run_is_not_ended_for_its_owner(left_behind: Callable[..., Spool], uri: str, tmp_path: Path) -> None:
     spool = left_behind(is_ours=False)
     abandon(spool)
-    (result,) = recover(tmp_path)
+    (result,) = recover(tmp_path / "greenlove")
     assert result.is_sent
     kept = MlflowClient(uri).get_run(str(spool.header.run_id))
     assert kept.info.status == "RUNNING"
@@ -152,7 +152,7 @@ def test_a_run_that_was_never_created_is_created_once(
     sender.send()
     # The process ends after the creation and before it could note the id.
     (spool.folder / kinds.HEADER).write_text(json.dumps({**_header(spool), "run_id": None}))
-    (result,) = recover(tmp_path)
+    (result,) = recover(tmp_path / "greenlove")
     assert result.is_sent
     experiment = client.get_experiment_by_name("late")
     assert experiment is not None
@@ -168,10 +168,17 @@ def test_a_run_that_was_deleted_leaves_a_note_not_an_endless_retry(
     spool = left_behind()
     abandon(spool)
     MlflowClient(uri).delete_run(str(spool.header.run_id))
-    (result,) = recover(tmp_path)
-    assert result.problem
-    assert list(recover(tmp_path)) == []
-    assert (tmp_path / "greenlove" / "refused" / spool.folder.name / kinds.REFUSED).exists()
+    (result,) = recover(tmp_path / "greenlove")
+    assert (result.fate, result.is_sent, result.point_count) == ("refused", False, 0)
+    assert "deleted" in result.problem
+    assert list(recover(tmp_path / "greenlove")) == []
+    assert [folder.name for folder in refused_spools(tmp_path / "greenlove")] == [spool.header.spool_id]
+
+    MlflowClient(uri).restore_run(str(spool.header.run_id))
+    (result,) = recover(tmp_path / "greenlove", with_refused=True)
+    assert (result.fate, result.point_count) == ("sent", 10)
+    assert len(MlflowClient(uri).get_metric_history(str(spool.header.run_id), "green/train/epoch_s")) == 10
+    assert refused_spools(tmp_path / "greenlove") == ()
 
 
 def test_what_the_store_could_not_take_for_now_is_tried_again(
@@ -180,7 +187,7 @@ def test_what_the_store_could_not_take_for_now_is_tried_again(
     spool = left_behind()
     path, number = spool.new_file("greenlove/report.html")
     path.write_text("page")
-    spool.append(kinds.ARTIFACT, "greenlove/report.html", number)
+    spool.append(ArtifactEvent(path="greenlove/report.html", number=number))
     abandon(spool)
 
     def no_bucket(*args: object) -> None:
@@ -188,12 +195,12 @@ def test_what_the_store_could_not_take_for_now_is_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_artifact", no_bucket)
-        (result,) = recover(tmp_path)
+        (result,) = recover(tmp_path / "greenlove")
     assert not result.is_sent
     assert "no credentials" in result.problem
     run_id = str(spool.header.run_id)
     assert len(MlflowClient(uri).get_metric_history(run_id, "green/train/epoch_s")) == 10
-    (result,) = recover(tmp_path)
+    (result,) = recover(tmp_path / "greenlove")
     assert result.is_sent
     assert artifact_paths(MlflowClient(uri), run_id) == {"greenlove/report.html"}
 
@@ -204,12 +211,13 @@ def test_the_command_says_what_it_did(left_behind: Callable[..., Spool], tmp_pat
     environ = {"XDG_STATE_HOME": str(tmp_path)}
     done = CliRunner().invoke(command, [], env=environ)
     assert done.exit_code == 0, done.output
-    assert f"run {spool.header.run_id}: all sent" in done.output
-    assert "KILLED" in done.output
+    assert f"run {spool.header.run_id}: everything sent" in done.output
+    assert "gone" in done.output
     assert "Nothing to recover" in CliRunner().invoke(command, [], env=environ).output
 
 
-def test_the_command_fails_while_something_still_waits(tmp_path: Path) -> None:
+def test_the_command_fails_while_something_still_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "http://127.0.0.1:9")
     abandon(_unreachable(tmp_path))
     environ = {"XDG_STATE_HOME": str(tmp_path)}
     done = CliRunner().invoke(command, ["--json"], env=environ)
@@ -219,8 +227,8 @@ def test_the_command_fails_while_something_still_waits(tmp_path: Path) -> None:
 
 def _unreachable(state: Path) -> Spool:
     header = new_header(store_uri="http://127.0.0.1:9", run_id="a" * 32, is_ours=True)
-    spool = Spool.create(spool_root(state), header)
-    spool.append(kinds.END, "FINISHED", 5, True)
+    spool = Spool.create(state / "greenlove", header)
+    spool.append(EndEvent(status="FINISHED", end_ms=5, is_own_end=True))
     return spool
 
 

@@ -1,0 +1,120 @@
+"""Bits: copies of tensors and arrays, whether two hold the same bits, and their checksums."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+import torch
+
+_INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+# Odd, so that no regular layout hides a shift from the sums over columns.
+_COLUMNS = 61
+_WORD_BYTES = 8
+# Larger tensors are summed by torch, on as many cores as it has.
+SMALL_BYTES = 1 << 16
+
+
+def compact(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor without its gradient and without the repetitions of an expanded one: a view of the same memory."""
+    view = tensor.detach()
+    for axis, (size, stride) in enumerate(zip(view.shape, view.stride(), strict=True)):
+        if stride == 0 and size > 1:
+            view = view.narrow(axis, 0, 1)
+    return view
+
+
+def can_be_copied(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds bits of its own: it is initialised, on a device, and of a plain layout."""
+    return (
+        not torch.nn.parameter.is_lazy(tensor)
+        and not tensor.is_meta
+        and tensor.layout is torch.strided
+        and not tensor.is_nested
+        and not tensor.is_quantized
+        and not hasattr(tensor, "__tensor_flatten__")
+    )
+
+
+def copy_bits(tensor: torch.Tensor, *, to_cpu: bool) -> torch.Tensor:
+    """A copy that shares no memory with the tensor."""
+    view = compact(tensor)
+    return view.to("cpu", copy=True) if to_cpu else view.clone()
+
+
+def hold_same_bits(tensor: torch.Tensor, kept: torch.Tensor) -> bool:
+    """Whether a tensor holds the very bits of the copy; unlike ``==`` this tells -0 from 0 and takes NaN for NaN."""
+    view = compact(tensor)
+    if view.shape != kept.shape or view.dtype != kept.dtype:
+        return False
+    return torch.equal(_as_integers(view), _as_integers(kept.to(view.device)))
+
+
+def write_bits(tensor: torch.Tensor, kept: torch.Tensor) -> None:
+    """Write a copy's bits back into the memory of the tensor."""
+    with torch.no_grad():
+        _as_integers(compact(tensor)).copy_(_as_integers(kept))
+
+
+def checksum(tensor: torch.Tensor) -> torch.Tensor | int:
+    """A number that changes with any bit of what a tensor holds, and with their order; on a GPU it stays there."""
+    raw = _as_integers(compact(tensor).contiguous().reshape(-1)).reshape(-1).view(torch.uint8)
+    if raw.device.type == "cpu" and raw.numel() <= SMALL_BYTES:
+        return zlib.crc32(raw.numpy().tobytes())
+    return _sums(*_words(raw))
+
+
+def array_checksum(array: np.ndarray[Any, Any]) -> int:
+    """The same of an array."""
+    raw = _raw(array)
+    if raw.nbytes <= SMALL_BYTES:
+        return zlib.crc32(raw.tobytes())
+    whole = raw.size // _WORD_BYTES * _WORD_BYTES
+    words = raw[:whole].view(np.uint64)
+    rows = words.size // _COLUMNS * _COLUMNS
+    table = words[:rows].reshape(-1, _COLUMNS)
+    by_row = table.sum(1, dtype=np.uint64)
+    rest = words[rows:].tobytes() + raw[whole:].tobytes()
+    places = np.arange(1, 2 * by_row.size, 2, dtype=np.uint64)
+    return hash((table.sum(0, dtype=np.uint64).tobytes(), int((by_row * places).sum(dtype=np.uint64)), rest))
+
+
+def arrays_hold_same_bits(array: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> bool:
+    """Whether an array holds the very bits of a copy."""
+    if array.shape != kept.shape or array.dtype != kept.dtype:
+        return False
+    return bool(np.array_equal(_raw(array), _raw(kept)))
+
+
+def _raw(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _as_integers(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.resolve_conj().resolve_neg()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    kind = _INTEGER_OF_SIZE[tensor.element_size()]
+    return tensor if tensor.dtype is kind else tensor.view(kind)
+
+
+def _words(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bytes as words of eight, and those that are left over."""
+    whole = raw.numel() // _WORD_BYTES * _WORD_BYTES
+    head = raw[:whole]
+    if head.storage_offset() % _WORD_BYTES:
+        head = head.clone()
+    return head.view(torch.int64), raw[whole:]
+
+
+def _sums(words: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """The words by place: a weight for each column, and one for each row."""
+    rows = words.numel() // _COLUMNS * _COLUMNS
+    table, tail = words[:rows].view(-1, _COLUMNS), words[rows:]
+    weights = torch.arange(1, 2 * _COLUMNS, 2, device=words.device)
+    by_row = table.sum(1)
+    places = torch.arange(1, 2 * by_row.numel(), 2, device=words.device)
+    edge = (tail * weights[: tail.numel()]).sum() + (rest.to(torch.int64) * weights[: rest.numel()]).sum()
+    return (table.sum(0) * weights).sum() + 3 * (by_row * places).sum() + 7 * edge

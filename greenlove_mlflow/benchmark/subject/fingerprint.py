@@ -1,0 +1,127 @@
+"""Fingerprint: a number for everything that a training reaches, taken before and after, so that a change shows."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from greenlove_mlflow.benchmark.subject.bits import array_checksum, can_be_copied, checksum
+from greenlove_mlflow.benchmark.subject.generators import position_of, shared_positions
+from greenlove_mlflow.benchmark.subject.kinds import Kind
+from greenlove_mlflow.benchmark.subject.walk import Found, attributes_of, contents_of, has_attributes
+
+# Of what is too large to be copied, so many places of so many bytes are read.
+WATCHED_PLACES = 64
+WATCHED_BYTES = 4096
+# Of longer containers not every item is part of the number; their keepers compare every one.
+LONG = 100_000
+_VALUES = frozenset({Kind.TENSOR, Kind.ARRAY, Kind.RANDOM, Kind.BYTES})
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What was found, in its order.
+
+    Args:
+        marks: For each object by its identity: where it was found, and a number for what it holds.
+        shared: Where the random numbers of the whole process stand.
+    """
+
+    marks: dict[int, tuple[Found, Any]]
+    shared: str
+
+
+def take_fingerprint(found: Iterable[Found], watched: set[int], device_type: str) -> Fingerprint:
+    """The fingerprint of what a walk found.
+
+    Args:
+        found: The objects.
+        watched: Those that are too large to be read whole, by id.
+        device_type: Of the training.
+    """
+    items = list(found)
+    marks = _settled([_mark(each, is_whole=id(each.thing) not in watched) for each in items])
+    return Fingerprint(
+        marks={id(each.thing): (each, mark) for each, mark in zip(items, marks, strict=True)},
+        shared=shared_positions(device_type),
+    )
+
+
+def differing(before: Fingerprint, after: Fingerprint) -> tuple[list[str], list[str]]:
+    """The paths of what differs: of tensors, arrays and random numbers, and of other objects."""
+    values = [] if before.shared == after.shared else ["the random numbers of the process"]
+    structure: list[str] = []
+    for identity, (found, mark) in before.marks.items():
+        if after.marks.get(identity, (found, None))[1] != mark:
+            (values if found.kind in _VALUES else structure).append(found.path)
+    return values, structure
+
+
+def _settled(marks: list[Any]) -> list[Any]:
+    """The marks with those that wait on a GPU read, all at once for each device."""
+    waiting: dict[torch.device, list[int]] = {}
+    for number, mark in enumerate(marks):
+        if isinstance(mark, torch.Tensor):
+            waiting.setdefault(mark.device, []).append(number)
+    for numbers in waiting.values():
+        for number, value in zip(numbers, torch.stack([marks[each] for each in numbers]).tolist(), strict=True):
+            marks[number] = value
+    return marks
+
+
+def _mark(found: Found, *, is_whole: bool) -> Any:
+    thing, kind = found.thing, found.kind
+    if kind is Kind.TENSOR:
+        return _tensor_mark(thing, is_whole=is_whole)
+    if kind is Kind.ARRAY and not thing.dtype.hasobject:
+        return array_checksum(thing if is_whole else _places(thing))
+    own = () if kind is Kind.CLASS or not has_attributes(thing) else _identities(attributes_of(thing).values())
+    return hash((own, id(type(thing)), _CONTENTS[kind](thing) if kind in _CONTENTS else None))
+
+
+def _identities(items: Any) -> tuple[int, ...]:
+    """Which objects a container holds; of very many, some spread over all of them."""
+    if len(items) > LONG:
+        items = list(itertools.islice(items, 0, None, len(items) // LONG))
+    return tuple(map(id, items))
+
+
+_CONTENTS: dict[Kind, Callable[[Any], Any]] = {
+    Kind.ARRAY: lambda array: tuple(map(id, array.flat)),
+    Kind.RANDOM: lambda generator: zlib.crc32(pickle.dumps(_plain(position_of(generator)))),
+    Kind.BYTES: lambda thing: zlib.crc32(memoryview(thing).cast("B")),
+    Kind.CELL: lambda cell: id(contents_of(cell)),
+    Kind.DICT: lambda table: (len(table), _identities(dict.keys(table)), _identities(dict.values(table))),
+    Kind.SET: lambda members: frozenset(map(id, members)),
+    Kind.LIST: lambda items: (len(items), _identities(items)),
+    Kind.DEQUE: lambda items: (len(items), _identities(items)),
+}
+
+
+def _tensor_mark(tensor: torch.Tensor, *, is_whole: bool) -> Any:
+    if not can_be_copied(tensor):
+        return 0
+    if is_whole:
+        return checksum(tensor)
+    version = 0 if tensor.is_inference() else tensor._version
+    return version if tensor.device.type != "cpu" else hash((version, tensor.data_ptr()))
+
+
+def _places(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Some of an array's bytes, from places spread over all of it."""
+    if not array.flags.c_contiguous:
+        return array[:: max(1, len(array) // WATCHED_PLACES)][:WATCHED_PLACES] if array.ndim else array
+    raw = array.reshape(-1).view(np.uint8)
+    starts = np.linspace(0, max(0, raw.size - WATCHED_BYTES), WATCHED_PLACES, dtype=np.int64)
+    return np.concatenate([raw[start : start + WATCHED_BYTES] for start in starts])
+
+
+def _plain(position: Any) -> Any:
+    return position.numpy().tobytes() if isinstance(position, torch.Tensor) else position

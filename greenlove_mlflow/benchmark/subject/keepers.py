@@ -1,0 +1,336 @@
+"""Keepers: for each kind of object, what it is now, whether that has changed, and how it is put back, in place."""
+
+from __future__ import annotations
+
+import collections
+import io
+import operator
+import types
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from greenlove_mlflow.benchmark.subject.bits import (
+    arrays_hold_same_bits,
+    can_be_copied,
+    copy_bits,
+    hold_same_bits,
+    write_bits,
+)
+from greenlove_mlflow.benchmark.subject.generators import position_of, set_position
+from greenlove_mlflow.benchmark.subject.walk import (
+    MISSING,
+    contents_of,
+    is_plain_attribute,
+    slot_value,
+    stored_globals,
+)
+
+
+class Keeper(Protocol):
+    """One aspect of one object, as it was."""
+
+    def put_back(self) -> bool:
+        """Put the object back where it changed; whether it had."""
+
+
+class KeptDict:
+    """The entries of a dictionary, in their order: the same objects under the same keys."""
+
+    __slots__ = ("_kept", "_table")
+
+    def __init__(self, table: dict[Any, Any]) -> None:
+        self._table, self._kept = table, dict.copy(table)
+
+    def put_back(self) -> bool:  # noqa: D102
+        table, kept = self._table, self._kept
+        if len(table) == len(kept) and all(map(operator.is_, table, kept)):
+            if all(map(operator.is_, dict.values(table), kept.values())):
+                return False
+            dict.update(table, kept)  # the keys stand as they did, so their order does too
+            return True
+        # The methods of the built-in types: those of a class of the user's may do more.
+        kind = collections.OrderedDict if isinstance(table, collections.OrderedDict) else dict
+        kind.clear(table)
+        for key, value in kept.items():
+            kind.__setitem__(table, key, value)
+        return True
+
+
+class KeptList:
+    """The items of a list or a double-ended queue."""
+
+    __slots__ = ("_items", "_kept")
+
+    def __init__(self, items: list[Any] | collections.deque[Any]) -> None:
+        self._items, self._kept = items, list(items)
+
+    def put_back(self) -> bool:  # noqa: D102
+        items, kept = self._items, self._kept
+        if len(items) == len(kept) and all(map(operator.is_, items, kept)):
+            return False
+        if isinstance(items, list):
+            list.__setitem__(items, slice(None), kept)
+        else:
+            collections.deque.clear(items)
+            collections.deque.extend(items, kept)
+        return True
+
+
+class KeptSet:
+    """The members of a set."""
+
+    __slots__ = ("_kept", "_members")
+
+    def __init__(self, members: set[Any]) -> None:
+        self._members, self._kept = members, set(members)
+
+    def put_back(self) -> bool:  # noqa: D102
+        if set(map(id, self._members)) == set(map(id, self._kept)):
+            return False
+        set.clear(self._members)
+        set.update(self._members, self._kept)
+        return True
+
+
+class KeptBytes:
+    """Bytes that can be written to: of a bytearray, an array, a number shared between processes."""
+
+    __slots__ = ("_kept", "_target")
+
+    def __init__(self, target: Any) -> None:
+        self._target, self._kept = target, bytes(memoryview(target).cast("B"))
+
+    def put_back(self) -> bool:  # noqa: D102
+        target, kept = self._target, self._kept
+        if bytes(memoryview(target).cast("B")) == kept:
+            return False
+        if isinstance(target, bytearray):
+            target[:] = kept
+        elif hasattr(target, "frombytes"):
+            del target[:]
+            target.frombytes(kept)
+        else:
+            memoryview(target).cast("B")[:] = kept
+        return True
+
+
+class KeptSlots:
+    """The attributes of an object that are no entries of a dictionary, and its class."""
+
+    __slots__ = ("_class", "_slots", "_thing")
+
+    def __init__(self, thing: Any, slots: Iterable[types.MemberDescriptorType]) -> None:
+        self._thing, self._class = thing, type(thing)
+        self._slots = [(slot, slot_value(slot, thing)) for slot in slots]
+
+    def put_back(self) -> bool:  # noqa: D102
+        changed = type(self._thing) is not self._class
+        if changed:
+            self._thing.__class__ = self._class  # a lazy module becomes another class by its first batch
+        for slot, value in self._slots:
+            if slot_value(slot, self._thing) is not value:
+                changed = True
+                slot.__delete__(self._thing) if value is MISSING else slot.__set__(self._thing, value)
+        return changed
+
+
+class KeptCell:
+    """A variable of an enclosing function."""
+
+    __slots__ = ("_cell", "_kept")
+
+    def __init__(self, cell: types.CellType) -> None:
+        self._cell, self._kept = cell, contents_of(cell)
+
+    def put_back(self) -> bool:  # noqa: D102
+        if contents_of(self._cell) is self._kept:
+            return False
+        if self._kept is MISSING:
+            del self._cell.cell_contents
+        else:
+            self._cell.cell_contents = self._kept
+        return True
+
+
+class KeptNames:
+    """Global variables that a function uses, in its own module and in those of the user's that it names."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(
+        self, function: types.FunctionType, names: tuple[str, ...], modules: Iterable[types.ModuleType]
+    ) -> None:
+        own = function.__globals__
+        wanted = {name for name in names if name in own} | stored_globals(function.__code__)
+        self._tables = [(own, {name: own.get(name, MISSING) for name in wanted})]
+        for module in modules:
+            table = vars(module)
+            self._tables.append((table, {name: table[name] for name in names if name in table}))
+
+    def put_back(self) -> bool:  # noqa: D102
+        changed = False
+        for table, kept in self._tables:
+            for name, value in kept.items():
+                if table.get(name, MISSING) is not value:
+                    changed = True
+                    if value is MISSING:
+                        del table[name]
+                    else:
+                        table[name] = value
+        return changed
+
+
+class KeptClass:
+    """The values that a class of the user's holds for all of its objects."""
+
+    __slots__ = ("_class", "_kept")
+
+    def __init__(self, kind: type) -> None:
+        self._class = kind
+        self._kept = {name: value for name, value in vars(kind).items() if is_plain_attribute(name, value)}
+
+    def put_back(self) -> bool:  # noqa: D102
+        now = {name: value for name, value in vars(self._class).items() if is_plain_attribute(name, value)}
+        if now.keys() == self._kept.keys() and all(now[name] is value for name, value in self._kept.items()):
+            return False
+        for name in now.keys() - self._kept.keys():
+            type.__delattr__(self._class, name)
+        for name, value in self._kept.items():
+            if now.get(name, MISSING) is not value:
+                type.__setattr__(self._class, name, value)
+        return True
+
+
+class KeptGenerator:
+    """Where a generator of random numbers stands."""
+
+    __slots__ = ("_generator", "_position")
+
+    def __init__(self, generator: Any) -> None:
+        self._generator, self._position = generator, position_of(generator)
+
+    def put_back(self) -> bool:  # noqa: D102
+        set_position(self._generator, self._position)
+        return True
+
+
+class KeptFile:
+    """Where an open file stands that is read from, and what a buffer in memory holds."""
+
+    __slots__ = ("_file", "_position", "_value")
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._position = file, file.tell()
+        self._value = file.getvalue() if isinstance(file, (io.BytesIO, io.StringIO)) else None
+
+    def put_back(self) -> bool:  # noqa: D102
+        if self._value is not None and self._file.getvalue() != self._value:
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(self._value)
+        elif self._file.tell() == self._position:
+            return False
+        self._file.seek(self._position)
+        return True
+
+
+class KeptArray:
+    """The elements of an array."""
+
+    __slots__ = ("_array", "_kept")
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array, self._kept = array, array.copy()
+
+    def put_back(self) -> bool:  # noqa: D102
+        array, kept = self._array, self._kept
+        if array.dtype.hasobject:
+            if all(map(operator.is_, array.flat, kept.flat)):
+                return False
+        elif arrays_hold_same_bits(array, kept):
+            return False
+        array[...] = kept
+        return True
+
+
+class KeptTensor:
+    """A tensor: its memory and the bits there, its class, gradient, and whether it needs one."""
+
+    __slots__ = ("_class", "_copy", "_grad", "_has_grad", "_is_leaf", "_memory", "_requires_grad", "_tensor")
+
+    def __init__(self, tensor: torch.Tensor, *, to_cpu: bool) -> None:
+        self._tensor: Any = tensor
+        self._class = type(tensor)
+        self._memory = tensor.data
+        self._is_leaf, self._requires_grad = tensor.is_leaf, tensor.requires_grad
+        self._has_grad = tensor.is_leaf or tensor.retains_grad
+        self._grad = tensor.grad if self._has_grad else None
+        if can_be_copied(tensor):
+            self._copy: torch.Tensor | None = copy_bits(tensor, to_cpu=to_cpu)
+        else:
+            self._copy = tensor.detach().clone() if tensor.layout is torch.sparse_coo else None
+
+    @property
+    def copied_bytes(self) -> int:
+        """What the copy takes on the tensor's own device."""
+        kept = self._copy
+        if kept is None or kept.device != self._memory.device or kept.layout is not torch.strided:
+            return 0
+        return kept.numel() * kept.element_size()
+
+    def put_back(self) -> bool:  # noqa: D102
+        tensor, changed = self._tensor, False
+        if not _share_memory(tensor, self._memory):
+            tensor.data = self._memory
+            changed = True
+        if type(tensor) is not self._class:
+            tensor.__class__ = self._class
+            changed = True
+        changed |= self._put_bits_back()
+        if self._is_leaf and not tensor.is_leaf:
+            tensor.detach_()
+            changed = True
+        if tensor.is_leaf and tensor.requires_grad != self._requires_grad:
+            tensor.requires_grad_(self._requires_grad)
+            changed = True
+        if self._has_grad and tensor.grad is not self._grad:
+            tensor.grad = self._grad
+            changed = True
+        return changed
+
+    def _put_bits_back(self) -> bool:
+        kept = self._copy
+        if kept is None:
+            return False
+        if kept.layout is torch.sparse_coo:
+            return self._put_sparse_back(kept)
+        if hold_same_bits(self._tensor, kept):
+            return False
+        write_bits(self._tensor, kept)
+        return True
+
+    def _put_sparse_back(self, kept: torch.Tensor) -> bool:
+        now = self._tensor.detach()
+        same_places = now._nnz() == kept._nnz() and torch.equal(now._indices(), kept._indices())
+        if same_places and hold_same_bits(now._values(), kept._values()):
+            return False
+        with torch.no_grad():
+            self._tensor.data.copy_(kept)
+        return True
+
+
+def _share_memory(tensor: torch.Tensor, memory: torch.Tensor) -> bool:
+    if torch.nn.parameter.is_lazy(tensor):
+        return True
+    if tensor.layout is not torch.strided or tensor.is_meta or hasattr(tensor, "__tensor_flatten__"):
+        return tensor.layout is memory.layout and tensor.size() == memory.size()
+    return (
+        tensor.data_ptr() == memory.data_ptr()
+        and tensor.shape == memory.shape
+        and tensor.stride() == memory.stride()
+        and tensor.dtype is memory.dtype
+        and tensor.device == memory.device
+    )

@@ -1,0 +1,194 @@
+"""Kinds: how an object that a training reaches can be kept, told from its type alone."""
+
+from __future__ import annotations
+
+import array
+import collections
+import collections.abc
+import concurrent.futures
+import ctypes
+import enum
+import functools
+import io
+import multiprocessing.queues
+import multiprocessing.sharedctypes
+import queue
+import random
+import socket
+import sys
+import types
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+_INSTALLED_FOLDERS = ("site-packages", "dist-packages")
+# Objects of these libraries hold no state of a training, or none that may be put back behind their back.
+_OPAQUE_LIBRARIES = frozenset(
+    {
+        "asyncio", "concurrent", "contextlib", "ctypes", "datetime", "decimal", "fractions", "importlib", "inspect",
+        "logging", "multiprocessing", "pathlib", "queue", "re", "selectors", "socket", "sqlite3", "ssl", "subprocess",
+        "threading", "uuid",
+        "IPython", "PIL", "greenlove_mlflow", "h5py", "lmdb", "matplotlib", "mlflow", "plotly", "pyarrow", "pynvml",
+        "requests", "rich", "sqlalchemy", "sympy", "tensorboard", "tokenizers", "triton", "urllib3", "wandb",
+    }
+)  # fmt: skip
+_OPAQUE_PARTS_OF_TORCH = (
+    "torch._dynamo", "torch._inductor", "torch._C", "torch._functorch", "torch._guards", "torch._ops", "torch.fx",
+    "torch.autograd", "torch.cuda", "torch.distributed.distributed_c10d", "torch.distributed.device_mesh",
+    "torch.multiprocessing", "torch.profiler", "torch.library",
+)  # fmt: skip
+_WALKED_PARTS_OF_TORCH = ("OptimizedModule", "GradScaler")
+_ATOMS = (
+    type(None), bool, int, float, complex, str, bytes, range, slice, memoryview, enum.Enum, np.generic, np.dtype,
+    torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, types.ModuleType, types.CodeType,
+    types.BuiltinFunctionType, types.MethodWrapperType, types.GetSetDescriptorType, types.MemberDescriptorType,
+)  # fmt: skip
+_STREAMS = (
+    queue.Queue, queue.SimpleQueue, multiprocessing.queues.Queue, multiprocessing.queues.SimpleQueue, socket.socket,
+    Connection, concurrent.futures.Future,
+)  # fmt: skip
+_RANDOM = (torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
+
+
+class Kind(enum.Enum):
+    """How an object is kept."""
+
+    ATOM = "cannot change, or holds nothing of a training"
+    TENSOR = "a tensor"
+    ARRAY = "a NumPy array"
+    RANDOM = "a generator of random numbers"
+    DICT = "a dictionary"
+    LIST = "a list"
+    FIXED = "a tuple or frozen set"
+    SET = "a set"
+    DEQUE = "a double-ended queue"
+    BYTES = "bytes that can be written to"
+    FUNCTION = "a function with what it closes over"
+    METHOD = "a bound method"
+    PARTIAL = "a function with some arguments given"
+    WRAPPED = "a function around another"
+    CELL = "a variable of an enclosing function"
+    CLASS = "a class of the user's own"
+    FILE = "an open file"
+    INSTANCE = "an object with attributes"
+    ITERATOR = "an iterator, which can be read only once"
+    STREAM = "a queue or connection, which can be read only once"
+    FOREIGN = "held outside Python, where it cannot be copied"
+
+
+_BY_BASE: tuple[tuple[Any, Kind], ...] = (
+    (_ATOMS, Kind.ATOM),
+    (torch.Tensor, Kind.TENSOR),
+    (np.ndarray, Kind.ARRAY),
+    (random.SystemRandom, Kind.ATOM),
+    (_RANDOM, Kind.RANDOM),
+    (types.FunctionType, Kind.FUNCTION),
+    (types.MethodType, Kind.METHOD),
+    (functools.partial, Kind.PARTIAL),
+    ((functools._lru_cache_wrapper, staticmethod, classmethod), Kind.WRAPPED),
+    (types.CellType, Kind.CELL),
+    (dict, Kind.DICT),
+    (list, Kind.LIST),
+    ((tuple, frozenset), Kind.FIXED),
+    (set, Kind.SET),
+    (collections.deque, Kind.DEQUE),
+    ((ctypes.c_void_p, ctypes._Pointer), Kind.FOREIGN),
+    ((bytearray, array.array, ctypes._SimpleCData, ctypes.Array, ctypes.Structure), Kind.BYTES),
+    (multiprocessing.sharedctypes.SynchronizedBase, Kind.INSTANCE),
+    (io.IOBase, Kind.FILE),
+    (_STREAMS, Kind.STREAM),
+    (_BaseDataLoaderIter, Kind.ITERATOR),
+)
+
+
+_BUILT_IN: dict[type, Kind] = {
+    dict: Kind.DICT,
+    collections.OrderedDict: Kind.DICT,
+    list: Kind.LIST,
+    tuple: Kind.FIXED,
+    set: Kind.SET,
+    torch.nn.Parameter: Kind.TENSOR,
+    torch.Tensor: Kind.TENSOR,
+}
+
+
+class Kinds:
+    """Tells the kind of an object; what was told of a type is remembered."""
+
+    def __init__(self) -> None:
+        self._of_type: dict[type, Kind] = dict(_BUILT_IN)
+        self._is_library: dict[str, bool] = {}
+
+    def of(self, thing: object) -> Kind:
+        """The kind of ``thing``."""
+        kind = self._of_type.get(type(thing))
+        if kind is None:
+            kind = self._of_type[type(thing)] = self._decide(type(thing))
+        if kind is Kind.CLASS and self.is_library(thing.__module__):
+            return Kind.ATOM
+        return kind
+
+    def is_library(self, module_name: object) -> bool:
+        """Whether a module is not the user's own code: the standard library, or installed."""
+        name = module_name if isinstance(module_name, str) else ""
+        known = self._is_library.get(name)
+        if known is None:
+            known = self._is_library[name] = _is_library(name)
+        return known
+
+    def _decide(self, kind_of: type) -> Kind:
+        if issubclass(kind_of, type):
+            return Kind.CLASS
+        for base, kind in _BY_BASE:
+            if issubclass(kind_of, base):
+                return kind
+        if _iterates_in_c(kind_of):
+            return Kind.ITERATOR
+        if _is_foreign(kind_of):
+            return Kind.FOREIGN
+        if _is_opaque(kind_of) or not (kind_of.__dictoffset__ or slots_of(kind_of)):
+            return Kind.ATOM
+        return Kind.INSTANCE
+
+
+def slots_of(kind_of: type) -> tuple[types.MemberDescriptorType, ...]:
+    """The attributes of a class that are no entries of a dictionary."""
+    return tuple(
+        value
+        for each in kind_of.__mro__
+        if "__slots__" in vars(each)
+        for value in vars(each).values()
+        if isinstance(value, types.MemberDescriptorType)
+    )
+
+
+def _is_library(name: str) -> bool:
+    top = name.partition(".")[0]
+    if top == "greenlove_mlflow" or (top in sys.stdlib_module_names and top != "__main__"):
+        return True
+    path = getattr(sys.modules.get(name), "__file__", None)
+    return path is not None and any(folder in path for folder in _INSTALLED_FOLDERS)
+
+
+def _is_opaque(kind_of: type) -> bool:
+    module = kind_of.__module__ if isinstance(kind_of.__module__, str) else ""
+    if kind_of.__name__ in _WALKED_PARTS_OF_TORCH:
+        return False
+    return module.partition(".")[0] in _OPAQUE_LIBRARIES or module.startswith(_OPAQUE_PARTS_OF_TORCH)
+
+
+def _iterates_in_c(kind_of: type) -> bool:
+    """Whether objects of a type are iterators whose position is nowhere in Python."""
+    for each in kind_of.__mro__:
+        step = vars(each).get("__next__")
+        if step is not None:
+            return not isinstance(step, types.FunctionType) or each is collections.abc.Generator
+    return False
+
+
+def _is_foreign(kind_of: type) -> bool:
+    """Whether a type is known to hold what a training changes outside Python (TensorFlow's variables)."""
+    return kind_of.__module__.partition(".")[0] == "tensorflow" and hasattr(kind_of, "assign")

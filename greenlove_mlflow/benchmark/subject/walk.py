@@ -1,0 +1,332 @@
+"""Walk: everything that training steps can change, found by following references; no code of the user's is run."""
+
+from __future__ import annotations
+
+import collections
+import dis
+import functools
+import gc
+import itertools
+import time
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from greenlove_mlflow.benchmark.subject.kinds import Kind, Kinds, slots_of
+
+# The items of a container of more than so many are its rows, and are looked into last.
+ROWS_FROM = 1_000
+# Objects in rows that are looked into; rows beyond are taken as they are, all but a sample that is watched.
+MOST_OBJECTS_IN_ROWS = 20_000
+WATCHED_ROWS = 1_000
+_BUILT_IN = frozenset({dict, list, tuple, set, frozenset, collections.deque, collections.OrderedDict})
+_CLOCKS = ("perf_counter", "process_time", "monotonic", "time", "sleep")
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex, types.ModuleType, torch.dtype, torch.device})
+MISSING = object()
+
+
+@dataclass(slots=True)
+class Found:
+    """An object that a training reaches.
+
+    Args:
+        thing: The object.
+        kind: How it is kept.
+        label: What its holder calls it (``.hidden``, ``[3]``).
+        holder: What it was found in; None for the training's own.
+        owner: ``training`` for what model, optimizer, criterion or a module holds; else ``step`` or ``data``, by what
+            leads to it.
+        names: Global names that a function uses; empty otherwise.
+        modules: The user's own modules among them.
+        slots: Attributes that are no entries of a dictionary.
+    """
+
+    thing: Any
+    kind: Kind
+    label: str
+    holder: Found | None
+    owner: str
+    names: tuple[str, ...] = ()
+    modules: tuple[types.ModuleType, ...] = ()
+    slots: tuple[types.MemberDescriptorType, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """How the user reaches it, as code (``model.cell.hidden``)."""
+        return (self.holder.path if self.holder is not None else "") + self.label
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No search for garbage while very many objects are made that are all kept."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roots:
+    """Where a walk begins: objects by what the user calls them.
+
+    Args:
+        training: Model, optimizer, criterion and what else is trained.
+        step: Functions of the user's that run steps.
+        data: Loaders and data sets.
+    """
+
+    training: Mapping[str, Any]
+    step: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Walk:
+    """Everything that some objects reach, each once, those near the roots first and the rows of data last.
+
+    Attributes:
+        found: What was found, in an order that is the same as long as nothing has changed.
+        rows_passed_over: Rows that were too many to be looked into.
+    """
+
+    def __init__(self, roots: Roots) -> None:
+        self.found: list[Found] = []
+        self.rows_passed_over = 0
+        self._kinds = Kinds()
+        self._parts: dict[type, tuple[tuple[types.MemberDescriptorType, ...], list[type]]] = {}
+        self._seen: set[int] = set()
+        self._queue: collections.deque[Found] = collections.deque()
+        self._rows: collections.deque[Found] = collections.deque()
+        self._set_the_clock_apart()
+        self._own_loaders = {id(each) for each in roots.data.values() if isinstance(each, DataLoader)}
+        with without_collection():
+            self._walk(roots)
+
+    def _walk(self, roots: Roots) -> None:
+        for owner, named in (("training", roots.training), ("step", roots.step), ("data", roots.data)):
+            for label, thing in named.items():
+                if type(thing) not in _PLAIN and id(thing) not in self._seen:
+                    self._meet(thing, label, None, owner=owner)
+            self._follow()
+        self._follow_rows()
+
+    def _set_the_clock_apart(self) -> None:
+        """Time goes on also where somebody has replaced the process's clock by one that the step moves."""
+        for name in _CLOCKS:
+            clock = getattr(time, name)
+            cells = [contents_of(each) for each in getattr(clock, "__closure__", None) or ()]
+            for part in (clock, getattr(clock, "__self__", None), *cells):
+                self._seen.add(id(part))
+                self._seen.update(map(id, attributes_of(part).values()))
+
+    def _follow(self) -> None:
+        while self._queue:
+            self._look_into(self._queue.popleft())
+
+    def _follow_rows(self) -> None:
+        most = len(self.found) + MOST_OBJECTS_IN_ROWS
+        while self._rows:
+            if len(self.found) > most and len(self._rows) > WATCHED_ROWS:
+                self._thin()
+            self._look_into(self._rows.popleft())
+            self._follow()
+
+    def _thin(self) -> None:
+        waiting = len(self._rows)
+        watched = list(itertools.islice(self._rows, 0, None, -(-waiting // WATCHED_ROWS)))
+        self.rows_passed_over += waiting - len(watched)
+        self._rows = collections.deque(watched)
+
+    def _meet(self, thing: Any, label: str, holder: Found | None, *, owner: str, is_row: bool = False) -> None:
+        kind = self._kinds.of(thing)
+        if kind is Kind.ATOM:
+            return
+        self._seen.add(id(thing))
+        if isinstance(thing, (torch.nn.Module, torch.optim.Optimizer)):
+            owner = "training"
+        (self._rows if is_row else self._queue).append(Found(thing, kind, label, holder, owner))
+
+    def _look_into(self, found: Found) -> None:
+        self.found.append(found)
+        is_row = found.kind in _CONTAINERS and len(found.thing) > ROWS_FROM
+        for label, child in self._children(found):
+            if type(child) not in _PLAIN and id(child) not in self._seen:
+                self._meet(child, label, found, owner=found.owner, is_row=is_row)
+
+    def _children(self, found: Found) -> Iterator[tuple[str, Any]]:
+        thing, kind = found.thing, found.kind
+        if kind is Kind.FUNCTION:
+            yield from self._of_function(found, thing)
+        elif kind in _CONTENTS:
+            yield from _CONTENTS[kind](thing)
+        if kind not in _WITHOUT_ATTRIBUTES and type(thing) not in _BUILT_IN:
+            yield from self._attributes(found)
+
+    def _attributes(self, found: Found) -> Iterator[tuple[str, Any]]:
+        thing = found.thing
+        is_own_loader = id(thing) in self._own_loaders
+        for name, value in list(attributes_of(thing).items()):
+            # A loader's workers in use are left alone: the benchmark uses workers of its own.
+            if not (is_own_loader and name == "_iterator"):
+                yield f".{name}", value
+        found.slots, classes = self._parts_of(type(thing))
+        yield from ((f".{slot.__name__}", slot_value(slot, thing)) for slot in found.slots)
+        yield from ((f"'s class {each.__name__}", each) for each in classes)
+        if isinstance(thing, torch.jit.ScriptModule):
+            yield from ((f".{name}", value) for name, value in thing.named_parameters())
+            yield from ((f".{name}", value) for name, value in thing.named_buffers())
+
+    def _parts_of(self, kind: type) -> tuple[tuple[types.MemberDescriptorType, ...], list[type]]:
+        parts = self._parts.get(kind)
+        if parts is None:
+            own = [each for each in kind.__mro__ if not self._kinds.is_library(each.__module__)]
+            parts = self._parts[kind] = slots_of(kind), own
+        return parts
+
+    def _of_function(self, found: Found, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+        yield from ((f"'s {name}", cell) for name, cell in cells)
+        yield "'s defaults", function.__defaults__
+        yield "'s defaults", function.__kwdefaults__
+        is_root = found.holder is None or (found.holder.holder is None and found.label == "")
+        if is_root or not self._kinds.is_library(function.__module__):
+            found.names = names_of(function.__code__)
+            yield from self._of_names(found, function.__globals__)
+
+    def _of_names(self, found: Found, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """What the global names lead to; in a module of the user's, what the same names lead to there."""
+        modules = []
+        for name in found.names:
+            value = table.get(name)
+            yield f"'s {name}", value
+            if isinstance(value, types.ModuleType) and not self._kinds.is_library(value.__name__):
+                modules.append(value)
+                yield from ((f"'s {name}.{each}", vars(value).get(each)) for each in found.names)
+        found.modules = tuple(modules)
+
+
+def names_of(code: types.CodeType) -> tuple[str, ...]:
+    """Every global name and attribute that a function and those inside it use."""
+    inner = [name for each in code.co_consts if isinstance(each, types.CodeType) for name in names_of(each)]
+    return tuple(dict.fromkeys([*code.co_names, *inner]))
+
+
+def stored_globals(code: types.CodeType) -> set[str]:
+    """The global names that a function, or one inside it, sets."""
+    own = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_GLOBAL"}
+    return own.union(*(stored_globals(each) for each in code.co_consts if isinstance(each, types.CodeType)))
+
+
+def own_table(thing: Any) -> dict[str, Any] | None:
+    """The dictionary of an object's attributes itself; None where it has none."""
+    try:
+        table = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return None
+    return table if isinstance(table, dict) else None
+
+
+def attributes_of(thing: Any) -> dict[str, Any]:
+    """The attributes of an object that are entries of its dictionary."""
+    return own_table(thing) or {}
+
+
+def has_attributes(thing: Any) -> bool:
+    """Whether an object may have attributes of its own, beside what it contains."""
+    return type(thing) not in _BUILT_IN
+
+
+def slot_value(slot: types.MemberDescriptorType, thing: Any) -> Any:
+    """What a slot holds; ``MISSING`` where it is empty."""
+    try:
+        return slot.__get__(thing)
+    except AttributeError:
+        return MISSING
+
+
+def contents_of(cell: types.CellType) -> Any:
+    """What a variable of an enclosing function holds; ``MISSING`` before it is set."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def is_plain_attribute(name: str, value: Any) -> bool:
+    """Whether a class attribute is a value (a counter, a list), not a part of how the class works."""
+    dunder = name.startswith("__") and name.endswith("__")
+    return not dunder and not callable(value) and not hasattr(type(value), "__get__") and name != "_abc_impl"
+
+
+def _function_in(value: Any) -> Any:
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    if isinstance(value, property):
+        value = value.fget
+    if isinstance(value, functools.cached_property):
+        value = value.func
+    return value if isinstance(value, types.FunctionType) else None
+
+
+def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
+    for name, value in list(vars(kind).items()):
+        inner = _function_in(value)
+        if inner is not None or is_plain_attribute(name, value):
+            yield f".{name}", value if inner is None else inner
+
+
+def _of_tensor(tensor: torch.Tensor) -> Iterator[tuple[str, Any]]:
+    if tensor.is_leaf or tensor.retains_grad:
+        yield ".grad", tensor.grad
+    yield "'s hooks", tensor._backward_hooks
+    yield from ((f".{name}", value) for name, value in list(attributes_of(tensor).items()))
+
+
+def _of_dict(table: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    if not table or (_are_plain(table) and _are_plain(dict.values(table))):
+        return
+    for key, value in list(dict.items(table)):
+        name = f"[{key!r}]" if isinstance(key, (str, int)) else f"[{type(key).__name__}]"
+        yield name, value
+        if type(key) not in _PLAIN:
+            yield f"'s key {name}", key
+
+
+def _numbered(items: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    items = list(items)
+    if not _are_plain(items):
+        yield from ((f"[{number}]", value) for number, value in enumerate(items))
+
+
+def _are_plain(items: Iterable[Any]) -> bool:
+    """Whether nothing can be found in any of the items: told at the speed of C, for there may be millions."""
+    return set(map(type, items)) <= _PLAIN
+
+
+def _of_array(array: Any) -> Iterator[tuple[str, Any]]:
+    return _numbered(array.flat) if array.dtype.hasobject else iter(())
+
+
+_CONTENTS: dict[Kind, Callable[[Any], Iterable[tuple[str, Any]]]] = {
+    Kind.CLASS: _of_class,
+    Kind.METHOD: lambda method: ((".__self__", method.__self__), ("", method.__func__)),
+    Kind.PARTIAL: lambda partial: ((".func", partial.func), (".args", partial.args), (".keywords", partial.keywords)),
+    Kind.WRAPPED: lambda wrapper: ((".__wrapped__", getattr(wrapper, "__wrapped__", None)),),
+    Kind.CELL: lambda cell: (("", contents_of(cell)),),
+    Kind.TENSOR: _of_tensor,
+    Kind.ARRAY: _of_array,
+    Kind.DICT: _of_dict,
+    Kind.LIST: _numbered,
+    Kind.FIXED: _numbered,
+    Kind.SET: _numbered,
+    Kind.DEQUE: _numbered,
+}
+_CONTAINERS = frozenset({Kind.DICT, Kind.LIST, Kind.FIXED, Kind.SET, Kind.DEQUE})
+_WITHOUT_ATTRIBUTES = frozenset({Kind.CLASS, Kind.CELL, Kind.METHOD, Kind.TENSOR})

@@ -1,0 +1,150 @@
+"""Files of our own: written whole or not at all, private where they must be, and never through somebody's link."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# Windows has neither; there the rights of the user's profile have to do.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+
+
+class UnsafePathError(OSError):
+    """A path is a link, no plain file, or somebody else's: what it holds may have been planted."""
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to that takes the place of ``path`` when the block ends well, and leaves nothing when not.
+
+    It lies in the same folder, ends in the same suffix and is readable by its owner alone until it is in place, where
+    it has the rights that any new file of the user has.
+    """
+    temporary = path.with_name(f".{path.stem[:60]}.{secrets.token_hex(6)}.tmp{path.suffix}")
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+        yield temporary
+        _give_usual_rights(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader finds the old content or the new one, never half of it; text is UTF-8."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def write_private(path: Path, content: str | bytes) -> None:
+    """The same for a file that only its owner may read."""
+    temporary = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_private_folders(base: Path, *names: str) -> Path:
+    """The folder ``base/name/name...``, made where it is missing, each name private to this user.
+
+    Args:
+        base: Made like any folder of the user's; whose it is, is not asked.
+        names: Of the folders below it; one that is there already is checked as ``check_private_folder`` does.
+
+    Raises:
+        OSError: If a folder cannot be made, or is not this user's alone.
+    """
+    base.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        base = base / name
+        with contextlib.suppress(FileExistsError):
+            base.mkdir(mode=PRIVATE_FOLDER)
+        check_private_folder(base)
+    return base
+
+
+def check_private_folder(path: Path) -> None:
+    """Make sure that a folder is this user's; rights that others have to a folder of the user's own are taken away.
+
+    Raises:
+        UnsafePathError: If it is a link, no folder, or of another user.
+        OSError: If it is not there.
+    """
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode):
+        raise UnsafePathError(f"{path} is a link or no folder")
+    _check_owner(path, info)
+    if _has_owners() and stat.S_IMODE(info.st_mode) & 0o077:
+        path.chmod(PRIVATE_FOLDER)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """A descriptor of a plain file of this user's, new ones readable by nobody else.
+
+    Raises:
+        UnsafePathError: If it is a link, has a second name elsewhere, is no plain file, or is of another user.
+        OSError: If it cannot be opened.
+    """
+    descriptor = os.open(path, flags | _NO_LINK | _NO_WAIT, PRIVATE_FILE)
+    try:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            raise UnsafePathError(f"{path} is no plain file")
+        if info.st_nlink > 1:
+            raise UnsafePathError(f"{path} has a second name elsewhere")
+        _check_owner(path, info)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_private(path: Path, *, limit_bytes: int) -> bytes:
+    """The content of a plain file of this user's.
+
+    Raises:
+        UnsafePathError: As ``open_private``; also if the file is longer than ``limit_bytes``.
+        OSError: If it cannot be read.
+    """
+    with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+        content = file.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise UnsafePathError(f"{path} is longer than {limit_bytes} bytes")
+    return content
+
+
+def private_subfolders(root: Path) -> list[Path]:
+    """The folders below a root, links left out, by name; none where the root is missing or not this user's."""
+    try:
+        check_private_folder(root)
+        with os.scandir(root) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def _check_owner(path: Path, info: os.stat_result) -> None:
+    if _has_owners() and info.st_uid != os.geteuid():
+        raise UnsafePathError(f"{path} belongs to another user (id {info.st_uid})")
+
+
+def _has_owners() -> bool:
+    return hasattr(os, "geteuid")
+
+
+def _give_usual_rights(path: Path) -> None:
+    if _has_owners():
+        mask = os.umask(0o077)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)

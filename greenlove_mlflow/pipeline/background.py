@@ -1,0 +1,65 @@
+"""Work beside a training: one job in a thread that gives way to it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+# As nice as a thread can be: on a busy machine the training's threads come first.
+NICENESS = 19
+
+
+class Background(Generic[Result]):
+    """A job that runs in a thread of its own, from now on.
+
+    Args:
+        work: What to do.
+        name: Of the thread.
+    """
+
+    def __init__(self, work: Callable[[], Result], *, name: str) -> None:
+        self._work = work
+        self._results: list[Result] = []
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the job has come to its end."""
+        return self._done.is_set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Whether the job has come to its end within so many seconds."""
+        return self._done.wait(timeout_s)
+
+    def result(self) -> Result:
+        """What the job returned, waited for; its exception is raised here."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._results[0]
+
+    def _run(self) -> None:
+        _give_way()
+        try:
+            self._results.append(self._work())
+        except BaseException as error:  # noqa: BLE001 - handed over to who asks for the result
+            self._error = error
+        finally:
+            self._done.set()
+
+
+def _give_way() -> None:
+    """Make this thread the last to run where the system knows threads apart; elsewhere nothing."""
+    if hasattr(os, "setpriority") and hasattr(threading, "get_native_id"):
+        with contextlib.suppress(OSError, ValueError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

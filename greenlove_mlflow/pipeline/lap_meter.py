@@ -1,0 +1,152 @@
+"""LapMeter: the time and the energy of a training, lap by lap, from one meter that is open for all of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.account.laps import Mark, cut_evenly
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from greenlove_mlflow.power import PowerMeter
+
+# Moments of steps that are kept so that laps can be cut again; beyond, every second one is dropped.
+MOST_STEP_MARKS = 8192
+
+
+class LapMeter:
+    """Times and meters a training from ``open`` to ``close``.
+
+    Args:
+        open_meter: Opens the power meter of the training's devices.
+        synchronize: Waits until the device is idle; called at the ends of laps.
+
+    Attributes:
+        durations_s: Seconds of each lap.
+        energies_j: Joules of each lap; None where they are unknown.
+        at_s: Seconds from the start to the end of the last lap, or to the end of the training.
+        energy_j: Joules drawn by then; None when unknown.
+    """
+
+    def __init__(
+        self, open_meter: Callable[[], AbstractContextManager[PowerMeter]], synchronize: Callable[[], None]
+    ) -> None:
+        self.durations_s: list[float] = []
+        self.energies_j: list[float | None] = []
+        self.at_s = 0.0
+        self.energy_j: float | None = None
+        self.is_metered = False
+        self._open_meter = open_meter
+        self._synchronize = synchronize
+        self._open = ExitStack()
+        self._meter: PowerMeter | None = None
+        self._begun_s = 0.0
+        self._begun_j: float | None = None
+        self._lap_start = Mark(step_count=0, at_s=0.0, energy_j=0.0)
+        self._marks = [self._lap_start]
+        self._step_marks: list[tuple[int, float]] = []
+        self._stride = self.next_mark = 1
+
+    @property
+    def meter(self) -> PowerMeter | None:
+        """The power meter while it is open."""
+        return self._meter
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start, now."""
+        return time.perf_counter() - self._begun_s
+
+    @property
+    def lap_s(self) -> float:
+        """Seconds since the last lap ended, now."""
+        return self.elapsed_s - self._lap_start.at_s
+
+    def steps_in_lap(self, step_count: int) -> int:
+        """Steps since the last lap ended."""
+        return step_count - self._lap_start.step_count
+
+    def open(self) -> None:
+        """Begin to meter."""
+        if self._meter is not None:
+            return
+        self._meter = self._open.enter_context(self._open_meter())
+        self._begun_j = self._meter.energy_j(modelled=True)
+        self._begun_s = time.perf_counter()
+
+    def close(self) -> None:
+        """Stop metering; what was metered stays."""
+        self._open.close()
+        self._meter = None
+
+    def mark_step(self, step_count: int) -> None:
+        """Remember when a step ended, for laps that are cut again; call it when ``next_mark`` is reached."""
+        self._step_marks.append((step_count, self.elapsed_s))
+        if len(self._step_marks) > MOST_STEP_MARKS:
+            del self._step_marks[::2]
+            self._stride *= 2
+        self.next_mark = step_count + self._stride
+
+    def begin_lap(self, step_count: int) -> None:
+        """The next lap begins now, whatever lies between the last one and it."""
+        self._lap_start = self._now(step_count)
+
+    def end_lap(self, step_count: int) -> None:
+        """A lap ends now, and the next one begins."""
+        self._synchronize()
+        mark, start = self._now(step_count), self._lap_start
+        self.durations_s.append(max(0.0, mark.at_s - start.at_s))
+        self.energies_j.append(_difference(mark.energy_j, start.energy_j))
+        self._lap_start = mark
+        self._marks.append(mark)
+        self._settle(mark)
+
+    def end(self, step_count: int) -> None:
+        """The training ends now; what lies behind the last lap counts for the whole."""
+        self._synchronize()
+        mark = self._now(step_count)
+        self._marks.append(mark)
+        self._settle(mark)
+
+    def extend_last_lap(self) -> None:
+        """Add to the last lap what lies behind it, up to the last mark."""
+        mark, start = self._marks[-1], self._lap_start
+        self.durations_s[-1] += mark.at_s - start.at_s
+        last_j, more_j = self.energies_j[-1], _difference(mark.energy_j, start.energy_j)
+        self.energies_j[-1] = None if last_j is None or more_j is None else last_j + more_j
+        self._lap_start = mark
+
+    def cut_again(self, lap_count: int) -> None:
+        """Cut all that was trained by now into so many laps of equally many steps."""
+        by_step = {mark.step_count: mark for mark in self._marks}
+        for step_count, at_s in self._step_marks:
+            by_step.setdefault(step_count, Mark(step_count=step_count, at_s=at_s))
+        ends = cut_evenly([by_step[count] for count in sorted(by_step)], lap_count)
+        starts = [self._marks[0], *ends[:-1]]
+        pairs = list(zip(starts, ends, strict=True))
+        self.durations_s = [end.at_s - start.at_s for start, end in pairs]
+        self.energies_j = [_difference(end.energy_j, start.energy_j) for start, end in pairs]
+        self._lap_start = ends[-1]
+
+    def forget_laps(self, step_count: int) -> None:
+        """Begin to count laps anew; what was trained before counts for the whole alone."""
+        self.durations_s, self.energies_j = [], []
+        self.begin_lap(step_count)
+
+    def _now(self, step_count: int) -> Mark:
+        if self._meter is None:
+            return Mark(step_count=step_count, at_s=self.at_s, energy_j=self.energy_j)
+        energy_j = self._meter.energy_j(modelled=True)
+        self.is_metered = self._meter.is_metered
+        return Mark(step_count=step_count, at_s=self.elapsed_s, energy_j=_difference(energy_j, self._begun_j))
+
+    def _settle(self, mark: Mark) -> None:
+        self.at_s, self.energy_j = mark.at_s, mark.energy_j
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else max(0.0, after - before)

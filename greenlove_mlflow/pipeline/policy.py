@@ -1,0 +1,57 @@
+"""Policy: whether a training may run, and go on running; asked of the caller's limits and of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from greenlove_mlflow.core.account.estimate import broken_limits
+from greenlove_mlflow.core.account.outcome import spent_limits
+from greenlove_mlflow.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.workload import Limits
+
+OnRefusal = Literal["skip", "raise"]
+OnLimit = Literal["stop", "raise"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the caller lets a training take.
+
+    Args:
+        limits: What it may take at most.
+        confirm: Asked with the estimate; a "no" refuses the training.
+        on_refusal: ``raise`` raises ``TrainingRefused`` in place of an empty loop.
+        on_limit: ``raise`` raises ``LimitReached`` once a limit is spent, in place of ending the loop.
+    """
+
+    limits: Limits | None = None
+    confirm: Callable[[Estimate], bool] | None = None
+    on_refusal: OnRefusal = "skip"
+    on_limit: OnLimit = "stop"
+
+    def __post_init__(self) -> None:
+        if self.on_refusal not in ("skip", "raise"):
+            raise InvalidInputError(f"on_refusal must be 'skip' or 'raise', got {self.on_refusal!r}")
+        if self.on_limit not in ("stop", "raise"):
+            raise InvalidInputError(f"on_limit must be 'stop' or 'raise', got {self.on_limit!r}")
+
+    def refusal(self, estimate: Estimate) -> str:
+        """Why the training may not run, in words; empty when it may. A limit that breaks is not asked about."""
+        broken = broken_limits(estimate, self.limits) if self.limits else ()
+        if broken:
+            return "the estimate breaks " + " and ".join(broken)
+        if self.confirm is not None and not self.confirm(estimate):
+            return "confirm() said no"
+        return ""
+
+    def spent(self, outcome: Outcome | None) -> str:
+        """Which limits the training has spent, in words; empty while there is none."""
+        if self.limits is None or outcome is None:
+            return ""
+        return " and ".join(spent_limits(outcome, self.limits))

@@ -1,0 +1,268 @@
+"""A training under way: opened, kept in an MLflow run, and settled whatever ends it.
+
+``track``, ``watch``, ``autolog`` and the callbacks of frameworks all run their trainings through here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.benchmark.feed import Feed
+from greenlove_mlflow.benchmark.subject.loader_in_use import find_loader_in_use
+from greenlove_mlflow.benchmark.within import WindowPlan
+from greenlove_mlflow.core.account.laps import LapPlan
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.workload import Workload
+from greenlove_mlflow.errors import GreenloveError, TrainingRefused
+from greenlove_mlflow.pipeline.comparing import compare_estimate, with_probe
+from greenlove_mlflow.pipeline.lap_meter import LapMeter
+from greenlove_mlflow.pipeline.live import Promise
+from greenlove_mlflow.pipeline.policy import Policy
+from greenlove_mlflow.pipeline.stages import Ground, estimate_log
+from greenlove_mlflow.pipeline.tracked_training import TrackedTraining, replace_ratios
+from greenlove_mlflow.pipeline.window import WITHIN_CAVEAT, Subject, Window
+from greenlove_mlflow.terminal import say_on_stderr
+from greenlove_mlflow.tracking.names import STATUS_REFUSED
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.offers.compare import Comparison
+    from greenlove_mlflow.core.records import BenchmarkLog
+    from greenlove_mlflow.environment import Environment
+    from greenlove_mlflow.pipeline.options import Options
+    from greenlove_mlflow.tracking import TrackedRun
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """How a training is kept in MLflow.
+
+    Args:
+        experiment: MLflow experiment for a run of ours; the active or default one when not given.
+        run_name: Name of a run of ours.
+        nested: Whether to open a child of the active run; on its own when that run holds a training already.
+        log_model: Whether to log the estimator as an MLflow model.
+        saved_view: Whether to save a view of the experiment page.
+    """
+
+    experiment: str | None = None
+    run_name: str | None = None
+    nested: bool | None = None
+    log_model: bool = True
+    saved_view: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undertaking:
+    """A training that is about to run, and all that is known of it beforehand.
+
+    Args:
+        subject: Model, optimizer, device.
+        feed: What an epoch (or another lap) is: its steps, its samples.
+        plan: How many there shall be.
+        options: What the caller said.
+        environment: What the process was told.
+        ground: The machine, its meter, its place.
+        synchronize: Waits until the device is idle.
+        keeping: How it is kept.
+        policy: What it may take.
+        optimizers: Those whose steps are counted; empty where the steps are told by calls.
+        runner: An ``EpochRunner`` that ``run.train()`` runs.
+    """
+
+    subject: Subject
+    feed: Feed
+    plan: LapPlan
+    options: Options
+    environment: Environment
+    ground: Ground
+    synchronize: Callable[[], None]
+    keeping: Keeping = field(default_factory=Keeping)
+    policy: Policy = field(default_factory=Policy)
+    optimizers: tuple[Any, ...] = ()
+    runner: Any = None
+
+
+@contextmanager
+def running(
+    undertaking: Undertaking, *, measure: Callable[[TrackedRun], Promise] | None = None, refusal: str = ""
+) -> Iterator[TrackedTraining]:
+    """A training in its MLflow run, metered from the beginning of the block to its end.
+
+    Args:
+        undertaking: What is about to run.
+        measure: Runs the benchmark before it; None when its own first seconds are the benchmark.
+        refusal: Why it may not run, where that is known beforehand.
+
+    Raises:
+        TrainingRefused: If it may not run and the caller asked for this.
+        TrackingError: If the MLflow store cannot be used before anything ran.
+    """
+    from greenlove_mlflow.tracking import open_run
+    from greenlove_mlflow.tracking.saved_view import print_view_link
+
+    keeping = undertaking.keeping
+    with open_run(
+        experiment=keeping.experiment,
+        run_name=keeping.run_name,
+        nested=keeping.nested,
+        rank=undertaking.environment.rank,
+    ) as tracked:
+        promise = None if measure is None else measure(tracked)
+        run = _make_run(undertaking, tracked, promise)
+        run.refusal = refusal
+        reason = undertaking.policy.refusal(promise.estimate) if promise is not None and not refusal else ""
+        if reason:
+            _refuse(run, tracked, reason, undertaking.policy)
+        try:
+            run.begin()
+            yield run
+        finally:
+            run.end()
+            if reason and run.has_trained:
+                tracked.say_ran_although(reason)
+            keep_outcome(run, tracked)
+            if keeping.saved_view and tracked.view_url:
+                print_view_link(tracked.view_url)
+
+
+def _make_run(undertaking: Undertaking, tracked: TrackedRun, promise: Promise | None) -> TrackedTraining:
+    options, ground = undertaking.options, undertaking.ground
+    return TrackedTraining(
+        optimizers=undertaking.optimizers,
+        runner=undertaking.runner,
+        tracked=tracked,
+        laps=LapMeter(lambda: ground.open_meter(on_sample=tracked.log_power_sample), undertaking.synchronize),
+        plan=undertaking.plan,
+        policy=undertaking.policy,
+        promise=promise,
+        window=None if promise is not None else _make_window(undertaking, tracked),
+        see_plan=_see_plan(undertaking),
+        on_lap=options.on_epoch,
+    )
+
+
+def _make_window(undertaking: Undertaking, tracked: TrackedRun) -> Window:
+    def finish(log: BenchmarkLog, power_caveats: tuple[Caveat, ...]) -> Promise:
+        history = tracked.finished_runs if undertaking.options.history else tuple
+        estimate = estimate_log(
+            log,
+            workload_within(undertaking, log),
+            undertaking.ground,
+            undertaking.options,
+            undertaking.environment,
+            power_caveats=(WITHIN_CAVEAT, *power_caveats),
+            history=history,
+        )
+        return keep_promise(log, estimate, tracked, undertaking.options, undertaking.keeping)
+
+    return Window(
+        feed=undertaking.feed,
+        plan=WindowPlan(total_step_count=undertaking.plan.left_step_count),
+        subject=undertaking.subject,
+        machine=undertaking.ground.machine,
+        synchronize=undertaking.synchronize,
+        finish=finish,
+        quiet=tracked.paused,
+    )
+
+
+def workload_within(undertaking: Undertaking, log: BenchmarkLog) -> Workload:
+    """What is left of the plan, an epoch as long as the feed says."""
+    options, feed = undertaking.options, undertaking.feed
+    return Workload(
+        sample_count=feed.sample_count,
+        batch_size=feed.batch_size,
+        epoch_count=undertaking.plan.left_count or 1,
+        steps_per_epoch=feed.steps_per_epoch,
+        validation_s=log.validation_s,
+        validation_every_epochs=options.validation_every_epochs,
+        extra_per_epoch_s=options.extra_per_epoch_s,
+        one_off_s=options.one_off_s,
+    )
+
+
+def keep_promise(
+    log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, options: Options, keeping: Keeping
+) -> Promise:
+    """The promise of an estimate: compared with the offers, and kept in the run."""
+    comparison, estimate = compare_or_say_why(estimate, options)
+    tracked.log_promise(estimate, comparison, log, saved_view=keeping.saved_view)
+    if keeping.log_model:
+        _log_model_later(tracked, estimate, comparison)
+    return Promise(log=log, estimate=estimate, comparison=comparison)
+
+
+def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
+    """Keep what happened, and what it teaches later estimates."""
+    if run.estimate is not None and run.log is not None:
+        tracked.log_outcome(run.estimate, run.comparison, run.log, run.outcome)
+
+
+def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison | None, Estimate]:
+    """The comparison, and the estimate that remembers its ratios; a comparison that fails costs a caveat only."""
+    try:
+        estimate = with_probe(estimate)
+        comparison = compare_estimate(
+            estimate,
+            gpu=None,
+            prices=options.prices,
+            region=options.cloud_region,
+            task=None,
+            precision=None,
+            speed_ratios=options.speed_ratios,
+            measured=options.measured,
+            billing=options.billing,
+            gpus=options.gpus,
+        )
+    except GreenloveError as error:
+        logger.warning("no comparison: %s", error)
+        caveat = Caveat.of("no-comparison", why=str(error))
+        return None, dataclasses.replace(estimate, caveats=(*estimate.caveats, caveat))
+    return comparison, replace_ratios(estimate, comparison, cloud_region=options.cloud_region)
+
+
+def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
+    """Have the estimator logged as an MLflow model, once everything before it has been sent."""
+    from greenlove_mlflow.serving.gather import gather_facts
+
+    sheet = None if comparison is None else comparison.prices
+    tracked.model(gather_facts(estimate.statistics, sheet=sheet).to_json())
+
+
+def _see_plan(undertaking: Undertaking) -> Callable[[int], LapPlan | None] | None:
+    """A look at the loader that the training really uses, for a plan that rests on its data set alone."""
+    training, options, plan = undertaking.subject.training, undertaking.options, undertaking.plan
+    stated = options.steps_per_epoch is not None or options.accumulation is not None
+    if training is None or stated or not plan.is_epoch or options.steps is not None:
+        return None
+    data = getattr(training.data, "dataset", training.data)
+
+    def see(step_count: int) -> LapPlan | None:
+        found = find_loader_in_use(data)
+        if found is None or found.batch_count is None:
+            return None
+        drawn = found.drawn_count or step_count
+        batches_per_step = drawn // step_count if drawn % step_count == 0 else 1
+        return dataclasses.replace(plan, steps_per_lap=max(1, found.batch_count // batches_per_step))
+
+    return see
+
+
+def _refuse(run: TrackedTraining, tracked: TrackedRun, reason: str, policy: Policy) -> None:
+    """Refuse a training before any of its steps has run."""
+    run.refusal = reason
+    tracked.say_status(STATUS_REFUSED, reason)
+    if policy.on_refusal == "raise":
+        raise TrainingRefused(reason)
+    say_on_stderr(
+        f"training refused: {reason}. run.epochs() is empty; a loop of your own runs all the same, "
+        'on_refusal="raise" ends it'
+    )

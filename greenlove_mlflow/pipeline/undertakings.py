@@ -1,0 +1,138 @@
+"""From what a caller hands over to a training that can be run: a model with its data, or an ``EpochRunner``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from greenlove_mlflow.benchmark import EpochRunner, Training, make_feed
+from greenlove_mlflow.benchmark.by_sizes import feed_of_runner
+from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
+from greenlove_mlflow.core.account.laps import LapPlan
+from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.pipeline.live import Promise
+from greenlove_mlflow.pipeline.options import is_runner
+from greenlove_mlflow.pipeline.running import Keeping, Undertaking, keep_promise
+from greenlove_mlflow.pipeline.stages import (
+    done_laps,
+    find_place,
+    make_plan,
+    make_training,
+    measure_training,
+    planned_laps,
+    read_ground,
+    steps_of_epoch,
+)
+from greenlove_mlflow.pipeline.window import Subject
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.benchmark.feed import Feed
+    from greenlove_mlflow.environment import Environment
+    from greenlove_mlflow.pipeline.options import Options
+    from greenlove_mlflow.pipeline.policy import Policy
+    from greenlove_mlflow.tracking import TrackedRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A training that can be run, and the benchmark before it; None when its first seconds are the benchmark."""
+
+    undertaking: Undertaking
+    measure: Callable[[TrackedRun], Promise] | None
+
+
+def subject_of(model: Any, optimizer: Any, criterion: Any, data: Any, options: Options) -> Training | EpochRunner:
+    """What is benchmarked, checked before anything runs.
+
+    Raises:
+        InvalidInputError: If something is missing or cannot be used.
+    """
+    if is_runner(model):
+        if optimizer is not None or criterion is not None or data is not None:
+            raise InvalidInputError("an EpochRunner holds its own data: pass it alone, with epochs=")
+        feed_of_runner(model, make_plan(options))
+        return model  # type: ignore[no-any-return]
+    if data is None:
+        raise InvalidInputError("data is missing: pass the Dataset or the DataLoader of the training")
+    return make_training(model, optimizer, criterion, data, options)
+
+
+def prepare_training(
+    parts: tuple[Any, Any, Any, Any],
+    options: Options,
+    environment: Environment,
+    *,
+    policy: Policy,
+    keeping: Keeping,
+) -> Prepared:
+    """A training made ready to run; nothing has run yet and no run is opened.
+
+    Args:
+        parts: Model, optimizer, criterion, data; or an ``EpochRunner`` and nothing else.
+        options: What the caller said.
+        environment: What the process was told.
+        policy: What the training may take.
+        keeping: How it is kept in MLflow.
+
+    Raises:
+        InvalidInputError: If something is missing or cannot be used.
+    """
+    within = options.benchmark == "within"
+    if within and policy.confirm is not None:
+        raise InvalidInputError(
+            'confirm= is asked with an estimate, which benchmark="within" has only once the training runs; use '
+            'limits=, or benchmark="before"'
+        )
+    subject = subject_of(*parts, options)
+    place = find_place(options, environment)
+    training = subject if isinstance(subject, Training) else None
+    device = torch.device("cpu") if training is None else training.torch_device
+    ground = read_ground(device, options, environment, place)
+    feed = _feed_of(subject, options)
+    undertaking = Undertaking(
+        subject=Subject(model=parts[0], optimizer=parts[1], device=device, training=training),
+        feed=feed,
+        plan=lap_plan(options, feed),
+        options=options,
+        environment=environment,
+        ground=ground,
+        synchronize=(lambda: None) if training is None else training.synchronize,
+        keeping=keeping,
+        policy=policy,
+        optimizers=find_optimizers(parts[1]),
+        runner=None if training is not None else subject,
+    )
+    return Prepared(undertaking=undertaking, measure=None if within else _measure(subject, undertaking))
+
+
+def lap_plan(options: Options, feed: Feed) -> LapPlan:
+    """Laps as the caller planned them, an epoch as long as the data."""
+    return LapPlan(
+        lap_count=planned_laps(options, feed.steps_per_epoch),
+        steps_per_lap=steps_of_epoch(options, feed.steps_per_epoch),
+        done_count=done_laps(options, feed.steps_per_epoch),
+        is_epoch=options.steps is None,
+    )
+
+
+def _feed_of(subject: Training | EpochRunner, options: Options) -> Feed:
+    if isinstance(subject, Training):
+        feed = make_feed(subject.data, batch_size=options.batch_size, steps_per_epoch=options.steps_per_epoch)
+        feed.close()
+        return feed
+    return feed_of_runner(subject, make_plan(options))
+
+
+def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Callable[[TrackedRun], Promise]:
+    options, environment, ground = undertaking.options, undertaking.environment, undertaking.ground
+
+    def measure(tracked: TrackedRun) -> Promise:
+        history = tracked.finished_runs if options.history else tuple
+        with tracked.paused():
+            measured = measure_training(subject, options, environment, ground.place, ground=ground, history=history)
+        return keep_promise(measured.log, measured.estimate, tracked, options, undertaking.keeping)
+
+    return measure

@@ -1,0 +1,133 @@
+"""Window: the benchmark that is the first seconds of a training, from its recorder to the promise made of its log."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.benchmark.machine.signals import MachineSignals
+from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+from greenlove_mlflow.benchmark.run import make_log
+from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.subject.device_memory import DeviceMemory, read_device_memory
+from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, describe_model
+from greenlove_mlflow.benchmark.subject.training import Training
+from greenlove_mlflow.benchmark.within import StepRecorder, WindowPlan
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import BenchmarkLog, Machine
+from greenlove_mlflow.pipeline.background import Background
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.benchmark.feed import Feed
+    from greenlove_mlflow.pipeline.live import Promise
+    from greenlove_mlflow.power import PowerMeter
+
+WITHIN_CAVEAT = Caveat.of("benchmark-within")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a window knows of the training that it watches.
+
+    Args:
+        model: The model; None when only its optimizer is known.
+        optimizer: As it was given.
+        device: Where the training runs.
+        training: All of it, where that is known.
+    """
+
+    model: Any
+    optimizer: Any
+    device: Any
+    training: Training | None = None
+
+
+class Window:
+    """The benchmark within a training.
+
+    Args:
+        feed: What an epoch is.
+        plan: When it closes at the latest.
+        subject: What is watched.
+        machine: Where.
+        synchronize: Waits until the device is idle.
+        finish: Makes the promise of a log and the meter's caveats; runs in a thread of its own.
+        quiet: A block in which nothing is sent to MLflow.
+
+    Attributes:
+        recorder: Takes the training's reports.
+        on_close: Called when the window has closed, in the training's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        feed: Feed,
+        plan: WindowPlan,
+        subject: Subject,
+        machine: Machine,
+        synchronize: Callable[[], None],
+        finish: Callable[[BenchmarkLog, tuple[Caveat, ...]], Promise],
+        quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.on_close: Callable[[], None] = lambda: None
+        self._subject = subject
+        self._machine = machine
+        self._finish = finish
+        self._quiet = quiet
+        self._open = ExitStack()
+        self._autocast = AutocastWatch()
+        self._meter: PowerMeter | None = None
+        self._started_at = dt.datetime.now(dt.timezone.utc)
+        session = Session(
+            feed,
+            lambda _: None,
+            BenchmarkPlan(),
+            synchronize=synchronize,
+            host_sees_steps=subject.device.type == "cpu",
+        )
+        self.recorder = StepRecorder(session, plan, synchronize=synchronize, on_close=self._close)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether a step was timed, so that an estimate can be made."""
+        return bool(self.recorder.session.epochs)
+
+    def begin(self, meter: PowerMeter | None) -> None:
+        """The training is about to ask for its first batch; may be said again while no step has ended."""
+        if self.recorder.step_count or self.recorder.has_closed:
+            return
+        if self._meter is None and meter is not None:
+            self._meter = meter
+            self.recorder.session.meter = meter
+            self.recorder.session.signals = MachineSignals(gpu=meter.gauges)
+            self._open.enter_context(self._quiet())
+            self._open.enter_context(self._autocast.watching())
+        self._started_at = dt.datetime.now(dt.timezone.utc)
+        self.recorder.begin()
+
+    def make_promise(self) -> Background[Promise]:
+        """The promise, made in a thread of its own from the log as it is now."""
+        log = self._log()
+        caveats = () if self._meter is None else self._meter.caveats()
+        return Background(lambda: self._finish(log, caveats), name="greenlove-estimate")
+
+    def _close(self) -> None:
+        self._open.close()
+        self.on_close()
+
+    def _log(self) -> BenchmarkLog:
+        recorder, subject = self.recorder, self._subject
+        size = recorder.session.feed.batch_size
+        description = describe_model(subject.model, subject.optimizer, None, size, autocast_dtype=self._autocast.dtype)
+        return make_log(
+            recorder.session,
+            machine=self._machine,
+            description=description,
+            started_at=self._started_at,
+            stop_reason=recorder.stop_reason,
+            memory=DeviceMemory() if subject.training is None else read_device_memory(subject.training, 0),
+        )
