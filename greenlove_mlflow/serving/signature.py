@@ -52,9 +52,9 @@ def default_params(statistics: Statistics | None) -> dict[str, float | int | Non
     """The run's own plan and place by param; None leaves a figure as it is in the run, or unknown."""
     if statistics is None:
         return dict.fromkeys(PARAMS)
-    grid = statistics.grid
+    grid, epochs = statistics.grid, statistics.workload.epoch_count
     return {
-        "epochs": statistics.workload.epoch_count,
+        "epochs": round(epochs) if epochs == round(epochs) else None,
         "sample_count": statistics.workload.sample_count,
         "carbon_g_per_kwh": None if grid.intensity_g_per_kwh is None else grid.intensity_g_per_kwh.point,
         "usd_per_kwh": None if grid.price_usd_per_kwh is None else grid.price_usd_per_kwh.point,
