@@ -1,4 +1,4 @@
-"""``benchmark="within"``: the first seconds of the real training are the benchmark, and the training stays what it is."""
+"""A benchmark that is the first seconds of the real training: the training stays what it is."""
 
 from __future__ import annotations
 
