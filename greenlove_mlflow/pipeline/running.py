@@ -92,7 +92,7 @@ class Undertaking:
 
 @contextmanager
 def running(
-    undertaking: Undertaking, *, measure: Callable[[TrackedRun], Promise] | None = None, refusal: str = ""
+    undertaking: Undertaking, *, measure: Callable[[TrackedRun], Promise | None] | None = None, refusal: str = ""
 ) -> Iterator[TrackedTraining]:
     """A training in its MLflow run, metered from the beginning of the block to its end.
 

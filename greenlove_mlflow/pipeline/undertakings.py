@@ -12,7 +12,7 @@ from greenlove_mlflow.benchmark import EpochRunner, Training, make_feed
 from greenlove_mlflow.benchmark.by_sizes import feed_of_runner
 from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.core.account.laps import LapPlan
-from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.errors import InvalidInputError, StateNotKeepableError
 from greenlove_mlflow.pipeline.live import Promise
 from greenlove_mlflow.pipeline.options import is_runner
 from greenlove_mlflow.pipeline.running import Keeping, Undertaking, keep_promise
@@ -27,6 +27,7 @@ from greenlove_mlflow.pipeline.stages import (
     steps_of_epoch,
 )
 from greenlove_mlflow.pipeline.window import Subject
+from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
@@ -41,7 +42,7 @@ class Prepared:
     """A training that can be run, and the benchmark before it; None when its first seconds are the benchmark."""
 
     undertaking: Undertaking
-    measure: Callable[[TrackedRun], Promise] | None
+    measure: Callable[[TrackedRun], Promise | None] | None
 
 
 def subject_of(model: Any, optimizer: Any, criterion: Any, data: Any, options: Options) -> Training | EpochRunner:
@@ -126,13 +127,19 @@ def _feed_of(subject: Training | EpochRunner, options: Options) -> Feed:
     return feed_of_runner(subject, make_plan(options))
 
 
-def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Callable[[TrackedRun], Promise]:
+def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Callable[[TrackedRun], Promise | None]:
     options, environment, ground = undertaking.options, undertaking.environment, undertaking.ground
 
-    def measure(tracked: TrackedRun) -> Promise:
+    def measure(tracked: TrackedRun) -> Promise | None:
         history = tracked.finished_runs if options.history else tuple
-        with tracked.paused():
-            measured = measure_training(subject, options, environment, ground.place, ground=ground, history=history)
+        try:
+            with tracked.paused():
+                measured = measure_training(subject, options, environment, ground.place, ground=ground, history=history)
+        except StateNotKeepableError as error:
+            if undertaking.policy.confirm is not None:
+                raise
+            say_on_stderr(f"{error}. So nothing is run beforehand: the first seconds of the training are the benchmark")
+            return None
         return keep_promise(measured.log, measured.estimate, tracked, options, undertaking.keeping)
 
     return measure
