@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from greenlove_mlflow.core.offers.offer import Offer
+from greenlove_mlflow.core.offers.rental import rented_gpu_count
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.units import S_PER_H
@@ -74,10 +75,10 @@ def instance_size(offer: Offer, gpu_count: int) -> int:
     Raises:
         InvalidInputError: If no instance has as many.
     """
-    sizes = [count for count in offer.gpu_counts if count >= gpu_count]
-    if not sizes:
+    rented = rented_gpu_count(offer.gpu_counts, gpu_count)
+    if rented is None:
         raise InvalidInputError(f"{offer.gpu} is sold with at most {max(offer.gpu_counts)} GPUs, not {gpu_count}")
-    return min(sizes)
+    return rented
 
 
 def dstack_gpu(offer: Offer, gpu_count: int) -> str:

@@ -23,6 +23,7 @@ from greenlove_mlflow.words.estimate import (
     home_cells,
     offer_cells,
     range_sentences,
+    rows_by_price,
 )
 from greenlove_mlflow.words.verdict import outcome_table
 
@@ -200,7 +201,7 @@ def _offers_table(comparison: Comparison, width: int) -> Table:
     from rich.table import Table
 
     rows = [comparison_header(comparison), home_cells(comparison)]
-    rows += [offer_cells(comparison, row) for row in comparison.rows]
+    rows += [offer_cells(comparison, row) for row in rows_by_price(comparison)]
     chosen = _columns_that_fit(rows, width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0))
     for index in chosen:

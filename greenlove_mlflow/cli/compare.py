@@ -51,9 +51,12 @@ def _plain(comparison: Comparison) -> dict[str, Any]:
         "offers": [
             {
                 "gpu": row.offer.gpu,
-                "gpu_count": row.gpu_count,
+                "rented_gpu_count": row.rented_gpu_count,
+                "used_gpu_count": row.used_gpu_count,
                 "price_usd_per_hour": row.offer.price_usd_per_hour,
                 "speed_ratio": row.speed_ratio.ratio.point,
+                "time_ratio": _ends(row.time_ratio),
+                "bound_by": row.bound_by,
                 "basis": row.speed_ratio.basis,
                 "fits_memory": row.fits_memory,
                 **figures(row.estimate),

@@ -153,8 +153,9 @@ def _offers(comparison: Comparison | None) -> tuple[CrusoeGPUEstimate, ...]:
     if comparison is None:
         return ()
     best, first = best_value(comparison), fastest(comparison)
+    best_row, first_row = (None if choice is None else choice.row for choice in (best, first))
     rows = sorted(comparison.rows, key=lambda row: _point(row.estimate.cost_usd) or math.inf)
-    return tuple(_offer(row, is_best=best is not None and best.row is row, is_fastest=first.row is row) for row in rows)
+    return tuple(_offer(row, is_best=best_row is row, is_fastest=first_row is row) for row in rows)
 
 
 def _offer(row: ComparisonRow, *, is_best: bool, is_fastest: bool) -> CrusoeGPUEstimate:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,54 +166,89 @@ def total(*addends: Interval) -> Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervals:
-    """Many intervals at once: ``point`` and ``log_half_width`` are arrays of one shape, NaN where a value is unknown.
+    """Many intervals at once, arrays of one shape, NaN where a value is unknown.
 
-    The arithmetic is that of ``product`` and ``quotient`` on intervals that are symmetric on the log scale.
+    The arithmetic is that of ``product``: independent widths add in quadrature, each side for itself.
+
+    Args:
+        point: Best values.
+        below: Widths from the lower ends to the points on the log scale.
+        above: Widths from the points to the upper ends.
     """
 
     point: FloatArray
-    log_half_width: FloatArray
+    below: FloatArray
+    above: FloatArray
 
     @classmethod
     def of(cls, intervals: Sequence[Interval | None]) -> Intervals:
         """The columns of some intervals, NaN for None."""
         rows = [_UNKNOWN if each is None else (each.point, each.low, each.high) for each in intervals]
         point, low, high = np.array(rows, dtype=np.float64).reshape(-1, 3).T
-        with np.errstate(divide="ignore"):
-            width = np.where(high == low, 0.0, (np.log(high) - np.log(low)) / 2.0)
-        return cls(point=point, log_half_width=np.where(np.isnan(point), np.nan, width))
+        return cls.between(point, low, high)
+
+    @classmethod
+    def between(cls, point: FloatArray, low: FloatArray, high: FloatArray) -> Intervals:
+        """The intervals with those ends."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            below = np.where(low == point, 0.0, np.log(point / low))
+            above = np.where(high == point, 0.0, np.log(high / point))
+        return cls(point=point, below=below, above=above)
+
+    @classmethod
+    def symmetric(cls, point: FloatArray, log_half_width: FloatArray) -> Intervals:
+        """The intervals that are as wide below their points as above, on the log scale."""
+        return cls(point=point, below=log_half_width, above=log_half_width)
 
     @property
     def low(self) -> FloatArray:
         """Lower ends."""
-        return self.point * np.exp(-self.log_half_width)
+        return self.point * np.exp(-self.below)
 
     @property
     def high(self) -> FloatArray:
         """Upper ends."""
-        return self.point * np.exp(self.log_half_width)
+        return self.point * np.exp(self.above)
 
     def times(self, other: Intervals) -> Intervals:
         """Element by element, two independent uncertain factors multiplied."""
         return Intervals(
             point=self.point * other.point,
-            log_half_width=np.hypot(self.log_half_width, other.log_half_width),
-        )
-
-    def over(self, other: Intervals) -> Intervals:
-        """Element by element, one uncertain value over another."""
-        return Intervals(
-            point=self.point / other.point,
-            log_half_width=np.hypot(self.log_half_width, other.log_half_width),
+            below=np.hypot(self.below, other.below),
+            above=np.hypot(self.above, other.above),
         )
 
     def scaled(self, factor: float | FloatArray) -> Intervals:
         """Element by element, times an exact factor; NaN where the factor is unknown."""
+        unknown = np.isnan(factor)
         return Intervals(
-            point=self.point * factor, log_half_width=np.where(np.isnan(factor), np.nan, self.log_half_width)
+            point=self.point * factor,
+            below=np.where(unknown, np.nan, self.below),
+            above=np.where(unknown, np.nan, self.above),
         )
 
-    def at(self, index: int) -> Interval | None:
+    def shifted(self, offset: float | FloatArray) -> Intervals:
+        """Element by element, plus an exact amount of at least 0."""
+        moved = Intervals.between(self.point + offset, self.low + offset, self.high + offset)
+        return Intervals(
+            point=moved.point,
+            below=np.where(offset == 0.0, self.below, moved.below),
+            above=np.where(offset == 0.0, self.above, moved.above),
+        )
+
+    def picked(self, index: Any) -> Intervals:
+        """Some of them, or all in another shape, as numpy indexes."""
+        return Intervals(point=self.point[index], below=self.below[index], above=self.above[index])
+
+    def reshaped(self, shape: tuple[int, ...]) -> Intervals:
+        """All of them in another shape."""
+        return Intervals(
+            point=self.point.reshape(shape), below=self.below.reshape(shape), above=self.above.reshape(shape)
+        )
+
+    def at(self, index: int | tuple[int, ...]) -> Interval | None:
         """One of them; None where it is unknown."""
-        point, width = float(self.point[index]), float(self.log_half_width[index])
-        return None if math.isnan(point) or math.isnan(width) else Interval.from_log_width(point, width)
+        point, low, high = float(self.point[index]), float(self.low[index]), float(self.high[index])
+        if math.isnan(point) or math.isnan(low) or math.isnan(high):
+            return None
+        return Interval(point=point, low=min(point, low), high=max(point, high))

@@ -74,7 +74,8 @@ def compare(
     speed_ratios: Mapping[str, float] | None = None,
     measured: str | None = None,
     billing: tuple[str, ...] = DEFAULT_BILLING,
-    gpus: int = 1,
+    gpus: int | None = None,
+    start_s: float | None = None,
 ) -> Comparison:
     """The same training on each offer of a price sheet.
 
@@ -88,7 +89,9 @@ def compare(
         speed_ratios: Known ratios by GPU.
         measured: ``auto`` or a run id: take ratios from own runs of the same workload in MLflow.
         billing: Which prices to compare.
-        gpus: GPUs rented, 1, 2, 4 or 8.
+        gpus: GPUs at work: 1, 2, 4 or 8; as many as at home when not given. The smallest instance that has them is
+            what is rented, and all of it is paid.
+        start_s: Seconds that an instance needs to start; a sourced figure when not given.
 
     Raises:
         UnknownGpuError: If no table knows ``gpu``; the nearest names are listed.
@@ -105,6 +108,7 @@ def compare(
         measured=measured,
         billing=billing,
         gpus=gpus,
+        start_s=start_s,
     )
 
 

@@ -13,20 +13,28 @@ from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.counted import is_counted
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio, find_gpu
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.own_runs import own_ratios
-from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions
+from greenlove_mlflow.tables import (
+    read_default_pue,
+    read_gpu_specs,
+    read_instance_start,
+    read_price_sheet,
+    read_regions,
+)
 from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """What the ratios start from."""
+    """What the ratios start from; no hardware where the work of a CPU's step was counted."""
 
-    hardware: GpuSpec | ProbeResult
+    hardware: GpuSpec | ProbeResult | None
     name: str
     caveats: tuple[Caveat, ...] = ()
 
@@ -42,7 +50,8 @@ def compare_estimate(
     speed_ratios: Mapping[str, float],
     measured: str | None,
     billing: tuple[str, ...],
-    gpus: int,
+    gpus: int | None,
+    start_s: float | None,
 ) -> Comparison:
     """The comparison that ``greenlove.compare`` returns; see there."""
     statistics = estimate.statistics
@@ -55,8 +64,13 @@ def compare_estimate(
     given = {
         find_gpu(name, specs.values(), offer_names=offer_names).gpu_id: ratio for name, ratio in speed_ratios.items()
     }
+    if isinstance(home.hardware, GpuSpec) and statistics.profile is not None and statistics.profile.on_cpu:
+        # A CPU's step says nothing of the parts of a step on the GPU that is named.
+        statistics = dataclasses.replace(statistics, profile=None, validation_profile=None)
+        estimate = dataclasses.replace(estimate, statistics=statistics)
+    used = statistics.home_gpu_count if gpus is None else gpus
     asked = dataclasses.replace(
-        statistics, precision=precision or statistics.precision, task=task or statistics.task, gpu_count=gpus
+        statistics, precision=precision or statistics.precision, task=task or statistics.task, gpu_count=used
     )
     own = {} if gpu is not None else own_ratios(statistics, measured)
     ratios = _ratios(asked, home, [specs[offer.gpu_id] for offer in sheet.offers], given=given, own=own)
@@ -70,7 +84,7 @@ def compare_estimate(
         region=region,
         home_name=home.name,
         billing=billing,
-        gpu_count=gpus,
+        rental=Rental(used_gpu_count=used, start_s=instance_start_s(start_s)),
         caveats=home.caveats,
         today=time.strftime("%Y-%m-%d", time.gmtime()),
     )
@@ -96,9 +110,11 @@ def _ratios(
             precision=asked.precision,
             task=asked.task,
             model_kind=asked.model_kind,
+            profile=asked.scaled_profile,
             given=given.get(spec.gpu_id),
             measured=own_ratio,
             gpu_count=asked.gpu_count,
+            home_gpu_count=asked.home_gpu_count,
         )
         if own_ratio is not None and ratio.basis == "measured":
             ratio = dataclasses.replace(ratio, detail=f"{ratio.detail}, run {run_id}")
@@ -106,10 +122,17 @@ def _ratios(
     return ratios
 
 
+def instance_start_s(given: float | None) -> Interval:
+    """Seconds that an instance needs to start: as given, else as a table says of all clouds together."""
+    return read_instance_start()[0] if given is None else Interval.exactly(given)
+
+
 def with_probe(estimate: Estimate) -> Estimate:
     """The estimate with its hardware probed, where no table knows it: what later re-estimations start from."""
     statistics = estimate.statistics
     if statistics is None or statistics.home is not None or statistics.probe is not None:
+        return estimate
+    if is_counted(statistics.scaled_profile):
         return estimate
     return dataclasses.replace(estimate, statistics=dataclasses.replace(statistics, probe=_probe(statistics)))
 
@@ -133,8 +156,10 @@ def find_home(statistics: Statistics, gpu: str | None, offer_names: Mapping[str,
         )
     if statistics.home is not None:
         return Home(hardware=statistics.home, name=statistics.home.name)
-    probe = statistics.probe or _probe(statistics)
     name = statistics.machine.processor_name
+    if is_counted(statistics.scaled_profile):
+        return Home(hardware=None, name=name, caveats=(Caveat.of("counted-work", machine=name),))
+    probe = statistics.probe or _probe(statistics)
     return Home(
         hardware=probe,
         name=name,

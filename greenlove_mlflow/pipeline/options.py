@@ -69,7 +69,10 @@ class Options:
         measured: ``auto`` takes ratios from own runs of the same workload in MLflow; a run id takes that run's.
         cloud_region: Region of the offers; the median of their regions when not given.
         billing: Which prices to compare (``on-demand``, ``spot``, ``reserved-1y``, ...).
-        gpus: GPUs rented, 1, 2, 4 or 8.
+        gpus: GPUs at work on an offer: 1, 2, 4 or 8; as many as at home when not given. The smallest instance that has
+            them is what is rented, and all of it is paid.
+        start_s: Seconds that a rented instance needs to start; a sourced figure when not given.
+        home_usd_per_hour: What renting this machine costs an hour, in place of its electricity.
         history: Learn the machine's drift from finished runs in MLflow.
         power_poll_interval_s: Seconds between power samples.
         progress: Called with phase, seconds done and seconds planned while the benchmark runs.
@@ -114,7 +117,9 @@ class Options:
     measured: str | None = None
     cloud_region: str | None = None
     billing: tuple[str, ...] = DEFAULT_BILLING
-    gpus: int = 1
+    gpus: int | None = None
+    start_s: float | None = None
+    home_usd_per_hour: float | None = None
     history: bool = True
     power_poll_interval_s: float = 0.1
     progress: Progress | None = None
@@ -123,12 +128,20 @@ class Options:
 
     def __post_init__(self) -> None:
         _check_plan(self.epochs, self.steps, self.done)
-        for name in ("steps", "accumulation", "lap_steps", "batch_size", "steps_per_epoch", "validation_every_epochs"):
+        for name in (
+            "steps",
+            "accumulation",
+            "lap_steps",
+            "batch_size",
+            "steps_per_epoch",
+            "validation_every_epochs",
+            "gpus",
+        ):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name))
-        for name in ("carbon_intensity_g_per_kwh", "electricity_price_usd_per_kwh"):
+        for name in ("carbon_intensity_g_per_kwh", "electricity_price_usd_per_kwh", "home_usd_per_hour"):
             _check_range(name, getattr(self, name), 0.0, "at least 0")
-        for name in ("extra_per_epoch_s", "one_off_s"):
+        for name in ("extra_per_epoch_s", "one_off_s", "start_s"):
             _check_range(name, getattr(self, name), 0.0, "at least 0 seconds")
         _check_range("pue", self.pue, 1.0, "at least 1")
         for name in ("tdp_w", "budget_s", "power_poll_interval_s"):

@@ -221,6 +221,7 @@ def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison
             measured=options.measured,
             billing=options.billing,
             gpus=options.gpus,
+            start_s=options.start_s,
         )
     except GreenloveError as error:
         logger.warning("no comparison: %s", error)

@@ -177,6 +177,9 @@ def estimate_log(
         fixed_memory_gib=log.fixed_memory_gib,
         workload_fingerprint=log.workload_fingerprint,
         home=ground.spec,
+        profile=log.profile,
+        validation_profile=log.validation_profile,
+        home_usd_per_hour=options.home_usd_per_hour,
         caveats=(*ground.caveats, *power_caveats),
     )
     if options.net_of_idle:

@@ -173,13 +173,16 @@ def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: 
     """The estimate whose statistics remember the speed ratio that each offer was given, and how it was asked for."""
     if estimate.statistics is None:
         return estimate
-    ratios = {row.offer.gpu_id: row.speed_ratio for row in comparison.rows}
+    ratios = {row.offer.gpu_id: row for row in comparison.rows}
     statistics = dataclasses.replace(
         estimate.statistics,
-        ratios=tuple(OfferRatio(gpu_id=gpu_id, speed_ratio=ratio) for gpu_id, ratio in ratios.items()),
+        ratios=tuple(
+            OfferRatio(gpu_id=gpu_id, speed_ratio=row.speed_ratio, rented_gpu_count=row.rented_gpu_count)
+            for gpu_id, row in ratios.items()
+        ),
         prices_version=comparison.prices.version,
         throughput_version=table_versions("gpu_throughput")[-1],
         cloud_region=cloud_region,
-        gpu_count=comparison.rows[0].gpu_count if comparison.rows else 1,
+        gpu_count=comparison.rows[0].used_gpu_count if comparison.rows else estimate.statistics.home_gpu_count,
     )
     return dataclasses.replace(estimate, statistics=statistics)

@@ -24,7 +24,7 @@ from greenlove_mlflow.reestimation.pricing import Pricer
 from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
 from greenlove_mlflow.reestimation.writing import WriteBack, Written
 from greenlove_mlflow.stored.pages import PAGE_SIZE, SkippedRun, find_experiment_ids, read_pages
-from greenlove_mlflow.tables import find_grid, read_default_pue, read_regions
+from greenlove_mlflow.tables import find_grid, read_default_pue, read_instance_start, read_regions
 from greenlove_mlflow.tables.prices.sheets import Prices
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
 from greenlove_mlflow.tracking import names
@@ -184,7 +184,11 @@ def _open_batch(
         client=client,
         offers=offers,
         change=change,
-        pricer=Pricer(book=read_ratio_book(), cloud_pue=read_default_pue("cloud")[0]),
+        pricer=Pricer(
+            book=read_ratio_book(),
+            cloud_pue=read_default_pue("cloud")[0],
+            start_s=read_instance_start()[0].point,
+        ),
         files=files_in(folder, offers),
         verify=verify,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.what_if import Change, estimate_changed
-from greenlove_mlflow.core.interval import FloatArray, Interval
+from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.batch import (
     IndexArray,
     OfferRows,
@@ -18,7 +18,7 @@ from greenlove_mlflow.core.offers.batch import (
     estimate_rows,
     run_columns,
 )
-from greenlove_mlflow.core.offers.figures import Ranges
+from greenlove_mlflow.core.offers.rental import is_too_small_to_rent, rented_gpu_counts
 from greenlove_mlflow.core.speed.book import RatioBook
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.reestimation.sheets import OfferColumns
@@ -37,6 +37,7 @@ class PricedPage:
         homes: The estimate at home of each.
         figures: One row per run and offer, run by run.
         offer_count: Offers of each run.
+        start_s: Seconds that an instance needs to start.
         skipped: The runs that could not be.
     """
 
@@ -44,6 +45,7 @@ class PricedPage:
     homes: tuple[Estimate, ...]
     figures: RowFigures
     offer_count: int
+    start_s: float
     skipped: tuple[SkippedRun, ...]
 
     def table(self, values: FloatArray) -> FloatArray:
@@ -58,10 +60,12 @@ class Pricer:
     Args:
         book: Speed ratios that the runs do not keep.
         cloud_pue: Power usage effectiveness of the offers' data centres.
+        start_s: Seconds that an instance needs to start.
     """
 
     book: RatioBook
     cloud_pue: Interval
+    start_s: float = 0.0
 
     def price(self, facts: Sequence[StoredFacts], offers: OfferColumns, change: Change) -> PricedPage:
         """Every run on every offer, with what is to be taken otherwise than the run had it."""
@@ -74,9 +78,12 @@ class Pricer:
             specs=self.book.specs,
             ratio_of=self.book.ratio_of,
         )
+        run_index = np.repeat(np.arange(len(ready), dtype=np.intp), len(offers.offers))
+        offer_index = np.tile(np.arange(len(offers.offers), dtype=np.intp), len(ready))
         rows = OfferRows(
-            run_index=np.repeat(np.arange(len(ready), dtype=np.intp), len(offers.offers)),
+            run_index=run_index,
             gpu_index=np.tile(offers.gpu_index, len(ready)),
+            rented_gpu_count=rented_gpu_counts(offers.sold_in, offer_index, columns.used_gpu_count[run_index]),
             price_usd_per_hour=np.tile(offers.price_usd_per_hour, len(ready)),
             memory_gib=np.tile(offers.memory_gib, len(ready)),
             intensity_g_per_kwh=_joined([each.intensity_g_per_kwh for each in ready]),
@@ -84,8 +91,9 @@ class Pricer:
         return PricedPage(
             facts=tuple(each.facts for each in ready),
             homes=tuple(each.home for each in ready),
-            figures=estimate_rows(columns, rows, pue=self.cloud_pue),
+            figures=estimate_rows(columns, rows, pue=self.cloud_pue, start_s=self.start_s),
             offer_count=len(offers.offers),
+            start_s=self.start_s,
             skipped=tuple(each for each in prepared if isinstance(each, SkippedRun)),
         )
 
@@ -96,7 +104,7 @@ class _Ready:
 
     facts: StoredFacts
     home: Estimate
-    intensity_g_per_kwh: Ranges
+    intensity_g_per_kwh: Intervals
 
 
 def _prepare(facts: StoredFacts, offers: OfferColumns, change: Change) -> _Ready | SkippedRun:
@@ -109,23 +117,24 @@ def _prepare(facts: StoredFacts, offers: OfferColumns, change: Change) -> _Ready
     return _Ready(facts=facts, home=home, intensity_g_per_kwh=intensity)
 
 
-def _joined(ranges: Sequence[Ranges]) -> Ranges:
+def _joined(intervals: Sequence[Intervals]) -> Intervals:
     none = np.empty(0)
-    return Ranges(
-        point=np.concatenate([none, *(each.point for each in ranges)]),
-        low=np.concatenate([none, *(each.low for each in ranges)]),
-        high=np.concatenate([none, *(each.high for each in ranges)]),
+    return Intervals(
+        point=np.concatenate([none, *(each.point for each in intervals)]),
+        below=np.concatenate([none, *(each.below for each in intervals)]),
+        above=np.concatenate([none, *(each.above for each in intervals)]),
     )
 
 
 def best_choices(page: PricedPage, offers: OfferColumns) -> IndexArray:
     """The index of the offer of best value, per run and price sheet.
 
-    ``LOCAL_CHOICE`` for home, ``NO_CHOICE`` when no cost is known.
+    ``LOCAL_CHOICE`` for home, ``NO_CHOICE`` when no cost is known or the training is over before an instance starts.
     """
     home_usd = np.array([np.nan if home.cost_usd is None else home.cost_usd.point for home in page.homes])
     home_s = np.array([home.time_s.point for home in page.homes])
-    cost_usd, time_s = page.table(page.figures.cost_usd.point), page.table(page.figures.time_s.point)
+    is_too_small = np.array([is_too_small_to_rent(float(each), page.start_s) for each in home_s], dtype=bool)
+    cost_usd, time_s = page.table(page.figures.cost_usd.point), page.table(page.figures.time_s.point) + page.start_s
     fits = page.table(page.figures.fits_memory)
     choices = np.full((len(page.facts), len(offers.sheets)), NO_CHOICE, dtype=np.intp)
     for sheet in range(len(offers.sheets)):
@@ -136,5 +145,5 @@ def best_choices(page: PricedPage, offers: OfferColumns) -> IndexArray:
             np.column_stack([np.ones_like(home_s), fits[:, at]]),
         )
         names = np.concatenate([[LOCAL_CHOICE], at])
-        choices[:, sheet] = np.where(best < 0, NO_CHOICE, names[best])
+        choices[:, sheet] = np.where((best < 0) | is_too_small, NO_CHOICE, names[best])
     return choices

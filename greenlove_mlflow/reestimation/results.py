@@ -28,6 +28,8 @@ ROWS_SCHEMA = pa.schema(
         ("gpu", pa.string()),
         ("version", pa.string()),
         *_NUMBERS,
+        ("rented_gpu_count", pa.int32()),
+        ("used_gpu_count", pa.int32()),
         ("basis", pa.string()),
         ("problem", pa.string()),
         ("as_of", pa.string()),
@@ -64,6 +66,7 @@ class Choices:
     version_before: Sequence[str]
 
 
+NO_INSTANCE = "no instance of that GPU has as many as are at work"
 NO_RATIO = "no speed ratio is known between this run's machine and that GPU"
 
 
@@ -169,6 +172,7 @@ def _row_columns(page: PricedPage, offers: OfferColumns) -> dict[str, pa.Array]:
     run_count, offer_count = len(page.facts), len(offers.offers)
     fits = page.figures.fits_memory
     has_no_ratio = np.isnan(page.figures.time_s.point)
+    no_instance = np.where(np.isnan(page.figures.rented_gpu_count), NO_INSTANCE, "")
     versions = [offers.sheets[sheet].version for sheet in offers.sheet_index]
     dates = [offers.sheets[sheet].as_of for sheet in offers.sheet_index]
     return {
@@ -176,8 +180,10 @@ def _row_columns(page: PricedPage, offers: OfferColumns) -> dict[str, pa.Array]:
         "gpu": _tiled([offer.gpu for offer in offers.offers], run_count),
         "version": _tiled(versions, run_count),
         **_number_columns(figure_columns(page.figures)),
+        "rented_gpu_count": pa.array(page.figures.rented_gpu_count, from_pandas=True).cast(pa.int32()),
+        "used_gpu_count": pa.array(page.figures.used_gpu_count, from_pandas=True).cast(pa.int32()),
         "basis": pa.array(page.figures.basis, type=pa.string()),
-        "problem": pa.array(np.where(has_no_ratio, NO_RATIO, "").astype(object), type=pa.string()),
+        "problem": pa.array(np.where(has_no_ratio, NO_RATIO, no_instance).astype(object), type=pa.string()),
         "as_of": _tiled(dates, run_count),
         "billing": _tiled([offer.billing for offer in offers.offers], run_count),
         "price_usd_per_hour": pa.array(np.tile(offers.price_usd_per_hour, run_count), from_pandas=True),

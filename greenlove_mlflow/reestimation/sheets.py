@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from greenlove_mlflow.core.codec import to_plain
-from greenlove_mlflow.core.interval import FloatArray
+from greenlove_mlflow.core.interval import FloatArray, Intervals
 from greenlove_mlflow.core.offers.batch import IndexArray
-from greenlove_mlflow.core.offers.figures import Ranges, offer_grid
+from greenlove_mlflow.core.offers.figures import offer_grid
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Region
 from greenlove_mlflow.core.workload import Scope
 from greenlove_mlflow.errors import InvalidInputError, TableError
@@ -145,17 +145,22 @@ class OfferColumns:
         return np.array(prices, dtype=np.float64)
 
     @cached_property
+    def sold_in(self) -> tuple[tuple[int, ...], ...]:
+        """Of each offer, how many GPUs its instances have."""
+        return tuple(offer.gpu_counts for offer in self.offers)
+
+    @cached_property
     def memory_gib(self) -> FloatArray:
         """Of each offer."""
         return np.array([offer.memory_gib for offer in self.offers], dtype=np.float64)
 
     @cached_property
-    def _intensities(self) -> dict[tuple[str | None, Scope], Ranges]:
+    def _intensities(self) -> dict[tuple[str | None, Scope], Intervals]:
         return {}
 
-    def intensity_g_per_kwh(self, region: str | None, scope: Scope) -> Ranges:
+    def intensity_g_per_kwh(self, region: str | None, scope: Scope) -> Intervals:
         """Of each offer, the grid of that region, or of its own regions when None."""
         if (region, scope) not in self._intensities:
             grids = [offer_grid(offer, self.regions, region=region, scope=scope) for offer in self.offers]
-            self._intensities[region, scope] = Ranges.of([grid.intensity_g_per_kwh for grid in grids])
+            self._intensities[region, scope] = Intervals.of([grid.intensity_g_per_kwh for grid in grids])
         return self._intensities[region, scope]

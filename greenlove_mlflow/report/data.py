@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.run_facts import home_power_w
@@ -11,8 +10,8 @@ from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95
 from greenlove_mlflow.core.offers.offer import Offer
 from greenlove_mlflow.core.timing.fit import ONE_OFF_LOG_HALF_WIDTH
 from greenlove_mlflow.report.charts.data import chart_data
-from greenlove_mlflow.report.gpu_counts import ratios_by_gpu_count
-from greenlove_mlflow.words.estimate import home_label, offer_label
+from greenlove_mlflow.report.gpu_counts import offer_by_gpu_count
+from greenlove_mlflow.words.estimate import home_label, offer_label, speed_of
 from greenlove_mlflow.words.verdict import provider_words
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ def page_facts(content: ReportContent) -> Json:
         "rows": [_row(row, index, content) for index, row in enumerate(rows)],
         "sheets": [_sheet(sheet) for sheet in content.price_sheets],
         "version": "" if content.comparison is None else content.comparison.prices.version,
+        "start_s": _start_s(content),
         "charts": chart_data(content),
     }
 
@@ -73,15 +73,21 @@ def _home(content: ReportContent) -> Json:
         "pue": interval_json(statistics.pue),
         "price": interval_json(estimate.grid.price_usd_per_kwh),
         "intensity": interval_json(estimate.grid.intensity_g_per_kwh),
+        "rent": statistics.home_usd_per_hour,
     }
 
 
+def _start_s(content: ReportContent) -> float:
+    start_s = None if content.comparison is None else content.comparison.start_s
+    return 0.0 if start_s is None else start_s.point
+
+
 def _row(row: ComparisonRow, index: int, content: ReportContent) -> Json:
-    ratios = ratios_by_gpu_count(row, content.estimate.statistics)
     return {
         "key": f"offer-{index}",
         "name": offer_label(row),
-        "gpu": offer_label(dataclasses.replace(row, gpu_count=1)),
+        "gpu": row.offer.gpu,
+        "billing": row.offer.billing,
         "provider": provider_words(row.offer),
         "basis": row.speed_ratio.basis,
         "fits": row.fits_memory,
@@ -90,13 +96,12 @@ def _row(row: ComparisonRow, index: int, content: ReportContent) -> Json:
         "as_of": row.offer.as_of,
         "asOf": row.offer.as_of,
         "claim": None if row.co2_market_g is None else row.co2_market_g.point,
-        "ratios": [
-            {"gpus": count, "width": ratio.log_half_width, "point": ratio.point, "low": ratio.low, "high": ratio.high}
-            for count, ratio in ratios.items()
-        ],
-        "kwh_per_s": _energy_rate(row.estimate),
+        "counts": offer_by_gpu_count(row, content.estimate),
+        "ratio": interval_json(speed_of(row)),
         "intensity": interval_json(row.estimate.grid.intensity_g_per_kwh),
-        "gpu_count": row.gpu_count,
+        "used": row.used_gpu_count,
+        "rented": row.rented_gpu_count,
+        "hourly": row.price_usd_per_hour,
         "pCheaper": row.p_cheaper,
         "onFront": row.on_pareto_front,
         **_figures(row.estimate),
@@ -110,15 +115,6 @@ def _figures(estimate: Estimate) -> Json:
         "cost": interval_json(estimate.cost_usd),
         "co2": interval_json(estimate.co2_g),
     }
-
-
-def _energy_rate(estimate: Estimate) -> Json | None:
-    """Energy per second of the offer: the part of its energy's uncertainty that is not its time's."""
-    energy = estimate.energy_kwh
-    if energy is None:
-        return None
-    squared = energy.log_half_width**2 - estimate.time_s.log_half_width**2
-    return {"point": energy.point / estimate.time_s.point, "width": math.sqrt(max(0.0, squared))}
 
 
 def _sheet(sheet: PriceSheet) -> Json:

@@ -27,6 +27,7 @@ from greenlove_mlflow.words.estimate import (
     missing_cost,
     missing_rent,
     offer_label,
+    speed_of,
 )
 
 if TYPE_CHECKING:
@@ -112,8 +113,14 @@ def figures_of(estimate: Estimate) -> tuple[Figure, ...]:
 def options_of(comparison: Comparison) -> OptionTable:
     """Home and the offers, one unit a column."""
     time, _, co2 = comparison_scales(comparison)
-    lines = (_home_line(comparison), *(_offer_line(comparison, index) for index in range(len(comparison.rows))))
+    lines = (_home_line(comparison), *(_offer_line(comparison, index) for index in _by_price(comparison)))
     return OptionTable(lines=lines, time_unit=time.unit, co2_unit=co2.unit)
+
+
+def _by_price(comparison: Comparison) -> list[int]:
+    """Where the offers stand in the comparison, those without a public price last."""
+    rows = comparison.rows
+    return sorted(range(len(rows)), key=lambda index: rows[index].offer.price_usd_per_hour is None)
 
 
 def equivalents_of(estimate: Estimate, equivalences: tuple[Equivalence, ...]) -> tuple[tuple[str, str], ...]:
@@ -146,7 +153,7 @@ def _home_line(comparison: Comparison) -> OptionLine:
 
 def _offer_line(comparison: Comparison, index: int) -> OptionLine:
     row, (time, usd, co2) = comparison.rows[index], comparison_scales(comparison)
-    estimate, ratio = row.estimate, row.speed_ratio.ratio
+    estimate, ratio = row.estimate, speed_of(row)
     point, _, spread = format_ratio(ratio).partition(" (")
     return OptionLine(
         key=f"offer-{index}",
@@ -193,7 +200,7 @@ def _claim_cell(row: ComparisonRow) -> Cell:
 
 
 def _price_cell(row: ComparisonRow) -> Cell:
-    hourly = row.offer.price_usd_per_hour
+    hourly = row.price_usd_per_hour
     if hourly is None:
         return Cell(point=missing_rent(row), spread=row.offer.as_of)
     return Cell(point=f"{format_usd(hourly)} per hour", spread=row.offer.as_of, value=hourly)

@@ -10,7 +10,6 @@ import pandas as pd
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.batch import IndexArray, RowFigures
-from greenlove_mlflow.core.offers.figures import Ranges
 from greenlove_mlflow.core.quantity import QUANTITIES
 
 Columns = dict[str, object]
@@ -21,7 +20,7 @@ def figure_columns(figures: RowFigures) -> dict[str, FloatArray]:
     return _columns({each.field: getattr(figures, each.field) for each in QUANTITIES})
 
 
-def range_columns(name: str, values: Intervals | Ranges, factor: float = 1.0) -> dict[str, FloatArray]:
+def range_columns(name: str, values: Intervals, factor: float = 1.0) -> dict[str, FloatArray]:
     """A quantity as three columns, its unit changed by an exact factor."""
     return {name: values.point * factor, f"{name}_lo": values.low * factor, f"{name}_hi": values.high * factor}
 
@@ -31,7 +30,7 @@ def home_columns(homes: Sequence[Estimate]) -> dict[str, FloatArray]:
     return _columns({each.field: _ranges(homes, each.field) for each in QUANTITIES})
 
 
-def _columns(figures: Mapping[str, Intervals | Ranges]) -> dict[str, FloatArray]:
+def _columns(figures: Mapping[str, Intervals]) -> dict[str, FloatArray]:
     columns: dict[str, FloatArray] = {}
     for quantity in QUANTITIES:
         columns |= range_columns(quantity.column, figures[quantity.field], quantity.factor)
@@ -63,6 +62,6 @@ def object_frame(columns: Mapping[str, Sequence[object]]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(list(cells), dtype=object) for name, cells in columns.items()})
 
 
-def _ranges(homes: Sequence[Estimate], name: str) -> Ranges:
+def _ranges(homes: Sequence[Estimate], name: str) -> Intervals:
     values: list[Interval | None] = [getattr(home, name) for home in homes]
-    return Ranges.of(values)
+    return Intervals.of(values)

@@ -57,6 +57,7 @@ class ModelFacts:
             unsaid.
         regions: Of the cloud, with their grids.
         cloud_pue: Power usage effectiveness of an offer's data centre.
+        start_s: Seconds that an instance needs to start.
         package_version: Of the package that wrote it.
     """
 
@@ -66,6 +67,7 @@ class ModelFacts:
     offers: tuple[Offer, ...]
     regions: tuple[Region, ...]
     cloud_pue: Interval
+    start_s: float = 0.0
     package_version: str = ""
     schema_version: str = FACTS_SCHEMA_VERSION
 

@@ -12,6 +12,7 @@ from greenlove_mlflow.serving.facts import GpuRatio, ModelFacts
 from greenlove_mlflow.tables import (
     read_default_pue,
     read_gpu_specs,
+    read_instance_start,
     read_price_sheet,
     read_regions,
     table_versions,
@@ -37,6 +38,7 @@ def gather_facts(statistics: Statistics | None, *, sheet: PriceSheet | None = No
         offers=tuple(_light_offer(offer) for offer in _known_offers(sheet)),
         regions=read_regions(),
         cloud_pue=read_default_pue("cloud")[0],
+        start_s=read_instance_start()[0].point,
         package_version=__version__,
     )
 
@@ -59,6 +61,7 @@ def _light_offer(offer: Offer) -> Offer:
         gpu_id=offer.gpu_id,
         memory_gib=offer.memory_gib,
         price_usd_per_hour=None,
+        gpu_counts=offer.gpu_counts,
         regions=offer.regions,
         version=offer.version,
     )
@@ -66,5 +69,5 @@ def _light_offer(offer: Offer) -> Offer:
 
 def _light_spec(spec: GpuSpec) -> GpuSpec:
     """A GPU without what only ratios are made of."""
-    kept = ("gpu_id", "name", "aliases", "alias_is_ambiguous", "memory_gib", "tdp_w")
+    kept = ("gpu_id", "name", "aliases", "alias_is_ambiguous", "memory_gib", "tdp_w", "idle_w")
     return GpuSpec(**{name: getattr(spec, name) for name in kept})

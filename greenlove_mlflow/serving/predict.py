@@ -13,9 +13,10 @@ import pandas as pd
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.account.what_if import Change, estimate_changed
-from greenlove_mlflow.core.interval import FloatArray, Interval
+from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.batch import IndexArray, OfferRows, RowFigures, estimate_rows, run_columns
-from greenlove_mlflow.core.offers.figures import Ranges, offer_grid
+from greenlove_mlflow.core.offers.figures import offer_grid
+from greenlove_mlflow.core.offers.rental import rented_gpu_counts
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from greenlove_mlflow.errors import GreenloveError, RunDataError
 from greenlove_mlflow.serving.columns import (
@@ -30,7 +31,7 @@ from greenlove_mlflow.serving.columns import (
 from greenlove_mlflow.serving.facts import ModelFacts
 from greenlove_mlflow.serving.match_rows import Found, GpuFinder
 from greenlove_mlflow.serving.rows import PriceRows, read_price_rows
-from greenlove_mlflow.serving.signature import FIGURES, LOCAL_FIGURES, OUTPUTS, SPOT_FIGURES, default_params
+from greenlove_mlflow.serving.signature import COUNTS, FIGURES, LOCAL_FIGURES, OUTPUTS, SPOT_FIGURES, default_params
 
 
 @dataclass(kw_only=True)
@@ -123,23 +124,34 @@ class Estimator:
         of_rows = [(int(row), each) for row in usable if (each := found[row]) is not None]
         columns = run_columns(runs.statistics, runs.homes, gpu_ids, specs=self._specs, ratio_of=self._ratio_of)
 
+        run_index = runs.index[usable]
+        rented = rented_gpu_counts(
+            [_sold_in(each) for _, each in of_rows],
+            np.arange(len(of_rows), dtype=np.intp),
+            columns.used_gpu_count[run_index],
+        )
+
         def at_price(usd_per_hour: FloatArray) -> RowFigures:
             offers = OfferRows(
-                run_index=runs.index[usable],
+                run_index=run_index,
+                rented_gpu_count=rented,
                 gpu_index=np.array([column_of[each.spec.gpu_id] for _, each in of_rows], dtype=np.intp),
                 price_usd_per_hour=usd_per_hour[usable],
                 memory_gib=np.array([_memory_gib(rows, row, each) for row, each in of_rows], dtype=np.float64),
-                intensity_g_per_kwh=Ranges.of([self._intensity(runs, row, each) for row, each in of_rows]),
+                intensity_g_per_kwh=Intervals.of([self._intensity(runs, row, each) for row, each in of_rows]),
             )
-            return estimate_rows(columns, offers, pue=self._facts.cloud_pue)
+            return estimate_rows(columns, offers, pue=self._facts.cloud_pue, start_s=self._facts.start_s)
 
         figures = at_price(rows.price_usd_per_hour)
         for row in usable[np.isnan(figures.time_s.point)]:
             rows.problems[row].append(f"no speed ratio is known between this run's machine and {rows.gpu[row]}")
-        numbers = {**figure_columns(figures), "fits_memory": figures.fits_memory}
+        for row in usable[np.isnan(rented)]:
+            rows.problems[row].append(f"no instance of {rows.gpu[row]} has as many GPUs as are at work")
+        counts = {"rented_gpu_count": figures.rented_gpu_count, "used_gpu_count": figures.used_gpu_count}
+        numbers = {**figure_columns(figures), **counts, "fits_memory": figures.fits_memory}
         if np.isfinite(rows.spot_usd_per_hour).any():
             numbers.update(range_columns("spot_cost_usd", at_price(rows.spot_usd_per_hour).cost_usd))
-        whole = {name: np.full(len(rows), np.nan) for name in (*FIGURES, *SPOT_FIGURES)}
+        whole = {name: np.full(len(rows), np.nan) for name in (*FIGURES, *COUNTS, *SPOT_FIGURES)}
         bases = np.full(len(rows), "", dtype=object)
         bases[usable] = figures.basis
         return {**whole, **spread(numbers, usable, len(rows))}, bases.tolist()
@@ -178,6 +190,11 @@ def _local_columns(runs: _Runs) -> dict[str, FloatArray]:
     figures = home_columns(runs.homes)
     points = {name: figures[name.removeprefix("local_")][runs.index[at]] for name in LOCAL_FIGURES}
     return spread(points, at, len(runs.index))
+
+
+def _sold_in(found: Found) -> tuple[int, ...]:
+    """The counts that a row's GPU is sold in; any count where no published offer is meant."""
+    return () if found.offer is None else found.offer.gpu_counts
 
 
 def _memory_gib(rows: PriceRows, row: int, found: Found) -> float:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 FIGURES = tuple(f"{column}{end}" for column in COLUMNS for end in ("", "_lo", "_hi"))
 LOCAL_FIGURES = tuple(f"{LOCAL}_{column}" for column in COLUMNS)
 SPOT_FIGURES = ("spot_cost_usd", "spot_cost_usd_lo", "spot_cost_usd_hi")
+COUNTS = ("rented_gpu_count", "used_gpu_count")
 REQUIRED_INPUTS = ("gpu", "price_usd_per_hour")
 INPUTS = (*REQUIRED_INPUTS, "spot_usd_per_hour", "memory_gib", "version", "as_of", "statistics")
 TEXT_OUTPUTS = ("gpu", "version", "basis", "problem")
-OUTPUTS = ("gpu", "version", *FIGURES, "basis", "problem", *LOCAL_FIGURES, "fits_memory", *SPOT_FIGURES)
+OUTPUTS = ("gpu", "version", *FIGURES, *COUNTS, "basis", "problem", *LOCAL_FIGURES, "fits_memory", *SPOT_FIGURES)
 WHOLE_PARAMS = ("epochs", "sample_count")
 PARAMS = ("epochs", "sample_count", "carbon_g_per_kwh", "usd_per_kwh", "pue")
 

@@ -8,10 +8,11 @@ from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
+from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import TableError
-from greenlove_mlflow.tables import read_default_pue, read_price_sheet, read_regions
+from greenlove_mlflow.tables import read_default_pue, read_instance_start, read_price_sheet, read_regions
 from greenlove_mlflow.tables.prices.sheets import Prices
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
 
@@ -28,6 +29,7 @@ class StoredComparer:
         self._book = read_ratio_book()
         self._regions = {each.name: each for each in read_regions()}
         self._pue = read_default_pue("cloud")[0]
+        self._start_s = read_instance_start()[0]
 
     def compare(self, estimate: Estimate, billing: tuple[str, ...] = DEFAULT_BILLING) -> Comparison | None:
         """The comparison of one run's estimate; None when no speed ratio to any offer is known."""
@@ -49,7 +51,7 @@ class StoredComparer:
             home_name=_home_name(statistics),
             region=statistics.cloud_region,
             billing=billing,
-            gpu_count=statistics.gpu_count,
+            rental=Rental(used_gpu_count=statistics.gpu_count, start_s=self._start_s),
             caveats=caveats,
             today=time.strftime("%Y-%m-%d", time.gmtime()),
         )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import estimate_training
-from greenlove_mlflow.core.offers.choice import best_value
-from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+from greenlove_mlflow.core.offers.choice import best_offer, best_value
 from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.stored.compare_stored import StoredComparer
 from greenlove_mlflow.tables import read_price_sheet
@@ -88,17 +86,6 @@ def _beside(run: StoredRun, comparer: StoredComparer) -> RunBeside:
         best=None if offer is None else offer.estimate,
         stay_home=None if choice is None else choice.row is None,
     )
-
-
-def best_offer(comparison: Comparison) -> ComparisonRow | None:
-    """The offer with the least cost times time among those whose memory fits; None when none has a price."""
-    priced = [row for row in comparison.rows if row.estimate.cost_usd is not None and row.fits_memory is not False]
-    return min(priced, key=_cost_times_time, default=None)
-
-
-def _cost_times_time(row: ComparisonRow) -> float:
-    cost = row.estimate.cost_usd
-    return math.inf if cost is None else cost.point * row.estimate.time_s.point
 
 
 def _differing(runs: Sequence[StoredRun]) -> dict[str, tuple[str, ...]]:

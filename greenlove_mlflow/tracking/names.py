@@ -112,18 +112,18 @@ def slug(name: str) -> str:
 
 def offer_slug(row: ComparisonRow) -> str:
     """The segment that names an offer in metric keys: its GPU, and what tells it from other offers of that GPU."""
-    return slug_of_offer(row.offer, row.gpu_count)
+    return slug_of_offer(row.offer, row.used_gpu_count)
 
 
-def slug_of_offer(offer: Offer, gpu_count: int = 1) -> str:
-    """The same for an offer that no comparison was made with."""
+def slug_of_offer(offer: Offer, used_gpu_count: int = 1) -> str:
+    """The same for an offer that no comparison was made with; how many GPUs are at work tells offers apart."""
     is_plain = not offer.provider or offer.provider.lower().startswith(_UNNAMED_PROVIDERS)
     parts = [] if is_plain else [slug(offer.provider)]
     parts.append(slug(offer.gpu))
     if offer.billing not in DEFAULT_BILLING:
         parts.append(slug(offer.billing))
-    if gpu_count > 1:
-        parts.append(f"x{gpu_count}")
+    if used_gpu_count > 1:
+        parts.append(f"x{used_gpu_count}")
     return "-".join(parts)
 
 

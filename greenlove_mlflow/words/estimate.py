@@ -27,7 +27,9 @@ from greenlove_mlflow.numbers.quantities import (
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.interval import Interval
     from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+    from greenlove_mlflow.core.offers.offer import Offer
     from greenlove_mlflow.core.workload import Grid
 
 RANGE_SENTENCE = "Ranges in brackets hold the real value 95 times in 100."
@@ -86,7 +88,7 @@ def format_estimate(estimate: Estimate) -> str:
 def format_comparison(comparison: Comparison) -> str:
     """A comparison as a plain text table, home first, one unit a column, then its caveats."""
     header = comparison_header(comparison)
-    rows = [home_cells(comparison), *(offer_cells(comparison, row) for row in comparison.rows)]
+    rows = [home_cells(comparison), *(offer_cells(comparison, row) for row in rows_by_price(comparison))]
     prices = comparison.prices
     lines = text_table([header, *rows], gap=2)
     lines.insert(1, "-" * max(len(line) for line in lines))
@@ -127,11 +129,21 @@ def offer_cells(comparison: Comparison, row: ComparisonRow) -> tuple[str, ...]:
         _bare(row.estimate.time_s, time, UNKNOWN),
         _bare(row.estimate.cost_usd, usd, missing_rent(row)),
         _bare(row.estimate.co2_g, co2, UNKNOWN),
-        f"{format_significant(row.speed_ratio.ratio.point)}x",
+        f"{format_significant(speed_of(row).point)}x",
         "" if row.p_cheaper is None else format_probability(row.p_cheaper),
         memory_words(row),
         row.speed_ratio.basis,
     )
+
+
+def speed_of(row: ComparisonRow) -> Interval:
+    """How many times faster the whole training is on an offer; by the board alone where nobody worked that out."""
+    return row.time_ratio or row.speed_ratio.ratio
+
+
+def rows_by_price(comparison: Comparison) -> tuple[ComparisonRow, ...]:
+    """The offers with those that have no public price last: nobody can rank them by what they cost."""
+    return tuple(sorted(comparison.rows, key=lambda row: row.offer.price_usd_per_hour is None))
 
 
 def comparison_scales(comparison: Comparison) -> tuple[Scale, Scale, Scale]:
@@ -154,10 +166,19 @@ def home_label(comparison: Comparison) -> str:
 
 
 def offer_label(row: ComparisonRow) -> str:
-    """What an offer is called: GPU, how many, and its billing where that is not on demand."""
-    count = f"{row.gpu_count} x " if row.gpu_count > 1 else ""
-    billing = "" if row.offer.billing in DEFAULT_BILLING else f" ({row.offer.billing})"
-    return f"{count}{row.offer.gpu}{billing}"
+    """What an offer is called: GPU, how many are rented and at work, and its billing where that is not on demand.
+
+    ``H100 HGX 80GB x8`` is an instance of eight of which one works.
+    """
+    return gpus_label(row.offer, rented=row.rented_gpu_count, used=row.used_gpu_count)
+
+
+def gpus_label(offer: Offer, *, rented: int, used: int) -> str:
+    """The same for an offer and its counts of GPUs."""
+    count = f" x{rented}" if rented > 1 else ""
+    at_work = "" if used == 1 else ", all at work" if used == rented else f", {used} at work"
+    billing = "" if offer.billing in DEFAULT_BILLING else f" ({offer.billing})"
+    return f"{offer.gpu}{count}{at_work}{billing}"
 
 
 def memory_words(row: ComparisonRow) -> str:

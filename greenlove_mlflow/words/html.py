@@ -13,6 +13,7 @@ from greenlove_mlflow.words.estimate import (
     home_cells,
     offer_cells,
     range_sentences,
+    rows_by_price,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def format_comparison_html(comparison: Comparison) -> str:
     """A comparison as an HTML table, home first, all escaped."""
     head = "".join(f'<th scope="col" style="{_HEAD}">{escape(cell)}</th>' for cell in comparison_header(comparison))
     body = _row(home_cells(comparison), weight=600) + "".join(
-        _row(offer_cells(comparison, row)) for row in comparison.rows
+        _row(offer_cells(comparison, row)) for row in rows_by_price(comparison)
     )
     prices = comparison.prices
     note = f"{RANGE_SENTENCE} Prices of {prices.as_of or 'unknown date'}, {prices.source.producer or 'unknown source'}."

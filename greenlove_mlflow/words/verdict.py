@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.outcome import time_error_ratio
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.choice import best_offer
 from greenlove_mlflow.numbers import (
     NOT_MEASURED,
     UNKNOWN,
@@ -23,7 +25,6 @@ from greenlove_mlflow.words.estimate import offer_label
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import Outcome
-    from greenlove_mlflow.core.interval import Interval
     from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
     from greenlove_mlflow.core.offers.offer import Offer
 
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
 def verdict_sentences(estimate: Estimate, comparison: Comparison | None) -> tuple[str, ...]:
     """What the training takes here, and what the offer worth naming would make of it."""
     first = home_sentence(estimate)
-    row = None if comparison is None else offer_worth_naming(comparison)
-    return (first,) if row is None else (first, offer_sentence(row))
+    if comparison is None:
+        return (first,)
+    if comparison.is_too_small_to_rent and comparison.start_s is not None:
+        return first, too_small_sentence(comparison.start_s)
+    row = best_offer(comparison)
+    return (first,) if row is None else (first, offer_sentence(row, comparison.start_s))
 
 
 def home_sentence(estimate: Estimate) -> str:
@@ -51,9 +56,15 @@ def home_sentence(estimate: Estimate) -> str:
     return f"Training here takes {listed}.{unknown}"
 
 
-def offer_sentence(row: ComparisonRow) -> str:
-    """Time, rent and the odds of one offer."""
-    time_s = row.estimate.time_s
+def too_small_sentence(start_s: Interval) -> str:
+    """Why nothing is rented for a training that is over before an instance has started."""
+    start = spoken_point(Interval.exactly(start_s.point))
+    return f"It is too small to rent a GPU for: starting an instance alone takes about {start}."
+
+
+def offer_sentence(row: ComparisonRow, start_s: Interval | None = None) -> str:
+    """Time, the start of the instance included, rent and the odds of one offer."""
+    time_s = row.estimate.time_s.shifted(0.0 if start_s is None else start_s.point)
     duration = spoken_point(time_s) if time_s.is_exact else spoken_range(time_s)
     cost = row.estimate.cost_usd
     rent = "" if cost is None else f" for {usd_scale().point_or_range(cost)}"
@@ -68,17 +79,6 @@ def offer_sentence(row: ComparisonRow) -> str:
 def provider_words(offer: Offer) -> str:
     """What the provider of an offer is called; Crusoe Cloud by its short name."""
     return "Crusoe" if offer.provider.lower().startswith("crusoe") else offer.provider or "another provider"
-
-
-def offer_worth_naming(comparison: Comparison) -> ComparisonRow | None:
-    """The priced offer with the least cost x time whose memory fits; None when there is no such offer."""
-    priced = [row for row in comparison.rows if row.estimate.cost_usd is not None and row.fits_memory is not False]
-
-    def worth(row: ComparisonRow) -> float:
-        cost = row.estimate.cost_usd
-        return float("inf") if cost is None else cost.point * row.estimate.time_s.point
-
-    return min(priced, key=worth, default=None)
 
 
 def outcome_sentences(estimate: Estimate, outcome: Outcome) -> tuple[str, ...]:

@@ -209,7 +209,8 @@ def test_params_change_the_plan_and_the_place_of_home() -> None:
     clean = predict(statistics, prices(), carbon_g_per_kwh=10.0, usd_per_kwh=0.1, pue=1.0).iloc[0]
     expected = estimate_changed(statistics, Change(epoch_count=200))
     assert longer["local_time_h"] == EXACTLY(expected.time_s.point / 3600.0, rel=1e-12)
-    assert longer["time_h"] / longer["local_time_h"] == EXACTLY(own["time_h"] / own["local_time_h"], rel=1e-12)
+    # What is paid once, and no GPU makes faster, weighs less on a longer training.
+    assert longer["time_h"] / longer["local_time_h"] < own["time_h"] / own["local_time_h"]
     assert clean["local_co2_kg"] == EXACTLY(clean["local_energy_kwh"] * 10.0 / 1000.0, rel=1e-12)
     assert clean["local_cost_usd"] == EXACTLY(clean["local_energy_kwh"] * 0.1, rel=1e-12)
     assert clean["local_energy_kwh"] == EXACTLY(own["local_energy_kwh"] / 1.13, rel=1e-12)

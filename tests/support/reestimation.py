@@ -10,8 +10,15 @@ from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics, esti
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions
+from greenlove_mlflow.tables import (
+    read_default_pue,
+    read_gpu_specs,
+    read_instance_start,
+    read_price_sheet,
+    read_regions,
+)
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
 from greenlove_mlflow.tracking import values as record
 from tests.support.factories import a_fit, a_grid, a_machine, a_power, some_statistics
@@ -60,7 +67,7 @@ def compare_as_track_does(
         regions={region.name: region for region in read_regions()},
         pue=read_default_pue("cloud")[0],
         region=statistics.cloud_region,
-        gpu_count=statistics.gpu_count,
+        rental=Rental(used_gpu_count=statistics.gpu_count, start_s=read_instance_start()[0]),
     )
     kept = tuple(OfferRatio(gpu_id=gpu_id, speed_ratio=ratio) for gpu_id, ratio in known.items())
     remembering = dataclasses.replace(statistics, ratios=kept, prices_version=sheet.version)

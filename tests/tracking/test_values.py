@@ -69,7 +69,7 @@ def test_mlflow_itself_takes_every_name() -> None:
 def test_offers_of_one_gpu_are_told_apart() -> None:
     row = a_row(an_estimate())
     slugs = {
-        names.offer_slug(dataclasses.replace(row, offer=an_offer(**over), gpu_count=count))
+        names.offer_slug(dataclasses.replace(row, offer=an_offer(**over), used_gpu_count=count))
         for over, count in [({}, 1), ({"billing": "spot"}, 1), ({}, 8), ({"provider": "AWS"}, 1)]
     }
     assert slugs == {"H100-HGX-80GB", "H100-HGX-80GB-spot", "H100-HGX-80GB-x8", "AWS-H100-HGX-80GB"}

@@ -11,21 +11,30 @@ from greenlove_mlflow.core.bounds import check_bounds
 from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval, total
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.records import Machine, PowerReading
+from greenlove_mlflow.core.records import Machine, PowerReading, StepProfile
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.timing.fit import ScalingFit, predict_time_s
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.errors import GreenloveError, RunDataError
+from greenlove_mlflow.units import S_PER_H
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+OLD_SCHEMA_VERSION = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferRatio:
-    """The speed ratio that one offer's GPU was given when the run was first estimated."""
+    """The speed ratio that one offer's GPU was given when the run was first estimated.
+
+    Args:
+        gpu_id: Key of the specs table.
+        speed_ratio: Of all GPUs at work together.
+        rented_gpu_count: GPUs of the instance that was rented then; 0 when nobody said.
+    """
 
     gpu_id: str
     speed_ratio: SpeedRatio
+    rented_gpu_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +62,11 @@ class Statistics:
         prices_version: Of the price sheet of the first comparison.
         throughput_version: Of the table that its ratios came from.
         cloud_region: The region that offers were priced for; None for the median of those that list each.
-        gpu_count: GPUs rented in the first comparison, all of which ``ratios`` speak for together.
+        gpu_count: GPUs at work in the first comparison, all of which ``ratios`` speak for together.
+        home_gpu_count: GPUs at work at home, one per rank.
+        profile: Where the time of a step at home goes; None where nothing was measured.
+        validation_profile: The same of a step of the validation pass; taken as a training step's when None.
+        home_usd_per_hour: Rent of home itself, in place of its electricity; None when home is one's own.
     """
 
     machine: Machine
@@ -76,11 +89,24 @@ class Statistics:
     throughput_version: str = ""
     cloud_region: str | None = None
     gpu_count: int = 1
+    home_gpu_count: int = 1
+    profile: StepProfile | None = None
+    validation_profile: StepProfile | None = None
+    home_usd_per_hour: float | None = None
     schema_version: str = SCHEMA_VERSION
+
+    @property
+    def scaled_profile(self) -> StepProfile | None:
+        """The profile that offers are scaled by; None where all of the time follows the ratio.
+
+        Runs of the first schema knew nothing of the parts of a step, and the original's method scales the whole time.
+        """
+        return None if self.schema_version == OLD_SCHEMA_VERSION or self.fit.method == "seed" else self.profile
 
     def to_json(self) -> str:
         """One line of JSON, defaults left out."""
-        return json.dumps(to_plain(self), separators=(",", ":"), allow_nan=False)
+        content = {"schema_version": self.schema_version, **to_plain(self)}
+        return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Statistics:
@@ -91,12 +117,15 @@ class Statistics:
         """
         try:
             content = json.loads(text, object_hook=_as_now)
-            version = content.get("schema_version", SCHEMA_VERSION)
+            # The first schema left its own version out.
+            version = content.setdefault("schema_version", OLD_SCHEMA_VERSION)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RunDataError(f"the statistics of a run are no JSON object: {str(text)[:80]!r}") from error
-        if version != SCHEMA_VERSION:
-            shown = str(version)[:20]
-            raise RunDataError(f"statistics of schema version {shown!r}; this release reads {SCHEMA_VERSION!r}")
+        if version not in (OLD_SCHEMA_VERSION, SCHEMA_VERSION):
+            raise RunDataError(
+                f"statistics of schema version {str(version)[:20]!r}; this release reads {OLD_SCHEMA_VERSION!r} and "
+                f"{SCHEMA_VERSION!r}"
+            )
         try:
             decoded: Statistics = from_plain(cls, content)
             check_bounds(decoded)
@@ -138,16 +167,34 @@ def estimate_for_time(
     power_w = home_power_w(statistics)
     energy_kwh = None if power_w is None else estimate_energy_kwh(time_s, power_w, pue or statistics.pue)
     price, intensity = grid.price_usd_per_kwh, grid.intensity_g_per_kwh
+    if statistics.home_usd_per_hour is not None:
+        cost_usd: Interval | None = time_s.scaled(statistics.home_usd_per_hour / S_PER_H)
+    else:
+        cost_usd = None if energy_kwh is None or price is None else estimate_cost_usd(energy_kwh, price)
     return Estimate(
         time_s=time_s,
         energy_kwh=energy_kwh,
-        cost_usd=None if energy_kwh is None or price is None else estimate_cost_usd(energy_kwh, price),
+        cost_usd=cost_usd,
         co2_g=None if energy_kwh is None or intensity is None else estimate_co2_g(energy_kwh, intensity),
         workload=workload or statistics.workload,
         grid=grid,
         caveats=(*statistics.fit.caveats, *statistics.caveats),
         statistics=statistics,
     )
+
+
+def board_readings(statistics: Statistics) -> tuple[PowerReading, ...]:
+    """The readings of the boards trained on that a meter made; none where a model stands in for one."""
+    boards = [reading for reading in statistics.power if reading.device.startswith("gpu")]
+    return () if any(reading.source == "modelled" for reading in boards) else tuple(boards)
+
+
+def host_power_w(statistics: Statistics) -> Interval | None:
+    """Mean power of everything but the boards, in watts; None when there is none."""
+    host = [reading for reading in statistics.power if not reading.device.startswith("gpu")]
+    if not host:
+        return None
+    return total(*(Interval.from_log_width(reading.power_w, reading.log_half_width) for reading in host))
 
 
 def home_power_w(statistics: Statistics) -> Interval | None:

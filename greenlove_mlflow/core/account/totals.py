@@ -104,14 +104,14 @@ def promises_kept(trainings: Sequence[Training]) -> tuple[int, int]:
 def spent_elsewhere(trainings: Sequence[Training]) -> tuple[Elsewhere, ...]:
     """What the trainings that ran would have taken on each offer, in the order the offers are first met.
 
-    A training that took ``t`` seconds here would have taken ``t`` over the speed ratio there, so only what is
+    A training that took ``t`` seconds here would have taken ``t`` over the ratio of the times there, so only what is
     uncertain about the offer is left. All trainings share that error, so ends are added to ends.
     """
     found: dict[tuple[str, str, int], list[tuple[ComparisonRow, Estimate, float]]] = {}
     for each in trainings:
         if each.outcome is not None:
             for row in each.rows:
-                key = (row.offer.gpu, row.offer.billing, row.gpu_count)
+                key = (row.offer.gpu, row.offer.billing, row.used_gpu_count)
                 found.setdefault(key, []).append((row, each.estimate, each.outcome.time_s))
     return tuple(_elsewhere(parts) for parts in found.values())
 

@@ -21,11 +21,20 @@ KINDS: Mapping[str, CaveatKind] = {
         "{count} GPUs at the same batch per GPU make {count} times the batch: fewer steps an epoch, and a learning "
         "rate and a number of epochs that may have to change",
     ),
-    "launch-bound": CaveatKind(
-        "wrong-without",
-        "a step would take less than a millisecond on {gpus}: there a GPU waits for its host to start its work, so "
-        "the real time is longer and the real cost higher than shown",
-        "measure one, or enlarge the batch",
+    "no-such-instance": CaveatKind(
+        "note",
+        "no instance of {gpus} has {count} GPUs; they are left out",
+    ),
+    "counted-work": CaveatKind(
+        "note",
+        "times on offers follow from the launches, operations and bytes of a step as counted on {machine}, which says "
+        "what a GPU takes to a factor of about four",
+        "measure on a GPU before much depends on it",
+    ),
+    "whole-time-scaled": CaveatKind(
+        "note",
+        "nobody measured which part of a step is the board's, so speed ratios scale all of it; a training that waits "
+        "for its data or its host gains less than that on a faster board",
     ),
     "memory-too-small": CaveatKind(
         "act",
@@ -39,9 +48,13 @@ KINDS: Mapping[str, CaveatKind] = {
         "note",
         "the price sheet lists {gpu} in {regions}, not in {region}",
     ),
+    "offer-host-carried": CaveatKind(
+        "note",
+        "processor and memory of an offer are taken to draw what those here draw, {host_w:.0f} W",
+    ),
     "offer-host-left-out": CaveatKind(
         "note",
-        "the energy of an offer counts its GPU boards and PUE; its share of the host is not known",
+        "energy counts boards alone, here and on offers: processor and memory were not metered here",
     ),
     "offer-left-out": CaveatKind(
         "note",
@@ -49,7 +62,7 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "offer-power-modelled": CaveatKind(
         "note",
-        "{gpu} is assumed to draw {share:.0%} of its {tdp_w:g} W, {how}",
+        "{gpu} is assumed to draw, while it works, {how} of {tdp_w:g} W",
     ),
     "offer-power-unknown": CaveatKind(
         "note",
@@ -86,8 +99,7 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "sold-in-instances": CaveatKind(
         "note",
-        "{gpu} is sold with {sizes} GPUs an instance; the rent shown is for {count}, a whole instance of {least} "
-        "costs {factor:g} times as much",
+        "{gpu} is rented with {sizes} GPUs an instance: all {rented} are paid, {idle} of them idle",
     ),
     "specs-across-makers": CaveatKind(
         "note",

@@ -10,7 +10,7 @@ from greenlove_mlflow.core.account.run_facts import Statistics
 def without_idle(statistics: Statistics) -> Statistics | None:
     """The statistics with each device's idle power taken off; None when the idle power of one was not measured.
 
-    Offers compared with them take the same share of their boards' TDP, so both sides of a comparison are net.
+    An idle power of 0 is left, which tells offers to count none of theirs: both sides of a comparison are net.
     """
     readings = []
     for reading in statistics.power:
@@ -20,5 +20,5 @@ def without_idle(statistics: Statistics) -> Statistics | None:
         # The error in watts stays, so on the smaller figure it weighs more.
         width = reading.log_half_width * reading.power_w / net_w
         note = f"{reading.note}, net of {reading.idle_power_w:.0f} W idle".lstrip(", ")
-        readings.append(dataclasses.replace(reading, power_w=net_w, log_half_width=width, note=note))
+        readings.append(dataclasses.replace(reading, power_w=net_w, log_half_width=width, idle_power_w=0.0, note=note))
     return dataclasses.replace(statistics, power=tuple(readings)) if readings else None

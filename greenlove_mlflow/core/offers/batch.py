@@ -1,7 +1,7 @@
 """Many runs on many offers at once: the columns of the runs, and one figure per row of run and offer.
 
-A comparison of one run calls ``pricing.offer_figures`` for its offers; so does this, for rows that name any run and
-any offer. Both therefore give the same numbers.
+The comparison of one run, the served model and a whole experiment estimated again all come from here, so that they
+give the same numbers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
-from greenlove_mlflow.core.offers.figures import Ranges, board_powers_w, metered_board_w, offer_figures
+from greenlove_mlflow.core.offers.board_power import BoardPowers, board_powers, instance_power_w
+from greenlove_mlflow.core.offers.figures import offer_figures
 from greenlove_mlflow.core.offers.memory import USABLE_MEMORY_SHARE
+from greenlove_mlflow.core.offers.times import TimesOnOffers, times_on_offers
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 
 IndexArray = NDArray[np.intp]
@@ -30,19 +32,19 @@ class RunColumns:
 
     Args:
         home_time_s: Seconds at home, one per run.
-        ratio: Speed ratio of each GPU; NaN where there is none.
+        times: On each GPU, as shares of the time at home; NaN where no ratio is known.
         basis: How each ratio is known; empty where there is none.
-        power_w: Mean power of one board of each GPU; NaN where unknown.
+        powers: Of the boards of each GPU, and of the host.
         peak_memory_gib: Measured peak, one per run; NaN where none was measured.
-        gpu_count: GPUs rented, one number per run, all of which its ratios speak for together.
+        used_gpu_count: GPUs at work, one number per run.
     """
 
     home_time_s: Intervals
-    ratio: Intervals
+    times: TimesOnOffers
     basis: TextArray
-    power_w: Intervals
+    powers: BoardPowers
     peak_memory_gib: FloatArray
-    gpu_count: FloatArray
+    used_gpu_count: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class OfferRows:
     Args:
         run_index: Into the runs.
         gpu_index: Into the GPUs.
+        rented_gpu_count: GPUs of the instance that is rented; NaN where none has as many as are used.
         price_usd_per_hour: Per GPU and hour; NaN without a public price.
         memory_gib: Of the offer; NaN when unknown.
         intensity_g_per_kwh: The grid of the offer; NaN when unknown.
@@ -59,9 +62,10 @@ class OfferRows:
 
     run_index: IndexArray
     gpu_index: IndexArray
+    rented_gpu_count: FloatArray
     price_usd_per_hour: FloatArray
     memory_gib: FloatArray
-    intensity_g_per_kwh: Ranges
+    intensity_g_per_kwh: Intervals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +73,24 @@ class RowFigures:
     """What each row takes; NaN where unknown.
 
     Args:
-        time_s: Seconds.
-        energy_kwh: Electricity, PUE included.
-        cost_usd: Rent.
+        time_s: Seconds, the start of the instance apart.
+        energy_kwh: Electricity of the whole instance, PUE included.
+        cost_usd: Rent of the whole instance, its start included.
         co2_g: Grams CO2e at the grid of the offer.
         basis: How the speed ratio is known.
         fits_memory: 1 where the measured peak fits, 0 where it does not, NaN where either is unknown.
+        rented_gpu_count: GPUs of the instance.
+        used_gpu_count: GPUs of it that are at work.
     """
 
     time_s: Intervals
     energy_kwh: Intervals
     cost_usd: Intervals
-    co2_g: Ranges
+    co2_g: Intervals
     basis: TextArray
     fits_memory: FloatArray
+    rented_gpu_count: FloatArray
+    used_gpu_count: FloatArray
 
 
 def run_columns(
@@ -102,42 +110,46 @@ def run_columns(
         specs: The specs table by its key.
         ratio_of: The speed ratio of a GPU that the run's own statistics do not hold; None when there is none.
     """
-    ratios: list[SpeedRatio | None] = []
+    ratios: list[list[SpeedRatio | None]] = []
     for each in statistics:
         kept = {kept.gpu_id: kept.speed_ratio for kept in each.ratios}
-        ratios += [kept.get(gpu_id) or ratio_of(each, gpu_id) for gpu_id in gpu_ids]
-    powers = board_powers_w(
-        [specs.get(gpu_id) for gpu_id in gpu_ids],
-        [each.home for each in statistics],
-        [metered_board_w(each) for each in statistics],
-    )
-    shape = (len(statistics), len(gpu_ids))
+        ratios.append([kept.get(gpu_id) or ratio_of(each, gpu_id) for gpu_id in gpu_ids])
+    times = times_on_offers(statistics, [home.workload for home in homes], gpu_ids, ratios)
+    bases = ["" if each is None else each.basis for of_run in ratios for each in of_run]
     peaks = [np.nan if each.peak_memory_gib is None else each.peak_memory_gib for each in statistics]
     return RunColumns(
         home_time_s=Intervals.of([home.time_s for home in homes]),
-        ratio=_reshaped(Intervals.of([None if each is None else each.ratio for each in ratios]), shape),
-        basis=np.array(["" if each is None else each.basis for each in ratios], dtype=object).reshape(shape),
-        power_w=_reshaped(powers, shape),
+        times=times,
+        basis=np.array(bases, dtype=object).reshape(len(statistics), len(gpu_ids)),
+        powers=board_powers(statistics, [specs.get(gpu_id) for gpu_id in gpu_ids], times.busy_ratio, times.busy_share),
         peak_memory_gib=np.array(peaks, dtype=np.float64),
-        gpu_count=np.array([each.gpu_count for each in statistics], dtype=np.float64),
+        used_gpu_count=np.array([each.gpu_count for each in statistics], dtype=np.float64),
     )
 
 
-def estimate_rows(runs: RunColumns, rows: OfferRows, *, pue: Interval) -> RowFigures:
+def estimate_rows(runs: RunColumns, rows: OfferRows, *, pue: Interval, start_s: float = 0.0) -> RowFigures:
     """What each row takes.
 
     Args:
         runs: The columns that the rows point into.
         rows: Which run on which GPU, at which price and grid.
         pue: Power usage effectiveness of the offers' data centres.
+        start_s: Seconds that an instance needs to start.
     """
     run, cell = rows.run_index, (rows.run_index, rows.gpu_index)
-    gpu_count = runs.gpu_count[run]
+    used = runs.used_gpu_count[run]
     figures = offer_figures(
-        _picked(runs.home_time_s, run),
-        _picked(runs.ratio, cell),
-        price_usd_per_hour=rows.price_usd_per_hour * gpu_count,
-        power_w=_picked(runs.power_w, cell).scaled(gpu_count),
+        runs.home_time_s.picked(run),
+        runs.times.share.picked(cell),
+        start_s=start_s,
+        price_usd_per_hour=rows.price_usd_per_hour * rows.rented_gpu_count,
+        power_w=instance_power_w(
+            runs.powers.work_w.picked(cell),
+            runs.powers.idle_w[cell],
+            runs.powers.host_w.picked(run),
+            used=used,
+            rented=rows.rented_gpu_count,
+        ),
         pue=pue,
         intensity_g_per_kwh=rows.intensity_g_per_kwh,
     )
@@ -150,6 +162,8 @@ def estimate_rows(runs: RunColumns, rows: OfferRows, *, pue: Interval) -> RowFig
         co2_g=figures.co2_g,
         basis=runs.basis[cell],
         fits_memory=fits,
+        rented_gpu_count=rows.rented_gpu_count,
+        used_gpu_count=used,
     )
 
 
@@ -161,11 +175,3 @@ def best_value_index(cost_usd: FloatArray, time_s: FloatArray, fits_memory: Floa
     usable = (cost_usd > 0.0) & (fits_memory != 0.0)
     value = np.where(usable, cost_usd * time_s, np.inf)
     return np.where(np.isfinite(value).any(axis=1), value.argmin(axis=1), -1)
-
-
-def _reshaped(intervals: Intervals, shape: tuple[int, int]) -> Intervals:
-    return Intervals(point=intervals.point.reshape(shape), log_half_width=intervals.log_half_width.reshape(shape))
-
-
-def _picked(intervals: Intervals, index: IndexArray | tuple[IndexArray, IndexArray]) -> Intervals:
-    return Intervals(point=intervals.point[index], log_half_width=intervals.log_half_width[index])

@@ -6,40 +6,37 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
+from greenlove_mlflow.core.account.run_facts import host_power_w
+from greenlove_mlflow.core.offers.rental import rented_gpu_count
 from greenlove_mlflow.core.provenance import Caveat
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.run_facts import Statistics
     from greenlove_mlflow.core.offers.compare import ComparisonRow
     from greenlove_mlflow.core.offers.offer import Offer
+    from greenlove_mlflow.core.offers.rental import Rental
 
 # Cloud prices moved by 18 to 50 % within half a year (A100, L40S); an older one is no longer a price. Our own limit.
 MAX_PRICE_AGE_DAYS = 180
-# A training step starts some hundred kernels, each of which costs its host microseconds: a step that a ratio puts below
-# a millisecond waits for the host, which no table of throughputs or specs shows. Our own limit.
-LEAST_COMPUTE_STEP_S = 1e-3
 
 
-def offer_caveats(offer: Offer, *, gpu_count: int, today: str | None) -> tuple[Caveat, ...]:
+def offer_caveats(offer: Offer, *, used_gpu_count: int, today: str | None) -> tuple[Caveat, ...]:
     """The caveats of an offer's price and size.
 
     Args:
         offer: What is rented.
-        gpu_count: GPUs wanted.
+        used_gpu_count: GPUs at work.
         today: ISO 8601 date that the age of the price is told from; None leaves the age alone.
     """
     found: list[Caveat] = []
     age = _age_days(offer.as_of, today)
     if offer.price_usd_per_hour is not None and age is not None and age > MAX_PRICE_AGE_DAYS:
         found.append(Caveat.of("old-price", gpu=offer.gpu, provider=offer.provider, as_of=offer.as_of, age_days=age))
-    # A sheet that states no sizes leaves the default of one GPU.
-    if offer.gpu_counts not in ((), (1,)) and gpu_count not in offer.gpu_counts:
+    rented = rented_gpu_count(offer.gpu_counts, used_gpu_count) or used_gpu_count
+    if rented > used_gpu_count:
         sizes = ", ".join(str(count) for count in offer.gpu_counts)
-        least = min((count for count in offer.gpu_counts if count > gpu_count), default=max(offer.gpu_counts))
         found.append(
-            Caveat.of(
-                "sold-in-instances", gpu=offer.gpu, sizes=sizes, count=gpu_count, least=least, factor=least / gpu_count
-            )
+            Caveat.of("sold-in-instances", gpu=offer.gpu, sizes=sizes, rented=rented, idle=rented - used_gpu_count)
         )
     return tuple(found)
 
@@ -57,24 +54,39 @@ def memory_caveat(offer: Offer, statistics: Statistics, fitting: int | None) -> 
 
 
 def comparison_caveats(
-    shown: Sequence[Offer], offers: Sequence[Offer], rows: Sequence[ComparisonRow]
+    facts: Statistics,
+    shown: Sequence[Offer],
+    offers: Sequence[Offer],
+    rows: Sequence[ComparisonRow],
+    *,
+    rental: Rental,
 ) -> tuple[Caveat, ...]:
-    """The caveats of a comparison as a whole: what was left out of it, and out of its energy."""
+    """The caveats of a comparison as a whole: what was left out of it, out of its energy and out of its times.
+
+    Args:
+        facts: Of the training.
+        shown: Offers of the billing that was asked for.
+        offers: Those that are compared.
+        rows: The training on them.
+        rental: What was asked of every offer.
+    """
     found: list[Caveat] = []
-    missing = sorted({each.gpu for each in shown} - {each.gpu for each in offers})
-    if missing:
-        found.append(Caveat.of("offer-left-out", gpus=", ".join(missing)))
+    left = {each.gpu for each in shown} - {each.gpu for each in offers}
+    small = {each.gpu for each in shown if rented_gpu_count(each.gpu_counts, rental.used_gpu_count) is None} & left
+    if left - small:
+        found.append(Caveat.of("offer-left-out", gpus=", ".join(sorted(left - small))))
+    if small:
+        found.append(Caveat.of("no-such-instance", gpus=", ".join(sorted(small)), count=rental.used_gpu_count))
     if any(row.estimate.energy_kwh is not None for row in rows):
-        found.append(Caveat.of("offer-host-left-out"))
-    waiting = sorted({row.offer.gpu for row in rows if _step_s(row) < LEAST_COMPUTE_STEP_S})
-    if waiting:
-        found.append(Caveat.of("launch-bound", gpus=", ".join(waiting)))
+        host_w = host_power_w(facts)
+        found.append(
+            Caveat.of("offer-host-left-out")
+            if host_w is None
+            else Caveat.of("offer-host-carried", host_w=round(host_w.point, 1))
+        )
+    if rows and all(row.bound_by is None for row in rows if row.speed_ratio.basis not in ("given", "measured")):
+        found.append(Caveat.of("whole-time-scaled"))
     return tuple(found)
-
-
-def _step_s(row: ComparisonRow) -> float:
-    workload = row.estimate.workload
-    return row.estimate.time_s.point / (workload.epoch_count * workload.steps_per_epoch)
 
 
 def _age_days(as_of: str, today: str | None) -> int | None:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, FloatArray, Interval
+from greenlove_mlflow.core.normal import Longest, Part
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 
 By = Literal["time", "cost", "co2", "value"]
 
-# Nodes of the integral over one option's distribution; 400 give three decimals.
-_NODES = np.array([NormalDist().inv_cdf((index + 0.5) / 400.0) for index in range(400)])
+# Slices of one option's distribution; 400 give three decimals.
+_SLICES = 400
+# An end at 0 is as wide as a range gets, on the log scale; no figure's is as wide.
+_WIDEST = 50.0
+_AT_HOME = Longest(parts=(Part.of(1.0, 0.0),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,24 +65,48 @@ class Saving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Option:
-    """One option on the log scale, home's time taken as known."""
+    """One option by one criterion on the log scale, home's time taken as known.
+
+    The criterion is ``exp(log_scale)`` times ``power`` of the time, times what is uncertain beside the time.
+    """
 
     row: ComparisonRow | None
     name: str
-    log_point: float
+    time: Longest
+    log_scale: float
+    power: float
     log_sd_below: float
     log_sd_above: float
 
+    @property
+    def log_point(self) -> float:
+        """Where its point lies."""
+        return self.log_scale + self.power * float(self.time.log_point)
 
-def fastest(comparison: Comparison) -> Choice:
-    """The option that takes the least time among those whose memory fits."""
-    choice = _best(comparison, "time")
-    assert choice is not None  # noqa: S101 - home always has a time
-    return choice
+    def log_end(self, probability: float) -> float:
+        """The end of its range that is not exceeded with that probability."""
+        away = self.power * (float(self.time.log_quantile(probability)) - float(self.time.log_point))
+        is_low = probability < 0.5
+        width = math.hypot(away, NORMAL_QUANTILE_95 * (self.log_sd_below if is_low else self.log_sd_above))
+        return self.log_point - width if is_low else self.log_point + width
+
+    def probability_below(self, log_value: FloatArray) -> FloatArray:
+        """Probability that it lies below each of the values."""
+        at = (log_value - self.log_scale) / self.power
+        # What is uncertain beside the time moves the value that the time has to stay below, the other way round.
+        return self.time.probability_below_uncertain(at, self.log_sd_above / self.power, self.log_sd_below / self.power)
+
+
+def fastest(comparison: Comparison) -> Choice | None:
+    """The option that is done first among those whose memory fits, the start of an instance included.
+
+    None where the training is over before an instance has started.
+    """
+    return _best(comparison, "time")
 
 
 def cheapest(comparison: Comparison) -> Choice | None:
-    """The option that costs least among those whose memory fits; None when no cost is known."""
+    """The option that costs least among those whose memory fits; None when no cost is known or nothing is rented."""
     return _best(comparison, "cost")
 
 
@@ -89,8 +116,27 @@ def lowest_carbon(comparison: Comparison) -> Choice | None:
 
 
 def best_value(comparison: Comparison) -> Choice | None:
-    """The option with the least cost times time among those whose memory fits; None when no cost is known."""
+    """The option with the least cost times time among those whose memory fits; None when no cost is known.
+
+    A training that is over before an instance has started has no best value either.
+    """
     return _best(comparison, "value")
+
+
+def best_offer(comparison: Comparison) -> ComparisonRow | None:
+    """The offer with the least cost times time among those that fit and can be rented; None when there is none.
+
+    A training that is over before an instance has started has none.
+    """
+    if comparison.is_too_small_to_rent:
+        return None
+    start_s = 0.0 if comparison.start_s is None else comparison.start_s.point
+
+    def worth(row: ComparisonRow) -> float:
+        cost = row.estimate.cost_usd
+        return math.inf if cost is None else cost.point * (row.estimate.time_s.point + start_s)
+
+    return min((row for row in comparison.rows if row.can_win), key=worth, default=None)
 
 
 def ranks(comparison: Comparison, by: By) -> tuple[tuple[ComparisonRow | None, int], ...]:
@@ -105,7 +151,7 @@ def ranks(comparison: Comparison, by: By) -> tuple[tuple[ComparisonRow | None, i
 
 
 def saving(comparison: Comparison) -> Saving | None:
-    """What the best value saves against home in time, money and CO2e; None when no cost is known."""
+    """What the best value saves against home in time, money and CO2e; None where there is no best value."""
     choice = best_value(comparison)
     if choice is None:
         return None
@@ -121,7 +167,7 @@ def saving(comparison: Comparison) -> Saving | None:
 
 def _best(comparison: Comparison, by: By) -> Choice | None:
     options = _options(comparison, by)
-    if not options:
+    if not options or comparison.is_too_small_to_rent:
         return None
     best = min(options, key=lambda option: option.log_point)
     tied = [each.name for each in options if each is not best and not _is_clearly_less(best, each)]
@@ -130,37 +176,51 @@ def _best(comparison: Comparison, by: By) -> Choice | None:
 
 def _options(comparison: Comparison, by: By) -> list[_Option]:
     home = comparison.home
-    found = [_option(None, comparison.home_name, home, home, by)]
-    found += [
-        _option(row, row.offer.gpu, row.estimate, home, by) for row in comparison.rows if row.fits_memory is not False
-    ]
+    start = 0.0 if comparison.start_s is None else comparison.start_s.point / home.time_s.point
+    found = [_option(None, comparison.home_name, home, _AT_HOME, by=by, home=home)]
+    for row in comparison.rows:
+        if row.fits_memory is not False:
+            time = row.longest(home.time_s)
+            time = time if by == "co2" else time.shifted(start)
+            found.append(_option(row, row.offer.gpu, row.estimate, time, by=by, home=home))
     return [option for option in found if option is not None]
 
 
-def _option(row: ComparisonRow | None, name: str, estimate: Estimate, home: Estimate, by: By) -> _Option | None:
+def _option(
+    row: ComparisonRow | None, name: str, estimate: Estimate, time: Longest, *, by: By, home: Estimate
+) -> _Option | None:
     value = {"time": estimate.time_s, "cost": estimate.cost_usd, "co2": estimate.co2_g, "value": estimate.cost_usd}[by]
     if value is None or value.point <= 0.0:
         return None
-    shared = home.time_s.log_half_width
-    ratio = math.sqrt(max(0.0, estimate.time_s.log_half_width**2 - shared**2))
-    below, above = (_beside(side, shared) for side in _sides(value))
-    log_point = math.log(value.point)
-    if by == "value":
-        # Cost is proportional to time, so the uncertainty of the ratio enters cost times time twice.
-        log_point += math.log(estimate.time_s.point)
-        own = (math.sqrt(max(0.0, side**2 - ratio**2)) for side in (below, above))
-        below, above = (math.hypot(side, 2.0 * ratio) for side in own)
+    log_time = float(time.log_point)
+    sides = (0.0, 0.0) if by == "time" or (row is not None and by != "co2") else _sides_beside(value, estimate.time_s)
+    if by == "time":
+        log_scale, power = math.log(home.time_s.point), 1.0
+    elif by == "value":
+        # Cost is proportional to time, so the time enters cost times time twice.
+        log_scale, power = math.log(value.point) + math.log(home.time_s.point) - log_time, 2.0
+    else:
+        log_scale, power = math.log(value.point) - log_time, 1.0
     return _Option(
         row=row,
         name=name,
-        log_point=log_point,
-        log_sd_below=below / NORMAL_QUANTILE_95,
-        log_sd_above=above / NORMAL_QUANTILE_95,
+        time=time,
+        log_scale=log_scale,
+        power=power,
+        log_sd_below=sides[0],
+        log_sd_above=sides[1],
     )
 
 
-def _sides(value: Interval) -> tuple[float, float]:
-    return math.log(value.point / value.low), math.log(value.high / value.point)
+def _sides_beside(value: Interval, time_s: Interval) -> tuple[float, float]:
+    """Log SDs below and above the point, of what is uncertain beside the time."""
+    pairs = ((value.point, value.low, time_s.point, time_s.low), (value.high, value.point, time_s.high, time_s.point))
+    sides = []
+    for above, below, time_above, time_below in pairs:
+        whole = math.log(above / below) if below > 0.0 else _WIDEST
+        shared = math.log(time_above / time_below) if time_below > 0.0 else _WIDEST
+        sides.append(_beside(whole, shared) / NORMAL_QUANTILE_95)
+    return sides[0], sides[1]
 
 
 def _beside(side: float, shared: float) -> float:
@@ -168,27 +228,24 @@ def _beside(side: float, shared: float) -> float:
 
 
 def _is_clearly_less(one: _Option, other: _Option) -> bool:
-    highest = one.log_point + NORMAL_QUANTILE_95 * one.log_sd_above
-    lowest = other.log_point - NORMAL_QUANTILE_95 * other.log_sd_below
-    return highest < lowest
+    return one.log_end(0.975) < other.log_end(0.025)
 
 
 def _probability_least(best: _Option, options: Sequence[_Option]) -> float:
-    """Probability that ``best`` is below all others, the integral over its own distribution."""
-    at = best.log_point + np.where(_NODES < 0.0, best.log_sd_below, best.log_sd_above) * _NODES
+    """Probability that ``best`` is below all others, the sum over slices of its own distribution."""
+    spread = [best.log_end(probability) - best.log_point for probability in (0.025, 0.975)]
+    if spread[1] - spread[0] <= 0.0:
+        at, weights = np.array([best.log_point]), np.ones(1)
+    else:
+        # Four SDs either way leave out less than one draw in ten thousand.
+        edges = best.log_point + np.linspace(2.0 * spread[0], 2.0 * spread[1], _SLICES + 1)
+        below = best.probability_below(edges)
+        at, weights = (edges[1:] + edges[:-1]) / 2.0, np.diff(below)
     alive = np.ones_like(at)
     for other in options:
         if other is not best:
-            alive *= [1.0 - _cumulative(other, float(value)) for value in at]
-    return float(alive.mean())
-
-
-def _cumulative(option: _Option, log_value: float) -> float:
-    distance = log_value - option.log_point
-    sd = option.log_sd_below if distance < 0.0 else option.log_sd_above
-    if sd <= 0.0:
-        return 0.5 if distance == 0.0 else float(distance > 0.0)
-    return 0.5 * (1.0 + math.erf(distance / sd / math.sqrt(2.0)))
+            alive *= 1.0 - other.probability_below(at)
+    return float(np.sum(alive * weights) / np.sum(weights))
 
 
 def _difference_or_none(one: Interval | None, other: Interval | None, home: Estimate) -> Difference | None:

@@ -10,24 +10,38 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, Intervals
+from greenlove_mlflow.core.normal import Longest, Part
+from greenlove_mlflow.core.offers.batch import OfferRows, RowFigures, RunColumns, estimate_rows, run_columns
+from greenlove_mlflow.core.offers.board_power import power_caveat
 from greenlove_mlflow.core.offers.caveats import comparison_caveats, memory_caveat, offer_caveats
-from greenlove_mlflow.core.offers.figures import (
-    OfferFigures,
-    OfferGrid,
-    Ranges,
-    offer_figures,
-    offer_grid,
-    offer_power_w,
-    probability_less,
-    probability_of_less,
-)
+from greenlove_mlflow.core.offers.figures import OfferGrid, offer_grid
 from greenlove_mlflow.core.offers.memory import fits_memory, fitting_batch_size
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Region
+from greenlove_mlflow.core.offers.rental import Rental, is_too_small_to_rent, rented_gpu_count
+from greenlove_mlflow.core.offers.step_on_offer import bound_by_on_offer
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import BoundBy
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.units import S_PER_H
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePart:
+    """One of the parts of which the longest is the time on an offer: what must be done by host or board.
+
+    Args:
+        share: Of the time at home.
+        log_sd: SD of its logarithm.
+        only_widens: Whether it has a say in the range alone, as it was not measured.
+    """
+
+    share: float
+    log_sd: float
+    only_widens: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +50,27 @@ class ComparisonRow:
 
     Args:
         offer: What is rented.
-        speed_ratio: Against home.
-        estimate: Time, energy, rent and CO2e at the regional grid.
+        speed_ratio: Of the board's part of the training against home; one that was given or measured, of all of it.
+        estimate: Time, energy, rent and CO2e at the regional grid, of the instance that is rented.
         co2_market_g: CO2e by the provider's claim: 0 only under a sourced claim, else None.
         fits_memory: Whether the measured peak fits the offer's memory; None when no peak was measured.
         fitting_batch_size: A batch size that would fit, when the job does not; else None.
-        p_faster: Probability that it is faster than home.
+        time_ratio: How many times faster the whole training is than at home, the start of the instance apart.
+        bound_by: What sets the pace there; None where nobody knows the parts of a step.
+        p_faster: Probability that it is done sooner than at home, the start of the instance included.
         p_cheaper: Probability that it costs less than home; None when either cost is unknown.
         p_less_co2: Probability of less CO2e than home; None when either is unknown.
         on_pareto_front: Whether no other option is at once faster and cheaper.
-        gpu_count: GPUs rented.
+        rented_gpu_count: GPUs of the smallest instance that has those at work, all of which are paid.
+        used_gpu_count: GPUs at work.
+        time_parts: What the time consists of, for those who work out chances; empty for the estimate's own range.
     """
 
     offer: Offer
     speed_ratio: SpeedRatio
     estimate: Estimate
+    time_ratio: Interval | None = None
+    bound_by: BoundBy | None = None
     co2_market_g: Interval | None = None
     fits_memory: bool | None = None
     fitting_batch_size: int | None = None
@@ -58,7 +78,32 @@ class ComparisonRow:
     p_cheaper: float | None = None
     p_less_co2: float | None = None
     on_pareto_front: bool = False
-    gpu_count: int = 1
+    rented_gpu_count: int = 1
+    used_gpu_count: int = 1
+    time_parts: tuple[TimePart, ...] = ()
+
+    @property
+    def price_usd_per_hour(self) -> float | None:
+        """Rent of the whole instance, US dollars an hour; None without a public price."""
+        price = self.offer.price_usd_per_hour
+        return None if price is None else price * self.rented_gpu_count
+
+    @property
+    def can_win(self) -> bool:
+        """Whether it may be the best option: the training fits, and it can be rented at a price that is known."""
+        return self.fits_memory is not False and self.estimate.cost_usd is not None
+
+    def longest(self, home_time_s: Interval) -> Longest:
+        """Its time as a share of home's, as a distribution."""
+        if not self.time_parts:
+            time_s = self.estimate.time_s
+            own = math.sqrt(max(0.0, time_s.log_half_width**2 - home_time_s.log_half_width**2))
+            share = time_s.point / home_time_s.point
+            parts: tuple[TimePart, ...] = (TimePart(share=share, log_sd=own / NORMAL_QUANTILE_95),)
+        else:
+            parts = self.time_parts
+        widening = sum(part.only_widens for part in parts)
+        return Longest(parts=tuple(Part.of(part.share, part.log_sd) for part in parts), only_ranges=widening)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +114,7 @@ class Comparison:
         home: The estimate for this machine.
         rows: One per offer, in the order of the price sheet.
         prices: The price sheet.
+        start_s: Seconds that an instance needs to start; None where nobody says.
         caveats: Of the comparison as a whole (a substituted GPU, a probed machine, old prices).
     """
 
@@ -76,7 +122,13 @@ class Comparison:
     rows: tuple[ComparisonRow, ...]
     prices: PriceSheet
     home_name: str = "local"
+    start_s: Interval | None = None
     caveats: tuple[Caveat, ...] = ()
+
+    @property
+    def is_too_small_to_rent(self) -> bool:
+        """Whether the training at home is over before an instance has started: then no offer wins anything."""
+        return self.start_s is not None and is_too_small_to_rent(self.home.time_s.point, self.start_s.point)
 
     def __str__(self) -> str:
         offers = "1 offer" if len(self.rows) == 1 else f"{len(self.rows)} offers"
@@ -94,7 +146,7 @@ def compare_offers(
     region: str | None = None,
     home_name: str = "local",
     billing: tuple[str, ...] = DEFAULT_BILLING,
-    gpu_count: int = 1,
+    rental: Rental | None = None,
     caveats: tuple[Caveat, ...] = (),
     today: str | None = None,
 ) -> Comparison:
@@ -103,73 +155,103 @@ def compare_offers(
     Args:
         home: The estimate for this machine.
         sheet: Offers of one date.
-        ratios: How many times faster each GPU, or ``gpu_count`` of them, is than home, by the specs table's key.
+        ratios: How many times faster each GPU, or all those at work, is than home, by the specs table's key.
         specs: The specs table by its key; power comes from here.
         regions: The cloud's regions by name.
         pue: Power usage effectiveness of the cloud.
         region: A region to price the electricity of; None for the median of those that list the offer.
         home_name: What home is called.
         billing: Which kinds of price to show.
-        gpu_count: GPUs rented.
+        rental: GPUs at work and the start of an instance; as many as at home when None, and nothing to start.
         caveats: What is known already about the comparison as a whole.
         today: ISO 8601 date that the age of prices is told from; None leaves their age alone.
+
+    Raises:
+        InvalidInputError: If the estimate is that of an offer.
     """
+    facts = home.statistics
+    if facts is None:
+        raise InvalidInputError("only the estimate of a measured training can be compared, not that of an offer")
+    rental = rental or Rental(used_gpu_count=facts.home_gpu_count)
+    facts = dataclasses.replace(facts, gpu_count=rental.used_gpu_count, ratios=())
     shown = [each for each in sheet.offers if each.billing in billing]
     offers = [each for each in shown if each.gpu_id in ratios and each.gpu_id in specs]
-    scope = home.grid.scope
-    grids = [offer_grid(each, regions, region=region, scope=scope) for each in offers]
-    powers = [offer_power_w(specs[each.gpu_id], home.statistics) for each in offers]
-    figures = _figures(home, offers, ratios, powers=powers, grids=grids, pue=pue, gpu_count=gpu_count)
-    rows = [
-        _row(
-            home,
-            offer,
-            ratio=ratios[offer.gpu_id],
-            estimate=_estimate(home, figures, index, grid=grids[index]),
-            grid=grids[index],
-            caveats=(
-                *offer_caveats(offer, gpu_count=gpu_count, today=today),
-                *(caveat for caveat in (powers[index][1],) if caveat is not None),
-            ),
-            gpu_count=gpu_count,
+    offers = [each for each in offers if rented_gpu_count(each.gpu_counts, rental.used_gpu_count) is not None]
+    grids = [offer_grid(each, regions, region=region, scope=home.grid.scope) for each in offers]
+    rows: list[ComparisonRow] = []
+    if offers:
+        gpu_ids = tuple(dict.fromkeys(each.gpu_id for each in offers))
+        columns = run_columns([facts], [home], gpu_ids, specs=specs, ratio_of=lambda _, gpu_id: ratios[gpu_id])
+        gpu_of = [gpu_ids.index(each.gpu_id) for each in offers]
+        figures = estimate_rows(
+            columns, _offer_rows(offers, grids, gpu_of, rental), pue=pue, start_s=rental.start_point_s
         )
-        for index, offer in enumerate(offers)
-    ]
+        for index, offer in enumerate(offers):
+            found = _caveats(facts, offer, specs[offer.gpu_id], columns, gpu_of[index], rental=rental, today=today)
+            row = _row(home, offer, ratios[offer.gpu_id], figures, index, grid=grids[index], caveats=found)
+            rows.append(_with_chances(home, row, columns, gpu_of[index], start_s=rental.start_point_s))
     return Comparison(
         home=home,
         rows=_with_pareto(home, rows),
         prices=sheet,
         home_name=home_name,
-        caveats=(*caveats, *comparison_caveats(shown, offers, rows)),
+        start_s=rental.start_s,
+        caveats=(*caveats, *comparison_caveats(facts, shown, offers, rows, rental=rental)),
     )
 
 
-def _figures(
-    home: Estimate,
-    offers: Sequence[Offer],
-    ratios: Mapping[str, SpeedRatio],
-    *,
-    powers: Sequence[tuple[Interval | None, Caveat | None]],
-    grids: Sequence[OfferGrid],
-    pue: Interval,
-    gpu_count: int,
-) -> OfferFigures:
+def _offer_rows(
+    offers: Sequence[Offer], grids: Sequence[OfferGrid], gpu_of: Sequence[int], rental: Rental
+) -> OfferRows:
+    used = rental.used_gpu_count
     prices = [math.nan if each.price_usd_per_hour is None else each.price_usd_per_hour for each in offers]
-    return offer_figures(
-        Intervals.of([home.time_s]),
-        Intervals.of([ratios[each.gpu_id].ratio for each in offers]),
-        price_usd_per_hour=np.array(prices, dtype=np.float64) * gpu_count,
-        power_w=Intervals.of([power for power, _ in powers]).scaled(float(gpu_count)),
-        pue=pue,
-        intensity_g_per_kwh=Ranges.of([each.intensity_g_per_kwh for each in grids]),
+    return OfferRows(
+        run_index=np.zeros(len(offers), dtype=np.intp),
+        gpu_index=np.array(gpu_of, dtype=np.intp),
+        rented_gpu_count=np.array([rented_gpu_count(each.gpu_counts, used) for each in offers], dtype=np.float64),
+        price_usd_per_hour=np.array(prices, dtype=np.float64),
+        memory_gib=np.array([each.memory_gib for each in offers], dtype=np.float64),
+        intensity_g_per_kwh=Intervals.of([each.intensity_g_per_kwh for each in grids]),
     )
 
 
-def _estimate(home: Estimate, figures: OfferFigures, index: int, *, grid: OfferGrid) -> Estimate:
-    time_s = figures.time_s.at(index)
-    if time_s is None:
+def _caveats(
+    facts: Statistics,
+    offer: Offer,
+    spec: GpuSpec,
+    columns: RunColumns,
+    gpu: int,
+    *,
+    rental: Rental,
+    today: str | None,
+) -> tuple[Caveat, ...]:
+    power = power_caveat(facts, spec, is_metered=bool(columns.powers.is_metered[0, gpu]))
+    return (
+        *offer_caveats(offer, used_gpu_count=rental.used_gpu_count, today=today),
+        *(() if power is None else (power,)),
+    )
+
+
+def _row(
+    home: Estimate,
+    offer: Offer,
+    ratio: SpeedRatio,
+    figures: RowFigures,
+    index: int,
+    *,
+    grid: OfferGrid,
+    caveats: tuple[Caveat, ...],
+) -> ComparisonRow:
+    facts, time_s = home.statistics, figures.time_s.at(index)
+    if facts is None or time_s is None:
         raise InvalidInputError("an offer whose speed ratio is known has a time; the home time is not a number")
-    return Estimate(
+    fits = fits_memory(facts.peak_memory_gib, offer.memory_gib)
+    smaller = None
+    if fits is False:
+        batch, fixed_gib = home.workload.batch_size, facts.fixed_memory_gib or 0.0
+        smaller = fitting_batch_size(facts.peak_memory_gib, offer.memory_gib, batch, fixed_gib=fixed_gib)
+        caveats = (*caveats, memory_caveat(offer, facts, smaller))
+    estimate = Estimate(
         time_s=time_s,
         energy_kwh=figures.energy_kwh.at(index),
         cost_usd=figures.cost_usd.at(index),
@@ -182,38 +264,99 @@ def _estimate(home: Estimate, figures: OfferFigures, index: int, *, grid: OfferG
             scope=home.grid.scope,
             basis="region",
         ),
+        caveats=(*ratio.caveats, *grid.caveats, *caveats),
     )
-
-
-def _row(
-    home: Estimate,
-    offer: Offer,
-    *,
-    ratio: SpeedRatio,
-    estimate: Estimate,
-    grid: OfferGrid,
-    caveats: tuple[Caveat, ...],
-    gpu_count: int,
-) -> ComparisonRow:
-    statistics = home.statistics
-    peak = None if statistics is None else statistics.peak_memory_gib
-    fits = fits_memory(peak, offer.memory_gib)
-    smaller = None
-    if statistics is not None and fits is False:
-        batch, fixed_gib = home.workload.batch_size, statistics.fixed_memory_gib or 0.0
-        smaller = fitting_batch_size(peak, offer.memory_gib, batch, fixed_gib=fixed_gib)
-        caveats = (*caveats, memory_caveat(offer, statistics, smaller))
     return ComparisonRow(
         offer=offer,
         speed_ratio=ratio,
-        estimate=dataclasses.replace(estimate, caveats=(*ratio.caveats, *grid.caveats, *caveats)),
+        estimate=estimate,
         co2_market_g=Interval.exactly(0.0) if grid.is_claimed else None,
         fits_memory=fits,
         fitting_batch_size=smaller,
-        p_faster=probability_less(math.log(ratio.ratio.point), ratio.ratio.log_half_width / NORMAL_QUANTILE_95),
-        p_cheaper=probability_of_less(estimate.cost_usd, home.cost_usd, home.time_s),
-        p_less_co2=probability_of_less(estimate.co2_g, home.co2_g, home.time_s),
-        gpu_count=gpu_count,
+        rented_gpu_count=int(figures.rented_gpu_count[index]),
+        used_gpu_count=int(figures.used_gpu_count[index]),
+    )
+
+
+def _with_chances(
+    home: Estimate, row: ComparisonRow, columns: RunColumns, gpu: int, *, start_s: float
+) -> ComparisonRow:
+    """The row with what follows from the distribution of its time: ratio, parts and chances."""
+    times = columns.times
+    share = times.share.at((0, gpu))
+    longest = times.training.at((0, gpu))
+    assert share is not None  # noqa: S101 - a row is made of a ratio that is known
+    knows = row.speed_ratio.basis != "given" and times.splits[0]
+    started = longest.shifted(start_s / home.time_s.point)
+    return dataclasses.replace(
+        row,
+        time_ratio=Interval(point=1.0 / share.point, low=1.0 / share.high, high=1.0 / share.low),
+        bound_by=bound_by_on_offer(times.step, (0, gpu)) if knows else None,
+        time_parts=_time_parts(longest),
+        p_faster=float(started.probability_below(0.0)),
+        p_cheaper=chance_of_less(row.price_usd_per_hour, home.cost_usd, home.time_s, started),
+        p_less_co2=_chance_of_less_co2(row.estimate, home, longest),
+    )
+
+
+def chance_of_less(
+    usd_per_hour: float | None, home_cost_usd: Interval | None, home_time_s: Interval, started: Longest
+) -> float | None:
+    """Probability that the rent of an offer is less than the cost at home; None when either is unknown.
+
+    Both are proportional to home's time, whose uncertainty cancels.
+
+    Args:
+        usd_per_hour: Of the whole instance.
+        home_cost_usd: At home.
+        home_time_s: At home.
+        started: Time on the offer as a share of home's, the start of the instance included.
+    """
+    if usd_per_hour is None or home_cost_usd is None or home_cost_usd.point <= 0.0:
+        return None
+    if usd_per_hour <= 0.0:
+        return 1.0
+    break_even = home_cost_usd.point / (usd_per_hour * home_time_s.point / S_PER_H)
+    below, above = _beside(home_cost_usd, home_time_s)
+    return float(started.probability_below_uncertain(math.log(break_even), below, above))
+
+
+def _chance_of_less_co2(offer: Estimate, home: Estimate, longest: Longest) -> float | None:
+    if offer.co2_g is None or home.co2_g is None or min(offer.co2_g.point, home.co2_g.point) <= 0.0:
+        return None
+    log_value = math.log(home.co2_g.point / offer.co2_g.point) + float(longest.log_point)
+    home_sds, offer_sds = _beside(home.co2_g, home.time_s), _beside(offer.co2_g, offer.time_s)
+    # Less CO2e is a high value at home or a low one on the offer.
+    return float(
+        longest.probability_below_uncertain(
+            log_value, math.hypot(home_sds[0], offer_sds[1]), math.hypot(home_sds[1], offer_sds[0])
+        )
+    )
+
+
+def _beside(value: Interval, time_s: Interval) -> tuple[float, float]:
+    """Log SDs below and above the point of what is uncertain about a value beside its time."""
+
+    def sd(whole: float, shared: float) -> float:
+        return math.sqrt(max(0.0, whole**2 - shared**2)) / NORMAL_QUANTILE_95
+
+    return (
+        sd(_log_ratio(value.point, value.low), _log_ratio(time_s.point, time_s.low)),
+        sd(_log_ratio(value.high, value.point), _log_ratio(time_s.high, time_s.point)),
+    )
+
+
+def _log_ratio(above: float, below: float) -> float:
+    # An end at 0 is as wide as a range gets; 50 is more than any figure's.
+    return math.log(above / below) if below > 0.0 else 50.0
+
+
+def _time_parts(longest: Longest) -> tuple[TimePart, ...]:
+    last = len(longest.parts) - longest.only_ranges
+    return tuple(
+        TimePart(share=math.exp(float(part.log_point)), log_sd=float(part.log_sd), only_widens=index >= last)
+        for index, part in enumerate(longest.parts)
+        if float(part.log_point) > -math.inf
     )
 
 
@@ -221,7 +364,7 @@ def _with_pareto(home: Estimate, rows: Sequence[ComparisonRow]) -> tuple[Compari
     """The rows, each flagged when no other option is at once faster and cheaper."""
     options = [
         (each.time_s.point, each.cost_usd.point)
-        for each in (home, *(row.estimate for row in rows if row.fits_memory is not False))
+        for each in (home, *(row.estimate for row in rows if row.can_win))
         if each.cost_usd is not None
     ]
 

@@ -33,9 +33,10 @@ class RatioBook:
             return None
         home = statistics.home
         if home is None:
-            # Every probe measured its own numbers, so there is nothing to look up again.
-            return None if statistics.probe is None else self._work_out(statistics, statistics.probe, gpu_id)
-        key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind, statistics.gpu_count)
+            # Every probe and every count is of its own run, so there is nothing to look up again.
+            return self._work_out(statistics, statistics.probe, gpu_id)
+        counts = (statistics.gpu_count, statistics.home_gpu_count)
+        key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind, counts)
         if key not in self._known:
             self._known[key] = self._work_out(statistics, home, gpu_id)
         return self._known[key]
@@ -58,7 +59,9 @@ class RatioBook:
             caveats=(),
         )
 
-    def _work_out(self, statistics: Statistics, hardware: GpuSpec | ProbeResult, gpu_id: str) -> SpeedRatio | None:
+    def _work_out(
+        self, statistics: Statistics, hardware: GpuSpec | ProbeResult | None, gpu_id: str
+    ) -> SpeedRatio | None:
         try:
             return speed_ratio(
                 hardware,
@@ -67,7 +70,9 @@ class RatioBook:
                 precision=statistics.precision,
                 task=statistics.task,
                 model_kind=statistics.model_kind,
+                profile=statistics.scaled_profile,
                 gpu_count=statistics.gpu_count,
+                home_gpu_count=statistics.home_gpu_count,
             )
         except InvalidInputError:
             # Nobody published that GPU's speed, or that of so many; or no table knows the run's task any more.

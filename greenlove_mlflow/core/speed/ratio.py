@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, product, quadrature
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, product, quadrature, quotient
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import StepProfile
+from greenlove_mlflow.core.speed.counted import counted_ratio, is_counted
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.speed.model import GROUP_OF_KIND, TASK_GROUPS, RatioModel, group_of_task
 from greenlove_mlflow.core.speed.published import (
@@ -41,29 +43,33 @@ TASK_ALIASES: Mapping[str, tuple[str, ...]] = {
 
 
 def speed_ratio(
-    home: GpuSpec | ProbeResult,
+    home: GpuSpec | ProbeResult | None,
     offer: GpuSpec,
     *,
     evidence: RatioEvidence,
     precision: Precision = "fp16",
+    profile: StepProfile | None = None,
     task: str | None = None,
     model_kind: str = "other",
     given: float | Interval | None = None,
     measured: Interval | None = None,
     gpu_count: int = 1,
+    home_gpu_count: int = 1,
 ) -> SpeedRatio:
     """How many times faster the offer does the workload than home does, by the best evidence there is.
 
     Args:
-        home: The GPU that the time was measured on, or what a probe said of it.
+        home: The GPU that the time was measured on, or what a probe said of it; None when only work was counted.
         offer: The GPU that is compared.
         evidence: What the tables know.
         precision: Of the training's matrix products.
+        profile: Of the step at home; on a CPU, the work that was counted there goes before a probe.
         task: A published task to take the ratio from; None for the mean over tasks.
         model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks the mean leans on.
         given: A ratio that the caller knows.
         measured: A ratio from runs of the same workload on both GPUs.
         gpu_count: How many GPUs of the offer to use together; a given ratio is that of all of them.
+        home_gpu_count: How many of home's the time was measured on.
 
     Raises:
         InvalidInputError: If a given ratio is not above 0, no table knows the task, or nobody published runs on so
@@ -73,11 +79,28 @@ def speed_ratio(
         return _given(given)
     tasks = task_names(task, evidence)
     group = group_of_task(tasks[0]) if tasks else GROUP_OF_KIND.get(model_kind)
-    one = _of_one_gpu(home, offer, evidence, precision, tasks=tasks, group=group, measured=measured)
-    if gpu_count == 1:
+    one = None if measured is not None else _counted(profile, offer, evidence, precision, model_kind)
+    if one is None:
+        if home is None:
+            raise InvalidInputError(f"nothing is known of home to hold against {offer.name}; pass speed_ratios=")
+        one = _of_one_gpu(home, offer, evidence, precision, tasks=tasks, group=group, measured=measured)
+    if gpu_count == home_gpu_count:
         return one
-    scaling, how = gpu_scaling(offer, gpu_count, evidence, precision, group=group)
+    scaling, how = Interval.exactly(1.0), ""
+    if gpu_count > 1:
+        scaling, how = gpu_scaling(offer, gpu_count, evidence, precision, group=group)
+    if home_gpu_count > 1:
+        at_home, how_at_home = gpu_scaling(offer, home_gpu_count, evidence, precision, group=group)
+        scaling, how = quotient(scaling, at_home), "; ".join(filter(None, (how, how_at_home)))
     return on_several(one, scaling, how, gpu_count)
+
+
+def _counted(
+    profile: StepProfile | None, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, model_kind: str
+) -> SpeedRatio | None:
+    if profile is None or not is_counted(profile):
+        return None
+    return counted_ratio(profile, offer, precision, model_kind=model_kind, source=evidence.specs_source)
 
 
 def _of_one_gpu(

@@ -125,6 +125,46 @@ def predict_time_s(fit: ScalingFit, workload: Workload) -> Interval:
     return running.shifted(given_s)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeParts:
+    """What the seconds of a planned training are spent on; together its predicted time.
+
+    Args:
+        steps_s: Training steps, fetching their batches included.
+        validation_s: Validation passes.
+        fixed_s: What no board makes faster: compilation, a cold cache, workers starting, stated extras.
+    """
+
+    steps_s: float
+    validation_s: float
+    fixed_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All of them."""
+        return self.steps_s + self.validation_s + self.fixed_s
+
+
+def time_parts(fit: ScalingFit, workload: Workload) -> TimeParts:
+    """The point of ``predict_time_s`` taken apart; for ``seed``, which scales the whole time, all of it steps."""
+    scale = workload.sample_count / fit.sample_count
+    validation_s = (workload.epoch_count // workload.validation_every_epochs) * workload.validation_s
+    given_s = workload.one_off_s + workload.epoch_count * workload.extra_per_epoch_s
+    if fit.method == "seed":
+        return TimeParts(
+            steps_s=_predict_seed_s(fit, workload, scale).point + given_s + validation_s, validation_s=0.0, fixed_s=0.0
+        )
+    growing_s, first_s = fit.epoch_s - fit.overhead_s, fit.first_epoch_s - fit.overhead_s
+    steady_s = min(first_s, growing_s) + (workload.epoch_count - 1) * growing_s
+    beside_s = max(0.0, first_s - growing_s) * scale + workload.epoch_count * fit.overhead_s
+    bias = math.exp(fit.bias_log)
+    return TimeParts(
+        steps_s=steady_s * scale * bias,
+        validation_s=validation_s * bias,
+        fixed_s=beside_s * bias + max(0.0, fit.one_off_s) + given_s,
+    )
+
+
 def rate_log_sd(fit: ScalingFit, duration_s: float) -> float:
     """SD of the log of ``duration_s`` seconds of steady training: fast noise, slow drift and what is extrapolated."""
     future_blocks = max(1.0, duration_s / fit.block_s)

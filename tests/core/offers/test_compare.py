@@ -12,10 +12,13 @@ from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
 from greenlove_mlflow.core.energy.idle import without_idle
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.choice import best_value, fastest, saving
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.memory import fits_memory, fitting_batch_size
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region
+from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.speed.own_runs import is_same_workload, measured_ratio
 from greenlove_mlflow.core.workload import Grid
@@ -91,7 +94,8 @@ def test_time_rent_and_energy_follow_from_the_ratio() -> None:
 
 def test_the_range_of_time_adds_that_of_home_and_of_the_ratio() -> None:
     ratio = SpeedRatio(ratio=Interval.from_log_width(2.0, 0.4), basis="spec")
-    row = compared(a_home(width=0.3), an_offer(), ratio=ratio).rows[0]
+    steps_alone = some_statistics(fit=a_fit(one_off_s=0.0, first_epoch_s=9.0))
+    row = compared(a_home(width=0.3, statistics=steps_alone), an_offer(), ratio=ratio).rows[0]
     assert row.estimate.time_s.log_half_width == pytest.approx(0.5)
 
 
@@ -259,8 +263,10 @@ def test_the_pareto_front_holds_what_nothing_beats_in_both() -> None:
 
 
 def test_several_gpus_cost_and_draw_several_times_as_much_an_hour() -> None:
-    one, eight = (compared(a_home(), an_offer(gpu_counts=(1, 8)), gpu_count=count).rows[0] for count in (1, 8))
-    assert eight.gpu_count == 8
+    one, eight = (
+        compared(a_home(), an_offer(gpu_counts=(1, 8)), rental=Rental(used_gpu_count=count)).rows[0] for count in (1, 8)
+    )
+    assert (eight.used_gpu_count, eight.rented_gpu_count) == (8, 8)
     for get in (lambda row: row.estimate.cost_usd, lambda row: row.estimate.energy_kwh):
         assert get(eight).point == pytest.approx(8.0 * get(one).point)
 
@@ -304,8 +310,177 @@ def test_net_of_idle_takes_off_what_the_machine_draws_anyway() -> None:
     assert without_idle(some_statistics()) is None
 
 
-@pytest.mark.parametrize(("steps_per_epoch", "expected"), [(100, False), (10_000_000, True)])
-def test_a_step_too_short_for_a_gpu_to_be_kept_busy_says_so(steps_per_epoch: int, expected: bool) -> None:
-    home = a_home(workload=a_workload(steps_per_epoch=steps_per_epoch))
-    found = {caveat.code for caveat in compared(home, an_offer()).caveats}
-    assert ("launch-bound" in found) is expected
+BERT = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.0493, device_busy_s=0.0199, launch_count=1253)
+WIDE_MLP = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.00230, device_busy_s=0.00751, launch_count=58)
+H200 = GpuSpec(gpu_id="h200", name="H200", tdp_w=700.0, idle_w=78.5, memory_gib=141.0)
+B200 = GpuSpec(gpu_id="b200", name="B200", tdp_w=1000.0, idle_w=146.0, memory_gib=180.0)
+
+
+def profiled(profile: StepProfile, *, power_w: float = 297.0, host_w: float | None = None, **over: Any) -> Statistics:
+    host = () if host_w is None else (a_power(device="cpu", power_w=host_w),)
+    power = (a_power(power_w=power_w, log_half_width=0.1), *host)
+    return some_statistics(**{"home": H200, "power": power, "profile": profile, **over})
+
+
+def on_boards(statistics: Statistics, *offers: Offer, ratio: SpeedRatio | None = None, **over: Any) -> Comparison:
+    home = estimate_training(statistics)
+    published = SpeedRatio(ratio=Interval.from_log_width(1.6, 0.3), basis="throughput")
+    ratios = {"h200": SpeedRatio(ratio=Interval.exactly(1.0), basis="measured"), "b200": ratio or published}
+    specs = {"h200": H200, "b200": B200}
+    return compared(home, *offers, **{"ratios": ratios, "specs": specs, **over})
+
+
+def an_h200(**over: Any) -> Offer:
+    return an_offer(gpu="H200 HGX 141GB", gpu_id="h200", memory_gib=141.0, price_usd_per_hour=4.29, **over)
+
+
+def a_b200(**over: Any) -> Offer:
+    return an_offer(gpu="B200 HGX 180GB", gpu_id="b200", memory_gib=180.0, price_usd_per_hour=6.0, **over)
+
+
+def test_bert_on_an_h200_is_hardly_faster_on_a_b200_and_bound_by_the_host() -> None:
+    row = on_boards(profiled(BERT), a_b200()).rows[0]
+    assert row.time_ratio is not None
+    assert 0.95 <= row.time_ratio.point <= 1.05
+    assert row.bound_by == "host"
+    assert row.speed_ratio.ratio.point == 1.6
+
+
+def test_wide_network_follows_the_published_ratio() -> None:
+    bare = a_fit(one_off_s=0.0, first_epoch_s=9.0)
+    row = on_boards(profiled(WIDE_MLP, fit=bare), a_b200()).rows[0]
+    assert row.time_ratio is not None
+    assert row.time_ratio.point == pytest.approx(1.6)
+    assert row.bound_by == "device"
+
+
+def test_ratio_that_was_given_is_that_of_the_whole_training() -> None:
+    given = SpeedRatio(ratio=Interval.exactly(2.5), basis="given")
+    row = on_boards(profiled(BERT), a_b200(), ratio=given).rows[0]
+    assert row.time_ratio is not None
+    assert row.time_ratio.point == pytest.approx(2.5, rel=1e-12)
+    assert row.bound_by is None
+
+
+def test_ratio_measured_in_own_runs_is_that_of_the_whole_step() -> None:
+    measured = SpeedRatio(ratio=Interval.from_log_width(2.0, 0.1), basis="measured")
+    bare = a_fit(one_off_s=0.0, first_epoch_s=9.0)
+    row = on_boards(profiled(BERT, fit=bare), a_b200(), ratio=measured).rows[0]
+    assert row.time_ratio is not None
+    assert row.time_ratio.point == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("profile", [BERT, WIDE_MLP, None], ids=["host", "device", "unknown"])
+@pytest.mark.parametrize("host_w", [None, 61.3])
+def test_home_against_itself_takes_and_draws_the_same(profile: StepProfile | None, host_w: float | None) -> None:
+    statistics = profiled(profile, host_w=host_w, pue=Interval.exactly(1.2))  # type: ignore[arg-type]
+    statistics = dataclasses.replace(statistics, grid=a_grid(intensity_g_per_kwh=Interval.exactly(30.0)))
+    comparison = on_boards(statistics, an_h200())
+    home, row = comparison.home, comparison.rows[0]
+    assert row.estimate.time_s.point == home.time_s.point
+    assert row.time_ratio is not None
+    assert row.time_ratio.point == 1.0
+    for there, here in ((row.estimate.energy_kwh, home.energy_kwh), (row.estimate.co2_g, home.co2_g)):
+        assert there is not None
+        assert here is not None
+        assert there.point == pytest.approx(here.point, rel=1e-13)
+
+
+def test_what_no_board_makes_faster_stays_in_the_time() -> None:
+    statistics = profiled(WIDE_MLP, fit=a_fit(one_off_s=100.0, first_epoch_s=9.0, overhead_s=1.0))
+    statistics = dataclasses.replace(statistics, workload=a_workload(one_off_s=50.0, extra_per_epoch_s=2.0))
+    row = on_boards(statistics, a_b200()).rows[0]
+    assert row.estimate.time_s.point == pytest.approx(20 * 8.0 / 1.6 + 20 * 1.0 + 100.0 + 50.0 + 20 * 2.0)
+
+
+def test_validation_follows_its_own_profile() -> None:
+    workload = a_workload(validation_s=5.0)
+    fit = a_fit(one_off_s=0.0, first_epoch_s=9.0)
+    alike = profiled(WIDE_MLP, fit=fit, workload=workload)
+    slow = dataclasses.replace(alike, validation_profile=StepProfile(loader_s=0.05, host_s=0.001, device_busy_s=0.002))
+    assert on_boards(alike, a_b200()).rows[0].estimate.time_s.point == pytest.approx(20 * 14.0 / 1.6)
+    assert on_boards(slow, a_b200()).rows[0].estimate.time_s.point == pytest.approx(20 * (9.0 / 1.6 + 5.0))
+
+
+def test_run_of_the_first_schema_follows_the_ratio_with_all_of_its_time() -> None:
+    old = dataclasses.replace(profiled(BERT), schema_version="1")
+    comparison = on_boards(old, a_b200())
+    assert comparison.rows[0].time_ratio is not None
+    assert comparison.rows[0].time_ratio.point == pytest.approx(1.6)
+    assert "whole-time-scaled" in {caveat.code for caveat in comparison.caveats}
+    assert "whole-time-scaled" not in {caveat.code for caveat in on_boards(profiled(BERT), a_b200()).caveats}
+
+
+def test_gpu_sold_in_eights_costs_eight_of_them() -> None:
+    row = on_boards(profiled(BERT), an_h200(gpu_counts=(8,))).rows[0]
+    assert (row.used_gpu_count, row.rented_gpu_count) == (1, 8)
+    assert row.estimate.cost_usd is not None
+    assert row.estimate.cost_usd.point == pytest.approx(8 * 4.29 * row.estimate.time_s.point / 3600.0)
+    assert row.price_usd_per_hour == pytest.approx(8 * 4.29)
+    assert "sold-in-instances" in codes(row)
+
+
+def test_boards_that_are_rented_and_not_used_draw_their_idle_power() -> None:
+    one, eight = (on_boards(profiled(BERT), an_h200(gpu_counts=(n,))).rows[0].estimate for n in (1, 8))
+    assert one.energy_kwh is not None
+    assert eight.energy_kwh is not None
+    assert eight.energy_kwh.point / one.energy_kwh.point == pytest.approx((297.0 + 7 * 78.5) / 297.0)
+
+
+def test_start_of_the_instance_is_paid_and_delays_the_end() -> None:
+    rental = Rental(start_s=Interval(point=61.0, low=42.0, high=302.0, level=0.8))
+    statistics = profiled(BERT)
+    row, bare = (on_boards(statistics, an_h200(), **over).rows[0] for over in ({"rental": rental}, {}))
+    assert row.estimate.time_s == bare.estimate.time_s
+    assert row.estimate.cost_usd is not None
+    assert bare.estimate.cost_usd is not None
+    assert row.estimate.cost_usd.point == pytest.approx(bare.estimate.cost_usd.point + 4.29 * 61.0 / 3600.0)
+    assert bare.p_faster == pytest.approx(0.5)
+    assert row.p_faster is not None
+    assert row.p_faster < 0.2
+
+
+def test_training_that_is_over_before_an_instance_starts_has_no_winner() -> None:
+    rental = Rental(start_s=Interval.exactly(200.0))
+    comparison = on_boards(profiled(BERT), an_h200(), rental=rental)
+    assert comparison.is_too_small_to_rent
+    assert best_value(comparison) is None
+    assert fastest(comparison) is None
+    assert saving(comparison) is None
+    assert not on_boards(profiled(BERT), an_h200(), rental=Rental(start_s=Interval.exactly(100.0))).is_too_small_to_rent
+
+
+def test_offer_without_an_instance_of_that_size_is_left_out_and_named() -> None:
+    comparison = on_boards(profiled(BERT), an_h200(gpu_counts=(4,)), rental=Rental(used_gpu_count=8))
+    assert comparison.rows == ()
+    assert [caveat.code for caveat in comparison.caveats] == ["no-such-instance"]
+
+
+def test_busier_board_draws_more_of_what_lies_between_idle_and_tdp() -> None:
+    half = StepProfile(loader_s=0.0, host_s=0.04, device_busy_s=0.02)
+    row = on_boards(profiled(half, power_w=278.5, fit=a_fit(one_off_s=0.0, first_epoch_s=9.0)), a_b200()).rows[0]
+    # 200 W above idle at home with the board busy half of the time; on the offer it is busy 0.5 / 1.6 of the time.
+    share = 200.0 / (700.0 - 78.5) / 1.6
+    expected_w = 146.0 + share * (1000.0 - 146.0)
+    assert row.estimate.energy_kwh is not None
+    assert row.estimate.energy_kwh.point == pytest.approx(row.estimate.time_s.point * expected_w * 1.2 / 3.6e6)
+
+
+def test_chances_are_those_of_a_simulation_of_the_longer_part() -> None:
+    profile = StepProfile(loader_s=0.0, host_s=0.0284, device_busy_s=0.0266)
+    fit = a_fit(one_off_s=0.0, first_epoch_s=9.0)
+    statistics = profiled(profile, fit=fit, home_usd_per_hour=5.0)
+    ratio = SpeedRatio(ratio=Interval.from_log_width(1.2, 0.4), basis="spec")
+    row = on_boards(statistics, a_b200(), ratio=ratio).rows[0]
+    draws = np.random.default_rng(5)
+    host = np.exp(draws.normal(0.0, 0.3, 400_000))
+    board = 0.0266 / 0.0284 / np.exp(draws.normal(np.log(1.2), 0.4 / 1.96, 400_000))
+    share = np.maximum(host, board)
+    assert row.p_faster == pytest.approx(np.mean(share < 1.0), abs=0.004)
+    assert row.p_cheaper == pytest.approx(np.mean(6.0 * share < 5.0), abs=0.004)
+
+
+def test_rented_home_costs_its_rent() -> None:
+    home = estimate_training(profiled(BERT, home_usd_per_hour=3.0))
+    assert home.cost_usd is not None
+    assert home.cost_usd.point == pytest.approx(3.0 * home.time_s.point / 3600.0)

@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 
 from greenlove_mlflow.core.interval import Interval, Intervals
-from greenlove_mlflow.core.offers.figures import Ranges, offer_figures, probability_less
+from greenlove_mlflow.core.offers.figures import offer_figures
 
 
-def figures_of(*, price: float = 2.0, power: Interval | None = None, intensity: Interval | None = None):  # type: ignore[no-untyped-def]
+def figures_of(
+    *, price: float = 2.0, power: Interval | None = None, intensity: Interval | None = None, start_s: float = 0.0
+):  # type: ignore[no-untyped-def]
     return offer_figures(
         Intervals.of([Interval.from_log_width(7200.0, 0.3)]),
-        Intervals.of([Interval.from_log_width(2.0, 0.4), Interval.exactly(1.0)]),
+        Intervals.of([Interval.from_log_width(0.5, 0.4), Interval.exactly(1.0)]),
+        start_s=start_s,
         price_usd_per_hour=np.array([price, np.nan]),
         power_w=Intervals.of([power, power]),
         pue=Interval.from_log_width(1.5, 0.0),
-        intensity_g_per_kwh=Ranges.of([intensity, None]),
+        intensity_g_per_kwh=Intervals.of([intensity, None]),
     )
 
 
@@ -51,7 +54,11 @@ def test_a_grid_of_zero_is_zero_and_not_unknown() -> None:
     assert figures.co2_g.at(0) == Interval.exactly(0.0)
 
 
-def test_two_values_known_exactly_compare_exactly() -> None:
-    assert probability_less(0.1, 0.0) == 1.0
-    assert probability_less(-0.1, 0.0) == 0.0
-    assert probability_less(0.0, 0.0) == 0.5
+def test_start_is_billed_and_is_not_in_the_time() -> None:
+    figures = figures_of(start_s=600.0)
+    time_s, cost_usd = figures.time_s.at(0), figures.cost_usd.at(0)
+    assert time_s is not None
+    assert cost_usd is not None
+    assert time_s.point == pytest.approx(3600.0)
+    assert cost_usd.point == pytest.approx(2.0 * 4200.0 / 3600.0)
+    assert cost_usd.high == pytest.approx(2.0 * (time_s.high + 600.0) / 3600.0)

@@ -1,7 +1,7 @@
-// The estimate made again in the page, by the formulas of greenlove_mlflow.core: scaling.predict_time_s,
-// statistics.estimate_for_time, pricing.offer_figures and compare. A test compares page and library.
+// The estimate made again in the page, by the formulas of greenlove_mlflow.core: timing.fit, account.run_facts and
+// offers (step_on_offer.training_on_offer, figures.offer_figures, compare). A test compares page and library.
 const estimating = (() => {
-  const { exactly, scaled, shifted, fromWidth, width, product, probabilityOfLess } = arithmetic;
+  const { exactly, scaled, shifted, fromWidth, fromSides, width, product, below, above, times } = arithmetic;
   const J_PER_KWH = 3.6e6;
   const S_PER_H = 3600;
 
@@ -40,6 +40,62 @@ const estimating = (() => {
     return shifted(whole, given);
   }
 
+  // What the seconds of the plan are spent on, as shares of them; for the original's method all of them are steps.
+  function timeShares(fit, plan) {
+    if (fit.method === "seed") return { steps: 1, validation: 0, fixed: 0 };
+    const scale = plan.sample_count / fit.sample_count;
+    const growing = fit.epoch_s - fit.overhead_s;
+    const first = fit.first_epoch_s - fit.overhead_s;
+    const bias = Math.exp(fit.bias_log);
+    const steady = Math.min(first, growing) + (plan.epoch_count - 1) * growing;
+    const beside = Math.max(0, first - growing) * scale + plan.epoch_count * fit.overhead_s;
+    const given = plan.one_off_s + plan.epoch_count * plan.extra_per_epoch_s;
+    const steps = steady * scale * bias;
+    const validation = Math.floor(plan.epoch_count / plan.validation_every_epochs) * plan.validation_s * bias;
+    const fixed = beside * bias + Math.max(0, fit.one_off_s) + given;
+    const total = steps + validation + fixed;
+    return { steps: steps / total, validation: validation / total, fixed: fixed / total };
+  }
+
+  const SIDES = ["device", "thread", "loader"];
+
+  // The log SD of a step's longest part, drifting from one part's to the other's where they come close.
+  function mixedLogSd(step) {
+    const weights = SIDES.map((name) => (step[name] ? Math.exp(step[name].log_point) : 0));
+    const spread = SIDES.reduce((sum, name, index) => sum + (step[name] ? weights[index] * step[name].log_sd : 0), 0);
+    return spread / weights.reduce((sum, weight) => sum + weight, 0);
+  }
+
+  // The parts of which the longest is the whole training on an offer, as shares of its time at home.
+  function trainingParts(count, shares) {
+    const whole = count.whole ? { steps: 1, validation: 0, fixed: 0 } : shares;
+    const validationRatio = Math.exp(
+      Math.max(...SIDES.filter((name) => count.validation[name]).map((name) => count.validation[name].log_point)));
+    const checked = whole.validation * validationRatio;
+    const fixed = checked + whole.fixed;
+    const fixedSd = fixed > 0
+      ? (checked * mixedLogSd(count.validation) + whole.fixed * count.host_log_sd) / fixed : 0;
+    return Object.entries(count.step).map(([name, part]) => {
+      const ratio = Math.exp(part.log_point);
+      const both = 1 + whole.steps * (ratio - 1) + whole.validation * (validationRatio - 1);
+      return {
+        log_point: whole.steps === 1 ? part.log_point : Math.log(both),
+        log_sd: (whole.steps * ratio * part.log_sd + fixed * fixedSd) / both,
+        widens: name === "unknown",
+      };
+    });
+  }
+
+  // The chance that an offer's rent is less than the cost at home; home's time is in both and cancels.
+  function chanceOfLess(hourly, home, started) {
+    if (hourly === null || !home.cost || home.cost.point <= 0) return null;
+    if (hourly <= 0) return 1;
+    const breakEven = home.cost.point / ((hourly * home.time.point) / S_PER_H);
+    const beside = (whole, shared) => Math.sqrt(Math.max(0, whole ** 2 - shared ** 2)) / normal.QUANTILE_95;
+    return normal.probabilityBelowUncertain(started, Math.log(breakEven),
+      beside(below(home.cost), below(home.time)), beside(above(home.cost), above(home.time)));
+  }
+
   function estimateHome(home, inputs) {
     const time = predictTime(home.fit, { ...home.plan, epoch_count: inputs.epochs, sample_count: inputs.samples });
     const pue = inputs.pue === null ? home.pue : exactly(inputs.pue);
@@ -49,30 +105,37 @@ const estimating = (() => {
     return {
       time,
       energy,
-      cost: energy && price && product(energy, price),
+      cost: home.rent !== null ? scaled(time, home.rent / S_PER_H) : energy && price && product(energy, price),
       co2: energy && intensity && product(energy, intensity),
     };
   }
 
-  // A rate that multiplies the offer's time: its point and its width on the log scale.
-  const times = (time, rate) => fromWidth(time.point * rate.point, Math.hypot(width(time), rate.width));
-
-  function estimateOffer(row, homeTime, price, count) {
-    const ratio = row.ratios.find((each) => each.gpus === count);
-    const time = fromWidth(homeTime.point / ratio.point, Math.hypot(width(homeTime), ratio.width));
-    const rate = row.kwh_per_s && { ...row.kwh_per_s, point: (row.kwh_per_s.point * count) / row.gpu_count };
-    const energy = rate && times(time, rate);
-    let co2 = null;
-    if (energy && row.intensity) {
-      const grams = energy.point * row.intensity.point;
-      const below = Math.hypot(width(energy), Math.log(row.intensity.point / row.intensity.low));
-      const above = Math.hypot(width(energy), Math.log(row.intensity.high / row.intensity.point));
-      co2 = { point: grams, low: grams * Math.exp(-below), high: grams * Math.exp(above) };
-    }
-    return { ratio, time, energy, cost: price === null ? null : scaled(time, (price * count) / S_PER_H), co2 };
+  function estimateOffer(row, home, price, inputs) {
+    const count = row.counts.find((each) => each.used === inputs.used);
+    const parts = trainingParts(count, inputs.shares);
+    const point = Math.exp(normal.logPoint(parts));
+    const [low, high] = [0.025, 0.975].map((probability) => Math.exp(normal.logQuantile(parts, probability)));
+    const share = { point, low: Math.min(low, point), high: Math.max(high, point) };
+    const time = times(home.time, share);
+    const rate = count.kwh_per_s;
+    const energy = rate && times(time, fromSides(rate.point, rate.below, rate.above));
+    const hourly = price === null ? null : price * count.rented;
+    const started = normal.shifted(parts, inputs.start / home.time.point);
+    return {
+      ratio: { point: 1 / share.point, low: 1 / share.high, high: 1 / share.low }, rented: count.rented, used: count.used, time, energy, hourly,
+      cost: hourly === null ? null : scaled(shifted(time, inputs.start), hourly / S_PER_H),
+      co2: energy && row.intensity ? times(energy, row.intensity) : null,
+      pCheaper: chanceOfLess(hourly, home, started),
+    };
   }
 
-  const nameOf = (row, count) => (count === row.gpu_count ? row.name : `${count} x ${row.gpu}`);
+  // What an offer is called, as words.estimate.gpus_label says it.
+  function nameOf(row, rented, used) {
+    const count = rented > 1 ? ` x${rented}` : "";
+    const atWork = used === 1 ? "" : used === rented ? ", all at work" : `, ${used} at work`;
+    const billing = ["on-demand", "contact-sales"].includes(row.billing) ? "" : ` (${row.billing})`;
+    return `${row.gpu}${count}${atWork}${billing}`;
+  }
 
   function markFront(options) {
     const priced = options.filter((option) => option.cost && option.fits !== false);
@@ -88,13 +151,14 @@ const estimating = (() => {
     const home = { key: "home", name: facts.home.name, isHome: true, ...estimateHome(facts.home, inputs) };
     const isOwn = inputs.version === facts.version;
     const sheet = isOwn ? undefined : facts.sheets.find((each) => each.version === inputs.version);
+    const plan = { ...facts.home.plan, epoch_count: inputs.epochs, sample_count: inputs.samples };
+    const asked = { used: inputs.gpus, start: facts.start_s, shares: timeShares(facts.home.fit, plan) };
     const offers = facts.rows.map((row) => {
       const price = sheet ? sheet.prices[row.price_key] ?? null : row.price;
-      const figures = estimateOffer(row, home.time, price, inputs.gpus);
+      const figures = estimateOffer(row, home, price, asked);
       return {
-        ...row, ...figures, price, claim: row.claim, name: nameOf(row, inputs.gpus),
+        ...row, ...figures, price, claim: row.claim, name: nameOf(row, figures.rented, figures.used),
         asOf: sheet ? sheet.as_of : row.as_of,
-        pCheaper: probabilityOfLess(figures.cost, home.cost, home.time),
       };
     });
     const options = [home, ...offers];

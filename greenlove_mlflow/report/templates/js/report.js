@@ -115,7 +115,7 @@
   }
 
   function showVerdict(options) {
-    const [first, ...rest] = verdict.sentences(options);
+    const [first, ...rest] = verdict.sentences(options, facts.start_s);
     const place = document.getElementById("verdict");
     const title = place.querySelector("h1");
     title.textContent = format.together(first);
@@ -135,7 +135,7 @@
     intensity: facts.home.intensity?.point ?? null,
     pue: facts.home.pue.point,
     version: facts.version,
-    gpus: facts.rows[0]?.gpu_count ?? 1,
+    gpus: facts.rows[0]?.used ?? 1,
   };
 
   const shown = (value) => (value === null ? "" : String(Number(value.toPrecision(6))));
@@ -193,8 +193,8 @@
       const sheets = [...facts.sheets].reverse();
       form.elements.version.replaceChildren(...sheets.map((sheet) => new Option(sheet.as_of, sheet.version)));
       const counts = facts.rows.reduce(
-        (common, row) => common.filter((count) => row.ratios.some((each) => each.gpus === count)),
-        facts.rows[0].ratios.map((each) => each.gpus),
+        (common, row) => common.filter((count) => row.counts.some((each) => each.used === count)),
+        facts.rows[0].counts.map((each) => each.used),
       );
       form.elements.gpus.replaceChildren(...counts.map((count) => new Option(count, count)));
       form.elements.gpus.closest("label").hidden = counts.length < 2;

@@ -30,7 +30,7 @@ const table = (() => {
   }
 
   function fillSpeed(line, option) {
-    const ratio = option.ratio ?? option.ratios[0];
+    const ratio = option.ratio;
     const scale = new format.Scale("");
     const spread = `${scale.number(ratio.low, ratio)}x to ${scale.number(ratio.high, ratio)}x`;
     const cell = line.querySelector('[data-cell="speed"]');
@@ -59,10 +59,10 @@ const table = (() => {
       fillSpeed(line, option);
       line.dataset.cheaper = option.pCheaper === null ? "" : String(option.pCheaper);
       line.querySelector('[data-cell="cheaper"] .point').textContent = format.probability(option.pCheaper);
-      line.dataset.price = option.price === null ? "" : String(option.price);
+      line.dataset.price = option.hourly === null ? "" : String(option.hourly);
       const price = line.querySelector('[data-cell="price"]');
       price.querySelector(".point").textContent =
-        option.price === null ? "no public price" : `${format.usd(option.price)} per hour`;
+        option.hourly === null ? "no public price" : `${format.usd(option.hourly)} per hour`;
       price.querySelector(".range").textContent = option.asOf;
     }
   }

@@ -1,4 +1,4 @@
-// The sentences of the verdict, as greenlove_mlflow.report.verdict writes them.
+// The sentences of the verdict, as greenlove_mlflow.words.verdict writes them.
 const verdict = (() => {
   function homeSentence(home) {
     const parts = [format.duration(home.time)];
@@ -9,25 +9,33 @@ const verdict = (() => {
     return `Training here takes ${parts.join(", ")}.${unknown}`;
   }
 
-  function offerSentence(row) {
-    const duration = format.isExact(row.time) ? format.durationPoint(row.time) : format.durationRange(row.time);
+  function offerSentence(row, start) {
+    const time = arithmetic.shifted(row.time, start);
+    const duration = format.isExact(time) ? format.durationPoint(time) : format.durationRange(time);
     const rent = row.cost ? ` for ${format.usdScale().pointOrRange(row.cost)}` : "";
     const odds = row.pCheaper === null ? ""
       : `; the chance that it is cheaper than here is ${format.probability(row.pCheaper)}`;
     return `${row.name} at ${row.provider} would take ${duration}${rent}${odds}.`;
   }
 
-  // The priced offer with the least cost times time whose memory fits.
-  function worthNaming(offers) {
-    const worth = (row) => row.cost.point * row.time.point;
+  const tooSmallSentence = (start) => (
+    `It is too small to rent a GPU for: starting an instance alone takes about ${format.durationPoint(start)}.`);
+
+  // The priced offer with the least cost times time, the start of its instance included, whose memory fits.
+  function worthNaming(offers, start) {
+    const worth = (row) => row.cost.point * (row.time.point + start);
     const priced = offers.filter((row) => row.cost && row.fits !== false);
     return priced.reduce((best, row) => (best && worth(best) <= worth(row) ? best : row), null);
   }
 
-  function sentences(options) {
+  // Home and the offers, and the seconds that an instance needs to start.
+  function sentences(options, start = 0) {
     const [home, ...offers] = options;
-    const named = worthNaming(offers);
-    return [homeSentence(home), ...(named ? [offerSentence(named)] : [])];
+    if (offers.length && home.time.point < start) {
+      return [homeSentence(home), tooSmallSentence(arithmetic.exactly(start))];
+    }
+    const named = worthNaming(offers, start);
+    return [homeSentence(home), ...(named ? [offerSentence(named, start)] : [])];
   }
 
   return { sentences };

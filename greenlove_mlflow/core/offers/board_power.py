@@ -1,0 +1,167 @@
+"""What a rented instance draws while it trains: boards at work, boards that idle, and its host.
+
+A board draws its idle power and, while it works, a part of what lies between idle and TDP. How large that part is for
+a training was metered at home; how much of the time the board works follows from the step on the offer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from greenlove_mlflow.core.account.run_facts import Statistics, board_readings, host_power_w
+from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, MODELLED_POWER_LOG_SD
+from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, FloatArray, Interval, Intervals, product, total
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+
+# Carried over from a metered board, another board's power is known to 25 % (log SD); two boards of one model agree to
+# 8 %.
+CARRIED_POWER_LOG_SD = 0.25
+SAME_BOARD_LOG_SD = 0.04
+# Another machine's processor and memory, taken to draw what home's do.
+HOST_POWER_LOG_SD = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardPowers:
+    """Watts of each GPU for each run, as tables of runs x GPUs.
+
+    Args:
+        work_w: Mean power of one board that trains, its waiting for the host included; NaN without a TDP.
+        idle_w: Power of a board that is rented and not used.
+        host_w: Power of processor and memory, one per run; 0 where home's were not counted either.
+        is_metered: 1 where the very board was metered at home.
+    """
+
+    work_w: Intervals
+    idle_w: FloatArray
+    host_w: Intervals
+    is_metered: FloatArray
+
+
+def board_powers(
+    facts: Sequence[Statistics], specs: Sequence[GpuSpec | None], busy_ratio: FloatArray, busy_share: FloatArray
+) -> BoardPowers:
+    """The power of each GPU for each run.
+
+    Args:
+        facts: Of each run.
+        specs: Of each GPU; None where no table knows it.
+        busy_ratio: How much more of the time a board works on the offer than at home, runs x GPUs.
+        busy_share: How much of the time it works there.
+    """
+    tdp_w, known_idle_w = _column(specs, "tdp_w"), _column(specs, "idle_w")
+    homes = [_home_board(each) for each in facts]
+    rows = np.array([each.numbers for each in homes], dtype=np.float64).reshape(-1, 4)
+    carried, idle_share, counts_idle, width = (rows[:, column : column + 1] for column in range(4))
+    idle_w = np.where(np.isnan(known_idle_w), idle_share * tdp_w, known_idle_w) * counts_idle
+    modelled_w = idle_w + busy_share * np.maximum(0.0, ASSUMED_UTILIZATION * tdp_w - idle_w)
+    carried_w = np.minimum(tdp_w, idle_w + carried * busy_ratio * (tdp_w - idle_w))
+    work_w = np.where(np.isnan(carried), modelled_w, carried_w)
+    width, is_metered = np.broadcast_to(width, work_w.shape).copy(), np.zeros(work_w.shape)
+    columns = {"" if spec is None else spec.gpu_id: column for column, spec in enumerate(specs)}
+    for run, (each, home) in enumerate(zip(facts, homes, strict=True)):
+        own = None if each.home is None else columns.get(each.home.gpu_id)
+        if own is not None and home.drawn_w is not None and busy_ratio[run, own] == 1.0:
+            work_w[run, own], is_metered[run, own] = home.drawn_w.point, 1.0
+            width[run, own] = math.hypot(home.drawn_w.log_half_width, NORMAL_QUANTILE_95 * SAME_BOARD_LOG_SD)
+    return BoardPowers(
+        work_w=Intervals.symmetric(work_w, np.where(np.isnan(work_w), np.nan, width)),
+        idle_w=np.nan_to_num(idle_w),
+        host_w=Intervals.of([_host_w(each) for each in facts]),
+        is_metered=is_metered,
+    )
+
+
+def instance_power_w(
+    work_w: Intervals, idle_w: FloatArray, host_w: Intervals, *, used: FloatArray, rented: FloatArray
+) -> Intervals:
+    """Mean power of a whole instance: the boards at work, those that idle, and its host; NaN where unknown.
+
+    The boards at work share one error, so only host and boards add in quadrature.
+    """
+    working = used * work_w.point
+    whole = working + (rented - used) * idle_w + host_w.point
+
+    def width(working_width: FloatArray, host_width: FloatArray) -> FloatArray:
+        spread = np.hypot(working * np.expm1(working_width), host_w.point * np.expm1(host_width))
+        return np.log1p(spread / whole)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alone = (rented == used) & (host_w.point == 0.0)
+        below = np.where(alone, work_w.below, width(work_w.below, host_w.below))
+        above = np.where(alone, work_w.above, width(work_w.above, host_w.above))
+    return Intervals(point=whole, below=below, above=above)
+
+
+def metered_board_w(facts: Statistics | None) -> Interval | None:
+    """What one board of home drew, the mean over all of them, watts; None when no meter said."""
+    boards = () if facts is None else board_readings(facts)
+    if not boards:
+        return None
+    drawn = total(*(Interval.from_log_width(each.power_w, each.log_half_width) for each in boards))
+    return drawn.scaled(1.0 / len(boards))
+
+
+def power_caveat(facts: Statistics | None, spec: GpuSpec, *, is_metered: bool) -> Caveat | None:
+    """How the power of an offer's board was assumed; None where that very board was metered."""
+    if spec.tdp_w is None:
+        return Caveat.of("offer-power-unknown", gpu=spec.name)
+    if is_metered:
+        return None
+    if facts is not None and facts.home is not None and metered_board_w(facts) is not None:
+        how = f"the share of what lies above idle that {facts.home.name} drew here,"
+    else:
+        how = f"{ASSUMED_UTILIZATION:.0%}, as no board was metered here,"
+    return Caveat.of("offer-power-modelled", gpu=spec.name, how=how, tdp_w=spec.tdp_w)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _HomeBoard:
+    """What home's board tells of others.
+
+    Args:
+        drawn_w: What a meter said it drew.
+        numbers: The share of what lies between idle and TDP that it drew above idle (NaN when no meter said), idle
+            power over TDP, whether idle power counts, and the width of what is carried over.
+    """
+
+    drawn_w: Interval | None
+    numbers: tuple[float, float, float, float]
+
+
+def _home_board(facts: Statistics) -> _HomeBoard:
+    drawn_w, home = metered_board_w(facts), facts.home
+    # A run that counts only what the training adds has no idle power left in its readings, nor then has an offer.
+    counts_idle = not facts.power or any(reading.idle_power_w != 0.0 for reading in facts.power)
+    tdp_w = home.tdp_w if home is not None and home.tdp_w else math.nan
+    idle_w = _home_idle_w(facts) if counts_idle else 0.0
+    carried, width = math.nan, MODELLED_POWER_LOG_SD * NORMAL_QUANTILE_95
+    if drawn_w is not None and tdp_w > idle_w:
+        carried = max(0.0, drawn_w.point - idle_w) / (tdp_w - idle_w)
+        width = math.hypot(drawn_w.log_half_width, NORMAL_QUANTILE_95 * CARRIED_POWER_LOG_SD)
+    idle_share = idle_w / tdp_w if tdp_w > 0.0 else 0.0
+    return _HomeBoard(drawn_w=drawn_w, numbers=(carried, idle_share, float(counts_idle), width))
+
+
+def _home_idle_w(facts: Statistics) -> float:
+    if facts.home is not None and facts.home.idle_w is not None:
+        return facts.home.idle_w
+    known = [each.idle_power_w for each in board_readings(facts) if each.idle_power_w is not None]
+    return min(known, default=0.0)
+
+
+def _host_w(facts: Statistics) -> Interval:
+    host_w = host_power_w(facts)
+    if host_w is None:
+        return Interval.exactly(0.0)
+    return product(host_w, Interval.from_log_width(1.0, NORMAL_QUANTILE_95 * HOST_POWER_LOG_SD))
+
+
+def _column(specs: Sequence[GpuSpec | None], name: str) -> FloatArray:
+    values = [None if spec is None else getattr(spec, name) for spec in specs]
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -1,0 +1,257 @@
+"""A training step on an offer, as a share of the step at home: the longest of what the host and the board need.
+
+Only the board's part gets faster with a faster board. Loading, fetching, Python and the launching of kernels stay the
+host's; one-off costs, preprocessing and the starting of workers stay what they are. The measured step at home is the
+anchor: profiles give proportions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from greenlove_mlflow.core.interval import FloatArray
+from greenlove_mlflow.core.normal import Longest, Part
+from greenlove_mlflow.core.records import BoundBy, StepProfile
+
+# Log SD of how much slower or faster an offer's host is than home's, while neither CPU is known: single-thread scores
+# of 18 CPUs of GPU instances have a log SD of 0.20, twice in quadrature, and from score to launch 0.10.
+HOST_LOG_SD = 0.3
+# What starting a kernel costs a host, forward, backward and optimizer together: 6 to 17 us on good hosts (PyTorch and
+# CUDA reports of 2019 to 2026), 13 to 52 us measured over nine workloads on two virtual machines with an H100 and an
+# H200. The middle on the log scale, and an SD whose 95 % range holds both.
+LAUNCH_S = 17.7e-6
+LEAST_LAUNCH_S = 6e-6
+MOST_LAUNCH_S = 52e-6
+LAUNCH_LOG_SD = 0.7
+# An operator forward and backward without any arithmetic costs a CPU 4.4 us where an offer's host takes LAUNCH_S.
+LAUNCH_PER_DISPATCH = 4.0
+# Where the loader's pace is unknown it lies between nothing and the whole step: a quarter, up to all of it 97.5 times
+# in 100. A board's utilisation counts a tiny kernel as a busy board, so the host may set the pace after all: half.
+UNKNOWN_LOADER_SHARE = 0.25
+UNKNOWN_LOADER_LOG_SD = 0.707
+UNKNOWN_HOST_SHARE = 0.5
+UNKNOWN_HOST_LOG_SD = 0.354
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeSteps:
+    """Steps at home, one per run, taken apart: each part as a share of the longest.
+
+    Args:
+        loader: What the loader alone needs; 0 where unknown.
+        thread: What the step's own thread needs on any host: its batch and, where home has a GPU, its own work.
+        launch: What starting the kernels of a step will cost a host, where home is a CPU; else 0.
+        device: What the board needs; 1 where nothing is known, and on a CPU, whose ratio is that of the whole step.
+        unknown: What an unmeasured part may need; 0 where all is measured.
+        unknown_log_sd: How far that may be off.
+        fetch_leads: Whether the thread spends more on its batch than on its work.
+    """
+
+    loader: FloatArray
+    thread: FloatArray
+    launch: FloatArray
+    device: FloatArray
+    unknown: FloatArray
+    unknown_log_sd: FloatArray
+    fetch_leads: FloatArray
+
+    @classmethod
+    def of(cls, profiles: Sequence[StepProfile | None]) -> HomeSteps:
+        """The steps of some profiles; one that does not say what sets the pace is all the board's."""
+        rows = np.array([_shares(profile) for profile in profiles], dtype=np.float64).reshape(-1, 7)
+        loader, thread, launch, device, unknown, unknown_log_sd, fetch_leads = rows.T
+        return cls(
+            loader=loader,
+            thread=thread,
+            launch=launch,
+            device=device,
+            unknown=unknown,
+            unknown_log_sd=unknown_log_sd,
+            fetch_leads=fetch_leads,
+        )
+
+    def picked(self, index: Any) -> HomeSteps:
+        """Some of them, or all in another shape, as numpy indexes."""
+        return HomeSteps(**{name: getattr(self, name)[index] for name in HomeSteps.__slots__})
+
+
+def launch_cost_s(dispatch_s: float | None) -> float:
+    """What starting a kernel will cost the host of an offer, in seconds: this CPU's own dispatch, within the sourced.
+
+    >>> launch_cost_s(None), launch_cost_s(4.4e-6), launch_cost_s(1.0)
+    (1.77e-05, 1.76e-05, 5.2e-05)
+    """
+    if dispatch_s is None:
+        return LAUNCH_S
+    return min(MOST_LAUNCH_S, max(LEAST_LAUNCH_S, LAUNCH_PER_DISPATCH * dispatch_s))
+
+
+def can_split(profile: StepProfile | None) -> bool:
+    """Whether a profile says which part of a step a faster board makes faster.
+
+    On a CPU, that needs the launches of the step: without them nobody knows what a GPU's host would need.
+    """
+    if profile is None or profile.longest_s is None:
+        return False
+    return profile.launch_count is not None if profile.on_cpu else True
+
+
+def _shares(profile: StepProfile | None) -> tuple[float, ...]:
+    if profile is None or not can_split(profile):
+        return 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0
+    longest_s = profile.longest_s or 1.0
+    fetch, loader = (profile.fetch_s or 0.0) / longest_s, (profile.loader_s or 0.0) / longest_s
+    unknown, unknown_log_sd = (UNKNOWN_LOADER_SHARE, UNKNOWN_LOADER_LOG_SD) if profile.loader_s is None else (0.0, 0.0)
+    if profile.on_cpu:
+        launch = (profile.launch_count or 0.0) * launch_cost_s(profile.dispatch_s) / longest_s
+        return loader, fetch, launch, 1.0, unknown, unknown_log_sd, float(fetch > launch)
+    thread, busy = (profile.step_thread_s or 0.0) / longest_s, (profile.device_busy_s or 0.0) / longest_s
+    if profile.busy_is_upper_bound and busy >= thread:
+        unknown, unknown_log_sd = UNKNOWN_HOST_SHARE, UNKNOWN_HOST_LOG_SD
+    return loader, thread, 0.0, busy, unknown, unknown_log_sd, float(2.0 * fetch > thread)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOnOffer:
+    """Steps on offers, as shares of the step at home; arrays of one shape.
+
+    Args:
+        loader: The loader's part.
+        thread: The part of the step's own thread, launches included.
+        device: The board's part.
+        unknown: What an unmeasured part may need.
+        host_log_sd: Log SD of the offer's host against home's.
+        fetch_leads: 1 where the thread spends more on its batch than on its work.
+    """
+
+    loader: Part
+    thread: Part
+    device: Part
+    unknown: Part
+    host_log_sd: float
+    fetch_leads: FloatArray
+
+    @property
+    def longest(self) -> Longest:
+        """The longest part: how long the step takes."""
+        return _longest(self.loader, self.thread, self.device, self.unknown)
+
+    @property
+    def busy_share(self) -> FloatArray:
+        """The share of the step in which the board works, 0 to 1, point by point."""
+        return np.exp(self.device.log_point - self.longest.log_point)
+
+
+def step_on_offer(
+    home: HomeSteps,
+    *,
+    log_ratio: FloatArray,
+    ratio_log_sd: FloatArray,
+    is_whole: FloatArray,
+    step_share: FloatArray | float = 1.0,
+    host_log_sd: float = HOST_LOG_SD,
+) -> StepOnOffer:
+    """The step on each offer.
+
+    Args:
+        home: At home, in the shape of the ratios.
+        log_ratio: How many times faster the boards used do the board's part of all samples, on the log scale.
+        ratio_log_sd: Log SD of that ratio.
+        is_whole: 1 where the ratio is of the whole step (given, or measured in own runs) and is used as it is.
+        step_share: Steps on the offer over steps at home for the same samples: 1/8 on eight boards against one.
+        host_log_sd: Log SD of the offer's host against home's.
+    """
+    split = 1.0 - is_whole
+    loader, fetch = home.loader * split, home.thread * split * step_share
+    launch = home.launch * split * step_share
+    thread = fetch + launch
+    # Loader and thread of a GPU's host share one factor, so they are one part; a CPU's launches have their own.
+    is_gpu_home = home.launch == 0.0
+    thread = np.where(is_gpu_home, np.maximum(loader, thread), thread)
+    loader = np.where(is_gpu_home, 0.0, loader)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        thread_log_sd = np.where(thread > 0.0, (fetch * host_log_sd + launch * LAUNCH_LOG_SD) / thread, host_log_sd)
+        device_log = np.log(np.where(is_whole > 0.0, 1.0, home.device)) - log_ratio
+    return StepOnOffer(
+        loader=Part.of(loader, host_log_sd),
+        thread=Part.of(thread, np.where(is_gpu_home, host_log_sd, thread_log_sd)),
+        device=Part(log_point=device_log, log_sd=ratio_log_sd),
+        unknown=Part.of(home.unknown * split, home.unknown_log_sd),
+        host_log_sd=host_log_sd,
+        fetch_leads=np.where(home.loader > home.thread * step_share, 1.0, home.fetch_leads) * split,
+    )
+
+
+def bound_by_on_offer(step: StepOnOffer, index: int | tuple[int, ...]) -> BoundBy:
+    """What sets the pace of one of the steps on its offer."""
+    thread, loader = float(step.thread.log_point[index]), float(step.loader.log_point[index])
+    if float(step.device.log_point[index]) >= max(thread, loader):
+        return "device"
+    return "data" if loader > thread or step.fetch_leads[index] > 0.0 else "host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingShares:
+    """What the time of a training at home consists of, as shares that sum to 1; arrays of the offers' shape.
+
+    Args:
+        steps: Training steps.
+        validation: Validation passes.
+        fixed: What no board makes faster: compilation, preprocessing, workers starting, stated extras.
+    """
+
+    steps: FloatArray
+    validation: FloatArray
+    fixed: FloatArray
+
+
+def training_on_offer(step: StepOnOffer, validation: StepOnOffer, shares: TrainingShares) -> Longest:
+    """The whole training on each offer, as a share of its time at home.
+
+    What does not follow the step's longest part is added to each part: ``max(a, b) + c`` is ``max(a + c, b + c)``.
+
+    Args:
+        step: Training steps on the offers.
+        validation: Validation steps on them.
+        shares: Of the time at home.
+    """
+    validation_ratio = validation.longest.point
+    checked = shares.validation * validation_ratio
+    fixed = checked + shares.fixed
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fixed_log_sd = (checked * _mixed_log_sd(validation) + shares.fixed * step.host_log_sd) / fixed
+    fixed_log_sd = np.where(fixed > 0.0, fixed_log_sd, 0.0)
+
+    def whole(part: Part) -> Part:
+        step_ratio = np.exp(part.log_point)
+        # Written as what changes, so that a board against itself is exactly 1.
+        both = 1.0 + shares.steps * (step_ratio - 1.0) + shares.validation * (validation_ratio - 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_point = np.where(shares.steps == 1.0, part.log_point, np.log(both))
+            # What is the host's moves together; beside the board's part, that errs on the wide side.
+            log_sd = (shares.steps * step_ratio * part.log_sd + fixed * fixed_log_sd) / both
+        is_there = part.log_point > -np.inf
+        return Part(
+            log_point=np.where(is_there, log_point, part.log_point), log_sd=np.where(is_there, log_sd, part.log_sd)
+        )
+
+    return _longest(whole(step.loader), whole(step.thread), whole(step.device), whole(step.unknown))
+
+
+def _mixed_log_sd(step: StepOnOffer) -> FloatArray:
+    """Log SD of a step's longest part, drifting from one part's to the other's where they come close."""
+    weights = [np.exp(part.log_point) for part in (step.loader, step.thread, step.device)]
+    spread = [w * part.log_sd for w, part in zip(weights, (step.loader, step.thread, step.device), strict=True)]
+    mixed: FloatArray = (spread[0] + spread[1] + spread[2]) / (weights[0] + weights[1] + weights[2])
+    return mixed
+
+
+def _longest(loader: Part, thread: Part, device: Part, unknown: Part) -> Longest:
+    """The longest of the parts that are there at all; the unknown one widens the range alone."""
+    known = [device, *(part for part in (thread, loader) if np.any(part.log_point > -np.inf))]
+    widening = [part for part in (unknown,) if np.any(part.log_point > -np.inf)]
+    return Longest(parts=(*known, *widening), only_ranges=len(widening))
