@@ -1,4 +1,4 @@
-"""The doors: ``track``, ``estimate`` and ``compare``."""
+"""Public entry points: ``track``, ``estimate`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from greenlove_mlflow.pipeline.policy import OnLimit, OnRefusal, Policy
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from greenlove_mlflow.core.speed.gpus import Precision
+    from greenlove_mlflow.pipeline.track_options import TrackOptions
 
 _BENCHMARK_ONLY = f"{BENCHMARK_ONLY_VARIABLE}=1 asks for the benchmark alone"
 
@@ -33,7 +36,7 @@ def estimate(
     epochs: int | None = None,
     *,
     steps: int | None = None,
-    **options: Any,
+    **options: Unpack[TrackOptions],
 ) -> Estimate:
     """The estimate of a training, by a benchmark of a few seconds; no MLflow, no network, nothing changed.
 
@@ -130,7 +133,7 @@ def track(
     nested: bool | None = None,
     log_model: bool = True,
     saved_view: bool = True,
-    **options: Any,
+    **options: Unpack[TrackOptions],
 ) -> Iterator[TrackedTraining]:
     """A training with its promise, kept in an MLflow run.
 

@@ -1,0 +1,63 @@
+"""The options of ``track`` and ``estimate`` as types, so that editors complete them and mypy refuses a misspelt one.
+
+What each means stands in ``pipeline.options.Options``, which checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.records import Method
+from greenlove_mlflow.core.speed.gpus import Precision
+from greenlove_mlflow.core.workload import Scope
+from greenlove_mlflow.pipeline.options import BenchmarkMode, Progress, TrainStep
+
+
+class TrackOptions(TypedDict, total=False):
+    """Every option of ``track`` and ``estimate`` that they take by keyword beside their own parameters."""
+
+    done: int
+    accumulation: int | None
+    lap_steps: int | None
+    benchmark: BenchmarkMode
+    batch_size: int | None
+    device: Any
+    train_step: TrainStep | None
+    steps_per_epoch: int | None
+    extra_state: tuple[Any, ...]
+    validation: Any
+    validation_every_epochs: int
+    extra_per_epoch_s: float
+    one_off_s: float
+    method: Method
+    budget_s: float | None
+    precision: Precision | None
+    task: str | None
+    country: str | None
+    region: str | None
+    scope: Scope
+    carbon_intensity_g_per_kwh: float | None
+    electricity_price_usd_per_kwh: float | None
+    pue: float | None
+    tdp_w: float | None
+    gpu_utilization: float | None
+    gpu_index: int | None
+    net_of_idle: bool
+    live_carbon: bool
+    live_zone: str | None
+    locate: Literal["geoip"] | None
+    prices: str | Path | PriceSheet
+    speed_ratios: Mapping[str, float]
+    measured: str | None
+    cloud_region: str | None
+    billing: tuple[str, ...]
+    gpus: int
+    history: bool
+    power_poll_interval_s: float
+    progress: Progress | None
+    on_epoch: Callable[[int, int, Estimate], None] | None
+    plan: Mapping[str, Any]
