@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import speed_ratios_checks as checks
 import speed_ratios_data as data
+import speed_ratios_outside as outside
 from matplotlib.figure import Figure
 from speed_ratios_checks import BOTH, BRIDGE, CHOSEN, LEFT_OUT, MLPERF, MLPERF_OUT, ONE
 
@@ -97,6 +98,7 @@ What each way of asking gives:
 
 ![Errors by basis](speed_ratios_errors.png)
 
+{outside.render(outside.outside())}
 ## By suite
 The newest suite that has both GPUs of a pair is the one that is used. Suite v0 (2020 and 2021) is mostly laptops,
 workstation cards and GPUs of 2017 to 2019, where the published batch follows the memory; suites v1 (2022) and v2 (2024)
@@ -244,7 +246,7 @@ def by_task(frame: pd.DataFrame) -> str:
     """Median error of each task left out, by the mean and by its group."""
     rows = frame[frame["check"] == LEFT_OUT]
     table = rows.pivot_table(index="task", columns=["precision", "by"], values="error", aggfunc="median")
-    lines = ["| task | fp16, any | fp16, kind | fp32, any | fp32, kind |", "|---|---|---|---|---|"]
+    lines = ["| task | fp16, any | fp16, kind | tf32, any | tf32, kind |", "|---|---|---|---|---|"]
     for task, row in table.iterrows():
         cells = [row.get((precision, by), np.nan) for precision in data.PRECISIONS for by in ("any", "kind")]
         lines.append(f"| {task} | " + " | ".join("" if np.isnan(cell) else f"{cell:.1%}" for cell in cells) + " |")

@@ -11,9 +11,9 @@ import pandas as pd
 import speed_ratios_data as data
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, SpeedRatio, SuiteBridge, ThroughputRow
+from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio, SuiteBridge, ThroughputRow
 from greenlove_mlflow.core.speed.model import group_of_task
-from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, mlperf_log_ratios
+from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, is_at, mlperf_log_ratios
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.core.speed.spec_blend import compute_tflops
 from greenlove_mlflow.core.speed.spec_offsets import plausible
@@ -24,8 +24,6 @@ LEFT_OUT, BRIDGE = "one task left out", "over a bridge"
 MLPERF, MLPERF_OUT = "MLPerf against throughput", "one benchmark left out"
 BOTH, ONE, CHOSEN = "specs, both unmeasured", "specs, one GPU unmeasured", "older suite"
 KIND_OF_GROUP = {"convolution": "convolutional", "matrix": "transformer"}
-# What the tables call fp32 ran with TF32 where the GPU has it.
-AT: dict[str, Precision] = {"fp16": "fp16", "fp32": "tf32"}
 
 
 def kind_of(task: str) -> str:
@@ -94,7 +92,7 @@ def bridged() -> list[dict[str, object]]:
                 sign = 1.0 if home is pair.home else -1.0
                 for each in pair.found:
                     for by, way in {"task": {"task": each.task}, **_ways(each.task)}.items():
-                        said = speed_ratio(home, offer, evidence=without, precision=AT[precision], **way)
+                        said = speed_ratio(home, offer, evidence=without, precision=precision, **way)
                         actual = math.exp(sign * each.log_ratio)
                         rows.append(_row(BRIDGE, pair, each.task, actual, said, by=by, home=home))
     return rows
@@ -103,7 +101,7 @@ def bridged() -> list[dict[str, object]]:
 def _only_in_older(known: RatioEvidence, gpu_id: str, suite: str, precision: str) -> RatioEvidence | None:
     """The evidence without a GPU in that suite and later, and with bridges that it had no part in."""
     kept = tuple(row for row in known.throughput if row.gpu_id != gpu_id or row.suite < suite)
-    if not any(row.gpu_id == gpu_id and row.precision == precision for row in kept):
+    if not any(row.gpu_id == gpu_id and is_at(row, precision) for row in kept):
         return None
     others = [row for row in known.throughput if row.gpu_id != gpu_id and row.gpu_count == 1]
     return dataclasses.replace(known, throughput=kept, bridges=_bridges(others))
@@ -189,7 +187,7 @@ def _told(check: str, pair: data.Pair, held: LogRatio, without: RatioEvidence) -
     """A task that was held back, told from what is left, every way that one may ask."""
     rows = []
     for by, way in _ways(held.task).items():
-        said = speed_ratio(pair.home, pair.offer, evidence=without, precision=AT[pair.precision], **way)
+        said = speed_ratio(pair.home, pair.offer, evidence=without, precision=pair.precision, **way)
         rows.append(_row(check, pair, held.task, math.exp(held.log_ratio), said, by=by))
     return rows
 
@@ -202,7 +200,7 @@ def _as_said(check: str, pair: data.Pair, held: LogRatio, ratio: float, *, by: s
 
 def seed_ratio(pair: data.Pair) -> float:
     """The seed's fallback, with our specs: 0.7 of the TFLOPS ratio plus 0.3 of the bandwidth ratio."""
-    compute = [compute_tflops(spec, AT[pair.precision]) or math.nan for spec in (pair.home, pair.offer)]
+    compute = [compute_tflops(spec, pair.precision) or math.nan for spec in (pair.home, pair.offer)]
     bandwidth = [spec.memory_bandwidth_gb_per_s or math.nan for spec in (pair.home, pair.offer)]
     return 0.7 * compute[1] / compute[0] + 0.3 * bandwidth[1] / bandwidth[0]
 
@@ -221,7 +219,7 @@ def older_suite() -> list[dict[str, object]]:
                 others = tuple(row for row in kept if row.task != each.task)
                 for by, way in {"task": {"task": each.task}, **_ways(each.task)}.items():
                     without = dataclasses.replace(known, throughput=kept if by == "task" else others)
-                    said = speed_ratio(newer.home, newer.offer, evidence=without, precision=AT[precision], **way)
+                    said = speed_ratio(newer.home, newer.offer, evidence=without, precision=precision, **way)
                     rows.append(_row(CHOSEN, newer, each.task, math.exp(each.log_ratio), said, by=by))
     return rows
 

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision
 from greenlove_mlflow.core.speed.model import RatioModel, group_of_task
-from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, mlperf_log_ratios
+from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, is_at, mlperf_log_ratios
 from greenlove_mlflow.core.speed.spec_blend import blended, rates_of
 from greenlove_mlflow.core.speed.spec_offsets import plausible
 from greenlove_mlflow.core.speed.task_mean import Prediction, predict_new_workload
 from greenlove_mlflow.tables import read_gpu_specs, read_mlperf, read_suite_bridges, read_throughput
 
-PRECISIONS = ("fp16", "fp32")
+# FP32 as the tables print it is TF32 where the GPU has it.
+PRECISIONS: tuple[Precision, ...] = ("fp16", "tf32")
 SUITES = ("v0", "v1", "v2")
 MIN_TASKS = 4
 # The tasks whose published batch the memory of a GPU does not decide.
@@ -62,7 +63,7 @@ def cells(precision: str) -> dict[tuple[str, str], dict[str, float]]:
     """Log throughput by suite and GPU, then task."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for row in read_throughput():
-        if row.precision == precision and row.gpu_count == 1:
+        if is_at(row, precision) and row.gpu_count == 1 and row.suite in SUITES:
             found.setdefault((row.suite, row.gpu_id), {})[row.task] = math.log(row.throughput)
     return found
 
@@ -72,6 +73,11 @@ def measured_gpus() -> tuple[str, ...]:
     """Every GPU with published throughput, by architecture and key."""
     ids = {gpu_id for precision in PRECISIONS for _, gpu_id in cells(precision)}
     return tuple(sorted(ids, key=lambda gpu_id: (specs()[gpu_id].architecture, gpu_id)))
+
+
+def gpus_without_tf32() -> frozenset[str]:
+    """Every GPU whose published FP32 is FP32: too few to set half of them aside."""
+    return frozenset(gpu_id for _, gpu_id in cells("fp32"))
 
 
 def fitted_half() -> frozenset[str]:

@@ -33,6 +33,7 @@ NOISY_TASKS = ("tacotron2", "waveglow", "transformerxlbase", "transformerxllarge
 PRIOR_WEIGHT = 4.0
 # Pull of every logarithm towards where the search starts: a factor of e costs as much as 1 % of density.
 PULL = 0.01
+SOFTWARE_LOG_SD = 0.1
 Row = tuple[str, str, str, float, str, str]
 
 
@@ -55,8 +56,27 @@ def main(version: str) -> None:
                 (f"blend_{name}", precision, group, value, "derived", how)
                 for name, value in dataclasses.asdict(blend).items()
             ]
+    rows += _fp32_rows(blends)
     rows += _other_rows(fitted, RatioModel(tasks=tasks, blends=blends))
     write_table(version, rows)
+
+
+def _fp32_rows(blends: dict[tuple[str, str], SpecBlend]) -> list[Row]:
+    """The blends of specs where TF32 is forbidden: from the GPUs that have none.
+
+    They are of three generations, so that their spread says little of later ones: it is not taken below TF32's.
+    """
+    gpus = data.gpus_without_tf32()
+    rows: list[Row] = []
+    for group in ("any", *TASK_GROUPS):
+        own = fit_blend("fp32", group, gpus)
+        blend = dataclasses.replace(own, log_sd=max(own.log_sd, blends["tf32", group].log_sd))
+        print("fp32", group, blend)
+        how = f"least squares over the {len(gpus)} GPUs of gpu_throughput without TF32; SD of each beyond its kin"
+        rows += [
+            (f"blend_{name}", "fp32", group, value, "derived", how) for name, value in dataclasses.asdict(blend).items()
+        ]
+    return rows
 
 
 def fit_task_model(pairs: list[data.Pair]) -> TaskModel:
@@ -113,7 +133,7 @@ def leave_one_task_out(pairs: list[data.Pair], model: TaskModel) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def fit_blend(precision: str, group: str, gpus: frozenset[str]) -> SpecBlend:
+def fit_blend(precision: Precision, group: str, gpus: frozenset[str]) -> SpecBlend:
     """Exponents by least squares of mean log ratios on logs of spec ratios, and the spread of GPUs about them."""
     pairs = data.newest_pairs(precision, gpus)
     features = np.array([_features(pair, precision) for pair in pairs])
@@ -131,18 +151,17 @@ def fit_blend(precision: str, group: str, gpus: frozenset[str]) -> SpecBlend:
     return dataclasses.replace(blend, log_sd=_unmeasured_log_sd(precision, group, gpus, blend))
 
 
-def _unmeasured_log_sd(precision: str, group: str, gpus: frozenset[str], blend: SpecBlend) -> float:
+def _unmeasured_log_sd(precision: Precision, group: str, gpus: frozenset[str], blend: SpecBlend) -> float:
     """Root mean square of what a GPU is from its specs, beyond what the others of its architecture tell of it."""
     model = RatioModel(blends={(precision, group): blend})
-    at: Precision = "fp16" if precision == "fp16" else "tf32"
     name = None if group == "any" else group
     rows = tuple(row for row in read_throughput() if row.gpu_id in gpus)
     known = dataclasses.replace(data.evidence(model), throughput=rows, mlperf=())
     errors = []
     for gpu in sorted(gpus):
         others = tuple(row for row in rows if row.gpu_id != gpu)
-        own = gpu_offset(data.specs()[gpu], known, at, name)
-        told = gpu_offset(data.specs()[gpu], dataclasses.replace(known, throughput=others), at, name)
+        own = gpu_offset(data.specs()[gpu], known, precision, name)
+        told = gpu_offset(data.specs()[gpu], dataclasses.replace(known, throughput=others), precision, name)
         if own.known_by == "measured":
             errors.append(own.log_offset - told.log_offset)
     return float(np.sqrt(np.mean(np.square(errors))))
@@ -159,17 +178,16 @@ def _group_mean(found: tuple[LogRatio, ...], group: str) -> float:
     return float(np.mean([np.mean(each) for each in means])) if all(means) else math.nan
 
 
-def _features(pair: data.Pair, precision: str) -> list[float]:
-    at = "fp16" if precision == "fp16" else "tf32"
-
+def _features(pair: data.Pair, precision: Precision) -> list[float]:
     def log_quotient(above: float | None, below: float | None) -> float:
         assert above, pair.offer.gpu_id
         assert below, pair.home.gpu_id
         return math.log(above / below)
 
     return [
-        log_quotient(compute_tflops(pair.offer, at), compute_tflops(pair.home, at)),
-        log_quotient(pair.offer.fp32_tflops, pair.home.fp32_tflops),
+        log_quotient(compute_tflops(pair.offer, precision), compute_tflops(pair.home, precision)),
+        # At FP32 the plain rate is the rate of matrix products: it counts once.
+        0.0 if precision == "fp32" else log_quotient(pair.offer.fp32_tflops, pair.home.fp32_tflops),
         log_quotient(pair.offer.memory_bandwidth_gb_per_s, pair.home.memory_bandwidth_gb_per_s),
     ]
 
@@ -202,6 +220,8 @@ def _other_rows(fitted: frozenset[str], model: RatioModel) -> list[Row]:
         ("foreign_log_sd", "any", "any", data.foreign_log_sd(model), "derived",
          "root mean square of MLPerf ratios of AMD and NVIDIA GPUs about the fitted blend of specs"),
         ("probe_log_sd", "any", "any", 0.4, "assumed", "no table gives both a probe and published throughput"),
+        ("software_log_sd", "any", "any", SOFTWARE_LOG_SD, "assumed",
+         "for models and software that no table holds; widens the ranges inside by about a fifth at most"),
         ("device_log_half_width", "any", "any", math.log(1.08), "quoted", spread),
     ]  # fmt: skip
 

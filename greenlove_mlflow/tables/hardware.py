@@ -64,6 +64,7 @@ def read_throughput() -> tuple[ThroughputRow, ...]:
             gpu_count=row["gpu_count"],
             throughput=row["throughput"],
             unit=row["unit"],
+            uses_tf32=row["uses_tf32"],
         )
         for _, row in rows_of("gpu_throughput")
     )

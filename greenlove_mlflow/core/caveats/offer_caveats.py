@@ -11,10 +11,9 @@ KINDS: Mapping[str, CaveatKind] = {
         "note",
         "{gpu} and {twins} report one name and memory; the figures of the first were used",
     ),
-    "fp32-is-tf32": CaveatKind(
+    "matrix-rate-unknown": CaveatKind(
         "note",
-        "the published FP32 runs used TF32 where the GPU has it; a training that forbids TF32 gains less from such a "
-        "GPU than the ratio says",
+        "no source states the matrix rate of {gpus}: the ratio rests on its other rates, with a wide range",
     ),
     "larger-batch": CaveatKind(
         "note",

@@ -73,6 +73,7 @@ class ThroughputRow:
     gpu_count: int
     throughput: float
     unit: str = ""
+    uses_tf32: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,12 @@ from greenlove_mlflow.core.speed.gpus import Precision
 # of task ratios (reports/speed_ratios.md): GNMT, a recurrent network of large matrix products, moves with BERT;
 # Transformer-XL, Tacotron 2 and WaveGlow follow the memory that their published batch sizes fill.
 TASK_GROUPS: Mapping[str, tuple[str, ...]] = {
-    "convolution": ("resnet50", "ssd", "maskrcnn", "resnet", "retinanet", "unet3d"),
+    "convolution": (
+        "resnet50", "ssd", "maskrcnn", "resnet", "retinanet", "unet3d", "vgg16", "tf_efficientnetv2_b0",
+    ),
     "matrix": (
         "bert_base_squad", "bert_large_squad", "gnmt", "bert", "llama2_70b_lora", "llama31_8b", "gpt_oss_20b", "rnnt",
+        "swin_base", "efficientvit_m4", "llama31_8b_lora",
     ),
 }  # fmt: skip
 GROUP_OF_KIND: Mapping[str, str] = {
@@ -26,6 +29,8 @@ GROUP_OF_KIND: Mapping[str, str] = {
     "transformer": "matrix",
     "recurrent": "matrix",
 }
+# Whose constants stand in for a precision that has none of its own.
+_WITHOUT_OWN = {"tf32": "fp32", "fp32": "tf32"}
 _GROUP_OF_TASK = {task: group for group, tasks in TASK_GROUPS.items() for task in tasks}
 
 
@@ -34,8 +39,16 @@ def group_of_task(task: str) -> str:
     return _GROUP_OF_TASK.get(task, task)
 
 
-def table_precision(precision: Precision) -> str:
-    """The precision the tables print for a training's: ``fp16`` (mixed) or ``fp32`` (TF32 where the GPU has it)."""
+def table_precision(precision: Precision) -> Precision:
+    """The precision whose published runs tell of a training's: ``fp16`` (mixed), ``tf32`` or ``fp32``.
+
+    ``tf32`` is FP32 with TF32 where the GPU has it, ``fp32`` is FP32 that forbids it: two speeds on one GPU.
+    """
+    return "fp16" if precision in ("fp16", "bf16") else precision
+
+
+def printed_precision(precision: Precision) -> str:
+    """The word that the tables print for a training's precision: ``fp16`` (mixed), else ``fp32``, TF32 or not."""
     return "fp16" if precision in ("fp16", "bf16") else "fp32"
 
 
@@ -107,6 +120,7 @@ class RatioModel:
         mlperf_log_sd: SD that MLPerf adds: other systems, eight GPUs, tuned software.
         foreign_log_sd: SD of a ratio of specs with a GPU of a maker whose GPUs were not fitted.
         probe_log_sd: SD that a probe adds in place of published specs.
+        software_log_sd: SD that models and software other than the published ones add.
 
     Source:
         Defaults of ``TaskModel``: leave-one-task-out over Lambda's tables. Of ``SpecBlend``: green-love's published
@@ -121,12 +135,16 @@ class RatioModel:
     mlperf_log_sd: float = 0.15
     foreign_log_sd: float = 0.4
     probe_log_sd: float = 0.4
+    software_log_sd: float = 0.0
 
     def tasks_at(self, precision: Precision) -> TaskModel:
         """How tasks differ at that precision."""
-        return self.tasks.get(table_precision(precision), TaskModel())
+        name = table_precision(precision)
+        return self.tasks.get(name) or self.tasks.get(_WITHOUT_OWN.get(name, name)) or TaskModel()
 
     def blend_at(self, precision: Precision, group: str | None) -> SpecBlend:
         """The blend of specs for a group of tasks, or for any workload."""
         name = table_precision(precision)
-        return self.blends.get((name, group or "any")) or self.blends.get((name, "any")) or SpecBlend()
+        names = (name, _WITHOUT_OWN.get(name, name))
+        found = (self.blends.get((each, of)) for each in names for of in (group or "any", "any"))
+        return next((blend for blend in found if blend is not None), SpecBlend())

@@ -108,7 +108,7 @@ def mlperf_partners(evidence: RatioEvidence, gpu_id: str) -> frozenset[str]:
 
 def is_published(evidence: RatioEvidence, gpu_id: str) -> bool:
     """Whether anybody published a training on that GPU."""
-    precisions = ("fp16", "fp32")
+    precisions = ("fp16", "tf32")
     return gpu_id in _best_minutes(evidence) or any(gpu_id in _log_throughputs(evidence, each) for each in precisions)
 
 
@@ -117,16 +117,26 @@ def has_fast_links(spec: GpuSpec) -> bool:
     return spec.form_factor in _LINKED_FORMS
 
 
+def is_at(row: ThroughputRow, precision: str) -> bool:
+    """Whether a published run tells of trainings at a precision."""
+    if precision == "fp16" or row.precision == "fp16":
+        return row.precision == precision
+    return precision == "tf32" or not row.uses_tf32
+
+
 Cells = Mapping[str, Mapping[tuple[str, str], float]]
 Minutes = Mapping[str, Mapping[tuple[str, str, int], float]]
 
 
 @lru_cache(maxsize=64)
 def _log_throughputs(evidence: RatioEvidence, precision: str) -> Cells:
-    """Log throughput of one GPU, by GPU, then suite and task."""
+    """Log throughput of one GPU, by GPU, then suite and task.
+
+    The tables' FP32 ran with TF32 where the GPU has it: all of it tells of ``tf32``, the rest alone of ``fp32``.
+    """
     cells: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
     for row in evidence.throughput:
-        if row.precision == precision and row.gpu_count == 1 and row.throughput > 0.0:
+        if is_at(row, precision) and row.gpu_count == 1 and row.throughput > 0.0:
             cells[row.gpu_id][row.suite, row.task] = math.log(row.throughput)
     return dict(cells)
 
@@ -172,7 +182,8 @@ def _bridge(
     if from_suite > to_suite:
         back = _bridge(evidence, task, precision, to_suite, from_suite)
         return None if back is None else (-back[0], back[1])
-    steps = _bridges(evidence).get((task, precision), {})
+    printed = "fp16" if precision == "fp16" else "fp32"
+    steps = _bridges(evidence).get((task, printed), {})
     log_ratio = variance = 0.0
     suite = from_suite
     while suite != to_suite:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, product, quadrature, quotient
-from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.counted import counted_ratio, is_counted
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
@@ -179,7 +178,6 @@ def _by_throughput(
         ratio=Interval.from_log_width(math.exp(mean), width),
         basis="throughput",
         detail=f"{detail}, {precision}, Lambda suite {within}",
-        caveats=_precision_caveats(home, offer, precision),
         source=evidence.throughput_source,
     )
 
@@ -264,6 +262,7 @@ def _over_tasks(
     prediction = predict_new_workload(
         found, model.tasks_at(precision), group=group, log_memory_ratio=_log_memory_ratio(home, offer)
     )
+    extra_log_sd = math.hypot(extra_log_sd, model.software_log_sd)
     if any(each.bridge_log_sd for each in found):
         extra_log_sd = math.hypot(extra_log_sd, model.bridge_log_sd)
     return prediction.log_ratio, quadrature(prediction.log_half_width(extra_log_sd), model.device_log_half_width)
@@ -280,9 +279,3 @@ def _lean(found: Sequence[LogRatio], group: str | None) -> str:
 
 def _listed(texts: Iterable[str]) -> str:
     return ", ".join(texts)
-
-
-def _precision_caveats(home: GpuSpec, offer: GpuSpec, precision: Precision) -> tuple[Caveat, ...]:
-    if precision != "fp32" or (home.tf32_tflops is None and offer.tf32_tflops is None):
-        return ()
-    return (Caveat.of("fp32-is-tf32"),)

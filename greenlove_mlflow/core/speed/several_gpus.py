@@ -15,7 +15,7 @@ import numpy as np
 from greenlove_mlflow.core.interval import Interval, product
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, SpeedRatio
-from greenlove_mlflow.core.speed.model import TASK_GROUPS, table_precision
+from greenlove_mlflow.core.speed.model import TASK_GROUPS, printed_precision
 from greenlove_mlflow.core.speed.published import RatioEvidence, has_fast_links
 from greenlove_mlflow.errors import InvalidInputError
 
@@ -42,11 +42,11 @@ def gpu_scaling(
     Raises:
         InvalidInputError: If nobody published runs on that many GPUs.
     """
-    found = _efficiencies(evidence, table_precision(precision)).get(gpu_count, ())
+    found = _efficiencies(evidence, printed_precision(precision)).get(gpu_count, ())
     links = "fast links" if has_fast_links(spec) else "PCIe"
     alike = [each for each in found if each.has_fast_links == has_fast_links(spec)]
     if not alike:
-        counts = sorted(_efficiencies(evidence, table_precision(precision)))
+        counts = sorted(_efficiencies(evidence, printed_precision(precision)))
         raise InvalidInputError(
             f"no published runs on {gpu_count} GPUs with {links}; choose 1 or one of {', '.join(map(str, counts))}"
         )

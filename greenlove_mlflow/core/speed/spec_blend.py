@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision
 from greenlove_mlflow.core.speed.model import SpecBlend
 from greenlove_mlflow.errors import InvalidInputError
+
+# Architectures of other makers that have matrix units.
+_WITH_MATRIX_UNITS = ("CDNA", "RDNA 3", "RDNA 4", "Alchemist", "Battlemage", "Xe-HPC", "Gaudi")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +36,33 @@ def compute_tflops(spec: GpuSpec, precision: Precision) -> float | None:
     """Dense matrix TFLOPS of a GPU at the training's precision; None when no source states any.
 
     A GPU without matrix units does FP16 at its plain rate, or no slower than FP32, which mixed precision falls back
-    to.
+    to. Where it has matrix units and no source states their rate, the rate is unknown, not the plain one.
     """
     mixed = precision in ("fp16", "bf16")
-    matrix = (spec.fp16_tflops or spec.bf16_tflops) if mixed else spec.tf32_tflops if precision == "tf32" else None
+    matrix = matrix_tflops(spec, precision)
     if matrix is not None:
         return matrix
+    if is_matrix_rate_unknown(spec, precision):
+        return None
     rates = [rate for rate in (spec.fp16_nontensor_tflops if mixed else None, spec.fp32_tflops) if rate is not None]
     return max(rates, default=None)
+
+
+def matrix_tflops(spec: GpuSpec, precision: Precision) -> float | None:
+    """The rate of a GPU's matrix units at a precision; None where it has none or no source states it."""
+    if precision == "bf16":
+        return spec.bf16_tflops or spec.fp16_tflops
+    return {"fp16": spec.fp16_tflops or spec.bf16_tflops, "tf32": spec.tf32_tflops}.get(precision)
+
+
+def is_matrix_rate_unknown(spec: GpuSpec, precision: Precision) -> bool:
+    """Whether a GPU has matrix units for a precision, at a rate that no source states."""
+    if precision not in ("fp16", "bf16") or matrix_tflops(spec, precision) is not None:
+        return False
+    if spec.vendor == "NVIDIA":
+        # Volta and later but the GTX 16 and MX series, which are Turing without matrix units.
+        return float(spec.compute_capability or 0.0) >= 7.0 and not re.search(r"-(gtx|mx)\b|-mx\d", spec.gpu_id)
+    return spec.architecture.startswith(_WITH_MATRIX_UNITS)
 
 
 def blended(blend: SpecBlend, home: Rates, offer: Rates) -> tuple[float, str] | None:

@@ -1,10 +1,10 @@
 """How far GPUs are from what their specs say of them, learned from every published pair.
 
 A GPU that somebody measured carries its own offset to every comparison by specs; one that nobody did takes part of
-the mean of its architecture. Offsets are logs, 0 on average over the makers' GPUs that the blend of specs was fitted
-to, and they keep ratios antisymmetric.
+the mean of its kin: an RTX 5090 is of another kind than a B200, though their maker calls both Blackwell. Offsets are
+logs, 0 on average over the makers' GPUs that the blend of specs was fitted to, and they keep ratios antisymmetric.
 
-Source: least squares on the graph of pairs; the part of the architecture's mean as in a random effects model.
+Source: least squares on the graph of pairs; the part of the kin's mean as in a random effects model.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision
 from greenlove_mlflow.core.speed.model import TASK_GROUPS, table_precision
-from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, mlperf_log_ratios, same_suite_log_ratios
+from greenlove_mlflow.core.speed.published import (
+    LogRatio,
+    RatioEvidence,
+    has_fast_links,
+    mlperf_log_ratios,
+    same_suite_log_ratios,
+)
 from greenlove_mlflow.core.speed.spec_blend import blended, rates_of
 
 # The maker whose GPUs the published throughput covers, and which a fit of specs therefore holds for.
@@ -58,12 +65,23 @@ def gpu_offset(spec: GpuSpec, evidence: RatioEvidence, precision: Precision, gro
     if is_foreign(spec):
         log_sd = math.hypot(log_sd, model.foreign_log_sd)
     kin = [
-        measured[each.gpu_id]
-        for each in evidence.specs
-        if each.architecture == spec.architecture and each.gpu_id in measured
+        measured[each.gpu_id] for each in evidence.specs if each.gpu_id in measured and kind_of(each) == kind_of(spec)
     ]
     mean = math.fsum(kin) / (len(kin) + ARCHITECTURE_PRIOR)
     return GpuOffset(log_offset=mean, log_sd=log_sd, known_by=spec.architecture if kin else "")
+
+
+def kind_of(spec: GpuSpec) -> str:
+    """What a GPU is kin by: its compute capability, its architecture where its maker has no such number.
+
+    >>> kind_of(GpuSpec(gpu_id="a", name="a", compute_capability="12.0", architecture="Blackwell"))
+    'compute capability 12'
+    """
+    if spec.compute_capability is None:
+        return spec.architecture
+    major, _, minor = spec.compute_capability.partition(".")
+    # Data centre and desktop chips of one generation differed by the minor number until both got majors of their own.
+    return f"compute capability {major}" if int(major) >= 9 else f"compute capability {major}.{minor}"
 
 
 def is_foreign(spec: GpuSpec) -> bool:
@@ -74,7 +92,7 @@ def is_foreign(spec: GpuSpec) -> bool:
 @lru_cache(maxsize=64)
 def _offsets(evidence: RatioEvidence, precision: str, group: str | None) -> Mapping[str, float]:
     """Offsets of every GPU that somebody measured beside another one."""
-    at: Precision = "fp16" if precision == "fp16" else "tf32"
+    at = table_precision(cast("Precision", precision))
     named = {*(row.gpu_id for row in evidence.throughput), *(row.gpu_id for row in evidence.mlperf)}
     specs = [spec for spec in evidence.specs if spec.gpu_id in named]
     edges = [
@@ -96,7 +114,8 @@ def _differences(
     lambda_mean = _group_mean(same_suite_log_ratios(evidence, home.gpu_id, offer.gpu_id, precision), group)
     if lambda_mean is not None:
         found.append((1.0, lambda_mean - by_spec[0]))
-    if table_precision(precision) == "fp16":
+    # Eight boards on PCIe tell of the links between them, not of one board.
+    if table_precision(precision) == "fp16" and has_fast_links(home) and has_fast_links(offer):
         mlperf = plausible(mlperf_log_ratios(evidence, home, offer), by_spec[0])
         mlperf_mean = _group_mean(mlperf, group)
         if mlperf_mean is not None:

@@ -9,9 +9,12 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.speed.model import SpecBlend
 from greenlove_mlflow.core.speed.published import RatioEvidence
-from greenlove_mlflow.core.speed.spec_blend import Rates, blended_or_refused, rates_of
+from greenlove_mlflow.core.speed.spec_blend import Rates, blended_or_refused, is_matrix_rate_unknown, rates_of
 from greenlove_mlflow.core.speed.spec_offsets import GpuOffset, gpu_offset, is_foreign
 from greenlove_mlflow.core.speed.task_mean import t_quantile_975
+
+# A GPU's bandwidth and plain rate leave its matrix rate open by a factor of about three either way. Our own weight.
+UNKNOWN_RATE_LOG_SD = 0.5
 
 
 def spec_ratio(
@@ -23,13 +26,16 @@ def spec_ratio(
     ends = [gpu_offset(spec, evidence, precision, group) for spec in (home, offer)]
     log_ratio += ends[1].log_offset - ends[0].log_offset
     spread = _task_log_sd(evidence, precision, group, log_ratio, _log_memory_ratio(home, offer))
-    log_sd = math.sqrt(math.fsum(each.log_sd**2 for each in ends) + spread**2)
+    unknown = [spec for spec in (home, offer) if is_matrix_rate_unknown(spec, precision)]
+    variance = math.fsum(each.log_sd**2 for each in ends) + spread**2 + len(unknown) * UNKNOWN_RATE_LOG_SD**2
+    variance += evidence.model.software_log_sd**2
+    log_sd = math.sqrt(variance)
     width = t_quantile_975(blend.degrees_of_freedom) * log_sd
     return SpeedRatio(
         ratio=Interval.from_log_width(math.exp(log_ratio), quadrature(width, evidence.model.device_log_half_width)),
         basis="spec",
         detail=f"{parts} of the published specs, {precision}{_correction(home, ends[0])}{_correction(offer, ends[1])}",
-        caveats=_foreign_caveats(home, offer, ends),
+        caveats=(*_unknown_caveats(unknown), *_foreign_caveats(home, offer, ends)),
         source=evidence.specs_source,
     )
 
@@ -84,6 +90,12 @@ def _correction(spec: GpuSpec, offset: GpuOffset) -> str:
         return ""
     said = "as measured" if offset.known_by == "measured" else f"as other {offset.known_by} GPUs"
     return f"; {spec.name} x{math.exp(offset.log_offset):.2f} of its specs, {said}"
+
+
+def _unknown_caveats(unknown: list[GpuSpec]) -> tuple[Caveat, ...]:
+    if not unknown:
+        return ()
+    return (Caveat.of("matrix-rate-unknown", gpus=" and ".join(spec.name for spec in unknown)),)
 
 
 def _foreign_caveats(home: GpuSpec, offer: GpuSpec, ends: list[GpuOffset]) -> tuple[Caveat, ...]:

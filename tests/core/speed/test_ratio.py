@@ -16,8 +16,8 @@ from greenlove_mlflow.core.speed.model import RatioModel, SpecBlend, TaskModel, 
 from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, mlperf_log_ratios, throughput_log_ratios
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.core.speed.several_gpus import gpu_scaling
-from greenlove_mlflow.core.speed.spec_blend import compute_tflops
-from greenlove_mlflow.core.speed.spec_offsets import gpu_offset
+from greenlove_mlflow.core.speed.spec_blend import compute_tflops, is_matrix_rate_unknown
+from greenlove_mlflow.core.speed.spec_offsets import gpu_offset, kind_of
 from greenlove_mlflow.core.speed.task_mean import predict_new_workload
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs
@@ -280,10 +280,93 @@ def test_a_probed_machine_gets_a_ratio_that_scales_with_what_was_probed() -> Non
     assert "laptop" in slow.detail
 
 
-def test_full_precision_ratios_say_that_the_tables_used_tf32() -> None:
-    codes = [each.code for each in speed_ratio(H100, H200, evidence=KNOWN, precision="fp32").caveats]
-    assert codes == ["fp32-is-tf32"]
-    assert speed_ratio(H100, H200, evidence=KNOWN, precision="tf32").caveats == ()
+def test_full_precision_rests_on_runs_that_had_no_tf32() -> None:
+    # All published FP32 of Ampere and later is TF32: it says nothing of a training that forbids it.
+    assert speed_ratio(H100, H200, evidence=KNOWN, precision="tf32").basis == "throughput"
+    assert speed_ratio(H100, H200, evidence=KNOWN, precision="fp32").basis == "spec"
+    v100, turing = SPECS["nvidia-v100-sxm2-32gb"], SPECS["nvidia-geforce-rtx-2080-ti"]
+    assert speed_ratio(v100, turing, evidence=KNOWN, precision="fp32").basis == "throughput"
+
+
+@pytest.mark.parametrize(
+    ("home", "offer", "measured"),
+    [
+        # NeuSight's labels, FP32 without TF32, BERT-large and GPT-2 large.
+        ("nvidia-v100-pcie-32gb", "nvidia-a100-pcie-80gb", (1.17, 1.10)),
+        ("nvidia-l4", "nvidia-a100-pcie-40gb", (1.78,)),
+        ("nvidia-a100-pcie-40gb", "nvidia-h100-sxm5-80gb", (3.04, 2.67)),
+    ],
+)
+def test_what_forbids_tf32_gains_less_than_what_uses_it(home: str, offer: str, measured: tuple[float, ...]) -> None:
+    forbids = speed_ratio(SPECS[home], SPECS[offer], evidence=KNOWN, precision="fp32", model_kind="transformer")
+    assert all(forbids.ratio.contains(each) for each in measured)
+    if SPECS[home].tf32_tflops is None:
+        uses = speed_ratio(SPECS[home], SPECS[offer], evidence=KNOWN, precision="tf32", model_kind="transformer")
+        assert uses.ratio.point > 1.5 * forbids.ratio.point
+
+
+def test_a_faster_card_of_today_is_told_faster() -> None:
+    ada, blackwell = SPECS["nvidia-geforce-rtx-4090"], SPECS["nvidia-geforce-rtx-5090"]
+    for kind, measured in (("convolutional", (1.19, 1.22, 1.39)), ("transformer", (1.38, 1.92))):
+        told = speed_ratio(ada, blackwell, evidence=KNOWN, model_kind=kind).ratio
+        assert told.point > 1.1
+        assert all(told.contains(each) for each in measured)
+        # So renting an H100 gains less from it than from the older card.
+        from_old, from_new = (speed_ratio(home, H100, evidence=KNOWN, model_kind=kind) for home in (ada, blackwell))
+        assert from_new.ratio.point < from_old.ratio.point
+
+
+@pytest.mark.parametrize(
+    ("home", "offer"),
+    [("nvidia-geforce-rtx-4070", "nvidia-geforce-rtx-5070"), ("nvidia-geforce-rtx-4080", "nvidia-geforce-rtx-5080")],
+)
+def test_a_card_nobody_measured_takes_after_its_kin_and_not_after_a_namesake(home: str, offer: str) -> None:
+    for kind in ("convolutional", "transformer"):
+        assert speed_ratio(SPECS[home], SPECS[offer], evidence=KNOWN, model_kind=kind).ratio.point > 1.05
+
+
+def test_kin_is_told_by_compute_capability() -> None:
+    kind = {gpu_id: kind_of(SPECS[gpu_id]) for gpu_id in SPECS}
+    assert (
+        kind["nvidia-geforce-rtx-5070"] == kind["nvidia-rtx-pro-6000-blackwell-server-edition"] == kind["nvidia-gb10"]
+    )
+    assert kind["nvidia-geforce-rtx-5070"] != kind["nvidia-b200-sxm-180gb"] == kind["nvidia-b300-sxm-270gb"]
+    assert kind["nvidia-a100-sxm4-80gb"] != kind["nvidia-geforce-rtx-3090"] == kind["nvidia-a40"]
+    assert kind["amd-instinct-mi300x"] == "CDNA 3"
+
+
+def test_eight_boards_on_pcie_set_no_offset_of_one() -> None:
+    boards = {
+        name: a_spec(name, form_factor=form, compute_capability="12.0")
+        for name, form in (("linked", "SXM"), ("pcie", "PCIe"), ("other", "SXM"))
+    }
+    minutes = {"linked": 10.0, "pcie": 16.0, "other": 8.0}
+    mlperf = tuple(
+        MlperfRow(round="v5", benchmark="resnet", gpu_id=name, accelerator_count=8, minutes=minutes[name])
+        for name in boards
+    )
+    evidence = RatioEvidence(mlperf=mlperf, specs=tuple(boards.values()))
+    assert gpu_offset(boards["other"], evidence, "fp16", "convolution").known_by == "measured"
+    assert gpu_offset(boards["pcie"], evidence, "fp16", "convolution").known_by != "measured"
+
+
+def test_a_matrix_rate_that_nobody_states_is_unknown_and_said() -> None:
+    bare = {"vendor": "NVIDIA", "fp16_tflops": None, "bf16_tflops": None, "fp16_nontensor_tflops": 10.0}
+    known, unknown = a_spec("known"), a_spec("unknown", **bare, compute_capability="8.7")
+    without = a_spec("without", **bare, compute_capability="6.1")
+    assert compute_tflops(unknown, "fp16") is None
+    assert compute_tflops(without, "fp16") == 20.0
+    told, sure = (speed_ratio(each, known, evidence=RatioEvidence(specs=(each, known))) for each in (unknown, without))
+    assert [caveat.code for caveat in told.caveats] == ["matrix-rate-unknown"]
+    assert sure.caveats == ()
+    assert told.ratio.log_half_width > sure.ratio.log_half_width
+    # The plain rate is no sign of what a training there does: the other rates are.
+    assert told.ratio.point < sure.ratio.point
+
+
+@pytest.mark.parametrize("gpu_id", ["nvidia-geforce-gtx-1650", "nvidia-geforce-gtx-1080-ti", "amd-instinct-mi25"])
+def test_a_gpu_without_matrix_units_has_no_unknown_rate(gpu_id: str) -> None:
+    assert not is_matrix_rate_unknown(SPECS[gpu_id], "fp16")
 
 
 def test_several_gpus_are_faster_than_one_but_not_by_more_than_their_number() -> None:
@@ -328,7 +411,8 @@ def test_the_range_holds_a_new_workload_nineteen_times_in_twenty(group: str | No
 def test_the_constants_come_from_a_table_that_says_where_from() -> None:
     model = read_ratio_model()
     assert model.tasks_at("bf16") == model.tasks["fp16"]
-    assert model.blend_at("tf32", "matrix") == model.blends["fp32", "matrix"]
+    assert model.blend_at("tf32", "matrix") == model.blends["tf32", "matrix"]
+    assert model.blend_at("fp32", "matrix") == model.blends["fp32", "matrix"]
     assert model.blend_at("fp16", "tacotron2") == model.blends["fp16", "any"]
     assert model.device_log_half_width == pytest.approx(math.log(1.08), rel=1e-3)
     assert dataclasses.replace(model, tasks={}).tasks_at("fp16") == TaskModel()
