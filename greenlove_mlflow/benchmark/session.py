@@ -129,7 +129,8 @@ class Session:
         if batches is None and sample_count is None and done.whole:
             self._settle_epoch(done.step_count)
         self._check_loss(done)
-        energy_j = None if before_j is None or after_j is None else max(0.0, after_j - before_j)
+        # A meter that did not move in so short a pass, or whose readings were corrected in it, counted nothing.
+        energy_j = None if before_j is None or after_j is None or after_j <= before_j else after_j - before_j
         self.keep(*self.records_of(phase, done, sample_count=sample_count, energy_j=energy_j))
         return done
 

@@ -93,9 +93,9 @@ def _read_runs(store_uri: str | None, experiments: Sequence[str]) -> Sequence[Fi
 
 
 def _device() -> str:
-    import torch
+    from greenlove_mlflow.benchmark.machine.machine import pick_device
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return str(pick_device())
 
 
 def _lines(runs: Sequence[FinishedRun], drift: Drift) -> list[str]:

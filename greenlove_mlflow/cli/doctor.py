@@ -33,13 +33,12 @@ def command(as_json: bool) -> None:
 
 def machine_findings() -> Iterator[tuple[str, str]]:
     """What the training would run on, as name and words."""
-    import torch
-
     from greenlove_mlflow.benchmark import read_machine
+    from greenlove_mlflow.benchmark.machine.machine import pick_device
     from greenlove_mlflow.core.speed.gpus import match_gpu
     from greenlove_mlflow.tables import read_gpu_specs
 
-    machine = read_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    machine = read_machine(pick_device())
     yield "device", machine.device
     yield "gpu", machine.gpu_name or "none that torch can use"
     if machine.gpu_name is not None:
@@ -56,19 +55,20 @@ def power_findings() -> Iterator[tuple[str, str]]:
     """Each device's power and where that is known from."""
     import time
 
-    import torch
-
+    from greenlove_mlflow.benchmark.machine.machine import pick_device
     from greenlove_mlflow.environment import read_environment
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.pipeline.stages import identify_machine, meter_opener
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = pick_device()
     machine, spec = identify_machine(device)
     opener, cpu_caveat = meter_opener(Options(epochs=1), read_environment(), machine, spec, device)
     with opener() as meter, meter.window():
         time.sleep(POWER_WINDOW_S)
     for reading in meter.readings():
         yield reading.device, f"{reading.power_w:.1f} W, {reading.source}: {reading.note}"
+    for name, value in meter.signals():
+        yield name, f"{value:.3g}"
     for caveat in (*meter.caveats(), *([cpu_caveat] if cpu_caveat else [])):
         if caveat.code != "short-energy-window":
             yield caveat.code, caveat.message

@@ -30,6 +30,8 @@ class LapMeter:
         energies_j: Joules of each lap; None where they are unknown.
         at_s: Seconds from the start to the end of the last lap, or to the end of the training.
         energy_j: Joules drawn by then; None when unknown.
+        is_metered: Whether a meter counted them, as of that time.
+        energy_note: Why they are not simply what a meter counted, in words; empty when they are.
     """
 
     def __init__(
@@ -39,13 +41,13 @@ class LapMeter:
         self.energies_j: list[float | None] = []
         self.at_s = 0.0
         self.energy_j: float | None = None
-        self.is_metered = False
+        self.is_metered, self.energy_note = False, ""
         self._open_meter = open_meter
         self._synchronize = synchronize
         self._open = ExitStack()
         self._meter: PowerMeter | None = None
         self._begun_s = 0.0
-        self._begun_j: float | None = None
+        self._begun_j = 0.0
         self._lap_start = Mark(step_count=0, at_s=0.0, energy_j=0.0)
         self._marks = [self._lap_start]
         self._step_marks: list[tuple[int, float]] = []
@@ -75,7 +77,8 @@ class LapMeter:
         if self._meter is not None:
             return
         self._meter = self._open.enter_context(self._open_meter())
-        self._begun_j = self._meter.energy_j(modelled=True)
+        # A board that has yet to answer has been metered for no time either.
+        self._begun_j = self._meter.energy_j(modelled=True) or 0.0
         self._begun_s = time.perf_counter()
 
     def close(self) -> None:
@@ -100,7 +103,7 @@ class LapMeter:
         self._synchronize()
         mark, start = self._now(step_count), self._lap_start
         self.durations_s.append(max(0.0, mark.at_s - start.at_s))
-        self.energies_j.append(_difference(mark.energy_j, start.energy_j))
+        self.energies_j.append(_lap_j(mark.energy_j, start.energy_j))
         self._lap_start = mark
         self._marks.append(mark)
         self._settle(mark)
@@ -129,7 +132,7 @@ class LapMeter:
         starts = [self._marks[0], *ends[:-1]]
         pairs = list(zip(starts, ends, strict=True))
         self.durations_s = [end.at_s - start.at_s for start, end in pairs]
-        self.energies_j = [_difference(end.energy_j, start.energy_j) for start, end in pairs]
+        self.energies_j = [_lap_j(end.energy_j, start.energy_j) for start, end in pairs]
         self._lap_start = ends[-1]
 
     def forget_laps(self, step_count: int) -> None:
@@ -141,11 +144,16 @@ class LapMeter:
         if self._meter is None:
             return Mark(step_count=step_count, at_s=self.at_s, energy_j=self.energy_j)
         energy_j = self._meter.energy_j(modelled=True)
-        self.is_metered = self._meter.is_metered
+        self.is_metered, self.energy_note = self._meter.is_metered, self._meter.energy_note()
         return Mark(step_count=step_count, at_s=self.elapsed_s, energy_j=_difference(energy_j, self._begun_j))
 
     def _settle(self, mark: Mark) -> None:
         self.at_s, self.energy_j = mark.at_s, mark.energy_j
+
+
+def _lap_j(after: float | None, before: float | None) -> float | None:
+    """Joules of a lap; None where they are unknown or the meter has not moved: no lap draws nothing."""
+    return _difference(after, before) or None
 
 
 def _difference(after: float | None, before: float | None) -> float | None:

@@ -380,6 +380,7 @@ class LiveTraining:
             time_s=self._laps.at_s,
             energy_j=self._laps.energy_j,
             is_metered=self._laps.is_metered,
+            energy_note=self._laps.energy_note,
             forecasts_s=forecasts_s,
         )
 

@@ -9,8 +9,6 @@ Sources, best first: the board's energy counter, its power samples, the CPU's RA
 a model (TDP times utilisation). What is not known is not there, and ``caveats()`` says why.
 """
 
-from greenlove_mlflow.power.meter import PowerMeter
-from greenlove_mlflow.power.nvml.state import GpuSignals, read_gpu_signals
-from greenlove_mlflow.power.opening import open_meter
+from greenlove_mlflow.power.meter import PowerMeter, open_meter
 
-__all__ = ["GpuSignals", "PowerMeter", "open_meter", "read_gpu_signals"]
+__all__ = ["PowerMeter", "open_meter"]

@@ -1,4 +1,4 @@
-"""Parts: the devices a meter accounts for, each with what can be read of it and a model for where that fails."""
+"""The devices a meter accounts for, each with what can be read of it and a model for where that fails."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, metering_caveats, model_power, read_metered
+from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, metering_caveats, read_metered
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import EnergySource, Machine, PowerReading
 from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.power import rapl
 from greenlove_mlflow.power.ledger import SAMPLE_GAP_S, Ledger
-from greenlove_mlflow.power.models import ConstantSource, CpuShareSource, NvmlSource, Source
+from greenlove_mlflow.power.models import ConstantSource, CpuShareSource
+from greenlove_mlflow.power.readings import Source
 
 logger = logging.getLogger(__name__)
+
+
+SourceT_co = TypeVar("SourceT_co", bound=Source, covariant=True)
+PowerSource = ConstantSource | CpuShareSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +54,7 @@ KNOWN_SHARE = 0.5
 LEAST_KNOWN_SHARE = 0.1
 
 
-class Track:
+class Track(Generic[SourceT_co]):
     """One source with its ledger.
 
     Attributes:
@@ -56,7 +63,7 @@ class Track:
         sampled_at_s: When it last gave a sample.
     """
 
-    def __init__(self, source: Source, *, sample_gap_s: float = SAMPLE_GAP_S) -> None:
+    def __init__(self, source: SourceT_co, *, sample_gap_s: float = SAMPLE_GAP_S) -> None:
         self.source = source
         self.ledger = Ledger(source.device, source.traits, sample_gap_s=sample_gap_s)
         self.edge_count, self.is_inside = 0, False
@@ -68,14 +75,14 @@ class Part:
     """One device: its meter, its model, or both."""
 
     device: str
-    meter: Track | None = None
-    model: Track | None = None
+    meter: Track[Source] | None = None
+    model: Track[PowerSource] | None = None
     idle_power_w: float | None = None
     notes: list[Caveat] = field(default_factory=list)
     unread_because: str = ""
 
     @property
-    def shown(self) -> Track | None:
+    def shown(self) -> Track[Source] | Track[PowerSource] | None:
         """Whose samples are the device's: the meter's once it has answered, else the model's."""
         return self.meter if self.meter is not None and self.meter.ledger.has_answered else self.model
 
@@ -107,20 +114,29 @@ class Part:
 
     def reading(self) -> PowerReading | None:
         """Its mean power over the windows, by the meter where it read any, else by the model, else None."""
-        if self.meter is not None:
-            metered = read_metered(
-                self.meter.ledger.metered(), note=_meter_note(self.meter.source), idle_power_w=self.idle_power_w
-            )
-            if metered is not None:
-                return metered
-        return None if self.model is None else _read_model(self.model)
+        if self.meter is None:
+            return self.modelled()
+        metered = self.meter.ledger.metered()
+        note, idle_w = self.meter.source.note, self.idle_power_w
+        return read_metered(metered, note=note, idle_power_w=idle_w) or self.modelled()
+
+    def modelled(self) -> PowerReading | None:
+        """Its mean power by the model; None without one."""
+        model = self.model
+        return None if model is None else model.source.reading(model.ledger.metered(with_samples=False))
+
+    @property
+    def has_metered_power(self) -> bool:
+        """Whether the meter read its power."""
+        metered = None if self.meter is None else self.meter.ledger.metered(with_samples=False)
+        return metered is not None and (metered.is_counter_believed or metered.sampled_w is not None)
 
     def caveats(self, at_s: float) -> tuple[Caveat, ...]:
         """What the reader of its power and its energy up to ``at_s`` must know."""
         if self.meter is None:
             return tuple(self.notes)
         ledger = self.meter.ledger
-        caveats = [*self.notes, *metering_caveats(ledger.metered())]
+        caveats = [*self.notes, *metering_caveats(ledger.metered(with_samples=False))]
         if not ledger.has_answered:
             why = "it reports neither energy nor power"
             caveats.append(Caveat.of("power-not-metered", device=self.device, why=why))
@@ -131,9 +147,9 @@ class Part:
         if ledger.reset_count:
             caveats.append(Caveat.of("energy-counter-reset", device=self.device, count=ledger.reset_count))
         tally = ledger.tally(at_s)
-        if tally is not None and tally.known_share < MEASURED_SHARE:
-            filled = _what_fills(tally.known_share)
-            caveats.append(Caveat.of("power-gaps", device=self.device, share=tally.known_share, filled=filled))
+        share = 0.0 if tally is None else tally.known_share
+        if ledger.has_answered and share < MEASURED_SHARE:
+            caveats.append(Caveat.of("power-gaps", device=self.device, share=share, filled=_what_fills(share)))
         return tuple(caveats)
 
 
@@ -147,7 +163,7 @@ def model_caveats(parts: Sequence[Part]) -> tuple[Caveat, ...]:
     """One caveat that names every device whose power is modelled; none when none is."""
     words, factor = [], 1.0
     for part in parts:
-        reading = part.reading()
+        reading = None if part.has_metered_power else part.modelled()
         if reading is not None and reading.source == "modelled":
             because = f", because {part.unread_because}" if part.unread_because else ""
             words.append(f"{reading.device} ({reading.note}{because})")
@@ -157,12 +173,22 @@ def model_caveats(parts: Sequence[Part]) -> tuple[Caveat, ...]:
     return (Caveat.of("power-modelled", devices="; ".join(words), factor=factor),)
 
 
+def name_device(device: Any) -> str:
+    """``cpu``, or ``gpu_0`` for the device of that index.
+
+    >>> name_device("cuda:1"), name_device("mps"), name_device("cpu")
+    ('gpu_1', 'gpu_0', 'cpu')
+    """
+    kind, _, number = str(device).partition(":")
+    return "cpu" if kind == "cpu" else f"gpu_{number if number.isdigit() else 0}"
+
+
 def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
     """The devices that a training on ``device`` uses, each with what can be modelled of it."""
     parts: list[Part] = []
     if device != "cpu":
         parts.append(Part(device=device, model=_model_gpu(device, model)))
-    cpu: Source | None = None
+    cpu: PowerSource | None = None
     if device == "cpu" and model.tdp_w is not None:
         cpu = _given_source(device, model)
     elif model.cpu_power is not None:
@@ -172,12 +198,23 @@ def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
     return parts
 
 
-def _model_track(source: Source) -> Track:
+def attach_rapl(parts: list[Part], root: Path | None = None) -> None:
+    """Gives CPU and memory their RAPL counters where these can be read."""
+    sources, problem = rapl.find_rapl(root or rapl.POWERCAP)
+    by_device = {source.device: source for source in sources}
+    for part in parts:
+        if part.device in by_device:
+            part.meter = Track(by_device[part.device])
+        elif part.device == "cpu" and problem:
+            part.unread_because = problem
+
+
+def _model_track(source: PowerSource) -> Track[PowerSource]:
     """A model is known at all times: no time between its samples is a gap."""
     return Track(source, sample_gap_s=math.inf)
 
 
-def _model_ram(machine: Machine, model: PowerModel) -> Track | None:
+def _model_ram(machine: Machine, model: PowerModel) -> Track[PowerSource] | None:
     """The memory that goes with the cores this process may use: on a shared machine the rest is others'."""
     if model.ram_w_per_gib is None or not machine.memory_gib:
         return None
@@ -189,7 +226,7 @@ def _model_ram(machine: Machine, model: PowerModel) -> Track | None:
     return _model_track(ConstantSource("ram", model.ram_w_per_gib.scaled(memory_gib), 1.0, "modelled", note))
 
 
-def _model_gpu(device: str, model: PowerModel) -> Track | None:
+def _model_gpu(device: str, model: PowerModel) -> Track[PowerSource] | None:
     if model.tdp_w is not None:
         return _model_track(_given_source(device, model))
     if model.gpu_spec is None or model.gpu_spec.tdp_w is None:
@@ -203,22 +240,3 @@ def _given_source(device: str, model: PowerModel) -> ConstantSource:
     tdp_w, share = model.tdp_w or 0.0, model.gpu_utilization
     source: EnergySource = "given"
     return ConstantSource(device, Interval.exactly(tdp_w), share, source, f"TDP {tdp_w:g} W as given x {share:.2f}")
-
-
-def _meter_note(source: Any) -> str:
-    if not isinstance(source, NvmlSource):
-        return "RAPL counter"
-    return "board counter, whole board of a MIG slice" if source.board.is_sliced else "board counter"
-
-
-def _read_model(track: Track) -> PowerReading | None:
-    source = track.source
-    if isinstance(source, ConstantSource):
-        return model_power(source.device, source.full_power_w, source.share, source=source.source, note=source.note)
-    if not isinstance(source, CpuShareSource):
-        return None
-    full_w, mean_w = source.full_power_w, track.ledger.metered().counter_w
-    if mean_w is None or full_w.point <= 0.0:
-        return model_power("cpu", full_w, 1.0, note=f"{full_w.point:.3g} W at full load, taken as fully used")
-    share = min(1.0, mean_w / full_w.point)
-    return model_power("cpu", full_w, share, note=f"{full_w.point:.3g} W at full load x {share:.0%} of its cores")

@@ -9,16 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from greenlove_mlflow.core.energy.power import (
-    ANY_POWER,
     CONTRADICTION_RATIO,
     COUNTER_STALL_S,
-    COUNTER_TICK_S,
-    POWER_LAG_S,
     MeteredDevice,
-    PowerBounds,
     counter_step_j,
 )
 from greenlove_mlflow.core.records import PowerSample
+from greenlove_mlflow.power.readings import RawReading, SourceTraits
 
 # Two hours of samples at ten a second; beyond, neighbours are merged in pairs, so a run of weeks stays this small.
 MAX_SAMPLE_COUNT = 72_000
@@ -26,40 +23,6 @@ MAX_SAMPLE_COUNT = 72_000
 MAX_WINDOW_SAMPLE_COUNT = 8_192
 # Samples further apart than this say nothing of the time between them.
 SAMPLE_GAP_S = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawReading:
-    """One look at one device.
-
-    Args:
-        at_s: Seconds since the meter was opened.
-        counter_j: Its energy counter, joules from an unknown start; None when it has none or did not answer.
-        power_w: Its power, watts; None when it has no such reading or did not answer.
-    """
-
-    at_s: float
-    counter_j: float | None = None
-    power_w: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceTraits:
-    """What is known of a source before it is read.
-
-    Args:
-        tick_s: How often its counter moves, seconds.
-        lag_s: How long a power reading still shows what was before, seconds.
-        wraps_at_j: Where its counter starts again from 0; None when it does not.
-        bounds: Between what its power can lie.
-        may_rest: Whether its counter may stand still while the device runs, as a count of CPU seconds may.
-    """
-
-    tick_s: float = COUNTER_TICK_S
-    lag_s: float = POWER_LAG_S
-    wraps_at_j: float | None = None
-    bounds: PowerBounds = ANY_POWER
-    may_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,11 +161,16 @@ class Ledger:
         if inside:
             self._window_samples.append(sample)
 
-    def metered(self) -> MeteredDevice:
-        """What was metered inside the windows; all since opening when no window was marked."""
+    def metered(self, *, with_samples: bool = True) -> MeteredDevice:
+        """What was metered inside the windows; all since opening when no window was marked.
+
+        Args:
+            with_samples: Whether the samples are wanted too, which tell the noise and may be many.
+        """
         window = self._window
         if window.count == 0:
-            return self._total()
+            samples = self.samples.all() if with_samples else ()
+            return replace(self._total(), samples=samples)
         late = window.sampled.s >= self._traits.lag_s
         sampled = window.sampled if late else window.sampled.plus(window.early)
         return MeteredDevice(
@@ -213,7 +181,7 @@ class Ledger:
             tick_s=self._traits.tick_s,
             sampled_s=sampled.s,
             sampled_j=sampled.j if sampled.s > 0.0 else None,
-            samples=self._window_samples.all(),
+            samples=self._window_samples.all() if with_samples else (),
             bounds=self._traits.bounds,
         )
 
@@ -230,10 +198,10 @@ class Ledger:
             device=self.device,
             counter_s=self._by_counter.s,
             counter_j=self._by_counter.j if self._by_counter.s > 0.0 else None,
+            window_count=0,
             tick_s=self._traits.tick_s,
             sampled_s=self._sampled.s,
             sampled_j=self._sampled.j if self._sampled.s > 0.0 else None,
-            samples=self.samples.all(),
             bounds=self._traits.bounds,
         )
 

@@ -8,17 +8,37 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION
+from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.records import PowerReading, PowerSample
-from greenlove_mlflow.power.devices import Part, Track, model_caveats
+from greenlove_mlflow.core.records import Machine, PowerReading, PowerSample
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.power.devices import Part, PowerModel, Track, attach_rapl, model_caveats, model_parts, name_device
 from greenlove_mlflow.power.ledger import SAMPLE_GAP_S
-from greenlove_mlflow.power.models import DeviceLostError
-from greenlove_mlflow.power.nvml.boards import BoardRequest
-from greenlove_mlflow.power.nvml.monitor import BoardLooks, attach_rapl, open_board
+from greenlove_mlflow.power.nvml.boards import BoardRequest, request_board
+from greenlove_mlflow.power.nvml.monitor import BoardMonitor, open_board
+from greenlove_mlflow.power.readings import DeviceLostError
 from greenlove_mlflow.power.worker import CLOSE_TIMEOUT_S, Worker
 
 logger = logging.getLogger(__name__)
+
+# Caveats that say why an energy is not simply what a meter counted.
+ENERGY_CODES = frozenset(
+    {
+        "energy-counter-frozen",
+        "energy-counter-implausible",
+        "energy-counter-reset",
+        "power-gaps",
+        "power-meter-hung",
+        "power-meter-lost",
+        "power-modelled",
+        "power-not-metered",
+        "power-sources-disagree",
+        "power-unknown",
+    }
+)
 
 OnSample = Callable[[PowerSample], object]
 
@@ -58,7 +78,7 @@ class PowerMeter:
         # The windows that are open, how many edges there were, and when the last of them was.
         self._depth, self._edge_count, self._edge_s = 0, 0, 0.0
         self._worker: Worker | None = None
-        self._looks: BoardLooks | None = None
+        self._monitor: BoardMonitor | None = None
 
     def energy_j(self, *, modelled: bool = False) -> float | None:
         """Joules of all metered devices since opening; None when the device trained on is not metered.
@@ -121,7 +141,8 @@ class PowerMeter:
         """What the reader of power and energy must know."""
         with self._lock:
             caveats = [caveat for part in self._parts for caveat in part.caveats(self._now_s())]
-            is_known = self._part(self._primary).reading() is not None
+            primary = self._part(self._primary)
+            is_known = primary.has_metered_power or primary.model is not None
             caveats.extend(model_caveats(self._parts) if is_known else ())
         if self._hung or (self._worker is not None and self._worker.is_stuck):
             caveats.append(
@@ -134,16 +155,20 @@ class PowerMeter:
         if not is_known:
             what = "the CPU" if self._primary == "cpu" else "the board trained on"
             caveats.append(Caveat.of("power-unknown", device=what))
-        if self._looks is not None:
-            caveats.extend(self._looks.caveats())
+        if self._monitor is not None:
+            caveats.extend(self._monitor.caveats())
         return tuple({(caveat.code, caveat.message): caveat for caveat in caveats}.values())
+
+    def energy_note(self) -> str:
+        """Why the energy since opening is not simply what a meter counted, in words; empty when it is."""
+        return "; ".join(caveat.message for caveat in self.caveats() if caveat.code in ENERGY_CODES)
 
     def signals(self) -> tuple[tuple[str, float], ...]:
         """What the board said of itself while it was metered, by name; absent what it did not say.
 
         ``clock_ratio``, ``throttled_share``, ``temperature_rise_c``, ``gpu_utilization``.
         """
-        return () if self._looks is None else self._looks.summary()
+        return () if self._monitor is None else self._monitor.summary()
 
     def gauges(self) -> dict[str, float]:
         """What the board said of itself about a second ago, by name.
@@ -151,7 +176,7 @@ class PowerMeter:
         ``clock_ratio``, ``throttled``, ``temperature_c``, ``utilization``. Empty without a board; cheap, because the
         meter's thread does the asking.
         """
-        return {} if self._looks is None else dict(self._looks.latest)
+        return {} if self._monitor is None else dict(self._monitor.latest)
 
     def open(self, request: BoardRequest | None) -> None:
         """Starts reading. ``request`` says which board; None when the training runs on no NVIDIA GPU."""
@@ -182,7 +207,7 @@ class PowerMeter:
                 )
             )
             return
-        part.meter, self._looks = opened.track, opened.looks
+        part.meter, self._monitor = opened.track, opened.monitor
         part.notes.extend(opened.notes)
 
     def rest(self, idle_baseline_s: float) -> None:
@@ -208,10 +233,10 @@ class PowerMeter:
     def _part(self, device: str) -> Part:
         return next(part for part in self._parts if part.device == device)
 
-    def _metered(self) -> list[Track]:
+    def _metered(self) -> list[Track[Any]]:
         return [part.meter for part in self._parts if part.meter is not None and not part.meter.ledger.is_lost]
 
-    def _modelled(self) -> list[Track]:
+    def _modelled(self) -> list[Track[Any]]:
         return [part.model for part in self._parts if part.model is not None]
 
     def _now_s(self) -> float:
@@ -243,14 +268,14 @@ class PowerMeter:
         self._read(self._metered())
         with self._model_lock:
             self._read(self._modelled())
-        if self._looks is not None:
-            self._looks.look()
+        if self._monitor is not None:
+            self._monitor.look()
 
     def _release(self) -> None:
-        if self._looks is not None:
-            self._looks.release()
+        if self._monitor is not None:
+            self._monitor.release()
 
-    def _read(self, tracks: list[Track]) -> None:
+    def _read(self, tracks: list[Track[Any]]) -> None:
         for track in tracks:
             try:
                 reading = track.source.read(self._now_s)
@@ -266,7 +291,7 @@ class PowerMeter:
             if sample is not None:
                 self._hand_out(sample)
 
-    def _was_inside(self, track: Track, at_s: float) -> bool:
+    def _was_inside(self, track: Track[Any], at_s: float) -> bool:
         """Whether all the time since the track's last reading was inside a window.
 
         A reading for an edge is made at the edge; one that comes late, or two edges after the last, has both in it.
@@ -274,7 +299,7 @@ class PowerMeter:
         missed = self._edge_count - track.edge_count
         return track.is_inside and (missed == 0 or (missed == 1 and at_s - self._edge_s <= EDGE_SLACK_S))
 
-    def _mark(self, track: Track, at_s: float) -> None:
+    def _mark(self, track: Track[Any], at_s: float) -> None:
         is_inside = self._depth > 0
         if is_inside and (not track.is_inside or self._edge_count != track.edge_count):
             track.ledger.begin_window(at_s)
@@ -282,7 +307,7 @@ class PowerMeter:
             track.ledger.end_window(at_s)
         track.is_inside, track.edge_count = is_inside, self._edge_count
 
-    def _sample(self, track: Track, at_s: float, power_w: float | None, *, inside: bool) -> PowerSample | None:
+    def _sample(self, track: Track[Any], at_s: float, power_w: float | None, *, inside: bool) -> PowerSample | None:
         """The sample to keep and hand out; None when there is none, or one was just taken."""
         if power_w is None and math.isinf(track.sampled_at_s):
             # Power by a counter needs two looks; a sample after so short a time as opening takes would be noise.
@@ -302,3 +327,69 @@ class PowerMeter:
         except Exception as error:  # noqa: BLE001 - a caller's callback must not stop the meter
             logger.warning("the callback for power samples failed and is not called again: %s", error)
             self._on_sample = None
+
+
+@contextmanager
+def open_meter(
+    machine: Machine,
+    *,
+    torch_device: Any = None,
+    gpu_index: int | None = None,
+    tdp_w: float | None = None,
+    gpu_utilization: float = ASSUMED_UTILIZATION,
+    gpu_spec: GpuSpec | None = None,
+    cpu_power: Interval | None = None,
+    ram_w_per_gib: Interval | None = None,
+    poll_interval_s: float = 0.1,
+    idle_baseline_s: float = 0.0,
+    visible_devices: str | None = None,
+    device_order: str | None = None,
+    on_sample: OnSample | None = None,
+) -> Iterator[PowerMeter]:
+    """A meter of the devices that a training on this machine uses, open until the block ends.
+
+    Args:
+        machine: Where the training runs.
+        torch_device: On what; the machine's own device when not given.
+        gpu_index: NVML index of the board, where torch cannot tell which it is.
+        tdp_w: Full power of the device trained on, watts, for where it cannot be read.
+        gpu_utilization: Share of the full power that a model of the board takes, 0 to 1.
+        gpu_spec: The board's row of the specs table.
+        cpu_power: What the visible cores draw at full load, watts; CPU power is modelled with it where unreadable.
+        ram_w_per_gib: Watts per GiB; memory is modelled with it where unreadable. None leaves memory out.
+        poll_interval_s: Seconds between samples.
+        idle_baseline_s: Seconds to sample the idle board before the block begins.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``, for a torch that does not know its board's UUID.
+        device_order: ``CUDA_DEVICE_ORDER``, likewise.
+        on_sample: Called on the meter's thread with each sample.
+    """
+    device = torch_device or machine.device
+    primary = name_device(device)
+    model = PowerModel(
+        tdp_w=tdp_w,
+        gpu_utilization=gpu_utilization,
+        gpu_spec=gpu_spec,
+        cpu_power=cpu_power,
+        ram_w_per_gib=ram_w_per_gib,
+    )
+    meter = PowerMeter(
+        model_parts(machine, primary, model),
+        primary=primary,
+        poll_interval_s=poll_interval_s,
+        on_sample=on_sample,
+        tdp_w=None if gpu_spec is None else gpu_spec.tdp_w,
+    )
+    meter.open(
+        request_board(
+            device,
+            uuid=machine.gpu_uuid,
+            gpu_index=gpu_index,
+            visible_devices=visible_devices,
+            device_order=device_order,
+        )
+    )
+    try:
+        meter.rest(idle_baseline_s)
+        yield meter
+    finally:
+        meter.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenlove_mlflow.core.energy.power import counter_step_j
-from greenlove_mlflow.power.ledger import RawReading, SourceTraits
+from greenlove_mlflow.power.readings import RawReading, SourceTraits
 
 POWERCAP = Path("/sys/class/powercap")
 MICRO = 1e-6
@@ -44,6 +44,7 @@ class RaplSource:
 
     # RAPL moves every millisecond, so an edge errs by nothing that matters.
     traits = SourceTraits(tick_s=0.0, lag_s=0.0)
+    note = "RAPL counter"
 
     def __init__(self, device: str, domains: tuple[RaplDomain, ...]) -> None:
         self.device, self.domains = device, domains

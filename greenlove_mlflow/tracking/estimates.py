@@ -81,6 +81,8 @@ def keep_outcome(run: TrackedRun, estimate: Estimate, outcome: Outcome | None) -
         run.metric(key, value, 0)  # a metric of one point at step 0 is drawn as a bar across runs
     if outcome.energy_source:
         run.tags({f"{names.TAG_POWER_SOURCE}.actual": outcome.energy_source})
+    if outcome.energy_note:
+        run.tags({f"{names.TAG_POWER_SOURCE}.note": outcome.energy_note})
 
 
 def keep_page(

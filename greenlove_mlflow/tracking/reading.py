@@ -185,6 +185,7 @@ def _read_outcome(client: MlflowClient, run: Run) -> Outcome | None:
         completed=names.ACTUAL_TIME_ERROR_RATIO in metrics,
         energy_kwh=metrics.get(names.ACTUAL_ENERGY_KWH),
         energy_source=run.data.tags.get(f"{names.TAG_POWER_SOURCE}.actual", ""),
+        energy_note=run.data.tags.get(f"{names.TAG_POWER_SOURCE}.note", ""),
         cost_usd=metrics.get(names.ACTUAL_COST_USD),
         co2_g=None if co2_kg is None else co2_kg * G_PER_KG,
         forecasts_s=_forecasts(client, run.info.run_id),

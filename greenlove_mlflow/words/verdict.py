@@ -82,18 +82,29 @@ def provider_words(offer: Offer) -> str:
 
 
 def outcome_sentences(estimate: Estimate, outcome: Outcome) -> tuple[str, ...]:
-    """What was promised against what happened."""
+    """What was promised against what happened, and why the energy is not simply metered where it is not."""
+    return (_time_sentence(estimate, outcome), *_energy_sentences(outcome))
+
+
+def _energy_sentences(outcome: Outcome) -> tuple[str, ...]:
+    if not outcome.energy_note:
+        return ()
+    what = {"": "unknown", "measured": "measured, but"}.get(outcome.energy_source, outcome.energy_source)
+    return (f"Its energy is {what}: {outcome.energy_note}.",)
+
+
+def _time_sentence(estimate: Estimate, outcome: Outcome) -> str:
     done, planned = len(outcome.epoch_durations_s), estimate.workload.epoch_count
     if not outcome.completed:
         promise = format_duration_s(estimate.time_s)
         ran = f"{done} of {format_epochs(planned)} ran, in {format_duration_s(outcome.time_s)}"
-        return (f"{ran}; the promise of {promise} was for all of them and is not judged.",)
+        return f"{ran}; the promise of {promise} was for all of them and is not judged."
     ratio = time_error_ratio(outcome, estimate) or 1.0
     within = "within" if estimate.time_s.contains(outcome.time_s) else "outside"
     difference = format_share(abs(ratio - 1.0))
     direction = "longer" if ratio > 1.0 else "shorter"
     took = f"It took {format_duration_s(outcome.time_s)}; promised were {format_duration_s(estimate.time_s)}"
-    return (f"{took}: {difference} {direction}, {within} the range.",)
+    return f"{took}: {difference} {direction}, {within} the range."
 
 
 def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:

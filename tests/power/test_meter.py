@@ -16,7 +16,7 @@ import torch
 
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.power import PowerMeter, open_meter, rapl, read_gpu_signals
+from greenlove_mlflow.power import PowerMeter, open_meter, rapl
 from greenlove_mlflow.power import meter as meter_module
 from tests.support.factories import a_machine
 from tests.support.nvml import FakeBoard, FakeNvml
@@ -597,29 +597,6 @@ def test_a_given_tdp_serves_a_training_on_the_cpu_too(clock: VirtualClock) -> No
 
 
 # --- signals -----------------------------------------------------------------------------------------------------
-
-
-def test_signals_say_clock_throttle_and_temperature(nvml: Any) -> None:
-    fake = nvml(FakeBoard(throttle=0x04 | 0x40 | 0x01, temperature_c=83))
-    signals = read_gpu_signals("cuda:0")
-    assert signals is not None
-    assert signals.clock_ratio == pytest.approx(1410 / 1980)
-    assert signals.throttle_reasons == ("power cap", "thermal, hardware")
-    assert signals.is_throttled is True
-    assert signals.temperature_c == 83
-    assert fake.init_count == 0
-
-
-def test_an_idle_board_is_not_throttled(nvml: Any) -> None:
-    nvml(FakeBoard(throttle=0x01), missing={"nvmlDeviceGetCurrentClocksEventReasons"})
-    signals = read_gpu_signals("cuda:0")
-    assert signals is not None
-    assert signals.is_throttled is False
-
-
-@pytest.mark.parametrize("device", ["cpu", "mps", None])
-def test_there_are_no_signals_without_a_cuda_device(device: str | None) -> None:
-    assert read_gpu_signals(device) is None
 
 
 def test_the_meter_tells_what_the_board_said(nvml: Any, clock: VirtualClock) -> None:

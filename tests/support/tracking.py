@@ -63,7 +63,9 @@ def keep_outcome(run: TrackedRun, **over: Any) -> None:
     """What the pipeline keeps after a training."""
     comparison = a_comparison()
     fields = {"epoch_durations_s": (1.0,) * EPOCH_COUNT, "time_s": 18_000.0, "completed": True, "energy_kwh": 2.0}
-    outcome = Outcome(**{**fields, "energy_source": "measured", "cost_usd": 0.6, "co2_g": 700.0, **over})
+    outcome = Outcome(
+        **{**fields, "energy_source": "measured", "energy_note": "gaps", "cost_usd": 0.6, "co2_g": 700.0, **over}
+    )
     run.log_outcome(comparison.home, comparison, a_tracked_log(), outcome)
 
 

@@ -157,6 +157,7 @@ def test_the_run_reads_back_as_it_was(tracked: str, store: str) -> None:
     assert stored.outcome is not None
     assert stored.outcome.completed
     assert stored.outcome.time_s == pytest.approx(18_000.0)
+    assert (stored.outcome.energy_source, stored.outcome.energy_note) == ("measured", "gaps")
     assert stored.outcome.epoch_durations_s == (1.0, 2.0, 3.0, 4.0, 5.0)
     assert stored.outcome.forecasts_s[0].point == pytest.approx(50.0)
     assert stored.log is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import torch
 from greenlove_mlflow.core.records import Machine
 
 BYTES_PER_GIB = 2**30
+
+# A driver that hangs hangs no training.
+DRIVER_TIMEOUT_S = 2.0
 
 
 def read_machine(device: Any = None) -> Machine:
@@ -36,6 +40,11 @@ def read_machine(device: Any = None) -> Machine:
     if place.type == "cuda" and torch.cuda.is_available():
         fields.update(_read_gpu(place))
     return Machine(**fields)
+
+
+def pick_device() -> torch.device:
+    """The device that a training without one of its own would run on: the current GPU where torch has one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def count_visible_cpus() -> int:
@@ -65,6 +74,15 @@ def _read_gpu(place: torch.device) -> dict[str, Any]:
 
 
 def _read_driver_version() -> str | None:
+    """The driver's version; None when NVML does not tell it, or does not answer at all."""
+    found: list[str] = []
+    reader = threading.Thread(target=_ask_driver_version, args=(found,), name="greenlove-driver", daemon=True)
+    reader.start()
+    reader.join(DRIVER_TIMEOUT_S)
+    return found[0] if found else None
+
+
+def _ask_driver_version(found: list[str]) -> None:
     try:
         import pynvml
 
@@ -74,8 +92,8 @@ def _read_driver_version() -> str | None:
         finally:
             pynvml.nvmlShutdown()
     except Exception:  # noqa: BLE001 - NVML raises its own types and OSError; a version is worth no failure
-        return None
-    return version.decode() if isinstance(version, bytes) else str(version)
+        return
+    found.append(version.decode(errors="replace") if isinstance(version, bytes) else str(version))
 
 
 def _read_cpu_name() -> str | None:

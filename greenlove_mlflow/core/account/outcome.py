@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.account.estimate import Estimate
@@ -21,6 +22,7 @@ class Outcome:
         completed: Whether every planned epoch was run.
         energy_kwh: Electricity, PUE included; None when neither measured nor modelled.
         energy_source: ``measured``, ``modelled`` or empty.
+        energy_note: Why the energy is not simply what a meter counted, in words; empty when it is.
         cost_usd: Its electricity bill; None when unknown.
         co2_g: Grams CO2e of that electricity; None when unknown.
         forecasts_s: After each epoch, the forecast of the whole, seconds.
@@ -31,6 +33,7 @@ class Outcome:
     completed: bool
     energy_kwh: float | None = None
     energy_source: str = ""
+    energy_note: str = ""
     cost_usd: float | None = None
     co2_g: float | None = None
     forecasts_s: tuple[Interval, ...] = ()
@@ -43,6 +46,7 @@ def settle_outcome(
     time_s: float,
     energy_j: float | None,
     is_metered: bool = True,
+    energy_note: str = "",
     forecasts_s: tuple[Interval, ...] = (),
 ) -> Outcome:
     """The outcome of a training, priced with the grid, price and PUE of its estimate.
@@ -51,12 +55,15 @@ def settle_outcome(
         estimate: What was promised.
         epoch_durations_s: Seconds of each finished epoch.
         time_s: Seconds of the whole training loop.
-        energy_j: Joules counted over that time; None falls back to the estimate's mean power.
+        energy_j: Joules counted over that time; None, or none at all, falls back to the estimate's mean power.
         is_metered: Whether a meter counted the device trained on, or a model of it did.
+        energy_note: What the meter said of its figure, in words.
         forecasts_s: The forecasts made on the way.
     """
     statistics = estimate.statistics
     power_w = None if statistics is None else home_power_w(statistics)
+    # No training draws nothing: a meter that counted 0 did not count.
+    energy_j = energy_j if energy_j is not None and 0.0 < energy_j < math.inf else None
     joules = energy_j if energy_j is not None else None if power_w is None else power_w.point * time_s
     source = "" if joules is None else "measured" if energy_j is not None and is_metered else "modelled"
     pue = 1.0 if statistics is None else statistics.pue.point
@@ -67,6 +74,7 @@ def settle_outcome(
         completed=len(epoch_durations_s) >= estimate.workload.epoch_count,
         energy_kwh=energy_kwh,
         energy_source=source,
+        energy_note=energy_note,
         cost_usd=_priced(energy_kwh, estimate.grid.price_usd_per_kwh),
         co2_g=_priced(energy_kwh, estimate.grid.intensity_g_per_kwh),
         forecasts_s=forecasts_s,

@@ -102,7 +102,7 @@ class MeteredDevice:
         device: ``gpu_0``, ``cpu`` or ``ram``.
         counter_s: Seconds that the energy counter covers.
         counter_j: Joules it counted; None without a counter.
-        window_count: Separate stretches that make up those seconds.
+        window_count: Separate stretches that make up those seconds; 0 where none was marked and all of it counts.
         tick_s: How often the counter moves, seconds.
         sampled_s: Seconds that the samples cover.
         sampled_j: Joules by integrating them; None without samples.
@@ -265,7 +265,7 @@ def metering_caveats(metered: MeteredDevice) -> tuple[Caveat, ...]:
     counter_w, sampled_w = metered.counter_w, metered.sampled_w
     caveats = []
     metered_s = metered.counter_s if metered.is_counter_believed else metered.sampled_s
-    if metered.tick_s > 0.0 and 0.0 < metered_s < MIN_COUNTER_WINDOW_S:
+    if metered.window_count and metered.tick_s > 0.0 and 0.0 < metered_s < MIN_COUNTER_WINDOW_S:
         caveats.append(
             Caveat.of("short-energy-window", device=metered.device, window_s=metered_s, wanted_s=MIN_COUNTER_WINDOW_S)
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,41 @@ def find_board(nvml: Any, request: BoardRequest) -> Board:
     if request.uuid is not None:
         raise BoardNotFoundError(f"NVML knows no board {request.uuid}, which torch trains on")
     return _by_environment(nvml, request)
+
+
+def load_nvml() -> Any:
+    """The ``pynvml`` module; None when it cannot be imported."""
+    try:
+        return importlib.import_module("pynvml")
+    except Exception as error:  # noqa: BLE001 - a torn binding raises whatever it likes, and power is optional
+        logger.debug("no pynvml: %s", error)
+        return None
+
+
+def request_board(
+    torch_device: Any,
+    *,
+    uuid: str | None = None,
+    gpu_index: int | None = None,
+    visible_devices: str | None = None,
+    device_order: str | None = None,
+) -> BoardRequest | None:
+    """What torch knows of its device, to find the board by; None when the device is no CUDA GPU."""
+    kind, _, number = str(torch_device or "").partition(":")
+    if kind != "cuda":
+        return None
+    index = int(number) if number.isdigit() else _current_device()
+    properties = _device_properties(index)
+    said = getattr(properties, "uuid", None)
+    return BoardRequest(
+        index=index,
+        uuid=uuid if said is None else str(said),
+        bus_id=_bus_id(properties),
+        name=getattr(properties, "name", None),
+        gpu_index=gpu_index,
+        visible_devices=visible_devices,
+        device_order=device_order,
+    )
 
 
 def visible_entries(visible_devices: str) -> tuple[str, ...]:
@@ -194,3 +231,31 @@ def _all_boards(nvml: Any) -> list[tuple[Any, str, str]]:
             uuid = as_text(call(nvml, "nvmlDeviceGetUUID", handle) or "")
             boards.append((handle, uuid, as_text(call(nvml, "nvmlDeviceGetName", handle) or "")))
     return boards
+
+
+def _current_device() -> int:
+    torch = sys.modules.get("torch")
+    try:
+        return int(torch.cuda.current_device()) if torch is not None else 0
+    except (RuntimeError, AssertionError):
+        return 0
+
+
+def _device_properties(index: int) -> Any:
+    """What torch knows of a CUDA device; None when torch is not there or built without CUDA."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    try:
+        return torch.cuda.get_device_properties(index)
+    except (RuntimeError, AssertionError):
+        return None
+
+
+def _bus_id(properties: Any) -> str | None:
+    """The PCI address of a board as NVML spells it; None when torch does not say."""
+    bus = getattr(properties, "pci_bus_id", None)
+    if bus is None:
+        return None
+    domain, device = getattr(properties, "pci_domain_id", 0), getattr(properties, "pci_device_id", 0)
+    return f"{domain:08x}:{bus:02x}:{device:02x}.0"

@@ -1,19 +1,16 @@
-"""Opening the meters: the board's by NVML, the CPU's by RAPL, and what a board is asked beside its power."""
+"""BoardMonitor: opens a training's board by NVML and looks at its clocks, temperature and company now and then."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.power import rapl
-from greenlove_mlflow.power.devices import Part, Track
+from greenlove_mlflow.power.devices import Track
 from greenlove_mlflow.power.ledger import SAMPLE_GAP_S
-from greenlove_mlflow.power.models import NvmlSource
-from greenlove_mlflow.power.nvml.boards import BoardNotFoundError, BoardRequest, call, find_board
-from greenlove_mlflow.power.nvml.state import load_nvml
+from greenlove_mlflow.power.nvml.boards import BoardNotFoundError, BoardRequest, call, find_board, load_nvml
+from greenlove_mlflow.power.nvml.source import NvmlSource
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +18,7 @@ logger = logging.getLogger(__name__)
 TICKS_PER_LOOK = 10
 
 
-class BoardLooks:
+class BoardMonitor:
     """Looks at a board's clocks, temperature and company now and then; runs on the meter's thread."""
 
     def __init__(self, nvml: Any, source: NvmlSource) -> None:
@@ -79,22 +76,12 @@ class BoardLooks:
             self._sums[name] = (total + value, count + 1)
 
 
-def name_device(device: Any) -> str:
-    """``cpu``, or ``gpu_0`` for the device of that index.
-
-    >>> name_device("cuda:1"), name_device("mps"), name_device("cpu")
-    ('gpu_1', 'gpu_0', 'cpu')
-    """
-    kind, _, number = str(device).partition(":")
-    return "cpu" if kind == "cpu" else f"gpu_{number if number.isdigit() else 0}"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedBoard:
-    """What opening a board gave: its track and its looks, None where it cannot be read, and what to say about it."""
+    """What opening a board gave: its track and its monitor, None where it cannot be read, and what to say about it."""
 
-    track: Track | None = None
-    looks: BoardLooks | None = None
+    track: Track[NvmlSource] | None = None
+    monitor: BoardMonitor | None = None
     notes: tuple[Caveat, ...] = ()
 
 
@@ -119,24 +106,13 @@ def open_board(
     try:
         source = NvmlSource(nvml, find_board(nvml, request), name, tdp_w=tdp_w)
         source.read(lambda: 0.0)
-        looks = BoardLooks(nvml, source)
+        monitor = BoardMonitor(nvml, source)
     except Exception as error:  # noqa: BLE001 - whatever the board did, the training goes on with a model
         call(nvml, "nvmlShutdown")
         known = isinstance(error, BoardNotFoundError)
         return _unreadable(name, str(error) if known else f"the board does not answer: {error}")
     notes = _board_notes(nvml, source, request.gpu_index)
-    return OpenedBoard(track=Track(source, sample_gap_s=sample_gap_s), looks=looks, notes=notes)
-
-
-def attach_rapl(parts: list[Part], root: Path | None = None) -> None:
-    """Gives CPU and memory their RAPL counters where these can be read."""
-    sources, problem = rapl.find_rapl(root or rapl.POWERCAP)
-    by_device = {source.device: source for source in sources}
-    for part in parts:
-        if part.device in by_device:
-            part.meter = Track(by_device[part.device])
-        elif part.device == "cpu" and problem:
-            part.unread_because = problem
+    return OpenedBoard(track=Track(source, sample_gap_s=sample_gap_s), monitor=monitor, notes=notes)
 
 
 def _unreadable(name: str, reason: str) -> OpenedBoard:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
 import sys
-import threading
 from dataclasses import dataclass
 from typing import Any
 
-from greenlove_mlflow.power.nvml.boards import BoardNotFoundError, BoardRequest, as_number, as_text, call, find_board
-
-logger = logging.getLogger(__name__)
+from greenlove_mlflow.power.nvml.boards import as_number, as_text, call
 
 # NVML's clock domain of the streaming multiprocessors, and its only temperature sensor (nvml.h).
 _CLOCK_SM = 1
@@ -28,8 +23,6 @@ _THROTTLE_REASONS = {
 # What these can be; beyond, a driver filled in a placeholder.
 _CLOCK_RANGE_MHZ = (1.0, 20_000.0)
 _TEMPERATURE_RANGE_C = (1.0, 150.0)
-# A board that does not answer within this is left alone.
-READ_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,24 +60,6 @@ class GpuSignals:
         return None if self.throttle_reasons is None else bool(self.throttle_reasons)
 
 
-def read_gpu_signals(torch_device: Any, *, gpu_index: int | None = None) -> GpuSignals | None:
-    """What the training's board says of itself now; None without NVML or board, or when it does not answer.
-
-    Args:
-        torch_device: The device the training runs on (``cuda:0`` or a ``torch.device``).
-        gpu_index: NVML index, where torch cannot tell which board that is.
-    """
-    request = request_board(torch_device, gpu_index=gpu_index)
-    nvml = load_nvml()
-    if request is None or nvml is None:
-        return None
-    found: list[GpuSignals] = []
-    reader = threading.Thread(target=_read_once, args=(nvml, request, found), name="greenlove-signals", daemon=True)
-    reader.start()
-    reader.join(READ_TIMEOUT_S)
-    return found[0] if found else None
-
-
 def read_signals(nvml: Any, handle: Any) -> GpuSignals:
     """What the board of a handle says of itself now; None for what is no number or none that it can be."""
     reasons = as_number(call(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle))
@@ -110,54 +85,6 @@ def _within(value: Any, least: float, most: float) -> float | None:
     return number if number is not None and least <= number <= most else None
 
 
-def load_nvml() -> Any:
-    """The ``pynvml`` module; None when it cannot be imported."""
-    try:
-        return importlib.import_module("pynvml")
-    except Exception as error:  # noqa: BLE001 - a torn binding raises whatever it likes, and power is optional
-        logger.debug("no pynvml: %s", error)
-        return None
-
-
-def request_board(
-    torch_device: Any,
-    *,
-    uuid: str | None = None,
-    gpu_index: int | None = None,
-    visible_devices: str | None = None,
-    device_order: str | None = None,
-) -> BoardRequest | None:
-    """What torch knows of its device, to find the board by; None when the device is no CUDA GPU."""
-    kind, _, number = str(torch_device or "").partition(":")
-    if kind != "cuda":
-        return None
-    index = int(number) if number.isdigit() else _current_device()
-    properties = _device_properties(index)
-    said = getattr(properties, "uuid", None)
-    return BoardRequest(
-        index=index,
-        uuid=uuid if said is None else str(said),
-        bus_id=_bus_id(properties),
-        name=getattr(properties, "name", None),
-        gpu_index=gpu_index,
-        visible_devices=visible_devices,
-        device_order=device_order,
-    )
-
-
-def _read_once(nvml: Any, request: BoardRequest, found: list[GpuSignals]) -> None:
-    try:
-        nvml.nvmlInit()
-        try:
-            found.append(read_signals(nvml, find_board(nvml, request).handle))
-        finally:
-            nvml.nvmlShutdown()
-    except BoardNotFoundError as error:
-        logger.debug("no board: %s", error)
-    except Exception as error:  # noqa: BLE001 - signals are optional, and NVML's errors have no common public root
-        logger.debug("no signals: %s", error)
-
-
 def _throttle_words(reasons: int) -> tuple[str, ...]:
     return tuple(words for bit, words in _THROTTLE_REASONS.items() if reasons & bit)
 
@@ -177,31 +104,3 @@ def _count_others(nvml: Any, handle: Any) -> int | None:
     torch = sys.modules.get("torch")
     is_hidden = torch is not None and torch.cuda.is_initialized()
     return max(0, len(pids) - 1) if is_hidden else len(pids)
-
-
-def _current_device() -> int:
-    torch = sys.modules.get("torch")
-    try:
-        return int(torch.cuda.current_device()) if torch is not None else 0
-    except (RuntimeError, AssertionError):
-        return 0
-
-
-def _device_properties(index: int) -> Any:
-    """What torch knows of a CUDA device; None when torch is not there or built without CUDA."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return None
-    try:
-        return torch.cuda.get_device_properties(index)
-    except (RuntimeError, AssertionError):
-        return None
-
-
-def _bus_id(properties: Any) -> str | None:
-    """The PCI address of a board as NVML spells it; None when torch does not say."""
-    bus = getattr(properties, "pci_bus_id", None)
-    if bus is None:
-        return None
-    domain, device = getattr(properties, "pci_domain_id", 0), getattr(properties, "pci_device_id", 0)
-    return f"{domain:08x}:{bus:02x}:{device:02x}.0"
