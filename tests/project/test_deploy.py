@@ -1,0 +1,103 @@
+"""The container file and the MLflow project: what they name is there, and what they start starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from greenlove_mlflow.cli import main
+from tests.support.server import START_DEADLINE_S, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+ENTRYPOINT = ROOT / "deploy" / "entrypoint.sh"
+
+
+def said_by(*arguments: str, folder: Path) -> str:
+    """What the entry point would start, by an ``mlflow`` that only prints its arguments."""
+    stub = folder / "mlflow"
+    stub.write_text('#!/bin/sh\necho mlflow "$@"\n', encoding="utf-8")
+    stub.chmod(0o755)
+    environ = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["sh", str(ENTRYPOINT), *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_the_container_copies_files_that_are_there() -> None:
+    sources = [word for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()]
+    assert {"greenlove_mlflow", "data", "pyproject.toml"} <= set(sources)
+    assert [name for name in sources if not (ROOT / name).exists()] == []
+
+
+def test_the_container_installs_the_versions_that_are_tested() -> None:
+    pin = re.search(r"torch==[\d.]+", DOCKERFILE)
+    assert pin is not None
+    assert pin[0] in (ROOT / "constraints.txt").read_text("utf-8").split()
+
+
+def test_a_container_is_a_tracking_server_unless_told_otherwise(tmp_path: Path) -> None:
+    said = said_by(folder=tmp_path)
+    assert said == said_by("server", folder=tmp_path)
+    assert said.startswith("mlflow server --host 0.0.0.0 --port 5000")
+    assert f"sqlite:///{tmp_path}/mlflow.db" in said
+    assert said_by("server", "--workers", "2", folder=tmp_path).endswith("--workers 2")
+
+
+def test_a_container_serves_the_estimator_of_a_run(tmp_path: Path) -> None:
+    said = said_by("serve", "0123abcd", folder=tmp_path)
+    assert said.startswith("mlflow models serve")
+    assert "-m runs:/0123abcd/greenlove-estimator --env-manager local" in said
+
+
+def test_a_container_runs_any_command(tmp_path: Path) -> None:
+    assert said_by("echo", "two words", folder=tmp_path) == "two words"
+
+
+def test_the_project_calls_commands_and_options_that_exist() -> None:
+    points = yaml.safe_load((ROOT / "MLproject").read_text("utf-8"))["entry_points"]
+    for point in points.values():
+        program, name, *rest = point["command"].split()
+        command = main.get_command(None, name)  # type: ignore[arg-type]
+        assert program == "greenlove"
+        assert command is not None
+        known = {flag for each in command.params for flag in each.opts}
+        assert {word for word in rest if word.startswith("--")} <= known
+        assert set(re.findall(r"{(\w+)}", point["command"])) == set(point.get("parameters", {}))
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_what_a_container_starts_answers(tmp_path: Path) -> None:
+    port = free_port()
+    environ = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PORT": str(port),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            ["sh", str(ENTRYPOINT), "server", "--workers", "1"],
+            cwd=tmp_path, env=environ, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline, answer = time.monotonic() + START_DEADLINE_S, ""
+        while not answer and time.monotonic() < deadline:
+            assert server.poll() is None, (tmp_path / "log").read_text()[-2000:]
+            try:
+                answer = requests.get(f"http://127.0.0.1:{port}/health", timeout=2).text
+            except requests.RequestException:
+                time.sleep(0.25)
+        assert answer == "OK"
+    finally:
+        os.killpg(server.pid, 9)
+        server.wait()
