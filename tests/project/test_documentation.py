@@ -76,6 +76,12 @@ def test_every_caveat_is_in_the_reference(fill: Callable[[str], str]) -> None:
     assert [code for code in CAVEATS if f'id="{code}"' not in text] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_a_caveat_that_a_page_names_is_registered(page: Path) -> None:
+    named_here = re.findall(r"caveats? \[?`([a-z][a-z-]+)`", page.read_text("utf-8"))
+    assert [code for code in named_here if code not in CAVEATS] == []
+
+
 def test_every_mlflow_name_is_in_the_reference() -> None:
     text = read("mlflow-names.md")
     ours = ("green/", "green.", "greenlove.", "greenlove/")
