@@ -28,9 +28,14 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.workload import Limits as Limits
     from greenlove_mlflow.core.workload import Workload as Workload
     from greenlove_mlflow.errors import GreenloveError as GreenloveError
+    from greenlove_mlflow.errors import LimitReached as LimitReached
+    from greenlove_mlflow.errors import TrainingRefused as TrainingRefused
+    from greenlove_mlflow.integrations.autolog import autolog as autolog
     from greenlove_mlflow.pipeline import compare as compare
     from greenlove_mlflow.pipeline import estimate as estimate
     from greenlove_mlflow.pipeline import track as track
+    from greenlove_mlflow.pipeline.tracked_training import TrackedTraining as TrackedTraining
+    from greenlove_mlflow.pipeline.watching import watch as watch
     from greenlove_mlflow.reestimation import reestimate as reestimate
     from greenlove_mlflow.terminal import ask_in_terminal as ask_in_terminal
 
@@ -40,6 +45,11 @@ _HOME_OF_NAME = {
     "track": "pipeline",
     "estimate": "pipeline",
     "compare": "pipeline",
+    "watch": "pipeline.watching",
+    "autolog": "integrations.autolog",
+    "TrackedTraining": "pipeline.tracked_training",
+    "TrainingRefused": "errors",
+    "LimitReached": "errors",
     "reestimate": "reestimation",
     "ask_in_terminal": "terminal",
     "CallableRunner": "benchmark",

@@ -41,7 +41,7 @@ def command(epochs: int, as_json: bool) -> None:
 def _promise_and_train(console: Console, epochs: int) -> TrackedTraining:
     import torch
 
-    import greenlove_mlflow as greenlove
+    from greenlove_mlflow.pipeline import track
     from greenlove_mlflow.terminal import TerminalProgress, print_summary
 
     torch.manual_seed(SEED)
@@ -52,7 +52,7 @@ def _promise_and_train(console: Console, epochs: int) -> TrackedTraining:
     console.print(f"A CNN on {len(dataset):,} handwritten digits, {epochs} epochs. First a short benchmark.")
     with (
         TerminalProgress(console) as progress,
-        greenlove.track(
+        track(
             model,
             optimizer,
             criterion,

@@ -13,8 +13,9 @@ from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, read_environment
 from greenlove_mlflow.pipeline.comparing import compare_estimate
+from greenlove_mlflow.pipeline.live.busy import busy
+from greenlove_mlflow.pipeline.live.policy import OnLimit, OnRefusal, Policy
 from greenlove_mlflow.pipeline.options import is_runner, make_options
-from greenlove_mlflow.pipeline.policy import OnLimit, OnRefusal, Policy
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def estimate(
     settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
     subject = subject_of(model, optimizer, criterion, data, settings)
     place = find_place(settings, environment)
-    return measure_training(subject, settings, environment, place).estimate
+    with busy():
+        return measure_training(subject, settings, environment, place).estimate
 
 
 def compare(

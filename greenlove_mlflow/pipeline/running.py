@@ -20,14 +20,15 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import GreenloveError, TrainingRefused
 from greenlove_mlflow.pipeline.comparing import compare_estimate, with_probe
-from greenlove_mlflow.pipeline.lap_meter import LapMeter
-from greenlove_mlflow.pipeline.live import Promise
-from greenlove_mlflow.pipeline.policy import Policy
+from greenlove_mlflow.pipeline.live.busy import busy
+from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
+from greenlove_mlflow.pipeline.live.policy import Policy
+from greenlove_mlflow.pipeline.live.training import Promise
+from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT, Subject, Window
 from greenlove_mlflow.pipeline.stages import Ground, estimate_log
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining, replace_ratios
-from greenlove_mlflow.pipeline.window import WITHIN_CAVEAT, Subject, Window
 from greenlove_mlflow.terminal import say_on_stderr
-from greenlove_mlflow.tracking.names import STATUS_REFUSED
+from greenlove_mlflow.tracking import names
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
@@ -92,7 +93,11 @@ class Undertaking:
 
 @contextmanager
 def running(
-    undertaking: Undertaking, *, measure: Callable[[TrackedRun], Promise | None] | None = None, refusal: str = ""
+    undertaking: Undertaking,
+    *,
+    measure: Callable[[TrackedRun], Promise | None] | None = None,
+    refusal: str = "",
+    ends_at_last_touch: bool = False,
 ) -> Iterator[TrackedTraining]:
     """A training in its MLflow run, metered from the beginning of the block to its end.
 
@@ -100,6 +105,7 @@ def running(
         undertaking: What is about to run.
         measure: Runs the benchmark before it; None when its own first seconds are the benchmark.
         refusal: Why it may not run, where that is known beforehand.
+        ends_at_last_touch: Whether the training ends when it last reported, not with the block.
 
     Raises:
         TrainingRefused: If it may not run and the caller asked for this.
@@ -109,12 +115,15 @@ def running(
     from greenlove_mlflow.tracking.saved_view import print_view_link
 
     keeping = undertaking.keeping
-    with open_run(
-        experiment=keeping.experiment,
-        run_name=keeping.run_name,
-        nested=keeping.nested,
-        rank=undertaking.environment.rank,
-    ) as tracked:
+    with (
+        busy(),
+        open_run(
+            experiment=keeping.experiment,
+            run_name=keeping.run_name,
+            nested=keeping.nested,
+            rank=undertaking.environment.rank,
+        ) as tracked,
+    ):
         promise = None if measure is None else measure(tracked)
         run = _make_run(undertaking, tracked, promise)
         run.refusal = refusal
@@ -125,7 +134,7 @@ def running(
             run.begin()
             yield run
         finally:
-            run.end()
+            run.end(at_last_touch=ends_at_last_touch)
             if reason and run.has_trained:
                 tracked.say_ran_although(reason)
             keep_outcome(run, tracked)
@@ -161,10 +170,12 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun) -> Window:
             power_caveats=(WITHIN_CAVEAT, *power_caveats),
             history=history,
         )
-        return keep_promise(log, estimate, tracked, undertaking.options, undertaking.keeping)
+        if undertaking.plan.lap_count is None:
+            return Promise(log=log, estimate=with_caveats(estimate, Caveat.of("no-end-known")), comparison=None)
+        return keep_promise(log, estimate, tracked, undertaking)
 
     return Window(
-        feed=undertaking.feed,
+        feed=feed_of_steps(undertaking),
         plan=WindowPlan(total_step_count=undertaking.plan.left_step_count),
         subject=undertaking.subject,
         machine=undertaking.ground.machine,
@@ -174,9 +185,18 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun) -> Window:
     )
 
 
+def feed_of_steps(undertaking: Undertaking) -> Feed:
+    """The feed as its optimizer steps see it: of several batches each where gradients are accumulated."""
+    feed, batches = undertaking.feed, undertaking.options.accumulation or 1
+    steps = undertaking.plan.steps_per_lap or feed.steps_per_epoch
+    if batches == 1:
+        return feed
+    return dataclasses.replace(feed, batch_size=feed.batch_size * batches, steps_per_epoch=steps)
+
+
 def workload_within(undertaking: Undertaking, log: BenchmarkLog) -> Workload:
     """What is left of the plan, an epoch as long as the feed says."""
-    options, feed = undertaking.options, undertaking.feed
+    options, feed = undertaking.options, feed_of_steps(undertaking)
     return Workload(
         sample_count=feed.sample_count,
         batch_size=feed.batch_size,
@@ -189,10 +209,11 @@ def workload_within(undertaking: Undertaking, log: BenchmarkLog) -> Workload:
     )
 
 
-def keep_promise(
-    log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, options: Options, keeping: Keeping
-) -> Promise:
+def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, undertaking: Undertaking) -> Promise:
     """The promise of an estimate: compared with the offers, and kept in the run."""
+    options, keeping = undertaking.options, undertaking.keeping
+    benchmark = "within" if WITHIN_CAVEAT in estimate.caveats else "before"
+    tracked.params(params_of_plan(undertaking.plan, options, benchmark))
     comparison, estimate = compare_or_say_why(estimate, options)
     tracked.log_promise(estimate, comparison, log, saved_view=keeping.saved_view)
     if keeping.log_model:
@@ -202,7 +223,11 @@ def keep_promise(
 
 def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
     """Keep what happened, and what it teaches later estimates."""
-    if run.estimate is not None and run.log is not None:
+    if run.estimate is None or run.log is None:
+        return
+    if run.plan.lap_count is None:
+        tracked.log_open_outcome(run.estimate, run.outcome)
+    else:
         tracked.log_outcome(run.estimate, run.comparison, run.log, run.outcome)
 
 
@@ -226,8 +251,26 @@ def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison
     except GreenloveError as error:
         logger.warning("no comparison: %s", error)
         caveat = Caveat.of("no-comparison", why=str(error))
-        return None, dataclasses.replace(estimate, caveats=(*estimate.caveats, caveat))
+        return None, with_caveats(estimate, caveat)
     return comparison, replace_ratios(estimate, comparison, cloud_region=options.cloud_region)
+
+
+def with_caveats(estimate: Estimate, *caveats: Caveat) -> Estimate:
+    """The estimate with more that its reader must know."""
+    return dataclasses.replace(estimate, caveats=(*estimate.caveats, *caveats))
+
+
+def params_of_plan(plan: LapPlan, options: Options, benchmark: str) -> dict[str, str]:
+    """The run's params that say how it was planned, beside those of its estimate."""
+    steps = {
+        names.PARAM_STEPS: options.steps,
+        names.PARAM_DONE: options.done or None,
+        names.PARAM_LAP_STEPS: None if plan.is_epoch else plan.steps_per_lap,
+    }
+    return {
+        names.PARAM_BENCHMARK: benchmark,
+        **{name: str(value) for name, value in steps.items() if value is not None},
+    }
 
 
 def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
@@ -260,7 +303,7 @@ def _see_plan(undertaking: Undertaking) -> Callable[[int], LapPlan | None] | Non
 def _refuse(run: TrackedTraining, tracked: TrackedRun, reason: str, policy: Policy) -> None:
     """Refuse a training before any of its steps has run."""
     run.refusal = reason
-    tracked.say_status(STATUS_REFUSED, reason)
+    tracked.say_status(names.STATUS_REFUSED, reason)
     if policy.on_refusal == "raise":
         raise TrainingRefused(reason)
     say_on_stderr(

@@ -12,7 +12,7 @@ from greenlove_mlflow.benchmark.subject.optimizer_steps import watched_steps
 from greenlove_mlflow.core.account.laps import is_whole
 from greenlove_mlflow.core.account.run_facts import OfferRatio
 from greenlove_mlflow.errors import InvalidInputError
-from greenlove_mlflow.pipeline.live import LiveTraining
+from greenlove_mlflow.pipeline.live.training import LiveTraining
 from greenlove_mlflow.tables import table_versions
 
 if TYPE_CHECKING:
@@ -54,6 +54,15 @@ class TrackedTraining(LiveTraining):
         return self._tracked.run_id
 
     @property
+    def is_ours(self) -> bool:
+        """Whether the run was started here, and ends with the training."""
+        return self._tracked.is_ours
+
+    def step_aside(self) -> None:
+        """Let other runs become MLflow's active one while this training goes on."""
+        self._tracked.step_aside()
+
+    @property
     def url(self) -> str | None:
         """Where the run can be looked at in a browser; None when the store has no pages."""
         return self._tracked.url
@@ -69,12 +78,12 @@ class TrackedTraining(LiveTraining):
             self._hooks.enter_context(watched_steps(self._optimizers, self.step))
         super().begin()
 
-    def end(self) -> None:
+    def end(self, *, at_last_touch: bool = False) -> None:
         """The training is over; a second call does nothing."""
         self._hooks.close()
         if not self._has_ended and self._laps_by == "caller":
             self._end_lap_under_way(by_time=False)
-        super().end()
+        super().end(at_last_touch=at_last_touch)
 
     def lap(self) -> None:
         """A lap has ended."""

@@ -13,7 +13,8 @@ from greenlove_mlflow.benchmark.by_sizes import feed_of_runner
 from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.errors import InvalidInputError, StateNotKeepableError
-from greenlove_mlflow.pipeline.live import Promise
+from greenlove_mlflow.pipeline.live.training import Promise
+from greenlove_mlflow.pipeline.live.window import Subject
 from greenlove_mlflow.pipeline.options import is_runner
 from greenlove_mlflow.pipeline.running import Keeping, Undertaking, keep_promise
 from greenlove_mlflow.pipeline.stages import (
@@ -26,14 +27,13 @@ from greenlove_mlflow.pipeline.stages import (
     read_ground,
     steps_of_epoch,
 )
-from greenlove_mlflow.pipeline.window import Subject
 from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
     from greenlove_mlflow.environment import Environment
+    from greenlove_mlflow.pipeline.live.policy import Policy
     from greenlove_mlflow.pipeline.options import Options
-    from greenlove_mlflow.pipeline.policy import Policy
     from greenlove_mlflow.tracking import TrackedRun
 
 
@@ -140,6 +140,6 @@ def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Calla
                 raise
             say_on_stderr(f"{error}. So nothing is run beforehand: the first seconds of the training are the benchmark")
             return None
-        return keep_promise(measured.log, measured.estimate, tracked, options, undertaking.keeping)
+        return keep_promise(measured.log, measured.estimate, tracked, undertaking)
 
     return measure

@@ -42,6 +42,10 @@ PARAM_USD_PER_KWH = "green.usd_per_kwh"
 PARAM_PRICES_VERSION = "green.prices_version"
 PARAM_THROUGHPUT_VERSION = "green.throughput_version"
 PARAM_METHOD = "green.method"
+PARAM_BENCHMARK = "green.benchmark"
+PARAM_STEPS = "green.steps"
+PARAM_DONE = "green.done"
+PARAM_LAP_STEPS = "green.lap_steps"
 
 # Tags.
 TAG_SCHEMA_VERSION = "greenlove.schema_version"

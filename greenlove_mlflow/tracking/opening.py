@@ -130,10 +130,11 @@ def leave_runs(run_ids: tuple[str, ...], status: str, *, is_sent: bool) -> None:
         if is_sent and active is not None and active.info.run_id == run_id:
             mlflow.end_run(status)
         else:
-            _forget(run_id)
+            forget_run(run_id)
 
 
-def _forget(run_id: str) -> None:
+def forget_run(run_id: str) -> None:
+    """Take a run off MLflow's stack of active runs, without a word to the store."""
     runs = _active_runs()
     runs[:] = [run for run in runs if run.info.run_id != run_id]
 

@@ -17,7 +17,7 @@ from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.closing import KILLED, ending_events, status_of, waiting_file
-from greenlove_mlflow.tracking.opening import Opened, find_run, leave_runs
+from greenlove_mlflow.tracking.opening import Opened, find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import Boundary, OutOfTimeError, first_line, say, within
 from greenlove_mlflow.tracking.spool.events import (
     Event,
@@ -224,6 +224,20 @@ class TrackedRun:
         with self._boundary.guard("keeping the outcome"):
             keep_outcome(self, estimate, outcome)
             keep_page(self, estimate, comparison, log, outcome=outcome)
+
+    def step_aside(self) -> None:
+        """Let other runs become MLflow's active one, while ours stays open and is still ended by ``close``."""
+        if self._opened is not None:
+            for run_id in self._opened.ours:
+                forget_run(run_id)
+
+    def log_open_outcome(self, estimate: Estimate, outcome: Outcome | None) -> None:
+        """Keep what happened in a training without a known end, of which nothing was promised."""
+        from greenlove_mlflow.tracking.estimates import keep_outcome
+
+        if self._spool is not None and outcome is not None:
+            with self._boundary.guard("keeping the outcome"):
+                keep_outcome(self, estimate, outcome)
 
     def log_epoch(
         self,

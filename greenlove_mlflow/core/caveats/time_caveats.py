@@ -75,6 +75,11 @@ KINDS: Mapping[str, CaveatKind] = {
         "a training step gave a loss that is not finite; the time is right, the training is not",
         "lower the learning rate or look at the data",
     ),
+    "no-end-known": CaveatKind(
+        "note",
+        "nobody said when this training ends, so the estimate is of one lap of it",
+        "pass steps= or epochs=",
+    ),
     "overhead-share": CaveatKind(
         "note",
         "{share:.0%} of an epoch ({overhead_s:.2f} s) does not grow with its steps (workers and iterators starting)",

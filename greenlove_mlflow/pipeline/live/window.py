@@ -18,11 +18,11 @@ from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.benchmark.within import StepRecorder, WindowPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
-from greenlove_mlflow.pipeline.background import Background
+from greenlove_mlflow.pipeline.live.background import Background
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
-    from greenlove_mlflow.pipeline.live import Promise
+    from greenlove_mlflow.pipeline.live.training import Promise
     from greenlove_mlflow.power import PowerMeter
 
 WITHIN_CAVEAT = Caveat.of("benchmark-within")

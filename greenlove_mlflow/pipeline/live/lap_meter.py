@@ -52,6 +52,7 @@ class LapMeter:
         self._marks = [self._lap_start]
         self._step_marks: list[tuple[int, float]] = []
         self._stride = self.next_mark = 1
+        self._touched_s = 0.0
 
     @property
     def meter(self) -> PowerMeter | None:
@@ -105,6 +106,23 @@ class LapMeter:
         self.durations_s.append(max(0.0, mark.at_s - start.at_s))
         self.energies_j.append(_lap_j(mark.energy_j, start.energy_j))
         self._lap_start = mark
+        self._marks.append(mark)
+        self._settle(mark)
+
+    def touch(self) -> None:
+        """The training still goes on; a clock's reading, no more."""
+        self._touched_s = self.elapsed_s
+
+    def end_at_last_touch(self, step_count: int) -> None:
+        """The training ended when it was last touched; of the energy since the last lap, its share of time counts."""
+        now, start = self._now(step_count), self._lap_start
+        at_s = max(start.at_s, min(now.at_s, self._touched_s))
+        since_j, share = (
+            _difference(now.energy_j, start.energy_j),
+            (at_s - start.at_s) / max(1e-9, now.at_s - start.at_s),
+        )
+        energy_j = None if since_j is None or start.energy_j is None else start.energy_j + share * since_j
+        mark = Mark(step_count=step_count, at_s=at_s, energy_j=energy_j)
         self._marks.append(mark)
         self._settle(mark)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from greenlove_mlflow.core.account.laps import LARGEST_OVERRUN, LapPlan, laps_trained
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.pipeline.lap_meter import LapMeter
+    from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 
 Edge = Literal["lap", "beyond", "again"]
 

@@ -27,7 +27,7 @@ from greenlove_mlflow.core.account.run_facts import estimate_for_time
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.forecast import forecast_total_s
 from greenlove_mlflow.errors import GreenloveError, LimitReached, TrainingRefused
-from greenlove_mlflow.pipeline.step_laps import StepLaps
+from greenlove_mlflow.pipeline.live.step_laps import StepLaps
 from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking.names import STATUS_STOPPED
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.interval import Interval
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
-    from greenlove_mlflow.pipeline.background import Background
-    from greenlove_mlflow.pipeline.lap_meter import LapMeter
-    from greenlove_mlflow.pipeline.policy import Policy
-    from greenlove_mlflow.pipeline.window import Window
+    from greenlove_mlflow.pipeline.live.background import Background
+    from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
+    from greenlove_mlflow.pipeline.live.policy import Policy
+    from greenlove_mlflow.pipeline.live.window import Window
     from greenlove_mlflow.tracking import TrackedRun
 
 logger = logging.getLogger(__name__)
@@ -222,16 +222,26 @@ class LiveTraining:
         self._settle_lap()
         self._stop_if_spent()
 
-    def end(self) -> None:
+    def touch(self) -> None:
+        """The training is still going on; ``end`` may have to go back to this moment."""
+        self._laps.touch()
+
+    def end(self, *, at_last_touch: bool = False) -> None:
         """The training is over: settle its time so far, make the estimate if there is none yet; then close the meter.
 
         A second call does nothing. Nobody is asked any more.
+
+        Args:
+            at_last_touch: Whether it ended when it last reported, some time ago.
         """
         if self._has_ended:
             return
         self._has_ended = True
         if self._has_begun:
-            self._laps.end(self.step_count)
+            if at_last_touch:
+                self._laps.end_at_last_touch(self.step_count)
+            else:
+                self._laps.end(self.step_count)
             if self._recorder is not None:
                 self._recorder.end()
             if self._laps_by == "steps" and self.plan.lap_count is not None and self._step_laps.finish(self.step_count):
@@ -374,7 +384,7 @@ class LiveTraining:
     def _settled(self, durations_s: tuple[float, ...], forecasts_s: tuple[Interval, ...]) -> Outcome | None:
         if self._promise is None:
             return None
-        return settle_outcome(
+        settled = settle_outcome(
             self._promise.estimate,
             epoch_durations_s=durations_s,
             time_s=self._laps.at_s,
@@ -383,6 +393,7 @@ class LiveTraining:
             energy_note=self._laps.energy_note,
             forecasts_s=forecasts_s,
         )
+        return settled if self.plan.lap_count is not None else dataclasses.replace(settled, completed=False)
 
     def _settle_rest(self) -> None:
         """Say of a training whose plan was another that it was."""

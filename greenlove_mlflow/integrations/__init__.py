@@ -1,0 +1,1 @@
+"""Trainings that others run: by frameworks, by their callbacks, by any loop of this process."""
