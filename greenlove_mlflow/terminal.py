@@ -12,7 +12,6 @@ import sys
 from typing import TYPE_CHECKING, overload
 
 from greenlove_mlflow.numbers import format_duration_s
-from greenlove_mlflow.report import verdict_sentences
 from greenlove_mlflow.words.choices import choices_in_words
 from greenlove_mlflow.words.estimate import (
     RANGE_SENTENCE,
@@ -25,7 +24,8 @@ from greenlove_mlflow.words.estimate import (
     range_sentences,
     rows_by_price,
 )
-from greenlove_mlflow.words.verdict import outcome_table
+from greenlove_mlflow.words.summary import summary
+from greenlove_mlflow.words.verdict import outcome_table, verdict_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -142,7 +142,15 @@ class TerminalProgress:
 def print_summary(
     console: Console, estimate: Estimate, comparison: Comparison | None = None, url: str | None = None
 ) -> None:
-    """Print the verdict, the four figures with their ranges, the offers, the caveats and where the run is kept."""
+    """Print the summary, 14 lines at most, and where the run is kept."""
+    console.print()
+    _print_plain(console, summary(estimate, comparison))
+    if url:
+        console.print(f"Kept in MLflow: {url}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_everything(console: Console, estimate: Estimate, comparison: Comparison | None = None) -> None:
+    """Print the verdict, the four figures with their ranges, every offer and every caveat."""
     console.print()
     for sentence in verdict_sentences(estimate, comparison):
         console.print(sentence, markup=False, highlight=False, style="bold", soft_wrap=not console.is_terminal)
@@ -160,9 +168,7 @@ def print_summary(
         console.print()
         for name, words in choices_in_words(comparison):
             console.print(f"{name}: {words}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
-    _print_caveats(console, [*estimate.caveats, *(comparison.caveats if comparison is not None else ())])
-    if url:
-        console.print(f"Kept in MLflow: {url}", markup=False, highlight=False, soft_wrap=True)
+    print_caveats(console, [*estimate.caveats, *(comparison.caveats if comparison is not None else ())])
 
 
 def print_outcome(console: Console, estimate: Estimate, outcome: Outcome | None) -> None:
@@ -237,7 +243,8 @@ def _open_bar(console: Console) -> tuple[Progress, TaskID]:
     return live, live.add_task("", total=1.0, note="")
 
 
-def _print_caveats(console: Console, caveats: Iterable[Caveat]) -> None:
+def print_caveats(console: Console, caveats: Iterable[Caveat]) -> None:
+    """Print what the reader of the figures must know, each caveat once."""
     for caveat in dict.fromkeys(caveats):
         console.print(f"! {caveat}", markup=False, highlight=False, style="yellow", soft_wrap=not console.is_terminal)
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.terminal import TerminalProgress, ask_in_terminal, print_outcome, print_summary
+from greenlove_mlflow.terminal import TerminalProgress, ask_in_terminal, print_everything, print_outcome, print_summary
 from tests.support.report import a_comparison, an_estimate, an_outcome
 
 
@@ -47,22 +47,33 @@ def test_a_person_is_asked_and_shown_the_estimate(monkeypatch: pytest.MonkeyPatc
 def test_summary_shows_every_figure_with_its_range_and_every_caveat(terminal: bool) -> None:
     console = a_console(terminal=terminal)
     comparison = a_comparison(caveats=(Caveat(code="old-prices", text="of last year"),))
-    print_summary(console, comparison.home, comparison, "http://host/#/runs/1")
+    print_everything(console, comparison.home, comparison)
     text = text_of(console)
     for expected in (
         *("4 h 50 min to 5 h 35 min", "1.9 to 2.4 kWh", "$0.52 to $0.76", "0.66 to 0.98 kg"),
-        *("H100 HGX 80GB", "no public price", "old-prices", "warm-up-share", "http://host/#/runs/1"),
+        *("H100 HGX 80GB", "no public price", "old-prices", "warm-up-share"),
         "Cheapest: here, over 99 % sure",
     ):
         assert expected in text
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_summary_is_short_and_names_where_the_run_is_kept(terminal: bool) -> None:
+    console = a_console(terminal=terminal, width=80)
+    comparison = a_comparison()
+    print_summary(console, comparison.home, comparison, "http://host/#/runs/1")
+    lines = text_of(console).strip().splitlines()
+    assert lines[-1] == "Kept in MLflow: http://host/#/runs/1"
+    assert len(lines) <= 15
+    assert max(len(line) for line in lines) <= 80
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 def test_table_keeps_time_and_cost_whole_however_narrow_the_terminal(width: int) -> None:
     console = a_console(terminal=True, width=width)
     comparison = a_comparison()
-    print_summary(console, comparison.home, comparison)
+    print_everything(console, comparison.home, comparison)
     if width >= 80:
         assert "0.44 to 0.75" in text_of(console)
         assert "$1.73 to $2.91" in text_of(console)
@@ -72,14 +83,14 @@ def test_table_keeps_time_and_cost_whole_however_narrow_the_terminal(width: int)
 def test_plain_lines_are_not_wrapped() -> None:
     console = a_console(terminal=False, width=40)
     comparison = a_comparison()
-    print_summary(console, comparison.home, comparison)
+    print_everything(console, comparison.home, comparison)
     assert any(len(line) > 100 for line in text_of(console).splitlines())
 
 
 def test_markup_in_names_is_shown_as_it_is() -> None:
     console = a_console(terminal=True)
     comparison = a_comparison(home_name="[bold red]box[/bold red]")
-    print_summary(console, comparison.home, comparison)
+    print_everything(console, comparison.home, comparison)
     assert "[bold red]box[/bold red]" in text_of(console)
 
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
 
 from greenlove_mlflow.core.quantity import QUANTITIES
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 @click.argument("run_id", metavar="RUN")
 @click.option("--prices", default="newest", show_default=True, help="newest, a version, or a CSV of your own.")
 @click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
+@click.option("--all", "everything", is_flag=True, help="Show every offer, figure and caveat.")
+@click.option("--why", is_flag=True, help="Show every caveat, with what to do about it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, run_id: str, prices: str, store_uri: str | None, as_json: bool) -> None:
+def command(*, run_id: str, prices: str, store_uri: str | None, everything: bool, why: bool, as_json: bool) -> None:
     """Show what a tracked RUN takes on each offer.
 
     The run is not trained again: its benchmark is priced with the given sheet. Exit code 0 when the offers were shown,
@@ -33,14 +36,22 @@ def command(*, run_id: str, prices: str, store_uri: str | None, as_json: bool) -
     from greenlove_mlflow.core.account.run_facts import estimate_training
     from greenlove_mlflow.errors import RunDataError
     from greenlove_mlflow.stored.compare_stored import StoredComparer
+    from greenlove_mlflow.terminal import print_caveats, print_everything, print_summary
     from greenlove_mlflow.tracking import read_run
-    from greenlove_mlflow.words.estimate import format_comparison
 
     stored = read_run(run_id, store_uri=store_uri or mlflow.get_tracking_uri(), with_log=False)
     comparison = StoredComparer(prices).compare(estimate_training(stored.statistics))
     if comparison is None:
         raise RunDataError(f"no speed ratio from the machine of run {run_id} to any offer is known")
-    click.echo(json.dumps(_plain(comparison), allow_nan=False) if as_json else format_comparison(comparison))
+    console, home = Console(), comparison.home
+    if as_json:
+        click.echo(json.dumps(_plain(comparison), allow_nan=False))
+    elif everything:
+        print_everything(console, home, comparison)
+    elif why:
+        print_caveats(console, [*home.caveats, *comparison.caveats])
+    else:
+        print_summary(console, home, comparison, stored.url)
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from greenlove_mlflow.words.estimate import text_table
 from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
+from greenlove_mlflow.words.summary import summary
 from greenlove_mlflow.words.verdict import outcome_table, verdict_sentences
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def format_training_html(
 def format_training(
     estimate: Estimate, comparison: Comparison | None, outcome: Outcome | None = None, *, refusal: str = ""
 ) -> str:
-    """Verdict and, once epochs have run, what happened, as plain text."""
-    lines = [*verdict_sentences(estimate, comparison), *([f"Not run: {refusal}"] if refusal else [])]
+    """The summary and, once epochs have run, what happened, as plain text."""
+    lines = [summary(estimate, comparison, refusal=refusal)]
     if outcome is not None:
         lines += text_table(outcome_table(estimate, outcome), gap=2)
     return "\n".join(lines)
