@@ -35,7 +35,7 @@ from greenlove_mlflow.core.records import (  # noqa: E402
     PowerReading,
     PowerSample,
 )
-from greenlove_mlflow.core.speed.gpus import find_gpu  # noqa: E402
+from greenlove_mlflow.core.speed.names import find_gpu  # noqa: E402
 from greenlove_mlflow.core.timing.fit import fit_log  # noqa: E402
 from greenlove_mlflow.core.workload import Workload  # noqa: E402
 from greenlove_mlflow.report import ReportContent, render_report  # noqa: E402

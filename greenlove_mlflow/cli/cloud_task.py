@@ -127,7 +127,7 @@ def _price_of_instance(offer: Offer, size: int) -> float:
 
 def _find_offer(gpu: str, prices: str) -> tuple[Offer, str]:
     """The offer of that GPU on the price sheet, and the cloud's name of its instances (empty when unknown)."""
-    from greenlove_mlflow.core.speed.gpus import find_gpu
+    from greenlove_mlflow.core.speed.names import find_gpu
     from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
     from greenlove_mlflow.tables.store.rows import rows_of
 

@@ -35,7 +35,7 @@ def machine_findings() -> Iterator[tuple[str, str]]:
     """What the training would run on, as name and words."""
     from greenlove_mlflow.benchmark import read_machine
     from greenlove_mlflow.benchmark.machine.machine import pick_device
-    from greenlove_mlflow.core.speed.gpus import match_gpu
+    from greenlove_mlflow.core.speed.names import match_gpu
     from greenlove_mlflow.tables import read_gpu_specs
 
     machine = read_machine(pick_device())

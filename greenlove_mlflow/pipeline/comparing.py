@@ -16,7 +16,8 @@ from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.counted import is_counted
-from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio, find_gpu
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
+from greenlove_mlflow.core.speed.names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.own_runs import own_ratios
@@ -155,7 +156,8 @@ def find_home(statistics: Statistics, gpu: str | None, offer_names: Mapping[str,
             caveats=(Caveat.of("time-measured-elsewhere", machine=statistics.machine.processor_name, gpu=spec.name),),
         )
     if statistics.home is not None:
-        return Home(hardware=statistics.home, name=statistics.home.name)
+        caveats = name_caveats(statistics.home, read_gpu_specs())
+        return Home(hardware=statistics.home, name=statistics.home.name, caveats=caveats)
     name = statistics.machine.processor_name
     if is_counted(statistics.scaled_profile):
         return Home(hardware=None, name=name, caveats=(Caveat.of("counted-work", machine=name),))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from greenlove_mlflow.core.offers.offer import Offer
-from greenlove_mlflow.core.speed.gpus import GpuSpec, find_gpu
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.core.speed.names import find_gpu
 from greenlove_mlflow.errors import UnknownGpuError
 
 
@@ -71,4 +72,4 @@ class GpuFinder:
         exact = [spec for spec in self._specs if spec.gpu_id in gpu_ids]
         if len(exact) == 1:
             return exact[0]
-        return find_gpu(gpu, self._specs, memory_gib=memory_gib, offer_names=self._names)
+        return find_gpu(gpu, self._specs, memory_gib=memory_gib, offer_names=self._names, offers_settle=False)

@@ -15,6 +15,10 @@ KINDS: Mapping[str, CaveatKind] = {
         "note",
         "no source states the matrix rate of {gpus}: the ratio rests on its other rates, with a wide range",
     ),
+    "gpu-slice": CaveatKind(
+        "note",
+        "{gpu} is a part of a board: its rates and power are the board's in proportion; who uses the rest of it counts",
+    ),
     "larger-batch": CaveatKind(
         "note",
         "{count} GPUs at the same batch per GPU make {count} times the batch: fewer steps an epoch, and a learning "

@@ -12,7 +12,8 @@ from typing import Any
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.errors import TableError
+from greenlove_mlflow.core.speed.names import find_gpu
+from greenlove_mlflow.errors import TableError, UnknownGpuError
 from greenlove_mlflow.tables.hardware import read_gpu_specs
 from greenlove_mlflow.tables.prices.user_folder import own_folder, own_versions
 from greenlove_mlflow.tables.store.rows import plain_rows, rows_of
@@ -174,13 +175,12 @@ def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
 
 def _gpu_id(row: dict[str, Any], index: int, table: Table) -> str:
     """The specs key of a GPU that a user's own sheet names."""
-    found = gpu_id_of_name(row["gpu"], row.get("memory_gib"))
-    if found is None:
+    try:
+        return _find(row["gpu"], row.get("memory_gib")).gpu_id
+    except UnknownGpuError as error:
         raise TableError(
-            f"{table.path.name}, row {index + 2}, column 'gpu': {row['gpu']!r} is no GPU that a table knows; write "
-            "the name as a price sheet or NVML has it, or fill the column gpu_id"
-        )
-    return found
+            f"{table.path.name}, row {index + 2}, column 'gpu': {error}; or fill the column gpu_id"
+        ) from error
 
 
 def gpu_id_of_name(name: str, memory_gib: float | None = None) -> str | None:
@@ -188,15 +188,24 @@ def gpu_id_of_name(name: str, memory_gib: float | None = None) -> str | None:
 
     A name that fits several GPUs is settled by memory, and is None where that does not settle it.
     """
-    plain = " ".join(name.lower().split())
-    found = _sheet_names().get(plain) or {
-        spec.gpu_id
-        for spec in read_gpu_specs()
-        if plain in {" ".join(text.lower().split()) for text in (spec.gpu_id, spec.name, *spec.aliases)}
-    }
-    if len(found) > 1 and memory_gib is not None:
-        found = {gpu_id for gpu_id in found if _specs()[gpu_id].memory_gib == memory_gib}
-    return next(iter(found)) if len(found) == 1 else None
+    try:
+        return _find(name, memory_gib).gpu_id
+    except UnknownGpuError:
+        return None
+
+
+def _find(name: str, memory_gib: float | None) -> GpuSpec:
+    """The GPU that a name means, the names of all our price sheets among them."""
+    keys = _sheet_names().get(" ".join(name.lower().split()), set())
+    if len(keys) == 1:
+        return _specs()[next(iter(keys))]
+    # Another cloud's H100 need not be the board that Crusoe sells under that name.
+    return find_gpu(name, _specs().values(), memory_gib=memory_gib, offer_names=_crusoe_names(), offers_settle=False)
+
+
+@functools.lru_cache(maxsize=1)
+def _crusoe_names() -> dict[str, str]:
+    return {row["gpu"]: row["gpu_id"] for _, row in rows_of(PRICE_TABLE)}
 
 
 @functools.lru_cache(maxsize=1)

@@ -30,6 +30,8 @@ def read_cells(content: bytes, *, name: str) -> pd.DataFrame:
     if not rows or not any(rows[0]):
         raise TableError(f"{name} cannot be read as CSV: it has no header")
     header = [column.strip() for column in rows[0]]
+    if len(header) == 1 and ";" in header[0]:
+        raise TableError(f"{name} looks like ; between the cells: write commas between them, and 3.90 for 3,90")
     doubled = [column for index, column in enumerate(header) if column in header[:index]]
     if doubled:
         raise TableError(f"{name} has the column {doubled[0]!r} twice")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenlove_mlflow.core.speed.gpus import GpuSpec, ambiguity_caveat, find_gpu, match_gpu, nearest_names
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.core.speed.names import ambiguity_caveat, find_gpu, match_gpu, name_caveats, nearest_names
 from greenlove_mlflow.errors import UnknownGpuError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
 
@@ -43,11 +45,11 @@ def test_case_spaces_and_hyphens_do_not_matter(pair: tuple[str, GpuSpec], random
 
 
 def words_of(name: str) -> list[str]:
-    return [
-        word
-        for word in name.casefold().replace("-", " ").split()
-        if word not in ("nvidia", "geforce", "amd", "radeon", "tesla", "apple")
-    ]
+    """The words of a model: without its maker, its memory and how it is built."""
+    plain = re.sub(r"\b\d+ ?gi?b\b", " ", name.casefold().replace("-", " "))
+    makers = r"nvidia|geforce|amd|radeon|tesla|apple|instinct|grid|intel"
+    left_out = makers + r"|pcie|sxm\d?|nvl|oam|hbm\d?e?|gddr\w*|gpu|graphics"
+    return [word for word in plain.split() if not re.fullmatch(left_out, word)]
 
 
 @given(st.sampled_from([alias for alias, _ in ALIASES]), st.text("abcdefgx0123456789", min_size=1, max_size=3))
@@ -87,7 +89,7 @@ def test_names_that_look_alike_are_told_apart(name: str, gpu_id: str) -> None:
     "name",
     [
         "H100", "A100 80GB", "A100", "RTX", "T40", "RTX A400 0", "NVIDIA", "4090", "RTX 4090 Super", "H200 NV",
-        "NVIDIA RTX A1000 6GB Laptop GPU X", "NVIDIA A100-SXM4-80GB MIG 1g.10gb", "",
+        "NVIDIA RTX A1000 6GB Laptop GPU X", "V100 PCIe", "GH200", "RTX 3060", "MI450", "",
     ],
 )  # fmt: skip
 def test_a_near_miss_is_refused(name: str) -> None:
@@ -97,8 +99,8 @@ def test_a_near_miss_is_refused(name: str) -> None:
 
 
 def test_an_unknown_name_is_answered_by_a_question_with_the_nearest() -> None:
-    with pytest.raises(UnknownGpuError, match=r"did you mean .*H100.*\?"):
-        find_gpu("H100", SPECS)
+    with pytest.raises(UnknownGpuError, match=r"did you mean .*RTX 4090.*\?"):
+        find_gpu("4090", SPECS)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +149,83 @@ def test_the_figures_of_the_table_are_dense_with_full_accumulation() -> None:
 
 def test_a_maker_word_alone_is_no_prefix() -> None:
     assert match_gpu("Intel", [a_spec(name="Intel", aliases=("Intel",))]) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu_id"),
+    [
+        ("MI300X", "amd-instinct-mi300x"),
+        ("AMD Instinct MI300X VF", "amd-instinct-mi300x"),
+        ("AMD Instinct MI250X/MI250", "amd-instinct-mi250x"),
+        ("GB300", "nvidia-gb300-279gb"),
+        ("B200", "nvidia-b200-sxm-180gb"),
+        ("H100 80GB HBM3", "nvidia-h100-sxm5-80gb"),
+        ("NVIDIA H100 80GB HBM2e", "nvidia-h100-pcie-80gb"),
+        ("A100 SXM4 40GB", "nvidia-a100-sxm4-40gb"),
+        ("A100-PCIe-80GB", "nvidia-a100-pcie-80gb"),
+        ("a100 sxm 80 gb", "nvidia-a100-sxm4-80gb"),
+        ("H100 SXM", "nvidia-h100-sxm5-80gb"),
+        ("H100 NVL", "nvidia-h100-nvl-94gb"),
+        ("Tesla V100-SXM2-32GB-LS", "nvidia-v100-sxm2-32gb"),
+        ("NVIDIA GeForce RTX 2050", "nvidia-geforce-rtx-2050-laptop"),
+        ("RTX PRO 6000 Blackwell Server Edition", "nvidia-rtx-pro-6000-blackwell-server-edition"),
+        ("Apple M4", "apple-m4"),
+    ],
+)
+def test_a_name_that_people_use_finds_the_one_board_it_means(name: str, gpu_id: str) -> None:
+    assert find_gpu(name, SPECS).gpu_id == gpu_id
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_gib", "gpu_id"),
+    [
+        ("H100", 93.1, "nvidia-h100-nvl-94gb"),
+        ("GH200", 94.5, "nvidia-gh200-96gb"),
+        ("GH200", 143.0, "nvidia-gh200-144gb-hbm3e"),
+        ("A100 PCIe", 39.4, "nvidia-a100-pcie-40gb"),
+        ("RTX 3060", 12.0, "nvidia-geforce-rtx-3060-12-gb"),
+    ],
+)
+def test_memory_settles_a_short_name(name: str, memory_gib: float, gpu_id: str) -> None:
+    assert find_gpu(name, SPECS, memory_gib=memory_gib).gpu_id == gpu_id
+
+
+def test_a_short_name_that_fits_several_boards_is_refused_with_them_and_what_they_are_sold_as() -> None:
+    names = {offer.gpu: offer.gpu_id for offer in read_price_sheet().offers}
+    with pytest.raises(UnknownGpuError, match=r"A100 PCIe 80GB.*A100 SXM4 80GB .*sold as A100 SXM 80GB"):
+        find_gpu("A100-80GB", SPECS, offer_names=names)
+
+
+def test_a_short_name_means_the_one_board_of_its_kind_that_a_sheet_sells() -> None:
+    names = {offer.gpu: offer.gpu_id for offer in read_price_sheet().offers}
+    assert find_gpu("H100", SPECS, offer_names=names).gpu_id == "nvidia-h100-sxm5-80gb"
+
+
+@pytest.mark.parametrize("name", ["MI450", "Apple M9", "NVIDIA X900", "GRID Z7-3Q"])
+def test_a_name_with_another_number_is_near_to_nothing(name: str) -> None:
+    with pytest.raises(UnknownGpuError, match="no known name is like it"):
+        find_gpu(name, SPECS)
+
+
+def test_a_mig_device_is_its_share_of_the_board() -> None:
+    board = find_gpu("NVIDIA A100-SXM4-40GB", SPECS)
+    part = find_gpu("NVIDIA A100-SXM4-40GB MIG 3g.20gb", SPECS)
+    assert board.fp16_tflops is not None
+    assert part.fp16_tflops == pytest.approx(board.fp16_tflops * 3 / 7)
+    assert part.memory_gib == 20.0
+    assert part.memory_bandwidth_gb_per_s == pytest.approx((board.memory_bandwidth_gb_per_s or 0.0) / 2)
+    assert part.tdp_w == pytest.approx((board.tdp_w or 0.0) * 3 / 7)
+    assert part.gpu_id != board.gpu_id
+    assert [caveat.code for caveat in name_caveats(part, SPECS)] == ["gpu-slice"]
+    assert name_caveats(board, SPECS) == ()
+
+
+def test_a_vgpu_has_its_memory_and_the_board_in_turn() -> None:
+    board, part = find_gpu("Tesla T4", SPECS), find_gpu("GRID T4-8Q", SPECS)
+    assert part.memory_gib == 8.0
+    assert part.fp16_tflops == board.fp16_tflops
+    assert [caveat.code for caveat in name_caveats(part, SPECS)] == ["gpu-slice"]
+
+
+def test_a_slice_of_more_than_the_board_is_none() -> None:
+    assert match_gpu("GRID T4-32Q", SPECS) is None

@@ -1,0 +1,261 @@
+"""Which GPU a name means: whole names first, then short ones where one board is meant, then slices of a board.
+
+One function for NVML's names, price sheets, the command line and ``compare``. A name that fits several boards is
+settled by memory or by what a price sheet sells, else refused with the boards it may mean: a name never stands for
+another GPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.gpus import GpuSpec
+from greenlove_mlflow.errors import UnknownGpuError
+
+# Drivers report a little less than the memory that the name states (79.2 GiB of 80, 30 of a Jetson's 32).
+MEMORY_TOLERANCE = 0.12
+# A MIG device has so many of seven compute slices of its board.
+MIG_COMPUTE_SLICES = 7
+# Words at the head of a name that its owner leaves out; none of them tells two boards apart (Quadro would).
+_MAKERS = frozenset({"nvidia", "amd", "intel", "apple", "geforce", "tesla", "radeon", "instinct", "grid"})
+# Words that say how a board is built, which a short name leaves out.
+_FORMS = re.compile(r"pcie|sxm\d?|nvl|oam|hgx|hbm\d?e?|gddr\d?x?|active|graphics|gpu")
+_MEMORY = re.compile(r"\b(\d+) ?gi?b\b")
+# What clouds put behind a name: an allocation class of AWS, a virtual function of Azure.
+_CLOUD_SUFFIX = re.compile(r" (?:ls|vf)$")
+_MIG = re.compile(r"(?P<board>.+?) mig (?P<slices>\d)g\.(?P<memory>\d+)gb(?:\+\S+)?")
+_VGPU = re.compile(r"(?P<board>.+?) (?P<memory>\d+)[abcq]")
+
+
+def find_gpu(
+    name: str,
+    specs: Iterable[GpuSpec],
+    *,
+    memory_gib: float | None = None,
+    offer_names: Mapping[str, str] | None = None,
+    offers_settle: bool = True,
+) -> GpuSpec:
+    """The GPU that a name means.
+
+    Args:
+        name: By NVML or torch, of the specs table, of a price sheet, a key of the specs table, or what people call it
+            (``A100-80GB``); case, spaces, hyphens, trademark signs and a leading maker's name do not matter.
+        specs: The GPUs that are known.
+        memory_gib: Memory of the board in GiB; settles names that several boards share.
+        offer_names: Further names by the specs table's key, such as those of a price sheet.
+        offers_settle: Whether a name that fits several boards means the one that those offers sell.
+
+    Raises:
+        UnknownGpuError: If no table knows the name, or several boards share it and nothing tells them apart.
+    """
+    known, offers = tuple(specs), offer_names or {}
+    found = _candidates(name, known, offers)
+    if not found:
+        raise UnknownGpuError(_unknown_message(name, known, offers))
+    settled = _settle(name, found, memory_gib, offers if offers_settle else {})
+    if settled is None:
+        boards = "; ".join(f"{spec.name} ({_memory_text(spec)}{_sold_as(spec, offers)})" for spec in found)
+        memory = "" if memory_gib is None else f" and none has {memory_gib:.1f} GiB"
+        raise UnknownGpuError(f"several boards are called {name!r}{memory}: {boards}. Name one of them as written here")
+    return settled
+
+
+def match_gpu(
+    name: str,
+    specs: Iterable[GpuSpec],
+    *,
+    memory_gib: float | None = None,
+    offer_names: Mapping[str, str] | None = None,
+) -> GpuSpec | None:
+    """The GPU that a name means, as ``find_gpu`` finds it; None when no table knows it or it stays ambiguous."""
+    offers = offer_names or {}
+    found = _candidates(name, tuple(specs), offers)
+    return _settle(name, found, memory_gib, offers) if found else None
+
+
+def name_caveats(spec: GpuSpec, specs: Iterable[GpuSpec]) -> tuple[Caveat, ...]:
+    """What the reader must know of how a GPU was found: twins that cannot be told apart, a slice of a board."""
+    found = ambiguity_caveat(spec, specs)
+    sliced = (Caveat.of("gpu-slice", gpu=spec.name),) if spec.form_factor == "slice" else ()
+    return (*sliced, *([] if found is None else [found]))
+
+
+def ambiguity_caveat(spec: GpuSpec, specs: Iterable[GpuSpec]) -> Caveat | None:
+    """The caveat that boards of the same name and memory cannot be told apart; None when nothing is shared."""
+    keys = {_plain(alias) for alias in spec.aliases}
+    twins = [
+        other.name
+        for other in specs
+        if other.gpu_id != spec.gpu_id
+        and keys & {_plain(alias) for alias in other.aliases}
+        and _memory_agrees(other, spec.memory_gib)
+    ]
+    if not twins:
+        return None
+    return Caveat.of("ambiguous-gpu", gpu=spec.name, twins=", ".join(twins))
+
+
+def nearest_names(name: str, names: Iterable[str], count: int = 4) -> tuple[str, ...]:
+    """The names most like ``name``, best first: a question to the user, never a match.
+
+    A model's number is what tells boards apart: a name with other digits is not near, however alike its letters.
+    """
+    by_plain = {_plain(each): each for each in names}
+    plain = _plain(name)
+    words = set(plain.split())
+    holding = sorted((each for each in by_plain if words and words <= set(each.split())), key=len)
+    digits = {re.sub(r"\D", "", word) for word in words} - {""}
+    alike = [
+        each
+        for each in difflib.get_close_matches(plain, by_plain, n=4 * count, cutoff=0.5)
+        if _share_a_number(digits, each) or not digits
+    ]
+    return tuple(by_plain[each] for each in dict.fromkeys([*holding, *alike]))[:count]
+
+
+def _share_a_number(digits: set[str], name: str) -> bool:
+    own = {re.sub(r"\D", "", word) for word in name.split()} - {""}
+    return bool(digits & own)
+
+
+def _candidates(name: str, specs: tuple[GpuSpec, ...], offer_names: Mapping[str, str]) -> tuple[GpuSpec, ...]:
+    plain = _plain(name)
+    if not plain:
+        return ()
+    for each in dict.fromkeys((plain, _CLOUD_SUFFIX.sub("", plain))):
+        found = tuple(spec for spec in specs if each in _plain_names(spec))
+        if found:
+            return found
+    keys = {gpu_id for each, gpu_id in offer_names.items() if _plain(each) == plain}
+    found = tuple(spec for spec in specs if spec.gpu_id in keys)
+    return found or _by_short_name(plain, specs) or _sliced(plain, specs)
+
+
+def _by_short_name(plain: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...]:
+    """The boards of a model, of the form and memory that a short name states where it states any."""
+    model, forms, memory = _parts(plain)
+    # A model has a letter and a number: "RTX" and "4090" name none.
+    if not (re.search(r"\d", model) and re.search(r"[a-z]", model)):
+        return ()
+    found = []
+    for spec in specs:
+        for each in _plain_names(spec):
+            own_model, own_forms, own_memory = _parts(each)
+            fits = memory is None or memory == own_memory or (own_memory is None and _memory_agrees(spec, memory))
+            if own_model == model and fits and all(any(own.startswith(form) for own in own_forms) for form in forms):
+                found.append(spec)
+                break
+    return tuple(found)
+
+
+def _parts(plain: str) -> tuple[str, tuple[str, ...], float | None]:
+    """Model, words of form and memory in GB of a plain name."""
+    memory: float | None = None
+    stated = _MEMORY.search(plain)
+    if stated:
+        memory = float(stated.group(1))
+        plain = plain.replace(stated.group(0), " ")
+    words = plain.split()
+    forms = tuple(word for word in words if _FORMS.fullmatch(word))
+    return " ".join(word for word in words if not _FORMS.fullmatch(word)), forms, memory
+
+
+def _sliced(plain: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...]:
+    """A MIG device or a vGPU profile of a known board, as a board of its own."""
+    mig = _MIG.fullmatch(plain)
+    stated = mig or _VGPU.fullmatch(plain)
+    if stated is None:
+        return ()
+    board = stated["board"]
+    parents = tuple(spec for spec in specs if board in _plain_names(spec)) or _by_short_name(board, specs)
+    memory = float(stated["memory"])
+    share = int(mig["slices"]) / MIG_COMPUTE_SLICES if mig else None
+    return tuple(_slice_of(spec, memory, share) for spec in parents if (spec.memory_gib or 0.0) >= memory)
+
+
+def _slice_of(board: GpuSpec, memory_gib: float, share: float | None) -> GpuSpec:
+    """A part of a board: a MIG device has its share of everything, a vGPU its memory and the rest in turn.
+
+    Source: NVIDIA, Multi-Instance GPU User Guide; NVIDIA, Virtual GPU Software User Guide (time-sliced vGPUs).
+    """
+    part = 1.0 if share is None else share
+    bandwidth = 1.0 if share is None else memory_gib / (board.memory_gib or memory_gib)
+
+    def of(rate: float | None, by: float) -> float | None:
+        return None if rate is None else rate * by
+
+    kind = f"vGPU of {memory_gib:g} GB" if share is None else f"MIG of {memory_gib:g} GB, {share:.0%} of its units"
+    return dataclasses.replace(
+        board,
+        gpu_id=f"{board.gpu_id}-{'vgpu' if share is None else 'mig'}-{memory_gib:g}gb",
+        name=f"{board.name} ({kind})",
+        aliases=(),
+        form_factor="slice",
+        memory_gib=memory_gib,
+        memory_bandwidth_gb_per_s=of(board.memory_bandwidth_gb_per_s, bandwidth),
+        fp32_tflops=of(board.fp32_tflops, part),
+        tf32_tflops=of(board.tf32_tflops, part),
+        fp16_tflops=of(board.fp16_tflops, part),
+        bf16_tflops=of(board.bf16_tflops, part),
+        fp16_nontensor_tflops=of(board.fp16_nontensor_tflops, part),
+        tdp_w=of(board.tdp_w, part),
+        idle_w=of(board.idle_w, part),
+    )
+
+
+def _settle(
+    name: str, found: tuple[GpuSpec, ...], memory_gib: float | None, offer_names: Mapping[str, str]
+) -> GpuSpec | None:
+    """The one board meant, of those that share a name; None when nothing tells them apart."""
+    if len(found) == 1:
+        return found[0]
+    if memory_gib is not None:
+        found = tuple(spec for spec in found if _memory_agrees(spec, memory_gib))
+    named = [spec for spec in found if _plain(name) in {_plain(spec.name), _plain(spec.gpu_id)}]
+    if named:
+        return named[0]
+    sold = [spec for spec in found if spec.gpu_id in set(offer_names.values())]
+    if len(sold) == 1:
+        return sold[0]
+    return found[0] if len(found) == 1 else None
+
+
+def _memory_agrees(spec: GpuSpec, memory_gib: float | None) -> bool:
+    if spec.memory_gib is None or memory_gib is None:
+        return False
+    return abs(spec.memory_gib - memory_gib) <= MEMORY_TOLERANCE * spec.memory_gib
+
+
+@lru_cache(maxsize=1024)
+def _plain_names(spec: GpuSpec) -> frozenset[str]:
+    return frozenset(_plain(name) for name in (*spec.aliases, spec.name, spec.gpu_id))
+
+
+@lru_cache(maxsize=8192)
+def _plain(name: str) -> str:
+    """A name as it is compared: case, signs, spacing and a leading maker's name gone."""
+    text = re.sub(r"\((r|tm|c)\)|[®™©]", " ", name.casefold())
+    words = re.sub(r"[\s_\-]+", " ", text).split()
+    while len(words) > 1 and words[0] in _MAKERS:
+        words = words[1:]
+    return " ".join(words)
+
+
+def _memory_text(spec: GpuSpec) -> str:
+    return "memory unknown" if spec.memory_gib is None else f"{spec.memory_gib:g} GiB"
+
+
+def _sold_as(spec: GpuSpec, offer_names: Mapping[str, str]) -> str:
+    names = [name for name, gpu_id in offer_names.items() if gpu_id == spec.gpu_id]
+    return f", sold as {names[0]}" if names else ""
+
+
+def _unknown_message(name: str, specs: tuple[GpuSpec, ...], offer_names: Mapping[str, str]) -> str:
+    near = nearest_names(name, [*(spec.name for spec in specs), *offer_names])
+    question = f"did you mean {' or '.join(near)}?" if near else "no known name is like it."
+    return f"no table knows the GPU {name!r}; {question} See `greenlove tables show gpu_specs`"
