@@ -31,6 +31,7 @@ class Environment:
         place: Country or region by ``GREENLOVE_PLACE`` ("DE", "US-VA"); None when unset.
         time_zone: IANA name of the system's time zone; None when it cannot be told.
         rank: This process's rank in a distributed training; 0 when it is alone.
+        world_size: Processes that a launcher of distributed trainings (torchrun) has started; 1 without one.
         electricity_maps_key: The key of the live grid service; never shown.
         visible_devices: ``CUDA_VISIBLE_DEVICES``; None when unset.
         device_order: ``CUDA_DEVICE_ORDER``; None when unset.
@@ -42,6 +43,7 @@ class Environment:
     place: str | None = None
     time_zone: str | None = None
     rank: int = 0
+    world_size: int = 1
     electricity_maps_key: str | None = None
     visible_devices: str | None = None
     device_order: str | None = None
@@ -55,11 +57,12 @@ class Environment:
 
 def read_environment() -> Environment:
     """The environment as it is now."""
-    rank = os.environ.get("RANK", "0")
+    rank, world_size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     return Environment(
         place=os.environ.get(PLACE_VARIABLE) or None,
         time_zone=_read_time_zone(),
         rank=int(rank) if rank.isdigit() else 0,
+        world_size=int(world_size) if world_size.isdigit() and "RANK" in os.environ else 1,
         electricity_maps_key=os.environ.get(ELECTRICITY_MAPS_KEY_VARIABLE) or None,
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         device_order=os.environ.get("CUDA_DEVICE_ORDER"),

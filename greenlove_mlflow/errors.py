@@ -40,7 +40,15 @@ class StateNotKeepableError(InvalidInputError):
     """A training holds something that a benchmark before it could not put back; nothing has run.
 
     A benchmark within the training needs nothing to be put back.
+
+    Args:
+        message: What is asked, found and to be done.
+        found: By name what cannot be kept.
     """
+
+    def __init__(self, message: str, *, found: str = "") -> None:
+        super().__init__(message)
+        self.found = found
 
 
 class TableError(GreenloveError):

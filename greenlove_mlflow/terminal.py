@@ -71,6 +71,7 @@ def ask_in_terminal(estimate: Estimate | None = None, *, default: bool = False) 
     if estimate is None:
         return functools.partial(ask_in_terminal, default=default)
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+        say_on_stderr(f"there is no terminal to ask on: {'yes' if default else 'no'}, by ask_in_terminal's default")
         return default
     import click
 
@@ -265,5 +266,7 @@ def _plain_cell(text: str, style: str = "") -> Text:
 
 
 def _is_terminal(stream: object) -> bool:
-    isatty = getattr(stream, "isatty", None)
-    return bool(isatty and isatty())
+    try:
+        return bool(stream.isatty())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):  # none at all (a service), or closed
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,5 +85,6 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("hours", "usd", "kwh", "kg_co2"):
             value = getattr(self, name)
-            if value is not None and not value > 0.0:
-                raise InvalidInputError(f"limit {name} must be above 0, got {value}")
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if value is not None and not (is_number and value > 0.0):
+                raise InvalidInputError(f"limit {name} must be a number above 0, got {value!r}")

@@ -12,7 +12,7 @@ from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, read_environment
-from greenlove_mlflow.pipeline.comparing import compare_estimate
+from greenlove_mlflow.pipeline.comparing import check_offers, compare_estimate
 from greenlove_mlflow.pipeline.live.busy import busy
 from greenlove_mlflow.pipeline.live.policy import OnLimit, OnRefusal, Policy
 from greenlove_mlflow.pipeline.options import is_runner, make_options
@@ -57,12 +57,19 @@ def estimate(
     Raises:
         InvalidInputError: If an argument cannot be used; nothing has run then.
     """
+    from greenlove_mlflow.benchmark.ranks import refuse_several_ranks
+    from greenlove_mlflow.benchmark.subject.state import check_state
+    from greenlove_mlflow.benchmark.subject.training import Training
     from greenlove_mlflow.pipeline.stages import find_place, measure_training
     from greenlove_mlflow.pipeline.undertakings import subject_of
 
     epochs = 1 if epochs is None and steps is None and is_runner(model) else epochs
     settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
+    refuse_several_ranks(environment.world_size)
+    check_offers(settings.prices, billing=settings.billing, speed_ratios=settings.speed_ratios)
     subject = subject_of(model, optimizer, criterion, data, settings)
+    if isinstance(subject, Training):
+        check_state(subject)
     place = find_place(settings, environment)
     with busy():
         return measure_training(subject, settings, environment, place).estimate
@@ -170,6 +177,7 @@ def track(
         TrackingError: If the MLflow store cannot be used before anything ran.
         TrainingRefused: If the training may not run, and ``on_refusal="raise"``.
     """
+    from greenlove_mlflow.benchmark.ranks import refuse_several_ranks
     from greenlove_mlflow.pipeline.running import Keeping, running
     from greenlove_mlflow.pipeline.undertakings import prepare_training
 
@@ -178,6 +186,8 @@ def track(
         experiment=experiment, run_name=run_name, nested=nested, log_model=log_model, saved_view=saved_view
     )
     settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
+    refuse_several_ranks(environment.world_size)
+    check_offers(settings.prices, billing=settings.billing, speed_ratios=settings.speed_ratios)
     prepared = prepare_training(
         (model, optimizer, criterion, data), settings, environment, policy=policy, keeping=keeping
     )

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.counted import is_counted
@@ -20,6 +21,7 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, Sp
 from greenlove_mlflow.core.speed.names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.pipeline import checks
 from greenlove_mlflow.pipeline.own_runs import own_ratios
 from greenlove_mlflow.tables import (
     read_default_pue,
@@ -58,7 +60,11 @@ def compare_estimate(
     statistics = estimate.statistics
     if statistics is None:
         raise InvalidInputError("only the estimate of a measured training can be compared, not that of an offer")
-    sheet = read_price_sheet(prices)
+    billing, speed_ratios = checks.texts("billing", billing), checks.ratios("speed_ratios", speed_ratios)
+    gpus = None if gpus is None else checks.whole("gpus", gpus)
+    if precision is not None:
+        checks.choice("precision", precision, get_args(Precision))
+    sheet = check_offers(prices, billing=billing, speed_ratios=speed_ratios)
     specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
     offer_names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
     home = find_home(statistics, gpu, offer_names)
@@ -89,6 +95,25 @@ def compare_estimate(
         caveats=home.caveats,
         today=time.strftime("%Y-%m-%d", time.gmtime()),
     )
+
+
+def check_offers(
+    prices: str | Path | PriceSheet, *, billing: tuple[str, ...], speed_ratios: Mapping[str, float]
+) -> PriceSheet:
+    """The price sheet that is asked for, once it is known to hold what is asked of it.
+
+    Raises:
+        InvalidInputError: If no offer is billed so, or no table knows a GPU; what is known is listed.
+        TableError: If the sheet cannot be used.
+    """
+    sheet = read_price_sheet(prices)
+    for each in billing:
+        if each not in DEFAULT_BILLING:
+            checks.named("billing", each, {offer.billing for offer in sheet.offers} | set(DEFAULT_BILLING))
+    offer_names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
+    for name in speed_ratios:
+        find_gpu(name, read_gpu_specs(), offer_names=offer_names)
+    return sheet
 
 
 def _ratios(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,6 +14,7 @@ from greenlove_mlflow.core.records import Method
 from greenlove_mlflow.core.speed.gpus import Precision
 from greenlove_mlflow.core.workload import Scope
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.pipeline import checks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,35 +130,10 @@ class Options:
 
     def __post_init__(self) -> None:
         _check_plan(self.epochs, self.steps, self.done)
-        for name in (
-            "steps",
-            "accumulation",
-            "lap_steps",
-            "batch_size",
-            "steps_per_epoch",
-            "validation_every_epochs",
-            "gpus",
-        ):
-            if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name))
-        for name in ("carbon_intensity_g_per_kwh", "electricity_price_usd_per_kwh", "home_usd_per_hour"):
-            _check_range(name, getattr(self, name), 0.0, "at least 0")
-        for name in ("extra_per_epoch_s", "one_off_s", "start_s"):
-            _check_range(name, getattr(self, name), 0.0, "at least 0 seconds")
-        _check_range("pue", self.pue, 1.0, "at least 1")
-        for name in ("tdp_w", "budget_s", "power_poll_interval_s"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0.0:
-                raise InvalidInputError(f"{name} must be above 0, got {getattr(self, name)!r}")
-        if self.gpu_utilization is not None and not 0.0 < self.gpu_utilization <= 1.0:
-            raise InvalidInputError(f"gpu_utilization is a share between 0 and 1, got {self.gpu_utilization!r}")
-        _check_choice("benchmark", self.benchmark, get_args(BenchmarkMode))
-        _check_choice("method", self.method, get_args(Method))
-        _check_choice("precision", self.precision, (None, *get_args(Precision)))
-        _check_choice("scope", self.scope, get_args(Scope))
-        _check_choice("locate", self.locate, (None, "geoip"))
-        for gpu, ratio in self.speed_ratios.items():
-            if not ratio > 0.0:
-                raise InvalidInputError(f"speed_ratios[{gpu!r}] must be above 0, got {ratio!r}")
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None or name not in _MAY_BE_LEFT_OUT:
+                object.__setattr__(self, name, check(name, value))
 
 
 def make_options(epochs: int | None, given: Mapping[str, Any]) -> Options:
@@ -177,25 +154,75 @@ def is_runner(model: Any) -> bool:
 
 def _check_plan(epochs: Any, steps: Any, done: Any) -> None:
     if steps is None or epochs is not None:
-        _check_whole("epochs", epochs)
+        checks.whole("epochs", epochs)
     if steps is not None and epochs is not None:
         raise InvalidInputError("a training is planned by epochs= or by steps=, not by both")
-    planned = epochs if steps is None else steps
-    if isinstance(done, bool) or not isinstance(done, int) or not 0 <= done < planned:
+    planned = checks.whole("epochs", epochs) if steps is None else checks.whole("steps", steps)
+    if checks.whole("done", done, least=0) >= planned:
         raise InvalidInputError(f"done must be a whole number from 0 to below the {planned} planned, got {done!r}")
 
 
-def _check_whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInputError(f"{name} must be a whole number of at least 1, got {value!r}")
+def _of_objects(name: str, value: Any) -> tuple[Any, ...]:
+    """Objects with a state; one alone is taken for several of one."""
+    if hasattr(value, "state_dict"):
+        return (value,)
+    if not isinstance(value, (list, tuple)):
+        raise InvalidInputError(f"{name} must be one or several objects with state_dict, got {type(value).__name__}")
+    return tuple(value)
 
 
-def _check_range(name: str, value: float | None, least: float, words: str) -> None:
-    if value is not None and not least <= value < float("inf"):
-        raise InvalidInputError(f"{name} must be {words}, got {value!r}")
+def _of_plan(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(f"{name} must map names of fields to values, got {value!r}")
+    if value:
+        from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+
+        for field in value:
+            checks.named(f"a field of {name}", field, (each.name for each in dataclasses.fields(BenchmarkPlan)))
+    return value
 
 
-def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        words = ", ".join(repr(choice) for choice in choices if choice is not None)
-        raise InvalidInputError(f"{name} must be one of {words}, got {value!r}")
+def _number(**bounds: Any) -> Callable[[str, Any], float]:
+    return functools.partial(checks.number, **bounds)
+
+
+def _choice(*choices: Any) -> Callable[[str, Any], Any]:
+    return lambda name, value: checks.choice(name, value, choices)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(
+        ("epochs", "steps", "accumulation", "lap_steps", "batch_size", "steps_per_epoch", "validation_every_epochs"),
+        checks.whole,
+    ),
+    "gpus": checks.whole,
+    "done": functools.partial(checks.whole, least=0),
+    "gpu_index": functools.partial(checks.whole, least=0),
+    **dict.fromkeys(
+        (
+            "carbon_intensity_g_per_kwh",
+            "electricity_price_usd_per_kwh",
+            "home_usd_per_hour",
+            "extra_per_epoch_s",
+            "one_off_s",
+            "start_s",
+        ),
+        _number(),
+    ),
+    "pue": _number(least=1.0),
+    **dict.fromkeys(("tdp_w", "budget_s", "power_poll_interval_s"), _number(above=True)),
+    "gpu_utilization": _number(above=True, most=1.0),
+    **dict.fromkeys(("net_of_idle", "live_carbon", "history"), checks.flag),
+    **dict.fromkeys(("task", "country", "region", "live_zone", "measured", "cloud_region"), checks.text),
+    **dict.fromkeys(("progress", "on_epoch"), checks.function),
+    "benchmark": _choice(*get_args(BenchmarkMode)),
+    "method": _choice(*get_args(Method)),
+    "precision": _choice(*get_args(Precision)),
+    "scope": _choice(*get_args(Scope)),
+    "locate": _choice("geoip"),
+    "speed_ratios": checks.ratios,
+    "billing": checks.texts,
+    "extra_state": _of_objects,
+    "plan": _of_plan,
+}
+_MAY_BE_LEFT_OUT = frozenset(field.name for field in dataclasses.fields(Options) if field.default is None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark.feed import Feed
+from greenlove_mlflow.benchmark.ranks import rank_of_process
 from greenlove_mlflow.benchmark.subject.loader_in_use import find_loader_in_use
 from greenlove_mlflow.benchmark.within import WindowPlan
 from greenlove_mlflow.core.account.laps import LapPlan
@@ -121,7 +122,7 @@ def running(
             experiment=keeping.experiment,
             run_name=keeping.run_name,
             nested=keeping.nested,
-            rank=undertaking.environment.rank,
+            rank=rank_of_process(undertaking.environment.rank),
         ) as tracked,
     ):
         promise = None if measure is None else measure(tracked)

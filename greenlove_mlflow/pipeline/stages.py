@@ -25,6 +25,7 @@ from greenlove_mlflow.core.speed.names import match_gpu
 from greenlove_mlflow.core.timing.drift import learned_drift
 from greenlove_mlflow.core.timing.fit import fit_log
 from greenlove_mlflow.core.workload import Grid, Workload
+from greenlove_mlflow.pipeline.autologging import autologging_off
 from greenlove_mlflow.power import open_meter
 from greenlove_mlflow.tables import (
     read_cpu_power,
@@ -121,14 +122,15 @@ def measure_training(
     device = training.torch_device if isinstance(training, Training) else torch.device("cpu")
     ground = ground or read_ground(device, options, environment, place)
     with ground.open_meter(idle_baseline_s=IDLE_BASELINE_S if options.net_of_idle else 0.0) as meter:
-        log = run_benchmark(
-            training,
-            make_plan(options, environment),
-            machine=ground.machine,
-            meter=meter,
-            progress=options.progress,
-            signals=MachineSignals(gpu=meter.gauges),
-        )
+        with autologging_off():
+            log = run_benchmark(
+                training,
+                make_plan(options, environment),
+                machine=ground.machine,
+                meter=meter,
+                progress=options.progress,
+                signals=MachineSignals(gpu=meter.gauges),
+            )
         power_caveats = meter.caveats()
     workload = _plan_workload(options, log)
     estimate = estimate_log(log, workload, ground, options, environment, power_caveats=power_caveats, history=history)
@@ -312,7 +314,7 @@ def _plan_workload(options: Options, log: BenchmarkLog) -> Workload:
         batch_size=log.batch_size,
         epoch_count=planned_laps(options, log.steps_per_epoch) - done_laps(options, log.steps_per_epoch),
         steps_per_epoch=log.steps_per_epoch,
-        validation_s=sum(record.duration_s for record in log.epochs_of("validation")),
+        validation_s=log.validation_s,
         validation_every_epochs=options.validation_every_epochs,
         extra_per_epoch_s=options.extra_per_epoch_s,
         one_off_s=options.one_off_s,

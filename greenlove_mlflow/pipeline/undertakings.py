@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import torch
 from greenlove_mlflow.benchmark import EpochRunner, Training, make_feed
 from greenlove_mlflow.benchmark.by_sizes import feed_of_runner
 from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
+from greenlove_mlflow.benchmark.subject.state import check_state
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.errors import InvalidInputError, StateNotKeepableError
 from greenlove_mlflow.pipeline.live.training import Promise
@@ -81,13 +83,14 @@ def prepare_training(
     Raises:
         InvalidInputError: If something is missing or cannot be used.
     """
+    subject = subject_of(*parts, options)
+    options = _with_what_can_be_kept(subject, options, policy)
     within = options.benchmark == "within"
     if within and policy.confirm is not None:
         raise InvalidInputError(
             'confirm= is asked with an estimate, which benchmark="within" has only once the training runs; use '
             'limits=, or benchmark="before"'
         )
-    subject = subject_of(*parts, options)
     place = find_place(options, environment)
     training = subject if isinstance(subject, Training) else None
     device = torch.device("cpu") if training is None else training.torch_device
@@ -109,6 +112,22 @@ def prepare_training(
     return Prepared(undertaking=undertaking, measure=None if within else _measure(subject, undertaking))
 
 
+def _with_what_can_be_kept(subject: Training | EpochRunner, options: Options, policy: Policy) -> Options:
+    """The options, with the benchmark within the training where one before it could not put everything back."""
+    if options.benchmark == "within" or not isinstance(subject, Training):
+        return options
+    try:
+        check_state(subject)
+    except StateNotKeepableError as error:
+        if policy.confirm is not None or options.method != "adaptive":
+            raise  # these need an estimate before the training
+        say_on_stderr(
+            f"{error.found}. So nothing is run beforehand: the first seconds of the training are the benchmark"
+        )
+        return dataclasses.replace(options, benchmark="within")
+    return options
+
+
 def lap_plan(options: Options, feed: Feed) -> LapPlan:
     """Laps as the caller planned them, an epoch as long as the data."""
     return LapPlan(
@@ -127,19 +146,13 @@ def _feed_of(subject: Training | EpochRunner, options: Options) -> Feed:
     return feed_of_runner(subject, make_plan(options))
 
 
-def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Callable[[TrackedRun], Promise | None]:
+def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Callable[[TrackedRun], Promise]:
     options, environment, ground = undertaking.options, undertaking.environment, undertaking.ground
 
-    def measure(tracked: TrackedRun) -> Promise | None:
+    def measure(tracked: TrackedRun) -> Promise:
         history = tracked.finished_runs if options.history else tuple
-        try:
-            with tracked.paused():
-                measured = measure_training(subject, options, environment, ground.place, ground=ground, history=history)
-        except StateNotKeepableError as error:
-            if undertaking.policy.confirm is not None:
-                raise
-            say_on_stderr(f"{error}. So nothing is run beforehand: the first seconds of the training are the benchmark")
-            return None
+        with tracked.paused():
+            measured = measure_training(subject, options, environment, ground.place, ground=ground, history=history)
         return keep_promise(measured.log, measured.estimate, tracked, undertaking)
 
     return measure

@@ -201,10 +201,12 @@ def _refuse_unkeepable(found: Iterable[Found]) -> None:
     if not reasons:
         return
     more = f", and {len(reasons) - _NAMES_SHOWN} more" if len(reasons) > _NAMES_SHOWN else ""
+    named = "; ".join(reasons[:_NAMES_SHOWN]) + more
     raise StateNotKeepableError(
-        "a benchmark before the training would use up or change what cannot be put back: "
-        f"{'; '.join(reasons[:_NAMES_SHOWN])}{more}; nothing has run. Pass an object that makes it anew each time "
-        "(a Dataset, a loader, a function), leave it out of train_step, or benchmark within the training"
+        f"a benchmark before the training would use up or change what cannot be put back: {named}; nothing has run. "
+        "Pass an object that makes it anew each time (a Dataset, a loader, a function), leave it out of train_step, or "
+        'measure within the training: greenlove.track(..., benchmark="within")',
+        found=named,
     )
 
 
@@ -293,5 +295,5 @@ def _not_restored(problems: list[str]) -> StateNotRestoredError:
     more = f", and {len(problems) - _NAMES_SHOWN} more" if len(problems) > _NAMES_SHOWN else ""
     return StateNotRestoredError(
         f"the benchmark has changed what could not be put back: {'; '.join(problems[:_NAMES_SHOWN])}{more}; build "
-        "model, optimizer and data anew before training, and benchmark within the training instead"
+        'model, optimizer and data anew before training, and measure within it: benchmark="within"'
     )

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from greenlove_mlflow.core.account.estimate import broken_limits
 from greenlove_mlflow.core.account.outcome import spent_limits
+from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import Outcome
-    from greenlove_mlflow.core.workload import Limits
 
 OnRefusal = Literal["skip", "raise"]
 OnLimit = Literal["stop", "raise"]
@@ -36,6 +36,15 @@ class Policy:
     on_limit: OnLimit = "stop"
 
     def __post_init__(self) -> None:
+        if self.limits is not None and not isinstance(self.limits, Limits):
+            raise InvalidInputError(
+                f"limits must be greenlove.Limits(hours=, usd=, kwh=, kg_co2=), got {self.limits!r}"
+            )
+        if self.confirm is not None and not callable(self.confirm):
+            raise InvalidInputError(
+                "confirm must be a function of the estimate that returns whether to go on (greenlove.ask_in_terminal), "
+                f"got {self.confirm!r}"
+            )
         if self.on_refusal not in ("skip", "raise"):
             raise InvalidInputError(f"on_refusal must be 'skip' or 'raise', got {self.on_refusal!r}")
         if self.on_limit not in ("stop", "raise"):
