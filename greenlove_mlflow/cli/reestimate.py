@@ -38,6 +38,7 @@ SHOWN_SKIPPED = 5
 @click.option("--carbon", type=float, metavar="G_PER_KWH", help="Grams CO2e per kWh at home.")
 @click.option("--usd-per-kwh", type=float, help="US dollars per kWh at home.")
 @click.option("--pue", type=float, help="Power usage effectiveness at home.")
+@click.option("--home-usd-per-hour", type=float, help="Rent of home, in place of its electricity.")
 @click.option("--epochs", type=int, help="Epochs, in place of each run's own.")
 @click.option("--filter", "filter_string", default="", help="MLflow's filter for the runs.")
 @click.option("--write-back", is_flag=True, help="Log the estimates into the source runs, as a step per price date.")
@@ -66,6 +67,7 @@ def command(**given: Any) -> None:
         carbon_intensity_g_per_kwh=given["carbon"],
         electricity_price_usd_per_kwh=given["usd_per_kwh"],
         pue=given["pue"],
+        home_usd_per_hour=given["home_usd_per_hour"],
         epochs=given["epochs"],
         write_back=given["write_back"],
         dry_run=given["dry_run"],

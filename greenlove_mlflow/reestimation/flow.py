@@ -100,6 +100,7 @@ def reestimate(
     carbon_intensity_g_per_kwh: float | None = None,
     electricity_price_usd_per_kwh: float | None = None,
     pue: float | None = None,
+    home_usd_per_hour: float | None = None,
     epochs: int | None = None,
     sample_count: int | None = None,
     write_back: bool = False,
@@ -124,6 +125,7 @@ def reestimate(
         carbon_intensity_g_per_kwh: Of home, in place of each run's own.
         electricity_price_usd_per_kwh: Of home, in place of each run's own.
         pue: Of home, in place of each run's own.
+        home_usd_per_hour: Rent of home, in place of its electricity and of each run's own rent.
         epochs: In place of each run's own.
         sample_count: In place of each run's own.
         write_back: Whether to log the estimates into the source runs, as the step of the prices' date.
@@ -150,6 +152,7 @@ def reestimate(
         intensity_g_per_kwh=carbon_intensity_g_per_kwh,
         price_usd_per_kwh=electricity_price_usd_per_kwh,
         pue=pue,
+        home_usd_per_hour=home_usd_per_hour,
     )
     if write_back:
         _check_dates([sheet.as_of for sheet in sheets])
@@ -255,6 +258,7 @@ def _settings(batch: Batch) -> dict[str, str]:
         names.PARAM_CARBON_G_PER_KWH: change.intensity_g_per_kwh,
         names.PARAM_USD_PER_KWH: change.price_usd_per_kwh,
         "green.pue": change.pue,
+        "green.home_usd_per_hour": change.home_usd_per_hour,
     }
     return {key: str(value) for key, value in values.items() if value is not None}
 

@@ -182,6 +182,7 @@ def change_of_params(own: Statistics | None, params: Mapping[str, Any]) -> Chang
         intensity_g_per_kwh=given.get("carbon_g_per_kwh"),
         price_usd_per_kwh=given.get("usd_per_kwh"),
         pue=given.get("pue"),
+        home_usd_per_hour=given.get("home_usd_per_hour"),
     )
 
 

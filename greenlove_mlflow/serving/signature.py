@@ -19,7 +19,7 @@ INPUTS = (*REQUIRED_INPUTS, "spot_usd_per_hour", "memory_gib", "version", "as_of
 TEXT_OUTPUTS = ("gpu", "version", "basis", "problem")
 OUTPUTS = ("gpu", "version", *FIGURES, *COUNTS, "basis", "problem", *LOCAL_FIGURES, "fits_memory", *SPOT_FIGURES)
 WHOLE_PARAMS = ("epochs", "sample_count")
-PARAMS = ("epochs", "sample_count", "carbon_g_per_kwh", "usd_per_kwh", "pue")
+PARAMS = ("epochs", "sample_count", "carbon_g_per_kwh", "usd_per_kwh", "pue", "home_usd_per_hour")
 
 
 def make_signature(statistics: Statistics | None) -> ModelSignature:
@@ -60,6 +60,7 @@ def default_params(statistics: Statistics | None) -> dict[str, float | int | Non
         "carbon_g_per_kwh": None if grid.intensity_g_per_kwh is None else grid.intensity_g_per_kwh.point,
         "usd_per_kwh": None if grid.price_usd_per_kwh is None else grid.price_usd_per_kwh.point,
         "pue": statistics.pue.point,
+        "home_usd_per_hour": statistics.home_usd_per_hour,
     }
 
 

@@ -17,6 +17,7 @@ from greenlove_mlflow.core.account.run_facts import estimate_training
 from greenlove_mlflow.core.account.what_if import Change, estimate_changed
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.numbers import (
     co2_scale,
     duration_scale,
@@ -36,6 +37,7 @@ from greenlove_mlflow.report import (
 from greenlove_mlflow.report.data import price_key
 from tests.report.test_page import HOSTILE, a_content, a_training
 from tests.support.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting
+from tests.support.factories import a_power, a_workload
 from tests.support.report import (
     a_benchmark,
     a_benchmark_fit,
@@ -49,8 +51,7 @@ from tests.support.report import (
 )
 
 OLDER_PRICES = "2025-12-15"
-# The error function of the page is good to 1.2e-7.
-PROBABILITY_TOLERANCE = 1e-6
+PROBABILITY_TOLERANCE = 1e-12
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,24 @@ FITS = {
     ),
     "conformal": a_benchmark_fit(conformal_log_half_width=0.09, bias_log=0.02),
 }
+PROFILES = {
+    "bound by the host": {
+        "profile": StepProfile(loader_s=0.01, fetch_s=0.002, host_s=0.0493, device_busy_s=0.0399, launch_count=1253),
+        "validation_profile": StepProfile(loader_s=0.03, host_s=0.01, device_busy_s=0.02),
+        "workload": a_workload(validation_s=1.7, extra_per_epoch_s=0.3, one_off_s=11.0),
+        "home_usd_per_hour": 0.47,
+    },
+    "unmeasured loader": {"profile": StepProfile(fetch_s=0.001, host_s=0.004, device_busy_s=0.009)},
+    "counted on a CPU": {
+        "home": None,
+        "power": (a_power(device="cpu", power_w=40.0, log_half_width=0.5),),
+        "profile": StepProfile(
+            loader_s=0.01, fetch_s=0.001, host_s=0.19, launch_count=475, flop_count=1e11, moved_bytes=3e9,
+            dispatch_s=4e-6, on_cpu=True,
+        ),
+    },
+}  # fmt: skip
+RUNS: dict[str, dict[str, Any]] = {**{name: {"fit": fit} for name, fit in FITS.items()}, **PROFILES}
 GRID = tuple(
     itertools.product((1, 20, 500), (100, 60_000), (None, 0.11), (None, 50.0), (None, 1.5), ("", OLDER_PRICES), (1, 4))
 )
@@ -235,9 +254,9 @@ ASK = """(asked) => asked.map((inputs) =>
   })))"""
 
 
-@pytest.mark.parametrize("kind", FITS)
+@pytest.mark.parametrize("kind", RUNS)
 def test_what_if_answers_what_the_library_answers(browser: Any, tmp_path: Path, kind: str) -> None:
-    statistics = measured_statistics(fit=FITS[kind])
+    statistics = measured_statistics(**RUNS[kind])
     estimate = estimate_training(statistics)
     newest = greenlove.compare(estimate)
     page = tmp_path / "page.html"
@@ -280,7 +299,7 @@ def assert_same_figures(option: dict[str, Any], estimate: Estimate, *, with_grid
         assert (option[name] is None) == (interval is None), name
         if interval is not None:
             for end in ("point", "low", "high"):
-                assert option[name][end] == pytest.approx(getattr(interval, end), rel=1e-9), (name, end)
+                assert option[name][end] == pytest.approx(getattr(interval, end), rel=1e-12), (name, end)
 
 
 def assert_same(one: float | None, other: float | None, tolerance: float) -> None:

@@ -215,6 +215,9 @@ def test_params_change_the_plan_and_the_place_of_home() -> None:
     assert clean["local_cost_usd"] == EXACTLY(clean["local_energy_kwh"] * 0.1, rel=1e-12)
     assert clean["local_energy_kwh"] == EXACTLY(own["local_energy_kwh"] / 1.13, rel=1e-12)
     assert clean["co2_kg"] == own["co2_kg"]
+    rented = predict(statistics, prices(), home_usd_per_hour=3.0).iloc[0]
+    assert rented["local_cost_usd"] == EXACTLY(3.0 * rented["local_time_h"], rel=1e-12)
+    assert rented["local_energy_kwh"] == own["local_energy_kwh"]
 
 
 def test_params_that_say_what_the_run_has_change_nothing() -> None:
@@ -223,7 +226,10 @@ def test_params_that_say_what_the_run_has_change_nothing() -> None:
     assert predict(statistics, prices(), **defaults).equals(predict(statistics, prices()))
 
 
-@pytest.mark.parametrize("params", [{"epochs": 0}, {"sample_count": -1}, {"carbon_g_per_kwh": -1.0}, {"pue": 0.9}])
+@pytest.mark.parametrize(
+    "params",
+    [{"epochs": 0}, {"sample_count": -1}, {"carbon_g_per_kwh": -1.0}, {"pue": 0.9}, {"home_usd_per_hour": -1.0}],
+)
 def test_a_param_out_of_range_is_refused(params: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         predict(gpu_statistics(), prices(), **params)

@@ -57,6 +57,7 @@ class Change:
         intensity_g_per_kwh: Grams CO2e per kWh at home, in place of the grid's.
         price_usd_per_kwh: US dollars per kWh at home, in place of the grid's.
         pue: Power usage effectiveness at home, at least 1.
+        home_usd_per_hour: Rent of home, in place of its electricity.
     """
 
     epoch_count: int | None = None
@@ -65,9 +66,11 @@ class Change:
     intensity_g_per_kwh: float | None = None
     price_usd_per_kwh: float | None = None
     pue: float | None = None
+    home_usd_per_hour: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("intensity_g_per_kwh", 0.0), ("price_usd_per_kwh", 0.0), ("pue", 1.0)):
+        leasts = {"intensity_g_per_kwh": 0.0, "price_usd_per_kwh": 0.0, "pue": 1.0, "home_usd_per_hour": 0.0}
+        for name, least in leasts.items():
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
                 raise InvalidInputError(f"{name} must be a number of at least {least:g}, got {value!r}")
@@ -84,6 +87,8 @@ class Change:
 
 def estimate_changed(statistics: Statistics, change: Change) -> Estimate:
     """The estimate at home with some of its figures taken otherwise; the run's own estimate when none is."""
+    if change.home_usd_per_hour is not None:
+        statistics = dataclasses.replace(statistics, home_usd_per_hour=change.home_usd_per_hour)
     workload = replan(statistics.workload, epoch_count=change.epoch_count, sample_count=change.sample_count)
     pue = None if change.pue is None else Interval.exactly(change.pue)
     return estimate_training(statistics, workload=workload, grid=_changed_grid(statistics.grid, change), pue=pue)
