@@ -14,7 +14,7 @@ from greenlove_mlflow.core.offers.offer import Offer, Region
 from greenlove_mlflow.core.speed.gpus import Basis, GpuSpec, SpeedRatio
 from greenlove_mlflow.errors import RunDataError
 
-FACTS_SCHEMA_VERSION = "1"
+FACTS_SCHEMA_VERSION = "2"
 FACTS_ARTIFACT = "facts"
 
 

@@ -13,7 +13,6 @@ from greenlove_mlflow.core.account.run_facts import SCHEMA_VERSION, Statistics
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import saving
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
-from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL, known_figures
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.tracking import names
@@ -70,13 +69,17 @@ def tags_of(statistics: Statistics, prices_as_of: str = "") -> dict[str, str]:
 
 
 def stats_json(statistics: Statistics) -> str:
-    """The statistics as JSON that a tag can hold: words are left out, longest first, before any number is."""
-    for slim in (_as_it_is, _without_sources, _with_short_caveats, _without_details):
+    """The statistics as JSON that a tag can hold; should they be too long, caveats go first, then ratios of tables.
+
+    A ratio that was given or measured is in no table and is never left out.
+    """
+    text = statistics.to_json()
+    for slim in (_without_caveats, _with_own_ratios_alone):
+        if len(text) < names.TAG_VALUE_LIMIT:
+            break
         statistics = slim(statistics)
         text = statistics.to_json()
-        if len(text) < names.TAG_VALUE_LIMIT:
-            return text
-    return dataclasses.replace(statistics, ratios=(), caveats=()).to_json()
+    return text
 
 
 def estimate_points(
@@ -166,30 +169,10 @@ def _number(interval: Interval | None) -> str:
     return UNKNOWN if interval is None else repr(interval.point)
 
 
-def _as_it_is(statistics: Statistics) -> Statistics:
-    return statistics
+def _without_caveats(statistics: Statistics) -> Statistics:
+    return dataclasses.replace(statistics, fit=dataclasses.replace(statistics.fit, caveats=()), caveats=())
 
 
-def _without_sources(statistics: Statistics) -> Statistics:
-    ratios = tuple(
-        dataclasses.replace(each, speed_ratio=dataclasses.replace(each.speed_ratio, source=None, caveats=()))
-        for each in statistics.ratios
-    )
-    return dataclasses.replace(statistics, ratios=ratios)
-
-
-def _with_short_caveats(statistics: Statistics) -> Statistics:
-    fit = dataclasses.replace(statistics.fit, caveats=_short(statistics.fit.caveats))
-    return dataclasses.replace(statistics, fit=fit, caveats=_short(statistics.caveats))
-
-
-def _without_details(statistics: Statistics) -> Statistics:
-    ratios = tuple(
-        dataclasses.replace(each, speed_ratio=dataclasses.replace(each.speed_ratio, detail=""))
-        for each in statistics.ratios
-    )
-    return dataclasses.replace(statistics, ratios=ratios)
-
-
-def _short(caveats: tuple[Caveat, ...], length: int = 60) -> tuple[Caveat, ...]:
-    return tuple(dataclasses.replace(each, values=(), text=each.message[:length]) for each in caveats)
+def _with_own_ratios_alone(statistics: Statistics) -> Statistics:
+    own = tuple(each for each in statistics.ratios if each.speed_ratio.basis in ("given", "measured"))
+    return dataclasses.replace(statistics, ratios=own)

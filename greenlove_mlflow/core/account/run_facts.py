@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_co2_g, estimate_cost_usd, estimate_energy_kwh
+from greenlove_mlflow.core.account.stored_facts import pack, unpack
 from greenlove_mlflow.core.bounds import check_bounds
 from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval, total
@@ -104,8 +105,10 @@ class Statistics:
         return None if self.schema_version == OLD_SCHEMA_VERSION or self.fit.method == "seed" else self.profile
 
     def to_json(self) -> str:
-        """One line of JSON, defaults left out."""
-        content = {"schema_version": self.schema_version, **to_plain(self)}
+        """One line of JSON, defaults left out; in the short form of the second schema, or as the first schema was."""
+        plain = to_plain(self)
+        content = {**(pack(plain) if self.schema_version == SCHEMA_VERSION else plain)}
+        content = {"schema_version": self.schema_version, **content}
         return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
     @classmethod
@@ -127,7 +130,7 @@ class Statistics:
                 f"{SCHEMA_VERSION!r}"
             )
         try:
-            decoded: Statistics = from_plain(cls, content)
+            decoded: Statistics = from_plain(cls, unpack(content) if version == SCHEMA_VERSION else content)
             check_bounds(decoded)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, GreenloveError) as error:
             raise RunDataError(f"the statistics of a run are broken: {str(error)[:300]}") from error
