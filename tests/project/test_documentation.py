@@ -89,6 +89,12 @@ def test_every_mlflow_name_is_in_the_reference() -> None:
     assert [value for value in sorted(values) if value.startswith(ours) and value not in text] == []
 
 
+def test_every_room_of_the_package_is_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+    rooms = [path.stem for path in (ROOT / "greenlove_mlflow").iterdir() if path.is_dir() or path.suffix == ".py"]
+    assert [name for name in sorted(rooms) if not name.startswith("_") and f"`{name}`" not in text] == []
+
+
 def test_every_environment_variable_is_in_the_reference() -> None:
     source = Path(environment.__file__).read_text("utf-8")
     variables = {value for key, value in vars(environment).items() if key.endswith("_VARIABLE")}

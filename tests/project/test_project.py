@@ -92,7 +92,7 @@ def test_modules_stay_short() -> None:
     long = {
         str(path.relative_to(ROOT)): count
         for path in (ROOT / "greenlove_mlflow").rglob("*.py")
-        if (count := path.read_text().count("\n")) > 300
+        if (count := path.read_text().count("\n")) > 400
     }
     assert long == {}
 
