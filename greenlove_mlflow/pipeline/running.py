@@ -21,6 +21,7 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import GreenloveError, TrainingRefused
 from greenlove_mlflow.pipeline.comparing import compare_estimate, with_probe
+from greenlove_mlflow.pipeline.live.background import Background
 from greenlove_mlflow.pipeline.live.busy import busy
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.policy import Policy
@@ -211,19 +212,25 @@ def workload_within(undertaking: Undertaking, log: BenchmarkLog) -> Workload:
 
 
 def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, undertaking: Undertaking) -> Promise:
-    """The promise of an estimate: compared with the offers, and kept in the run."""
+    """The promise of an estimate: compared with the offers, and kept in the run; pictures and page follow beside it."""
     options, keeping = undertaking.options, undertaking.keeping
     benchmark = "within" if WITHIN_CAVEAT in estimate.caveats else "before"
     tracked.params(params_of_plan(undertaking.plan, options, benchmark))
     comparison, estimate = compare_or_say_why(estimate, options)
-    tracked.log_promise(estimate, comparison, log, saved_view=keeping.saved_view)
-    if keeping.log_model:
-        _log_model_later(tracked, estimate, comparison)
-    return Promise(log=log, estimate=estimate, comparison=comparison)
+    tracked.log_estimates(estimate, comparison, log, streamed=benchmark == "within")
+
+    def keep_rest() -> None:
+        tracked.log_page(estimate, comparison, log, saved_view=keeping.saved_view)
+        if keeping.log_model:
+            _log_model_later(tracked, estimate, comparison)
+
+    rest = Background(keep_rest, name="greenlove-page")
+    return Promise(log=log, estimate=estimate, comparison=comparison, rest=rest)
 
 
 def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
     """Keep what happened, and what it teaches later estimates."""
+    run.wait_for_page()
     if run.estimate is None or run.log is None:
         return
     if run.plan.lap_count is None:

@@ -25,10 +25,26 @@ if TYPE_CHECKING:
     from greenlove_mlflow.tracking.run import TrackedRun
 
 
-def keep_promise(run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
-    """Keep the benchmark, the estimates and everything they rest on; pictures and page come with ``keep_page``."""
-    keep_benchmark(run, log, None if estimate.statistics is None else estimate.statistics.fit.spearman_rho)
+def keep_promise(
+    run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
+) -> None:
+    """Keep what the benchmark measured and the estimates; what takes longer comes with ``keep_files``, ``keep_page``.
+
+    Args:
+        run: Where.
+        estimate: At home.
+        comparison: The offers; None when there is none.
+        log: What was measured.
+        streamed: Whether the power samples of the log were kept as they came.
+    """
+    rho = None if estimate.statistics is None else estimate.statistics.fit.spearman_rho
+    keep_points(run, log, rho, streamed=streamed)
     keep_estimates(run, estimate, comparison)
+
+
+def keep_files(run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
+    """Keep the benchmark as files, and the tables that the estimates rest on."""
+    keep_benchmark_files(run, log)
     tables = tables_used(estimate, comparison)
     run.inputs([input_of(table) for table in tables])
     for table in tables:
@@ -37,18 +53,23 @@ def keep_promise(run: TrackedRun, estimate: Estimate, comparison: Comparison | N
         run.artifact(f"{folder}/{table.name}.csv", partial(artifacts.write_table_csv, table))
 
 
-def keep_benchmark(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None) -> None:
-    """Keep what the benchmark measured, as metrics and as files."""
+def keep_points(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None, *, streamed: bool = False) -> None:
+    """Keep what the benchmark measured, as metrics."""
     for point in record.benchmark_points(log, spearman_rho):
         run.metric(point.key, point.value, point.step, point.timestamp_ms)
     began_ms = record.started_ms(log)
-    times_ms = [began_ms + round(sample.at_s * 1000.0) for sample in log.power_samples]
-    for sample, at_ms in zip(log.power_samples, times_ms, strict=True):
-        run.power_sample(sample, at_ms)
+    for sample in () if streamed else log.power_samples:
+        run.power_sample(sample, began_ms + round(sample.at_s * 1000.0))
     sampled = {sample.device for sample in log.power_samples}
     for reading in log.power:
         if reading.device not in sampled:
             run.metric(names.power_key(reading.device), reading.power_w, 0, began_ms)
+
+
+def keep_benchmark_files(run: TrackedRun, log: BenchmarkLog) -> None:
+    """Keep what the benchmark measured, as files."""
+    began_ms = record.started_ms(log)
+    times_ms = [began_ms + round(sample.at_s * 1000.0) for sample in log.power_samples]
     run.artifact(names.ARTIFACT_BENCHMARK, lambda path: artifacts.write_epochs(log, path))
     run.artifact(names.ARTIFACT_BENCHMARK_CSV, lambda path: artifacts.write_epochs_csv(log, path))
     run.artifact(names.ARTIFACT_BLOCKS, lambda path: artifacts.write_blocks(log, path))

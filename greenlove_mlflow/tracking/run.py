@@ -200,13 +200,30 @@ class TrackedRun:
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
     ) -> None:
         """Keep the benchmark, the estimates and all they rest on, pictures and report included."""
-        from greenlove_mlflow.tracking.estimates import keep_page, keep_promise
+        self.log_estimates(estimate, comparison, log)
+        self.log_page(estimate, comparison, log, saved_view=saved_view)
+
+    def log_estimates(
+        self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
+    ) -> None:
+        """Keep the estimates and what the benchmark measured; that takes milliseconds."""
+        from greenlove_mlflow.tracking.estimates import keep_promise
+
+        if self._spool is not None:
+            with self._boundary.guard("keeping the estimates"):
+                keep_promise(self, estimate, comparison, log, streamed=streamed)
+
+    def log_page(
+        self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
+    ) -> None:
+        """Keep what the estimates rest on, the pictures and the report; that takes seconds, in whatever thread."""
+        from greenlove_mlflow.tracking.estimates import keep_files, keep_page
         from greenlove_mlflow.tracking.saved_view import saved_view as make_saved_view
 
         if self._spool is None:
             return
-        with self._boundary.guard("keeping the promise"):
-            keep_promise(self, estimate, comparison, log)
+        with self._boundary.guard("keeping what the estimates rest on"):
+            keep_files(self, estimate, comparison, log)
         with self._boundary.guard("drawing the pictures and the report"):
             keep_page(self, estimate, comparison, log)
         if saved_view:

@@ -57,11 +57,13 @@ class Promise:
         log: What was measured.
         estimate: What the training takes here.
         comparison: The same on each offer; None when it could not be made.
+        rest: What is still kept of it beside the training; None when nothing is.
     """
 
     log: BenchmarkLog
     estimate: Estimate
     comparison: Comparison | None
+    rest: Background[None] | None = None
 
 
 class LiveTraining:
@@ -254,6 +256,11 @@ class LiveTraining:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Whether the estimate was made within so many seconds; it is taken at the next step or lap."""
         return self._making is None or self._making.wait(timeout_s)
+
+    def wait_for_page(self) -> None:
+        """Wait until pictures and page of the promise are kept."""
+        if self._promise is not None and self._promise.rest is not None:
+            self._promise.rest.wait()
 
     def _look(self) -> None:
         """What is not done at every step: the plan looked at once, marks, laps by steps, an estimate that is ready."""
