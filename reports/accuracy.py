@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-PARTS = ("simulated", "blind", "seed", "history", "store", "real")
+PARTS = ("simulated", "blind", "silent", "seed", "history", "store", "real")
 # What depends on the machine that made it; the other parts run under a virtual clock.
 ON_THIS_MACHINE = ("store", "real")
 Record = dict[str, Any]
@@ -43,6 +43,10 @@ def make_records(part: str, given: argparse.Namespace) -> Iterable[Record]:
     if part == "blind":
         profiles = simulated.PROFILES[:3] if given.quick else simulated.PROFILES
         return simulated.promises(replicas, kinds=UNSEEN, profiles=profiles, signals=False, seed=given.seed)
+    if part == "silent":
+        names = tuple(simulated.SILENT)[:1] if given.quick else tuple(simulated.SILENT)
+        profiles = simulated.PROFILES[:3] if given.quick else simulated.PROFILES
+        return simulated.promises(replicas, kinds=names, profiles=profiles, seed=given.seed)
     if part == "seed":
         profiles = simulated.PROFILES[5:6] if given.quick else simulated.PROFILES
         fewer = max(1, replicas // 10)

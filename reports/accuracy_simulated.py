@@ -12,6 +12,7 @@ from greenlove_mlflow.benchmark import BenchmarkPlan
 from greenlove_mlflow.core.timing.drift import FinishedRun, finished_run, learned_drift
 from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
 from tests.support.clock import (
+    CalmSignals,
     MachineModel,
     Profile,
     SimulatedMachine,
@@ -22,6 +23,8 @@ from tests.support.clock import (
     other_shared_machine,
     quiet_machine,
     shared_machine,
+    smooth_quiet_machine,
+    smooth_shared_machine,
     throttling_machine,
 )
 
@@ -36,6 +39,13 @@ KINDS: dict[str, Kind] = {
     "shared, unseen": other_shared_machine,
     "throttling, unseen": throttling_machine,
     "crowded, unseen": crowded_machine,
+}
+# Machines whose counters say nothing of what changes their pace: neighbours of a GPU, heat, a hypervisor's other guests.
+SILENT: dict[str, Kind] = {
+    "quiet, silent": other_quiet_machine,
+    "smooth, silent": smooth_quiet_machine,
+    "shared, silent": other_shared_machine,
+    "smooth shared, silent": smooth_shared_machine,
 }
 PROFILES = (
     Profile("plain"),
@@ -67,10 +77,13 @@ def promises(replicas: int, *, profiles: Sequence[Profile] = PROFILES, kinds: Se
 def promise(kind: str, profile: Profile, method: Any, seed: int, *, signals: bool = True) -> Record:
     """One benchmark and one training on one machine; ``signals``: what its kernel says of it is read."""
     rng = np.random.default_rng(seed)
-    machine = SimulatedMachine(KINDS[kind](rng), seed=seed + 1, horizon_s=2.5 * profile.total_work_s() + 1500.0)
+    machine = SimulatedMachine(
+        {**KINDS, **SILENT}[kind](rng), seed=seed + 1, horizon_s=2.5 * profile.total_work_s() + 1500.0
+    )
     training = SimulatedTraining(profile, machine)
     plan = BenchmarkPlan(method=method, epoch_count=profile.epoch_count)
-    log = training.benchmark(plan, signals=SimulatedSignals(machine) if signals else None)
+    reader = CalmSignals(machine) if kind in SILENT else SimulatedSignals(machine)
+    log = training.benchmark(plan, signals=reader if signals else None)
     mean_pace = machine.mean_pace(until_s=machine.clock.now_s)
     workload = training.workload(log)
     promised = predict_time_s(fit_log(log, workload), workload)

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from greenlove_mlflow.core.records import Machine
 from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
 from tests.support.clock import (
+    CalmSignals,
     MachineKind,
     Profile,
     SimulatedMachine,
+    SimulatedSignals,
     SimulatedTraining,
     other_quiet_machine,
     other_shared_machine,
+    smooth_quiet_machine,
 )
 
 # Few and slow steps keep hundreds of replicas cheap; the clock is virtual.
@@ -35,14 +39,16 @@ class Result:
     benchmarks_s: np.ndarray
 
 
-def replay(kind: MachineKind) -> Result:
+def replay(kind: MachineKind, *, calm: bool = False, device: str = "cpu") -> Result:
+    """``calm``: its counters say nothing of neighbours and heat, whatever its pace does."""
     rows = []
     for profile in PROFILES:
         for replica in range(REPLICAS):
             rng = np.random.default_rng([replica, len(profile.name)])
             machine = SimulatedMachine(kind(rng), seed=replica, horizon_s=2.0 * profile.total_work_s() + 700.0)
             training = SimulatedTraining(profile, machine)
-            log = training.benchmark()
+            signals = CalmSignals(machine) if calm else SimulatedSignals(machine)
+            log = training.benchmark(signals=signals, machine=Machine(device=device))
             promised = predict_time_s(fit_log(log, training.workload(log)), training.workload(log))
             actual_s = training.true_total_s(wait_s=rng.uniform(0.0, 300.0))
             error = abs(np.log(promised.point / actual_s))
@@ -70,3 +76,18 @@ def test_the_range_holds_on_machines_that_were_not_seen(
 def test_a_shared_machine_is_promised_a_wider_range_than_a_quiet_one() -> None:
     quiet, shared = replay(other_quiet_machine), replay(other_shared_machine)
     assert np.median(shared.widths) > 1.5 * np.median(quiet.widths)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+@pytest.mark.parametrize(
+    ("kind", "inside", "width"),
+    [(other_quiet_machine, 0.93, 0.075), (smooth_quiet_machine, 0.90, 0.075), (other_shared_machine, 0.86, 0.15)],
+    ids=["quiet", "smooth", "shared"],
+)
+def test_counters_that_stay_calm_while_the_pace_does_not_narrow_nothing(
+    kind: MachineKind, inside: float, width: float, device: str
+) -> None:
+    result = replay(kind, calm=True, device=device)
+    assert np.mean(result.inside) > inside
+    assert np.median(result.widths) < width

@@ -119,6 +119,33 @@ def other_shared_machine(rng: np.random.Generator) -> MachineModel:
     )
 
 
+def smooth_quiet_machine(rng: np.random.Generator) -> MachineModel:
+    """A quiet machine that drifts more than its smooth pace lets expect."""
+    return MachineModel(
+        drift_sd=rng.uniform(0.016, 0.03),
+        drift_tau_s=_log_uniform(rng, 60.0, 1500.0),
+        drift_shape=str(rng.choice(["ornstein", "sine", "jumps"])),
+        noise_sd=_log_uniform(rng, 0.003, 0.02),
+        noise_tau_s=_log_uniform(rng, 0.1, 0.5),
+        step_cv=_log_uniform(rng, 0.005, 0.10),
+    )
+
+
+def smooth_shared_machine(rng: np.random.Generator) -> MachineModel:
+    """A shared machine whose neighbours come rarely and mildly, so that a short look at it may see nothing of them."""
+    return MachineModel(
+        drift_sd=rng.uniform(0.045, 0.08),
+        drift_tau_s=_log_uniform(rng, 60.0, 1500.0),
+        drift_shape=str(rng.choice(["ornstein", "sine", "jumps"])),
+        noise_sd=_log_uniform(rng, 0.006, 0.03),
+        noise_tau_s=_log_uniform(rng, 0.1, 0.5),
+        step_cv=_log_uniform(rng, 0.01, 0.12),
+        burst_every_s=_log_uniform(rng, 15.0, 90.0),
+        burst_s=_log_uniform(rng, 0.5, 4.0),
+        burst_factor=rng.uniform(1.1, 1.6),
+    )
+
+
 def crowded_machine(rng: np.random.Generator) -> MachineModel:
     """A machine whose neighbours take half of it every now and then."""
     return replace(
@@ -267,6 +294,25 @@ class SimulatedSignals:
         }
 
 
+class CalmSignals:
+    """Counters that stand still while the pace does not: neighbours and heat that the kernel knows nothing of."""
+
+    def __init__(self, machine: SimulatedMachine) -> None:
+        self.clock = machine.clock
+
+    def read(self) -> dict[str, float]:
+        now_s = self.clock.now_s
+        return {
+            "clock_s": now_s,
+            "real_s": now_s,
+            "cpu_s": now_s,
+            "run_wait_s": 0.0,
+            "busy_s": now_s,
+            "core_count": CORE_COUNT,
+            "load": 1.0,
+        }
+
+
 class _Samples(Dataset[int]):
     def __init__(self, profile: Profile, machine: SimulatedMachine) -> None:
         self.profile, self.machine, self.seen = profile, machine, set[int]()
@@ -349,8 +395,9 @@ class SimulatedTraining:
     def benchmark(self, plan: BenchmarkPlan | None = None, **options: Any) -> BenchmarkLog:
         plan = plan or BenchmarkPlan(epoch_count=self.profile.epoch_count)
         options.setdefault("signals", SimulatedSignals(self.machine))
+        options.setdefault("machine", Machine(device="cpu"))
         with self.machine.clock.installed():
-            return run_benchmark(self.training, plan, machine=Machine(device="cpu"), **options)
+            return run_benchmark(self.training, plan, **options)
 
     def workload(self, log: BenchmarkLog) -> Workload:
         return Workload(

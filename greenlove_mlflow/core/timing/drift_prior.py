@@ -1,9 +1,10 @@
 """The drift to expect of a machine, from what it showed and what it said while it was benchmarked.
 
-A benchmark of ten seconds cannot see a drift of minutes. But a machine whose pace is smooth to a percent, and where
-nobody else computes, is one's own and drifts by one or two; a machine with bursts or neighbours drifts as they come and
-go. The constants were chosen on simulated machines (quiet and shared, with an Ornstein-Uhlenbeck drift) and judged on
-others (waves, jumps, heavy tails, rarer and longer bursts); ``reports/accuracy.py`` shows what they give.
+A benchmark of ten seconds cannot see a drift of minutes. But a machine whose pace is smooth to a percent, and whose
+counters say that nobody else computes, is one's own and drifts by one or two; a machine with bursts or neighbours
+drifts as they come and go. Signals narrow the range only where they have been seen to say something. The constants were
+chosen on simulated machines (quiet and shared, with an Ornstein-Uhlenbeck drift) and judged on others (waves, jumps,
+heavy tails, rarer and longer bursts, counters that stay calm); ``reports/accuracy.py`` shows what they give.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ QUIET_LOG_SD = 0.014
 SHARED_LOG_SD = 0.055
 # On a shared machine a training takes so much longer, on average, than a benchmark of seconds saw: bursts are rare.
 UNSEEN_BURSTS_LOG = 0.012
-# A machine that says that it has nothing else to do needs no reserve for neighbours that were not seen.
-CALM_LOG_SD = 0.0115
+# The same of a machine that says nothing: silence, or a calm that no counter has been seen to break, is no evidence.
+SILENT_LOG_SD = 0.020
 LARGEST_LOG_SD = 0.20
-# Roughness at which a machine is as likely shared as quiet, and how sharply that changes.
+# Roughness at which a machine is as likely shared as quiet, and how sharply that changes; on one that says nothing,
+# only its pace can tell.
 MIDDLE_ROUGHNESS = 0.018
+SILENT_MIDDLE_ROUGHNESS = 0.0115
 STEEPNESS = 6.0
 # A peak of a block counts as much as so many times less of an SD.
 PEAK_PER_SD = 2.5
@@ -33,9 +36,10 @@ PEAK_PER_SD = 2.5
 DRIFT_PER_ROUGHNESS = 0.35
 # What others take is not taken evenly: the part of it that may be gone, or doubled, a minute later.
 DRIFT_PER_CONTENTION = 0.25
-# Shares of the machine's time below which nobody else is there, and above which somebody is.
-CALM_SHARE = 0.005
+# Shares of the machine's time above which somebody else is there for sure, and from which on a counter has been seen
+# to count.
 BUSY_SHARE = 0.03
+TOLD_SHARE = 0.002
 # The same of what others compute on cores that the training does not need: they share its cache, memory and clock.
 CALM_NEIGHBOURS_SHARE = 0.05
 BUSY_NEIGHBOURS_SHARE = 0.10
@@ -45,7 +49,7 @@ THROTTLED_LOG_SD = 0.06
 # The neighbours of a virtual machine take its cache, memory and clock, which no counter of its own shows. On the one
 # of ``reports/accuracy.md`` the same training differs between processes by a twelfth, and between its halves by an
 # eighth.
-VIRTUAL_LOG_SD = 0.12
+VIRTUAL_LOG_SD = 0.10
 
 
 def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
@@ -53,9 +57,11 @@ def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
     roughness = max(noise.machine_log_sd, noise.peak_log / PEAK_PER_SD, 1e-6)
     signals = dict(log.machine_signals)
     contention = contention_share(log)
-    looks_shared = 1.0 / (1.0 + (MIDDLE_ROUGHNESS / roughness) ** STEEPNESS)
+    told = _tells_of_neighbours(log)
+    middle = MIDDLE_ROUGHNESS if told else SILENT_MIDDLE_ROUGHNESS
+    looks_shared = 1.0 / (1.0 + (middle / roughness) ** STEEPNESS)
     shared = max(looks_shared, _shared_by_signals(log, contention))
-    floor = CALM_LOG_SD if _is_calm(signals, contention) else QUIET_LOG_SD
+    floor = QUIET_LOG_SD if told else SILENT_LOG_SD
     variance = floor**2 + shared * SHARED_LOG_SD**2 + (DRIFT_PER_ROUGHNESS * noise.machine_log_sd) ** 2
     variance += (DRIFT_PER_CONTENTION * contention) ** 2
     if noise.is_drifting:
@@ -117,9 +123,11 @@ def _is_on_cpu_alone(log: BenchmarkLog) -> bool:
     return log.machine.device.split(":")[0] == "cpu" and not log.worker_count
 
 
-def _is_calm(signals: dict[str, float], contention: float) -> bool:
-    return (
-        "run_wait_share" in signals
-        and contention < CALM_SHARE
-        and signals.get("neighbour_share", 1.0) < CALM_NEIGHBOURS_SHARE
-    )
+def _tells_of_neighbours(log: BenchmarkLog) -> bool:
+    """Whether the machine's counters have been seen to count what others do to the processor that computes.
+
+    No host counter knows who shares a GPU, its memory or its heat; one that stands at nothing may count nothing.
+    """
+    signals = dict(log.machine_signals)
+    seen = max(signals.get("neighbour_share", 0.0), signals.get("run_wait_share", 0.0))
+    return _is_on_cpu_alone(log) and "run_wait_share" in signals and seen >= TOLD_SHARE
