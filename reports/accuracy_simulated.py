@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
     "throttling, unseen": throttling_machine,
     "crowded, unseen": crowded_machine,
 }
-# Machines whose counters say nothing of what changes their pace: neighbours of a GPU, heat, a hypervisor's other guests.
+# Machines whose counters say nothing of what changes their pace: a GPU's neighbours, heat, a hypervisor's other guests.
 SILENT: dict[str, Kind] = {
     "quiet, silent": other_quiet_machine,
     "smooth, silent": smooth_quiet_machine,

@@ -119,9 +119,11 @@ def _simulated(simulated: pd.DataFrame, blind: pd.DataFrame, silent: pd.DataFram
         lines += ["", "The same benchmarks where the kernel says nothing of other programs:", "",
                   *_rows(_in_order(blind, ["machine"]), ["machine"])]  # fmt: skip
     if len(silent):
-        lines += ["", "Counters that stay calm while the pace does not (the neighbours and the heat of a GPU, the other "
-                  "guests of a hypervisor); smooth: a pace that tells less of its drift:", "",
-                  *_rows(_in_order(silent, ["machine"]), ["machine"])]  # fmt: skip
+        words = (
+            "Counters that stay calm while the pace does not (the neighbours and the heat of a GPU, the other guests of "
+            "a hypervisor); smooth: a pace that tells less of its drift:"
+        )
+        lines += ["", words, "", *_rows(_in_order(silent, ["machine"]), ["machine"])]
     unseen = simulated[simulated["machine"].isin(UNSEEN)]
     lines += ["", "By workload, on the unseen quiet and shared machines:", "",
               *_rows(_in_order(unseen, ["machine", "workload"]), ["machine", "workload"])]  # fmt: skip
