@@ -120,7 +120,7 @@ def _simulated(simulated: pd.DataFrame, blind: pd.DataFrame, silent: pd.DataFram
                   *_rows(_in_order(blind, ["machine"]), ["machine"])]  # fmt: skip
     if len(silent):
         words = (
-            "Counters that stay calm while the pace does not (the neighbours and the heat of a GPU, the other guests of "
+            "Counters that stay calm while the pace does not (a GPU's neighbours and heat, the other guests of "
             "a hypervisor); smooth: a pace that tells less of its drift:"
         )
         lines += ["", words, "", *_rows(_in_order(silent, ["machine"]), ["machine"])]
