@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.timing.drift import Drift, FinishedRun
 
 STRIP_CHARACTERS = 31
-_HEAD = ("finished", "run", "on", "promised", "took", "took/promised", "promise | and truth *")
+_HEAD = ("finished", "run", "on", "promised", "took", "took/promised", "promise | and truth *", "taught")
 
 
 @click.command()
@@ -24,22 +24,36 @@ _HEAD = ("finished", "run", "on", "promised", "took", "took/promised", "promise 
 @click.option(
     "--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw them into this .png, .svg or .pdf."
 )
+@click.option("--forget", metavar="RUN", help="Leave this run out of what later estimates learn from.")
+@click.option("--remember", metavar="RUN", help="Bring a run back that was left out.")
 @click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, experiments: tuple[str, ...], figure: Path | None, store_uri: str | None, as_json: bool) -> None:
+def command(
+    *,
+    experiments: tuple[str, ...],
+    figure: Path | None,
+    forget: str | None,
+    remember: str | None,
+    store_uri: str | None,
+    as_json: bool,
+) -> None:
     """Show how finished trainings compare with what was promised, and what the next promise here learns from them.
 
     Exit code 0 when they were shown, also when there is none yet; 1 when the store cannot be read; 2 for a wrong call.
     """
     from greenlove_mlflow.benchmark import read_machine
     from greenlove_mlflow.core.timing.drift import learn_drift
+    from greenlove_mlflow.tracking.reading import leave_out
 
     if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
         raise click.UsageError("--figure ends in .png, .svg or .pdf")
+    for run_id, bring_back in ((forget, False), (remember, True)):
+        if run_id is not None:
+            leave_out(run_id, store_uri=store_uri, bring_back=bring_back)
     runs = sorted(_read_runs(store_uri, experiments), key=lambda run: run.finished_at)
     drift = learn_drift(runs, machine=read_machine(_device()))
     if figure is not None and runs:
-        _write_figure(runs, figure)
+        _write_figure([run for run in runs if not run.unfit] or runs, figure)
     if as_json:
         click.echo(json.dumps(_plain(runs, drift), allow_nan=False))
         return
@@ -104,10 +118,11 @@ def _lines(runs: Sequence[FinishedRun], drift: Drift) -> list[str]:
     if not runs:
         return ["No training has finished under track() in this store yet; promises rest on what a machine shows."]
     lines = text_table([_HEAD, *(_cells(run) for run in runs)], gap=2)
-    inside = sum(run.was_inside for run in runs)
+    counted = [run for run in runs if not run.unfit]
+    inside = sum(run.was_inside for run in counted)
     lines += [
         "",
-        f"{inside} of {len(runs)} trainings ended inside the range that was promised (19 in 20 are meant to).",
+        f"{inside} of {len(counted)} trainings ended inside the range that was promised (19 in 20 are meant to).",
     ]
     lines.append(f"The next promise on this machine: {_words(drift)}.")
     return lines
@@ -138,6 +153,7 @@ def _cells(run: FinishedRun) -> tuple[str, ...]:
         format_duration_s(run.actual_s),
         f"{run.actual_s / run.promised_s:.3f}",
         _strip(run),
+        f"nothing: {run.unfit}" if run.unfit else f"{math.expm1(run.log_ratio):+.1%}".replace("%", " %"),
     )
 
 
@@ -169,7 +185,7 @@ def _plain(runs: Sequence[FinishedRun], drift: Drift) -> dict[str, Any]:
         "calibrated_on": drift.calibrated_on,
         "drift_scale": drift.scale,
         "bias_log": drift.bias_log,
-        "inside_count": sum(run.was_inside for run in runs),
+        "inside_count": sum(run.was_inside for run in runs if not run.unfit),
         "runs": [
             {
                 "run_id": run.run_id,
@@ -179,6 +195,7 @@ def _plain(runs: Sequence[FinishedRun], drift: Drift) -> dict[str, Any]:
                 "actual_s": run.actual_s,
                 "log_half_width": run.promised_log_half_width,
                 "inside": run.was_inside,
+                "unfit": run.unfit,
             }
             for run in runs
         ],

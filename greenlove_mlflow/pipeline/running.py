@@ -233,6 +233,8 @@ def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
     run.wait_for_page()
     if run.estimate is None or run.log is None:
         return
+    if run.has_trained:
+        tracked.tags({names.TAG_TRAINED: run.trained.to_text()})
     if run.plan.lap_count is None:
         tracked.log_open_outcome(run.estimate, run.outcome)
     else:

@@ -45,6 +45,7 @@ class TrackedTraining(LiveTraining):
         super().__init__(**parts)
         self._optimizers = tuple(optimizers)
         self._runner = runner
+        self._counts_steps = bool(self._optimizers)
         self._hooks = ExitStack()
         self._longest_lap_steps = 0
 

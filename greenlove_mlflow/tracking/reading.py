@@ -13,7 +13,7 @@ from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog
-from greenlove_mlflow.core.timing.drift import FinishedRun, finished_run
+from greenlove_mlflow.core.timing.drift import FinishedRun, Trained, finished_run
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.boundary import first_line
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # More runs than this teach nothing new about a machine, and a page of them is one request.
 FINISHED_RUN_LIMIT = 500
+# Fewer epochs of a training that was stopped early say little of its pace.
+LEAST_LAPS_OF_A_PART = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +126,14 @@ def read_history(run_id: str, key: str, *, store_uri: str | None = None) -> tupl
 
 
 def finished_runs(store_uri: str, experiment_ids: list[str] | None = None) -> tuple[FinishedRun, ...]:
-    """The trainings in a store that were promised and ran to their end, the latest first; broken ones are left out."""
+    """The trainings in a store that were promised and ended by themselves, the latest first; broken ones left out."""
     client = make_client(store_uri)
     if experiment_ids is None:
         experiment_ids = [each.experiment_id for each in client.search_experiments()]
     found = client.search_runs(
         experiment_ids,
         filter_string=(
-            f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}' and metrics.`{names.ACTUAL_TIME_ERROR_RATIO}` > 0 "
+            f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}' and metrics.`{names.ACTUAL_TIME_H}` > 0 "
             "and attributes.status = 'FINISHED'"
         ),
         max_results=FINISHED_RUN_LIMIT,
@@ -154,7 +156,9 @@ def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[s
 
 def _finished_run(run: Run) -> FinishedRun | None:
     statistics = _statistics_or_none(run)
-    if statistics is None:
+    trained = Trained.from_text(run.data.tags.get(names.TAG_TRAINED, ""))
+    is_whole = names.ACTUAL_TIME_ERROR_RATIO in run.data.metrics
+    if statistics is None or not (is_whole or (trained is not None and trained.lap_count >= LEAST_LAPS_OF_A_PART)):
         return None
     return finished_run(
         statistics.fit,
@@ -163,7 +167,28 @@ def _finished_run(run: Run) -> FinishedRun | None:
         machine=statistics.machine,
         finished_at=_iso(run.info.end_time or run.info.start_time),
         run_id=run.info.run_id,
+        trained=trained,
+        is_left_out=names.TAG_NOT_HISTORY in run.data.tags,
     )
+
+
+def leave_out(run_id: str, *, store_uri: str | None = None, bring_back: bool = False) -> None:
+    """Leave a run out of what later estimates learn from, or bring it back.
+
+    Raises:
+        RunDataError: If there is no such run.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = make_client(store_uri or mlflow.get_tracking_uri())
+    try:
+        if not bring_back:
+            client.set_tag(run_id, names.TAG_NOT_HISTORY, "true")
+        elif names.TAG_NOT_HISTORY in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, names.TAG_NOT_HISTORY)
+    except MlflowException as error:
+        raise RunDataError(f"there is no run {run_id!r} in this store: {first_line(error)}") from error
 
 
 def _statistics_or_none(run: Run) -> Statistics | None:

@@ -12,6 +12,7 @@ Source: the scaled inverse chi-squared posterior of a variance; split-conformal 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ LEAST_RUNS_FOR_CHECK = 19
 LEAST_RUNS_FOR_CONFORMAL = 100
 LEVEL = 0.95
 CHECK_LEVEL = 0.01
+# Further from its promise a training was another one than was promised.
+LARGEST_RATIO = 4.0
 SMALLEST_SCALE = 0.25
 # How far, on the log scale, one benchmark's word on the drift is drawn to the usual one.
 USUAL_SHARE = 0.85
@@ -96,6 +99,7 @@ class FinishedRun:
         actual_s: Seconds that it took.
         finished_at: When it ended, ISO 8601; orders the runs.
         run_id: In MLflow.
+        unfit: Why it teaches nothing, in words; empty when it teaches.
     """
 
     log_ratio: float
@@ -109,6 +113,43 @@ class FinishedRun:
     actual_s: float = 0.0
     finished_at: str = ""
     run_id: str = ""
+    unfit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What of a training was really trained, for a pace to be learned from.
+
+    Args:
+        lap_count: Laps (epochs) that were finished.
+        laps_s: Seconds of them together.
+        step_count: Optimizer steps; None where nobody could count them.
+        differs: Whether it followed another plan than the one that was promised.
+    """
+
+    lap_count: int
+    laps_s: float
+    step_count: int | None = None
+    differs: bool = False
+
+    def to_text(self) -> str:
+        """A few characters that a tag can hold."""
+        return json.dumps({key: value for key, value in dataclasses.asdict(self).items() if value is not None})
+
+    @classmethod
+    def from_text(cls, text: str) -> Trained | None:
+        """What ``to_text`` wrote; None where it is no such text."""
+        try:
+            content = json.loads(text)
+            steps = content.get("step_count")
+            return cls(
+                lap_count=int(content["lap_count"]),
+                laps_s=float(content["laps_s"]),
+                step_count=None if steps is None else int(steps),
+                differs=bool(content.get("differs", False)),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
 
 
 def finished_run(
@@ -119,8 +160,26 @@ def finished_run(
     machine: Machine,
     finished_at: str = "",
     run_id: str = "",
+    trained: Trained | None = None,
+    is_left_out: bool = False,
 ) -> FinishedRun | None:
-    """What a finished training teaches; None when it cannot (the ``seed`` method, a time of 0)."""
+    """What a finished training teaches; None when it cannot (the ``seed`` method, a time of 0).
+
+    One that was stopped early teaches the pace of the epochs that it did. One that ran no optimizer step, followed
+    another plan or was as far from its promise as only a mistake is, teaches nothing.
+
+    Args:
+        fit: What was promised.
+        workload: The plan.
+        actual_s: Seconds of the whole training.
+        machine: Where.
+        finished_at: When it ended, ISO 8601.
+        run_id: In MLflow.
+        trained: What of it was really trained; None for runs that do not say.
+        is_left_out: Whether the user left it out.
+    """
+    if trained is not None and 0 < trained.lap_count < workload.epoch_count:
+        workload, actual_s = dataclasses.replace(workload, epoch_count=trained.lap_count), trained.laps_s
     promised = predict_time_s(fit, workload)
     if fit.method == "seed" or not actual_s > 0.0 or not promised.point > 0.0:
         return None
@@ -136,7 +195,19 @@ def finished_run(
         actual_s=actual_s,
         finished_at=finished_at,
         run_id=run_id,
+        unfit="left out" if is_left_out else _unfit(trained, actual_s / promised.point),
     )
+
+
+def _unfit(trained: Trained | None, ratio: float) -> str:
+    """Why a training teaches nothing, in words; empty when it teaches."""
+    if trained is not None and trained.step_count == 0:
+        return "no optimizer step"
+    if trained is not None and trained.differs:
+        return "another plan"
+    if not 1.0 / LARGEST_RATIO < ratio < LARGEST_RATIO:
+        return f"{ratio:.2g} times its promise"
+    return ""
 
 
 def _log_ratio(actual_s: float, promised_s: float, one_off_s: float) -> float:
@@ -159,7 +230,7 @@ def learn_drift(runs: Sequence[FinishedRun], *, machine: Machine, prior: Drift |
         prior: What is believed without them.
     """
     prior = prior or Drift(log_sd=DEFAULT_DRIFT_LOG_SD)
-    chosen, words = _choose(runs, machine)
+    chosen, words = _choose([run for run in runs if not run.unfit], machine)
     if not chosen:
         return prior
     bias_log = _significant_bias(chosen)

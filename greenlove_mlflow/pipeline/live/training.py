@@ -25,6 +25,7 @@ from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.account.outcome import settle_outcome
 from greenlove_mlflow.core.account.run_facts import estimate_for_time
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.timing.drift import Trained
 from greenlove_mlflow.core.timing.forecast import forecast_total_s
 from greenlove_mlflow.errors import GreenloveError, LimitReached, TrainingRefused
 from greenlove_mlflow.pipeline.live.step_laps import StepLaps
@@ -114,6 +115,7 @@ class LiveTraining:
         self._on_lap = on_lap
         self._forecasts: list[Interval] = []
         self._has_begun = self._has_ended = False
+        self._counts_steps = True
         self._laps_by: Literal["steps", "caller"] = "steps"
         self._can_stop = False
         self._step_laps = StepLaps(plan, laps)
@@ -159,6 +161,16 @@ class LiveTraining:
     def has_trained(self) -> bool:
         """Whether a step or a lap has ended."""
         return self.step_count > 0 or self.lap_count > 0
+
+    @property
+    def trained(self) -> Trained:
+        """What of the training was really trained by now."""
+        return Trained(
+            lap_count=self.lap_count,
+            laps_s=math.fsum(self._laps.durations_s),
+            step_count=self.step_count if self._counts_steps or self.step_count else None,
+            differs=self._step_laps.differs,
+        )
 
     def begin(self) -> None:
         """The training begins: from now on it is metered."""

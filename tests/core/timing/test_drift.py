@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from greenlove_mlflow.core.timing.drift import (
     Drift,
     FinishedRun,
+    Trained,
     conformal_bound,
     finished_run,
     learn_drift,
@@ -170,3 +172,56 @@ def test_twenty_runs_narrow_the_range_and_it_still_holds() -> None:
     assert np.median(last) < 0.8 * np.median(first)
     assert np.median(last) < 0.05
     assert 0.90 <= np.mean(inside) <= 1.0
+
+
+def a_promise() -> tuple[Any, Any, float]:
+    fit = a_fit(one_off_s=0.0)
+    workload = a_workload(epoch_count=20)
+    return fit, workload, predict_time_s(fit, workload).point
+
+
+def test_a_training_that_was_stopped_early_teaches_the_pace_of_its_epochs() -> None:
+    fit, workload, whole_s = a_promise()
+    part_s = predict_time_s(fit, dataclasses.replace(workload, epoch_count=5)).point
+    trained = Trained(lap_count=5, laps_s=1.1 * part_s, step_count=500)
+    run = finished_run(fit, workload, 1.3 * part_s, machine=HERE, trained=trained)
+    assert run is not None
+    assert run.log_ratio == pytest.approx(math.log(1.1))
+    assert run.unfit == ""
+    assert run.promised_s == pytest.approx(part_s)
+    assert part_s < whole_s
+
+
+@pytest.mark.parametrize(
+    ("trained", "ratio", "reason"),
+    [
+        (Trained(lap_count=20, laps_s=1.0, step_count=0), 1.0, "no optimizer step"),
+        (Trained(lap_count=20, laps_s=1.0, step_count=9, differs=True), 1.0, "another plan"),
+        (None, 0.02, "times its promise"),
+        (None, 4.5, "times its promise"),
+        (Trained(lap_count=20, laps_s=1.0), 1.0, ""),
+        (None, 3.5, ""),
+    ],
+)
+def test_a_training_that_was_another_than_promised_teaches_nothing(
+    trained: Trained | None, ratio: float, reason: str
+) -> None:
+    fit, workload, whole_s = a_promise()
+    run = finished_run(fit, workload, ratio * whole_s, machine=HERE, trained=trained)
+    assert run is not None
+    assert (reason in run.unfit) if reason else run.unfit == ""
+    assert learn_drift([run] * 5, machine=HERE).run_count == (0 if reason else 5)
+
+
+def test_a_run_that_the_user_left_out_teaches_nothing() -> None:
+    fit, workload, whole_s = a_promise()
+    run = finished_run(fit, workload, whole_s, machine=HERE, is_left_out=True)
+    assert run is not None
+    assert run.unfit == "left out"
+
+
+def test_what_was_trained_is_read_back_from_its_text() -> None:
+    for trained in (Trained(lap_count=3, laps_s=1.5, step_count=7, differs=True), Trained(lap_count=0, laps_s=0.0)):
+        assert Trained.from_text(trained.to_text()) == trained
+    for broken in ("", "[]", '{"lap_count": 1}', '{"lap_count": "x", "laps_s": 1}', "\x00"):
+        assert Trained.from_text(broken) is None

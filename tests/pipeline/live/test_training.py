@@ -44,6 +44,9 @@ class Meter:
     def energy_j(self, *, modelled: bool = False) -> float:
         return WATTS * self._clock.now_s
 
+    def energy_note(self) -> str:
+        return ""
+
 
 class Kept(TrackedRun):
     """A run that keeps nothing, as on ranks other than 0, but remembers what it was asked to keep."""
