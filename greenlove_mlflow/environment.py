@@ -14,6 +14,7 @@ from greenlove_mlflow.untrusted import SECRET_NAME
 # Tells the training on a rented GPU to stop after its benchmark.
 BENCHMARK_ONLY_VARIABLE = "GREENLOVE_BENCHMARK_ONLY"
 PLACE_VARIABLE = "GREENLOVE_PLACE"
+DATA_VARIABLE = "GREENLOVE_DATA"
 ELECTRICITY_MAPS_KEY_VARIABLE = "ELECTRICITY_MAPS_API_KEY"
 _APP = "greenlove"
 # Shorter values are words and ports, which a message may well need.
@@ -79,6 +80,12 @@ def state_folder() -> Path:
 def data_folder() -> Path:
     """Our folder for what the user added for good: price sheets, tables."""
     return platformdirs.user_data_path(_APP, appauthor=False)
+
+
+def tables_folder() -> Path:
+    """Where tables of the user's own lie: ``GREENLOVE_DATA``, else below our folder for data of the user."""
+    named = os.environ.get(DATA_VARIABLE)
+    return Path(named).expanduser() if named else data_folder() / "tables"
 
 
 def secret_values() -> tuple[str, ...]:

@@ -101,12 +101,18 @@ def place_findings() -> Iterator[tuple[str, str]]:
 def table_findings() -> Iterator[tuple[str, str]]:
     """Every table with its newest version, its rows and its producer."""
     from greenlove_mlflow.tables import read_table, table_names, table_versions
+    from greenlove_mlflow.tables.store.age import age_days, is_stale, today_utc
+    from greenlove_mlflow.tables.store.own_tables import read_own_tables
 
     for name in table_names():
         table = read_table(name)
         count = len(table_versions(name))
         versions = f"{count} versions" if count > 1 else "1 version"
-        yield name, f"{table.version} ({versions}), {len(table.frame):,} rows, {table.source.producer}"
+        age = f"{age_days(table.as_of, today_utc())} days old"
+        stale = ", older than it should be" if is_stale(name, table.as_of, today_utc()) else ""
+        yield name, f"{table.version} ({versions}), {age}{stale}, {len(table.frame):,} rows, {table.source.producer}"
+        for own in read_own_tables(name):
+            yield f"{name}, your own", f"{own.version}, {len(own.frame):,} rows as of {own.as_of}: {own.source.title}"
 
 
 def store_findings() -> Iterator[tuple[str, str]]:

@@ -40,20 +40,26 @@ def command() -> None:
 def list_tables(as_json: bool) -> None:
     """List every table: versions, rows, date, producer, licence."""
     from greenlove_mlflow.tables.prices.user_folder import own_versions
+    from greenlove_mlflow.tables.store.own_tables import read_own_tables
     from greenlove_mlflow.tables.store.store import read_table, table_names, table_versions
 
     tables = [read_table(name) for name in table_names()]
+    added = [table for name in table_names() for table in read_own_tables(name)]
     own = own_versions()
     if as_json:
-        rows = [{**_head(table), "versions": list(table_versions(table.name))} for table in tables]
-        _print_json({"tables": rows, "own_prices": list(own)})
+        rows = [{**_head(table), **_age(table), "versions": list(table_versions(table.name))} for table in tables]
+        _print_json({"tables": rows, "own_tables": [_head(table) for table in added], "own_prices": list(own)})
         return
     for table in tables:
         versions = table_versions(table.name)
         count = f"{len(versions)} versions, newest " if len(versions) > 1 else ""
-        click.echo(f"{click.style(table.name, bold=True)}  {count}{table.version}, {len(table.frame)} rows")
+        rows_of_it = f"{len(table.frame)} rows, {_age_text(table)}"
+        click.echo(f"{click.style(table.name, bold=True)}  {count}{table.version}, {rows_of_it}")
         click.echo(f"  {table.source.title}")
         click.echo(f"  {table.source.producer}; {table.source.licence}")
+    for table in added:
+        rows_of_it = f"{table.version}, {len(table.frame)} rows as of {table.as_of}"
+        click.echo(f"{click.style(f'{table.name}, your own', bold=True)}  {rows_of_it}: {table.source.title}")
     if own:
         click.echo(f"{click.style('own prices', bold=True)}  {', '.join(own)}")
 
@@ -116,20 +122,38 @@ def validate(path: Path | None, version: str | None, as_of: str | None, source: 
 
 @command.command("add")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--table", "name", help="Which table the rows are for, such as gpu_specs; a price sheet without it.")
 @_provenance
 @_JSON
-def add(path: Path, version: str | None, as_of: str | None, source: str | None, as_json: bool) -> None:
-    """Keep a price sheet of your own, so that --prices VERSION finds it from now on.
+def add(
+    *, path: Path, name: str | None, version: str | None, as_of: str | None, source: str | None, as_json: bool
+) -> None:
+    """Keep figures of your own: a price sheet that --prices VERSION finds, or rows of any table.
 
-    PATH is a CSV with at least the columns gpu and price_usd_per_hour (US dollars per GPU and hour).
+    PATH is a CSV. A price sheet needs the columns gpu and price_usd_per_hour (US dollars per GPU and hour). Rows of a
+    table need the columns of that table which may not be empty (`greenlove tables show TABLE`); they stand beside ours,
+    or in place of those of the same key.
     """
-    from greenlove_mlflow.tables.prices.add import add_price_sheet
-
-    table = add_price_sheet(path, version=version, as_of=as_of, source=source)
+    table = _added(path, name, version=version, as_of=as_of, source=source)
     if as_json:
         _print_json({**_head(table), "path": str(table.path)})
         return
     click.echo(f"added version {table.version}: {len(table.frame)} rows as of {table.as_of}, in {table.path}")
+
+
+@command.command("remove")
+@click.argument("name")
+@click.argument("version")
+@_JSON
+def remove(*, name: str, version: str, as_json: bool) -> None:
+    """Take back rows of your own: NAME is the table, VERSION what they were added as."""
+    from greenlove_mlflow.tables.store.adding import remove_table
+
+    path = remove_table(name, version)
+    if as_json:
+        _print_json({"table": name, "version": version, "path": str(path)})
+        return
+    click.echo(f"removed version {version} of {name}, which lay in {path}")
 
 
 @command.command("diff")
@@ -155,6 +179,30 @@ def diff(before: str, after: str, as_json: bool) -> None:
         click.echo(f"  {change.change:<22} {change.gpu:<{width}}  {change.billing:<11}  {_prices(change)}")
     if any(change.change == "vanished" for change in changes):
         click.echo("A GPU that vanished was not given by the source, which does not prove that it is not sold.")
+
+
+def _added(path: Path, name: str | None, *, version: str | None, as_of: str | None, source: str | None) -> Table:
+    from greenlove_mlflow.tables.prices.add import add_price_sheet
+    from greenlove_mlflow.tables.prices.sheets import CLOUD_TABLE, PRICE_TABLE
+    from greenlove_mlflow.tables.store.adding import add_table
+
+    if name in (PRICE_TABLE, CLOUD_TABLE):
+        raise click.BadParameter(f"a price sheet is added without --table {name}, and used by --prices VERSION")
+    if name is None:
+        return add_price_sheet(path, version=version, as_of=as_of, source=source)
+    return add_table(path, name, version=version, as_of=as_of, source=source)
+
+
+def _age(table: Table) -> dict[str, Any]:
+    from greenlove_mlflow.tables.store.age import age_days, is_stale, today_utc
+
+    today = today_utc()
+    return {"age_days": age_days(table.as_of, today), "stale": is_stale(table.name, table.as_of, today)}
+
+
+def _age_text(table: Table) -> str:
+    age = _age(table)
+    return f"{age['age_days']} days old" + (", older than it should be" if age["stale"] else "")
 
 
 def _checked_tables() -> Iterable[Table]:

@@ -31,6 +31,10 @@ from greenlove_mlflow.tables import (
     read_regions,
 )
 from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
+from greenlove_mlflow.tables.store.age import stale_caveats
+
+# The tables that a comparison rests on, beside the price sheet, whose age is told by its own caveat.
+COMPARED_BY = ("gpu_specs", "gpu_throughput", "mlperf", "carbon_intensity", "electricity_prices")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,7 @@ def compare_estimate(
         home_name=home.name,
         billing=billing,
         rental=Rental(used_gpu_count=used, start_s=instance_start_s(start_s)),
-        caveats=home.caveats,
+        caveats=(*home.caveats, *stale_caveats(COMPARED_BY)),
         today=time.strftime("%Y-%m-%d", time.gmtime()),
     )
 

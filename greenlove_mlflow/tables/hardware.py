@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
 from typing import Literal
@@ -11,12 +10,13 @@ from greenlove_mlflow.core.energy.cpu_power import CpuModel, CpuPower, cpu_power
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec, MlperfRow, SuiteBridge, ThroughputRow
+from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import row_source, rows_of
 
 GB_PER_GIB = 1.073741824
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_gpu_specs() -> tuple[GpuSpec, ...]:
     """Every GPU of the newest specs table."""
     return tuple(
@@ -52,7 +52,7 @@ def read_gpu_specs() -> tuple[GpuSpec, ...]:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_throughput() -> tuple[ThroughputRow, ...]:
     """Every published training throughput that its log bears out."""
     return tuple(
@@ -70,14 +70,14 @@ def read_throughput() -> tuple[ThroughputRow, ...]:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_suite_bridges() -> tuple[SuiteBridge, ...]:
     """How much faster the same GPUs are in a newer suite."""
     names = ("from_suite", "to_suite", "task", "precision", "gpu_count", "ratio_median", "ratio_min", "ratio_max")
     return tuple(SuiteBridge(**{name: row[name] for name in names}) for _, row in rows_of("gpu_throughput_bridge"))
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_mlperf() -> tuple[MlperfRow, ...]:
     """The best time of each round, benchmark, GPU and count: what the makers' own tuning reaches."""
     best: dict[tuple[str, str, str, int], float] = {}
@@ -117,7 +117,7 @@ def read_cpu_power(cpu_name: str | None, visible_cpu_count: int, *, system_cpu_c
     return cpu_power(cpu_name, visible_cpu_count, read_cpu_models(), system_cpu_count=system_cpu_count)
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_cpu_models() -> tuple[CpuModel, ...]:
     """Every CPU of the newest table."""
     return tuple(

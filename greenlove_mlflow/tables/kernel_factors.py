@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-
 from greenlove_mlflow.core.timing.kernels import KernelFactors
+from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import rows_of
 from greenlove_mlflow.units import US_PER_S
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_kernel_factors() -> KernelFactors:
     """The factors of the newest table."""
     values = {row["key"]: row["value"] for _, row in rows_of("kernel_factors")}

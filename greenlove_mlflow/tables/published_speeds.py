@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 
 from greenlove_mlflow.core.speed.book import RatioBook
 from greenlove_mlflow.core.speed.model import RatioModel, SpecBlend, TaskModel
 from greenlove_mlflow.core.speed.published import RatioEvidence
 from greenlove_mlflow.tables.hardware import read_gpu_specs, read_mlperf, read_suite_bridges, read_throughput
+from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import rows_of
 from greenlove_mlflow.tables.store.store import read_table
 
@@ -22,7 +22,7 @@ _FIELD_OF_PARAMETER = {
 }
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_ratio_evidence() -> RatioEvidence:
     """Throughput, bridges, MLPerf, specs and the constants of the newest tables, each with its source."""
     return RatioEvidence(
@@ -37,7 +37,7 @@ def read_ratio_evidence() -> RatioEvidence:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_ratio_model() -> RatioModel:
     """The fitted constants of speed ratios."""
     task_fields: dict[str, dict[str, float]] = defaultdict(dict)
@@ -63,7 +63,7 @@ def read_ratio_model() -> RatioModel:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_ratio_book() -> RatioBook:
     """The speed ratios that the tables know of; one book for the process, as it remembers what it worked out."""
     return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, read_ratio_evidence())

@@ -121,3 +121,37 @@ def test_diff_says_what_rose_and_what_vanished() -> None:
     assert "does not prove" in output
     changes = {(each["gpu"], each["billing"]): each for each in answer("diff", "2026-02-25", "2026-06-11")["changes"]}
     assert changes["A40 48GB", "on-demand"]["after_usd_per_hour"] is None
+
+
+BOARD = (
+    "gpu_id,name,aliases,alias_ambiguous,vendor,architecture,segment,form_factor,memory_gib,fp32_tflops,fp16_tflops,"
+    "release_year\nmaker-x1,Maker X1,Maker X1,false,NVIDIA,Hopper,datacenter,SXM,96,70,1000,2026\n"
+)
+
+
+def test_rows_of_any_table_are_added_shown_as_own_and_removed(tmp_path: Path) -> None:
+    path = a_csv(tmp_path, BOARD)
+    assert "lacks the column" in call(
+        "add", a_csv(tmp_path, "gpu_id\nx\n"), "--table", "gpu_specs", "--as-of", "2026-11-01"
+    ).output
+    path = a_csv(tmp_path, BOARD)
+    try:
+        added = answer("add", path, "--table", "gpu_specs", "--version", "x1", "--as-of", "2026-11-01")
+        assert (added["table"], added["version"], added["producer"]) == ("gpu_specs", "x1", "your own")
+        assert "gpu_specs, your own" in call("list").output
+        assert [each["version"] for each in answer("list")["own_tables"]] == ["x1"]
+    finally:
+        assert call("remove", "gpu_specs", "x1").exit_code == 0
+    assert "your own" not in call("list").output
+    assert "no version 'x1'" in call("remove", "gpu_specs", "x1").output
+
+
+def test_a_price_sheet_is_no_table_of_that_kind(tmp_path: Path) -> None:
+    result = call("add", a_csv(tmp_path), "--table", "crusoe_prices")
+    assert result.exit_code == 2
+    assert "without --table" in result.output
+
+
+def test_list_says_how_old_each_table_is() -> None:
+    assert call("list").output.count("days old") >= 16
+    assert all(isinstance(table["age_days"], int) for table in answer("list")["tables"])

@@ -63,6 +63,11 @@ KINDS: Mapping[str, CaveatKind] = {
         "no table gives an electricity price for {place}: the world's average stands in, with a wide range",
         "pass electricity_price_usd_per_kwh=",
     ),
+    "stale-table": CaveatKind(
+        "note",
+        "the figures of {table} are of {as_of}, {age_days} days old",
+        "see if there is a newer release, or add newer figures: greenlove tables add --table {table}",
+    ),
     "train-later": CaveatKind(
         "act",
         "starting in {wait_h:.0f} h ({start} UTC) would emit {share:.0%} less CO2e than starting now, by Electricity "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import unicodedata
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.workload import Scope
 from greenlove_mlflow.errors import UnknownPlaceError
 from greenlove_mlflow.tables.places.time_zones import country_names
+from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import row_source, rows_of
 
 WORLD = "WORLD"
@@ -58,7 +58,7 @@ class Place:
     price: Figure | None = None
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def places() -> dict[str, Place]:
     """All places by code."""
     found: dict[str, Place] = {}
@@ -98,7 +98,7 @@ def _priced(place: Place) -> Place:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def _prices() -> dict[str, Figure]:
     return {
         row["code"]: Figure(value=row["residential_usd_per_kwh"], source=row_source(table, row))
@@ -130,7 +130,7 @@ def region_price(country_code: str) -> RegionPrice | None:
     return None
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def _subregions() -> dict[str, str]:
     return {row["country_code"]: row["subregion_code"] for _, row in rows_of("un_subregions")}
 
@@ -201,12 +201,12 @@ def is_other_code(text: str) -> bool:
     return text.strip().upper() in _OTHER_CODES
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def _regions() -> tuple[Place, ...]:
     return tuple(place for place in places().values() if place.kind not in (*_WHOLE, "world"))
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def _country_names() -> dict[str, str]:
     """The code of every country by plain name and by three letters."""
     names = {_plain(name): code for code, name in country_names().items()}

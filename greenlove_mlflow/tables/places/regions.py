@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-
 from greenlove_mlflow.core.energy.equivalences import Equivalence
 from greenlove_mlflow.core.offers.offer import Region
 from greenlove_mlflow.tables.places.index import places
+from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import row_source, rows_of
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_regions() -> tuple[Region, ...]:
     """Every region of Crusoe Cloud with its grid's carbon intensity, in each scope; None where none is known.
 
@@ -30,7 +29,7 @@ def read_regions() -> tuple[Region, ...]:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def _zone_figures() -> dict[str | None, float]:
     return {row["code"]: row["intensity_g_per_kwh"] for _, row in rows_of("electricity_maps_zones")}
 
@@ -41,7 +40,7 @@ def _direct_figure(code: str | None) -> float | None:
     return figure.value if figure else None
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def read_equivalences() -> tuple[Equivalence, ...]:
     """Every row of the newest equivalences table."""
     return tuple(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from pathlib import Path
 
 from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE, price_sheet, read_own_prices
 from greenlove_mlflow.tables.prices.user_folder import own_folder
+from greenlove_mlflow.tables.store.adding import write_whole
 from greenlove_mlflow.tables.store.schema import format_sidecar
 from greenlove_mlflow.tables.store.store import NEWEST, Table, table_names, table_versions
 
@@ -56,8 +56,8 @@ def add_price_sheet(
     )
     folder.mkdir(parents=True, exist_ok=True)
     # The TOML first: a CSV that is seen has its provenance beside it.
-    _write(target.with_suffix(".toml"), format_sidecar(sidecar).encode())
-    _write(target, content)
+    write_whole(target.with_suffix(".toml"), format_sidecar(sidecar).encode())
+    write_whole(target, content)
     return read_own_prices(target)
 
 
@@ -66,13 +66,3 @@ def _check_version(version: str) -> None:
         raise TableError(f"version {version!r} cannot name a file; use letters, digits, dots and dashes: --version")
     if version in (NEWEST, ALL, *table_names(), *table_versions(PRICE_TABLE)):
         raise TableError(f"version {version!r} is taken by the published tables; give another --version")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write to a temporary name and rename, so that nothing half-written is left."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from greenlove_mlflow.core.speed.names import find_gpu
 from greenlove_mlflow.errors import TableError, UnknownGpuError
 from greenlove_mlflow.tables.hardware import read_gpu_specs
 from greenlove_mlflow.tables.prices.user_folder import own_folder, own_versions
+from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import plain_rows, rows_of
 from greenlove_mlflow.tables.store.schema import Sidecar, read_sidecar
 from greenlove_mlflow.tables.store.store import NEWEST, Table, read_schema, read_table, read_table_file, table_versions
@@ -203,17 +203,17 @@ def _find(name: str, memory_gib: float | None) -> GpuSpec:
     return find_gpu(name, _specs().values(), memory_gib=memory_gib, offer_names=_crusoe_names(), offers_settle=False)
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def _crusoe_names() -> dict[str, str]:
     return {row["gpu"]: row["gpu_id"] for _, row in rows_of(PRICE_TABLE)}
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def _specs() -> dict[str, GpuSpec]:
     return {spec.gpu_id: spec for spec in read_gpu_specs()}
 
 
-@functools.lru_cache(maxsize=1)
+@kept
 def _sheet_names() -> dict[str, set[str]]:
     """The specs keys behind every name that a price sheet of ours uses."""
     found: dict[str, set[str]] = {}

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any
 
 from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.tables.store.cache import kept
+from greenlove_mlflow.tables.store.own_tables import own_table_versions, read_own_tables
 from greenlove_mlflow.tables.store.store import NEWEST, Table, read_table
 
 _ADDRESS = re.compile(r"https?://[^\s,;)]+")
 
 
-@functools.lru_cache(maxsize=64)
+@kept
 def rows_of(name: str, version: str = NEWEST) -> tuple[tuple[Table, dict[str, Any]], ...]:
-    """Each row of a table, beside its table."""
+    """Each row of a table, beside its table; the newest version with the user's own rows, in place of their like."""
     table = read_table(name, version)
-    return tuple((table, row) for row in plain_rows(table))
+    rows = [(table, row) for row in plain_rows(table)]
+    if version != NEWEST or not own_table_versions(name):
+        return tuple(rows)
+    by_key = {_key(table, row): (table, row) for table, row in rows}
+    for own in read_own_tables(name):
+        by_key |= {_key(own, row): (own, row) for row in plain_rows(own)}
+    return tuple(by_key.values())
+
+
+def _key(table: Table, row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[part] for part in table.sidecar.key)
 
 
 def plain_rows(table: Table) -> list[dict[str, Any]]:

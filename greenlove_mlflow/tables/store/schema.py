@@ -62,6 +62,7 @@ class Sidecar:
         row_count: Rows in the file; None when it is not stated.
         sha256: Of the file's bytes, hexadecimal; empty when it is not stated.
         notes: What a reader of the table must know: gaps, conflicts between sources, how figures were made.
+        max_age_days: After how many days its figures are called old; None where they do not age.
         row_sources: Full texts of the short names in the column ``source``; empty when that column is plain.
     """
 
@@ -73,6 +74,7 @@ class Sidecar:
     row_count: int | None = None
     sha256: str = ""
     notes: tuple[str, ...] = ()
+    max_age_days: int | None = None
     row_sources: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -115,6 +117,7 @@ def parse_sidecar(content: dict[str, Any], *, name: str) -> Sidecar:
             row_count=content.get("rows"),
             sha256=content.get("sha256", ""),
             notes=tuple(content.get("notes", ())),
+            max_age_days=content.get("max_age_days"),
             row_sources=dict(content.get("row_sources", {})),
         )
     except TypeError as error:
@@ -149,6 +152,8 @@ def format_sidecar(sidecar: Sidecar) -> str:
         lines.append(f"rows = {sidecar.row_count}")
     if sidecar.sha256:
         lines.append(f"sha256 = {_toml(sidecar.sha256)}")
+    if sidecar.max_age_days is not None:
+        lines.append(f"max_age_days = {sidecar.max_age_days}")
     if sidecar.notes:
         lines += ["notes = [", *(f"  {_toml(note)}," for note in sidecar.notes), "]"]
     lines += ["", "[source]"]

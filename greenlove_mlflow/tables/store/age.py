@@ -1,0 +1,40 @@
+"""How old tables are, and which of them are too old to be trusted without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime, timezone
+
+from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.tables.store.store import read_schema, read_table
+
+
+def age_days(as_of: str, today: date) -> int:
+    """Days from a date, ISO 8601, to today.
+
+    >>> age_days("2026-11-20", date(2026, 11, 27))
+    7
+    """
+    return (today - date.fromisoformat(as_of)).days
+
+
+def today_utc() -> date:
+    """The date of now in UTC."""
+    return datetime.now(tz=timezone.utc).date()
+
+
+def is_stale(name: str, as_of: str, today: date) -> bool:
+    """Whether figures of that date are older than their table allows."""
+    limit = read_schema(name).max_age_days
+    return limit is not None and age_days(as_of, today) > limit
+
+
+def stale_caveats(names: Iterable[str], today: date | None = None) -> tuple[Caveat, ...]:
+    """A caveat for each of those tables whose newest version is older than it may be."""
+    now = today or today_utc()
+    tables = [read_table(name) for name in names]
+    return tuple(
+        Caveat.of("stale-table", table=table.name, as_of=table.as_of, age_days=age_days(table.as_of, now))
+        for table in tables
+        if is_stale(table.name, table.as_of, now)
+    )
