@@ -131,9 +131,10 @@ BOARD = (
 
 def test_rows_of_any_table_are_added_shown_as_own_and_removed(tmp_path: Path) -> None:
     path = a_csv(tmp_path, BOARD)
-    assert "lacks the column" in call(
-        "add", a_csv(tmp_path, "gpu_id\nx\n"), "--table", "gpu_specs", "--as-of", "2026-11-01"
-    ).output
+    assert (
+        "lacks the column"
+        in call("add", a_csv(tmp_path, "gpu_id\nx\n"), "--table", "gpu_specs", "--as-of", "2026-11-01").output
+    )
     path = a_csv(tmp_path, BOARD)
     try:
         added = answer("add", path, "--table", "gpu_specs", "--version", "x1", "--as-of", "2026-11-01")
