@@ -45,6 +45,9 @@ class StepProfiler(Protocol):
     def start(self) -> None:
         """Called at a step boundary, the device idle."""
 
+    def step(self) -> None:
+        """Called at the boundary between two steps."""
+
     def stop(self, step_count: int) -> StepProfile | None:
         """What so many steps showed; called at a step boundary, the device idle."""
 
@@ -86,7 +89,6 @@ class StepRecorder:
 
     Attributes:
         step_count: Steps reported so far, those after the window included.
-        profile: What the profiler saw; None without one.
         stop_reason: Why the window closed: ``precise``, ``budget``, ``share``, ``complete``; empty while it is open.
     """
 
@@ -102,7 +104,6 @@ class StepRecorder:
         self.session = session
         self.plan = plan
         self.step_count = 0
-        self.profile: StepProfile | None = None
         self.stop_reason = ""
         self._synchronize = synchronize
         self._profiler = profiler
@@ -282,11 +283,13 @@ class StepRecorder:
         self._profiled_count += 1
         if self._profiled_count >= PROFILED_STEP_COUNT:
             self._end_profile()
+        elif self._profiler is not None:
+            self._profiler.step()
 
     def _end_profile(self) -> None:
         self._synchronize()
         if self._profiler is not None and self._profiled_count:
-            self.profile = self._profiler.stop(self._profiled_count)
+            self.session.profile = self._profiler.stop(self._profiled_count)
         self._shut(self.stop_reason)
 
     def _close(self, reason: str) -> None:

@@ -29,6 +29,7 @@ from greenlove_mlflow.pipeline.live.training import Promise
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT, Subject, Window
 from greenlove_mlflow.pipeline.stages import Ground, estimate_log
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining, replace_ratios
+from greenlove_mlflow.tables import read_kernel_factors
 from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking import names
 
@@ -184,6 +185,7 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun) -> Window:
         synchronize=undertaking.synchronize,
         finish=finish,
         quiet=tracked.paused,
+        factors=read_kernel_factors(),
     )
 
 

@@ -49,6 +49,9 @@ class Profiler:
     def start(self) -> None:
         self.started_s = self.clock.now_s
 
+    def step(self) -> None:
+        pass
+
     def stop(self, step_count: int) -> StepProfile:
         self.step_count = step_count
         return StepProfile(host_s=(self.clock.now_s - self.started_s) / step_count, on_cpu=True)
@@ -220,8 +223,8 @@ def test_two_steps_are_left_to_the_profiler_and_out_of_the_timing(clock: Virtual
     train(recorder, clock, 2, step_s=9.0)
     assert recorder.has_closed
     assert profiler.step_count == 2
-    assert recorder.profile is not None
-    assert recorder.profile.host_s == pytest.approx(9.0)
+    assert recorder.session.profile is not None
+    assert recorder.session.profile.host_s == pytest.approx(9.0)
     assert total_s(recorder, 1) == pytest.approx(1000 * STEP_S)
 
 

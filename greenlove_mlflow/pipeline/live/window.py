@@ -15,6 +15,7 @@ from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.benchmark.subject.device_memory import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, describe_model
 from greenlove_mlflow.benchmark.subject.training import Training
+from greenlove_mlflow.benchmark.window_profile import WindowProfile
 from greenlove_mlflow.benchmark.within import StepRecorder, WindowPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
@@ -22,6 +23,7 @@ from greenlove_mlflow.pipeline.live.background import Background
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
+    from greenlove_mlflow.core.timing.kernels import KernelFactors
     from greenlove_mlflow.pipeline.live.training import Promise
     from greenlove_mlflow.power import PowerMeter
 
@@ -56,6 +58,7 @@ class Window:
         synchronize: Waits until the device is idle.
         finish: Makes the promise of a log and the meter's caveats; runs in a thread of its own.
         quiet: A block in which nothing is sent to MLflow.
+        factors: From operators to kernels; two steps are profiled with them, and not without.
 
     Attributes:
         recorder: Takes the training's reports.
@@ -72,6 +75,7 @@ class Window:
         synchronize: Callable[[], None],
         finish: Callable[[BenchmarkLog, tuple[Caveat, ...]], Promise],
         quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
+        factors: KernelFactors | None = None,
     ) -> None:
         self.on_close: Callable[[], None] = lambda: None
         self._subject = subject
@@ -89,7 +93,8 @@ class Window:
             synchronize=synchronize,
             host_sees_steps=subject.device.type == "cpu",
         )
-        self.recorder = StepRecorder(session, plan, synchronize=synchronize, on_close=self._close)
+        profiler = None if factors is None else WindowProfile(session, subject.device, synchronize, factors)
+        self.recorder = StepRecorder(session, plan, synchronize=synchronize, profiler=profiler, on_close=self._close)
 
     @property
     def has_steps(self) -> bool:
