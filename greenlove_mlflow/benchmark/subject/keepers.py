@@ -277,7 +277,7 @@ class KeptTensor:
     def copied_bytes(self) -> int:
         """What the copy takes on the tensor's own device."""
         kept = self._copy
-        if kept is None or kept.device != self._memory.device or kept.layout is not torch.strided:
+        if kept is None or kept.layout is not torch.strided or kept.device != self._memory.device:
             return 0
         return kept.numel() * kept.element_size()
 
@@ -323,8 +323,8 @@ class KeptTensor:
 
 
 def _share_memory(tensor: torch.Tensor, memory: torch.Tensor) -> bool:
-    if torch.nn.parameter.is_lazy(tensor):
-        return True
+    if torch.nn.parameter.is_lazy(memory) or torch.nn.parameter.is_lazy(tensor):
+        return torch.nn.parameter.is_lazy(tensor)
     if tensor.layout is not torch.strided or tensor.is_meta or hasattr(tensor, "__tensor_flatten__"):
         return tensor.layout is memory.layout and tensor.size() == memory.size()
     return (
