@@ -141,7 +141,8 @@ def derived(rows: Iterable[dict[str, str | None]], version: str) -> list[Change]
         if len(values) < LEAST_COUNTRIES:
             continent = CONTINENTS[continent_of()[code]]
             values, of = [value for part in continent[1].split() for value in logs[part]], continent[0]
-        lines += _region_lines(f"region|{code}", name, of, values, version)
+        if len(values) >= LEAST_COUNTRIES:
+            lines += _region_lines(f"region|{code}", name, of, values, version)
     return lines
 
 

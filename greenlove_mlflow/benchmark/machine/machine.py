@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import torch
 
+from greenlove_mlflow.benchmark.machine.cpu_name import read_cpu_name
 from greenlove_mlflow.core.records import Machine
 
 BYTES_PER_GIB = 2**30
@@ -31,7 +32,7 @@ def read_machine(device: Any = None) -> Machine:
         "device": str(place),
         "torch_version": torch.__version__,
         "cuda_version": torch.version.cuda,
-        "cpu_name": _read_cpu_name(),
+        "cpu_name": read_cpu_name(),
         "visible_cpu_count": count_visible_cpus(),
         "memory_gib": psutil.virtual_memory().total / BYTES_PER_GIB,
         "os_name": f"{platform.system()} {platform.release()}".strip() or None,
@@ -94,13 +95,3 @@ def _ask_driver_version(found: list[str]) -> None:
     except Exception:  # noqa: BLE001 - NVML raises its own types and OSError; a version is worth no failure
         return
     found.append(version.decode(errors="replace") if isinstance(version, bytes) else str(version))
-
-
-def _read_cpu_name() -> str | None:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.lower().startswith("model name"):
-                return line.split(":", 1)[1].strip() or None
-    except OSError:  # no /proc on this system
-        pass
-    return platform.processor() or None
