@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import mlflow
 import pytest
@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import greenlove_mlflow as greenlove
+from greenlove_mlflow.core.records import Method
 from greenlove_mlflow.core.speed.names import find_gpu
 from greenlove_mlflow.environment import Environment, read_environment
 from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuError, UnknownPlaceError
@@ -310,3 +311,22 @@ def test_a_cloud_task_benchmarks_and_does_not_train(
 def test_energy_stays_gross_and_says_so_where_idle_power_is_unknown(clock: VirtualClock) -> None:
     estimate = greenlove.estimate(*parts(), **options(clock, net_of_idle=True))
     assert "idle-not-measured" in {caveat.code for caveat in estimate.caveats}
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("pass_s", [1.0, 40.0])
+def test_a_validation_pass_counts_whole_however_long_it_is(clock: VirtualClock, method: str, pass_s: float) -> None:
+    model, optimizer, criterion, data = parts()
+    loader = torch.utils.data.DataLoader(TensorDataset(torch.randn(200, 4), torch.zeros(200, dtype=torch.long)), 1)
+
+    def validate(model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> None:
+        clock.advance(pass_s / 200.0)
+
+    def estimated_s(**over: Any) -> Any:
+        plan = options(clock, epochs=12, budget_s=5.0, method=method, **over)
+        return greenlove.estimate(model, optimizer, criterion, data, **plan)
+
+    with_it = estimated_s(validation=(loader, validate), validation_every_epochs=2)
+    assert with_it.workload.validation_s == pytest.approx(pass_s, rel=0.05)
+    # Six passes in twelve epochs.
+    assert with_it.time_s.point - estimated_s().time_s.point == pytest.approx(6.0 * pass_s, rel=0.1)

@@ -460,3 +460,32 @@ def test_figures_are_kept_as_png(opened: Callable[..., TrackedRun], tmp_path: Pa
         run.figure("greenlove/plots/own.png", Figure())
     path = MlflowClient().download_artifacts(str(run.run_id), "greenlove/plots/own.png", str(tmp_path))
     assert io.BytesIO(Path(path).read_bytes()).read(4) == b"\x89PNG"
+
+
+FORK = """
+run = open_run(run_name="forked")
+with run:
+    train(run, epochs=2, samples=0)
+    child = os.fork()
+    if child == 0:
+        {leave}
+    os.waitpid(child, 0)
+    time.sleep(1.0)
+    print(mlflow.MlflowClient().get_run(run.run_id).info.status)
+    train(run, epochs=5, samples=0)
+print(run.run_id)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leave", ["run.close('FAILED'); os._exit(0)", "sys.exit(3)"])
+def test_a_forked_child_that_leaves_the_block_ends_nothing(tmp_path: Path, leave: str) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    script = "import mlflow\n" + FORK.format(leave=leave)
+    done = run_script(script, cwd=tmp_path, uri=uri, state=tmp_path / "state")
+    status, run_id = done.stdout.split()
+    assert status == "RUNNING"
+    client = MlflowClient(uri)
+    assert client.get_run(run_id).info.status == "FINISHED"
+    epochs = client.get_metric_history(run_id, "green/train/epoch_s")
+    assert sorted({point.step for point in epochs}) == list(range(5))

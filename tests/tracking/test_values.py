@@ -171,12 +171,40 @@ def a_reading(timestamp_ms: int, sample: PowerSample) -> PowerEvent:
     return PowerEvent(device=sample.device, at_s=sample.at_s, power_w=sample.power_w, timestamp_ms=timestamp_ms, step=0)
 
 
+# 2026-10-01 10:00:00 UTC, in milliseconds since 1970.
+TEN_O_CLOCK_MS = 1_790_848_800_000
+
+
+@pytest.mark.parametrize(
+    ("started_at", "began_ms"),
+    [
+        ("2026-10-01T10:00:00+00:00", TEN_O_CLOCK_MS),
+        ("2026-10-01T10:00:00Z", TEN_O_CLOCK_MS),
+        ("2026-10-01T10:00:00", TEN_O_CLOCK_MS),
+        ("2026-10-01T12:00:00.250000+02:00", TEN_O_CLOCK_MS + 250),
+        ("1970-01-01T00:00:01+00:00", 1_000),
+        ("", 0),
+    ],
+)
+def test_a_benchmark_began_so_many_milliseconds_after_1970(started_at: str, began_ms: int) -> None:
+    assert record.started_ms(a_log(started_at=started_at)) == began_ms
+
+
+def test_points_of_a_benchmark_lie_where_it_was_in_time() -> None:
+    epochs = tuple(an_epoch(epoch_index=index, start_s=2.5 * index, duration_s=2.0) for index in range(3))
+    log = a_log(started_at="2026-10-01T10:00:00+00:00", duration_s=60.0, epochs=epochs)
+    points = record.benchmark_points(log, 0.5)
+    ends_ms = {TEN_O_CLOCK_MS + 2_000, TEN_O_CLOCK_MS + 4_500, TEN_O_CLOCK_MS + 7_000}
+    assert {point.timestamp_ms for point in points[:-1]} == ends_ms
+    assert points[-1].timestamp_ms == TEN_O_CLOCK_MS + 60_000
+
+
 def test_a_log_comes_back_from_its_files_as_it_was(tmp_path: Path) -> None:
     log = dataclasses.replace(a_benchmark(), started_at="2026-10-01T10:00:00.123456+00:00", duration_s=60.0)
     epochs, blocks, power = (tmp_path / f"{name}.parquet" for name in ("benchmark", "blocks", "power"))
     artifacts.write_epochs(log, epochs)
     artifacts.write_blocks(log, blocks)
-    began = record.started_ms(log)
+    began = TEN_O_CLOCK_MS + 123
     rows = [a_reading(began + round(each.at_s * 1000), each) for each in log.power_samples]
     later = a_reading(began + 3_600_000, PowerSample(at_s=0.5, device="gpu_0", power_w=99.0))
     write_power([*rows, later], power)
