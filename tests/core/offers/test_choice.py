@@ -151,3 +151,34 @@ def test_nothing_is_saved_by_staying_at_home() -> None:
     found = saving(a_comparison(a_row(time_s=72_000.0, cost_usd=100.0)))
     assert found is not None
     assert (found.row, found.time_s.point, found.time_s.low, found.time_s.high) == (None, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.15, 0.4])
+def test_the_ratio_enters_cost_times_time_twice(apart: float) -> None:
+    home = an_estimate(time_s=10_000.0, cost_usd=40.0)
+    rows = (
+        a_row("A", time_s=5_000.0, cost_usd=5.0, ratio_width=0.3),
+        a_row("B", time_s=5_000.0, cost_usd=5.0 * float(np.exp(apart)), ratio_width=0.2),
+    )
+    choice = best_value(a_comparison(*rows, home=home))
+    assert choice is not None
+    assert choice.row is rows[0]
+    random = np.random.default_rng(6)
+    values = [np.full(300_000, np.log(10_000.0 * 40.0))]
+    for row, width in zip(rows, (0.3, 0.2), strict=True):
+        assert row.estimate.cost_usd is not None
+        # Cost is rent times time: a ratio that errs by so much moves both.
+        error = random.normal(0.0, width / 1.96, 300_000)
+        values.append(np.log(row.estimate.time_s.point) + np.log(row.estimate.cost_usd.point) + 2.0 * error)
+    assert choice.probability == pytest.approx(float((np.argmin(values, axis=0) == 1).mean()), abs=0.01)
+
+
+def test_options_tie_by_twice_the_error_of_their_ratios() -> None:
+    rows = tuple(
+        a_row(name, time_s=5_000.0, cost_usd=5.0 * float(np.exp(apart)), ratio_width=0.1)
+        for name, apart in (("A", 0.0), ("B", 0.3), ("C", 0.5))
+    )
+    choice = best_value(a_comparison(*rows))
+    assert choice is not None
+    # Half-widths of 0.1 count as 0.2 each: 0.3 apart is a tie, 0.5 is not; counted once, neither would be.
+    assert choice.tied_with == ("B",)

@@ -126,6 +126,44 @@ def test_the_chances_are_those_of_a_simulation_that_shares_home_time() -> None:
     assert row.p_cheaper == pytest.approx(float((offer_usd < home_usd).mean()), abs=0.01)
 
 
+def lopsided(point: float, below: float, above: float, draws: np.ndarray) -> tuple[Interval, np.ndarray]:
+    """A figure whose range is another below than above its point, and draws of it; widths are log half-widths."""
+    interval = Interval(point=point, low=point * float(np.exp(-below)), high=point * float(np.exp(above)))
+    return interval, np.log(point) + np.where(draws < 0.0, below, above) / 1.96 * draws
+
+
+# Home costs 20 dollars or emits 1,500 g, known well on one side and badly on the other; the offer lies on either side.
+@pytest.mark.parametrize("price_usd_per_hour", [2.4, 4.0, 6.0])
+@pytest.mark.parametrize(("below", "above"), [(0.05, 0.8), (0.8, 0.05), (0.4, 0.4)])
+def test_the_chance_of_less_cost_is_that_of_the_side_of_the_range_that_faces_the_offer(
+    price_usd_per_hour: float, below: float, above: float
+) -> None:
+    draws = np.random.default_rng(8).normal(0.0, 1.0, (2, 200_000))
+    cost_usd, home_log = lopsided(20.0, below, above, draws[0])
+    home = a_home(time_s=36_000.0, width=0.0, cost_usd=cost_usd)
+    ratio = SpeedRatio(ratio=Interval.from_log_width(2.0, 0.3), basis="given")
+    row = compared(home, an_offer(price_usd_per_hour=price_usd_per_hour), ratio=ratio).rows[0]
+    offer_log = np.log(price_usd_per_hour * 5.0) + 0.3 / 1.96 * draws[1]
+    assert row.p_cheaper == pytest.approx(float((offer_log < home_log).mean()), abs=0.01)
+
+
+@pytest.mark.parametrize("times", [0.5, 2.0])
+@pytest.mark.parametrize(("below", "above"), [(0.05, 1.2), (1.2, 0.05)])
+def test_the_chance_of_less_co2_is_that_of_the_side_of_the_range_that_faces_the_offer(
+    times: float, below: float, above: float
+) -> None:
+    draws = np.random.default_rng(9).normal(0.0, 1.0, (2, 200_000))
+    exact = a_home(time_s=36_000.0, width=0.0)
+    emits = compared(exact, an_offer()).rows[0].estimate.co2_g
+    assert emits is not None
+    co2_g, home_log = lopsided(emits.point * times, below, above, draws[0])
+    row = compared(a_home(time_s=36_000.0, width=0.0, co2_g=co2_g), an_offer()).rows[0]
+    side = np.where(draws[1] < 0.0, np.log(emits.point / emits.low), np.log(emits.high / emits.point))
+    offer_log = np.log(emits.point) + side / 1.96 * draws[1]
+    # Two lopsided ranges are joined side by side, which is an approximation; the wrong side is off by far more.
+    assert row.p_less_co2 == pytest.approx(float((offer_log < home_log).mean()), abs=0.13)
+
+
 def test_co2_differs_by_the_grid_of_the_region_that_is_named() -> None:
     offer = an_offer(regions=("north", "south"))
     figures = {}
