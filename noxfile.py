@@ -25,7 +25,7 @@ ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 # Parts of the tests that say something about other packages' versions; lint, types and pictures do not.
 RANGE_TESTS = (
     "tests/benchmark", "tests/core", "tests/numbers", "tests/pipeline", "tests/power", "tests/reestimation",
-    "tests/tables", "tests/tracking", "tests/words", "tests/serving", "tests/stored",
+    "tests/tables", "tests/tracking", "tests/words", "tests/serving", "tests/stored", "tests/integrations",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 import requests
 import yaml
 
+import greenlove_mlflow
 from greenlove_mlflow.cli import main
 from tests.support.server import START_DEADLINE_S, free_port
 
@@ -72,6 +73,19 @@ def test_the_project_calls_commands_and_options_that_exist() -> None:
         known = {flag for each in command.params for flag in each.opts}
         assert {word for word in rest if word.startswith("--")} <= known
         assert set(re.findall(r"{(\w+)}", point["command"])) == set(point.get("parameters", {}))
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for() -> None:
+    recipe = (ROOT / "deploy" / "conda" / "meta.yaml").read_text("utf-8")
+    run = recipe.split("  run:\n", 1)[1].split("\n\n", 1)[0]
+    other_name = {"pytorch": "torch", "matplotlib-base": "matplotlib", "python-tzdata": "tzdata"}
+    asked = {other_name.get(name, name): bound for name, bound in re.findall(r"- ([\w-]+) >=([\d.]+)", run)}
+    pyproject = (ROOT / "pyproject.toml").read_text("utf-8")
+    block = pyproject.split("dependencies = [", 1)[1].split("\n]", 1)[0]
+    stated = dict(re.findall(r'"([\w-]+)>=([\d.]+)', block))
+    assert asked.pop("python") in pyproject.split("requires-python = ", 1)[1].split("\n")[0]
+    assert asked == stated
+    assert f'version = "{greenlove_mlflow.__version__}"' in recipe
 
 
 @pytest.mark.slow
