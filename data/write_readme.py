@@ -22,6 +22,11 @@ before and its changes in `upstream/changes/`; `greenlove tables validate` check
 
 Reading trap: the country code of Namibia is `NA`. Read with `keep_default_na=False, na_values=[""]`.
 
+Lambda's figures in `gpu_throughput` and `gpu_throughput_bridge` are the measured throughputs of its public benchmark
+(https://github.com/lambdal/deeplearning-benchmark), read from its logs; the repository states no licence. They are
+Lambda's, quoted with credit, and only ratios of them are used. Who wants to pass them on by themselves asks Lambda:
+https://lambda.ai/contact.
+
 An empty cell means unknown, never zero. The column `evidence` says what was actually read:
 
 | evidence | meaning |

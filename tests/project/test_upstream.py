@@ -54,7 +54,8 @@ def test_the_recorded_pages_make_the_changes_in_the_repository(upstream: Any, na
 
 def test_a_price_is_the_mean_of_two_half_years_in_dollars(upstream: Any) -> None:
     module = upstream("electricity_prices")
-    lines = module.changes(pages_of(module), [])
+    before = upstream("versions").version_before("electricity_prices", "2026-11-27").to_dict("records")
+    lines = module.changes(pages_of(module), before)
     rates = module.usd_per_eur((RECORDED / "ecb_eurofxref.csv").read_bytes())
     assert rates["2025-S1"] == pytest.approx(1.0927, abs=1e-4)
     assert rates["2025-S2"] == pytest.approx(1.1658, abs=1e-4)
@@ -67,7 +68,8 @@ def test_a_price_is_the_mean_of_two_half_years_in_dollars(upstream: Any) -> None
 
 def test_what_is_no_country_or_has_no_figure_is_refused(upstream: Any) -> None:
     module = upstream("electricity_prices")
-    lines = module.changes(pages_of(module), [])
+    before = upstream("versions").version_before("electricity_prices", "2026-11-27").to_dict("records")
+    lines = module.changes(pages_of(module), before)
     rows = {line["row"] for line in lines}
     # The euro area, Liechtenstein without a grid figure, Ukraine and the United Kingdom without a price of 2025.
     assert not rows & {"country|EA", "country|LI", "country|UA", "country|GB"}
