@@ -66,15 +66,12 @@ def _profiled_step(
     optimizer = subject.optimizer
     several = optimizer.values() if isinstance(optimizer, dict) else optimizer
     parts = list(several) if isinstance(optimizer, (dict, list, tuple)) else [optimizer]
-    shares = [
-        reading["utilization"] for phase, reading in session.readings if phase == "timed" and "utilization" in reading
-    ]
     return ProfiledStep(
         run=run,
         device=subject.torch_device,
         synchronize=subject.synchronize,
         step_s=_mean_s(records),
-        fetch_s=math.fsum(record.data_wait_s or 0.0 for record in records) / _step_count(records),
+        fetch_s=_wait_s(records),
         model=subject.model,
         train_step=subject.train_step,
         modules=tuple(
@@ -83,7 +80,7 @@ def _profiled_step(
             if isinstance(each, torch.nn.Module)
         ),
         optimizers=tuple(each for each in parts if hasattr(each, "param_groups")),
-        utilization_share=statistics.fmean(shares) if shares else None,
+        utilization_share=_utilization(session),
         subscriber=session.plan.driver_subscriber,
     )
 
@@ -106,6 +103,16 @@ def _timed(session: Session) -> list[EpochRecord]:
         if records:
             return records
     return []
+
+
+def _utilization(session: Session) -> float | None:
+    """Share of the timed passes in which the board ran a kernel, by its driver; None when it does not say."""
+    shares = [each["utilization"] for phase, each in session.readings if phase == "timed" and "utilization" in each]
+    return statistics.fmean(shares) if shares else None
+
+
+def _wait_s(records: list[EpochRecord]) -> float:
+    return math.fsum(record.data_wait_s or 0.0 for record in records) / _step_count(records)
 
 
 def _step_count(records: list[EpochRecord]) -> int:

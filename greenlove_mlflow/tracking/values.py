@@ -40,6 +40,7 @@ def params_of(statistics: Statistics, prices_version: str = "") -> dict[str, str
         names.PARAM_PRICES_VERSION: statistics.prices_version or prices_version or UNKNOWN,
         names.PARAM_THROUGHPUT_VERSION: statistics.throughput_version or UNKNOWN,
         names.PARAM_METHOD: statistics.fit.method,
+        names.PARAM_BOUND_BY: (None if statistics.profile is None else statistics.profile.bound_by) or UNKNOWN,
     }
 
 

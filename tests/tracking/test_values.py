@@ -15,7 +15,7 @@ from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
-from greenlove_mlflow.core.records import PowerSample
+from greenlove_mlflow.core.records import PowerSample, StepProfile
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, table_versions
@@ -131,7 +131,13 @@ def test_params_say_unknown_where_nothing_is_known() -> None:
     assert params["green.carbon_g_per_kwh"] == "300.0"
     assert params["green.country"] == "DE"
     named = "gpu epochs batch_size sample_count precision task country carbon_g_per_kwh usd_per_kwh prices_version"
-    assert set(params) == {f"green.{name}" for name in [*named.split(), "throughput_version", "method"]}
+    assert set(params) == {f"green.{name}" for name in [*named.split(), "throughput_version", "method", "bound_by"]}
+    assert params["green.bound_by"] == "unknown"
+
+
+def test_params_say_what_the_training_is_bound_by() -> None:
+    profile = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.05, device_busy_s=0.02)
+    assert record.params_of(some_statistics(profile=profile))["green.bound_by"] == "host"
 
 
 def test_tags_name_the_source_of_each_power_figure() -> None:
