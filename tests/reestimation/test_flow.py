@@ -192,9 +192,9 @@ def test_runs_that_cannot_be_used_are_reported_by_id_and_left_out(
     sound = Statistics.to_json(compare_as_track_does(gpu_statistics())[0])
     texts = {
         "torn": sound[:300],
-        "newer": json.dumps({**json.loads(sound), "schema_version": "2"}),
+        "newer": json.dumps({**json.loads(sound), "schema_version": "3"}),
         "no region": json.dumps({**json.loads(sound), "cloud_region": "atlantis1-a"}),
-        "no power": json.dumps({**json.loads(sound), "power": [{"device": "gpu_0", "power_w": "much"}]}),
+        "no power": json.dumps({**json.loads(sound), "power": [["gpu_0", "much"]]}),
         "negative": json.dumps({**json.loads(sound), "pue": {"point": -1, "low": -1, "high": -1}}),
     }
     broken = {
@@ -206,7 +206,7 @@ def test_runs_that_cannot_be_used_are_reported_by_id_and_left_out(
     assert set(reasons) == {foreign, unfinished, *broken.values()}
     assert "not made by track" in reasons[foreign]
     assert "did not finish" in reasons[unfinished]
-    assert "'2'" in reasons[broken["newer"]]
+    assert "'3'" in reasons[broken["newer"]]
     assert "atlantis1-a" in reasons[broken["no region"]]
 
 
@@ -339,7 +339,9 @@ def test_a_longer_plan_is_longer_everywhere(log_run: Logger, experiment: str) ->
     own, longer = (greenlove.reestimate(experiment, epochs=epochs, dry_run=True) for epochs in (None, 200))
     factor = longer.home["time_h"][0] / own.home["time_h"][0]
     assert factor > 5.0
-    np.testing.assert_allclose(longer.table["cost_usd"], own.table["cost_usd"] * factor, rtol=1e-12)
+    # The start of an instance and what is paid once weigh less on a longer training.
+    costs = longer.table["cost_usd"] / own.table["cost_usd"]
+    assert costs.dropna().between(2.0, factor, inclusive="neither").all()
 
 
 @pytest.mark.parametrize(
