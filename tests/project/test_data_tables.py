@@ -236,7 +236,14 @@ def test_no_figure_changed_by_its_magnitude_between_versions(name: str) -> None:
         for _, row in rows_of(name, after):
             past = old.get(tuple(row[part] for part in schema.key), {})
             for number in numbers:
-                if past.get(number) and row[number] and (row.get("gpu_id") or row.get("code"), number) not in CORRECTED:
+                # Up to 2026-11-24 the model called TF32 fp32.
+                renamed = name == "speed_ratio_model" and row["precision"] == "fp32"
+                if (
+                    past.get(number)
+                    and row[number]
+                    and not renamed
+                    and (row.get("gpu_id") or row.get("code"), number) not in CORRECTED
+                ):
                     assert 0.5 < row[number] / past[number] < 2.0, (after, row, number)
 
 

@@ -95,6 +95,11 @@ KINDS: Mapping[str, CaveatKind] = {
         "note",
         "{gpu} is sold in {regions}; the grid is known of {count} of them only",
     ),
+    "region-of-provider": CaveatKind(
+        "note",
+        "CO2e of {gpu} is at the median grid of its provider's regions ({regions}): {why}",
+        "name a region with region=",
+    ),
     "region-unknown": CaveatKind(
         "note",
         "CO2e of {gpu} is unknown: {why}",

@@ -88,6 +88,8 @@ def offer_grid(
 ) -> OfferGrid:
     """The grid of the named region, or the median of the regions that list the offer, their range in the interval.
 
+    Where no region of the offer is known, those of its provider stand for it.
+
     Raises:
         UnknownPlaceError: If the named region is in no table.
     """
@@ -97,14 +99,30 @@ def offer_grid(
     known = [regions[name] for name in names if name in regions]
     figures = sorted(value for value in (_intensity(each, scope) for each in known) if value is not None)
     claims = tuple(dict.fromkeys(each.energy_claim for each in known if each.energy_claim))
+    caveats = _region_caveats(offer, names, region, figures, scope)
+    if not figures and region is None:
+        own = {each.name: value for each in regions.values() if (value := _of_provider(each, offer, scope)) is not None}
+        if own:
+            why = f"no figure for {', '.join(names)}" if names else "the price sheet names no region"
+            caveat = Caveat.of("region-of-provider", gpu=offer.gpu, why=why, regions=", ".join(sorted(own)))
+            return OfferGrid(
+                place=f"a region of {offer.provider}",
+                intensity_g_per_kwh=_typical(sorted(own.values())),
+                caveats=(caveat,),
+            )
     claimed = bool(known) and len(known) == len(names) and all(each.energy_claim for each in known)
     return OfferGrid(
         place=", ".join(names) or "region unknown",
         intensity_g_per_kwh=_typical(figures),
         is_claimed=claimed,
         claim="; ".join(claims) if claimed else "",
-        caveats=_region_caveats(offer, names, region, figures, scope),
+        caveats=caveats,
     )
+
+
+def _of_provider(region: Region, offer: Offer, scope: Scope) -> float | None:
+    """The figure of a region where it is one of the offer's provider."""
+    return _intensity(region, scope) if region.provider == offer.provider else None
 
 
 def _intensity(region: Region, scope: Scope) -> float | None:

@@ -53,7 +53,7 @@ class PriceSheet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A cloud region and its electricity; None where no source states a figure."""
+    """A cloud region and its electricity; None where no source states a figure, no provider where it is unknown."""
 
     name: str
     country: str
@@ -62,3 +62,4 @@ class Region:
     energy_claim: str | None
     source: str = ""
     intensity_direct_g_per_kwh: float | None = None
+    provider: str = ""

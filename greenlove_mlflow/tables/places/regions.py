@@ -4,17 +4,47 @@ from __future__ import annotations
 
 from greenlove_mlflow.core.energy.equivalences import Equivalence
 from greenlove_mlflow.core.offers.offer import Region
+from greenlove_mlflow.core.workload import Scope
+from greenlove_mlflow.tables.places.grid import find_grid
 from greenlove_mlflow.tables.places.index import places
 from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import row_source, rows_of
 
+CRUSOE = "Crusoe Cloud"
+SCOPES: tuple[Scope, ...] = ("lifecycle", "direct")
+
 
 @kept
 def read_regions() -> tuple[Region, ...]:
-    """Every region of Crusoe Cloud with its grid's carbon intensity, in each scope; None where none is known.
+    """Every region of Crusoe Cloud and of others with its grid's carbon intensity, in each scope; None where unknown.
 
-    Lifecycle figures are those of the region's Electricity Maps zone, direct ones those of its eGRID subregion.
+    Crusoe's lifecycle figures are those of the region's Electricity Maps zone, direct ones those of its eGRID
+    subregion; the others' are those of the state or country that the provider names.
     """
+    return (*_crusoe_regions(), *_other_regions())
+
+
+def _other_regions() -> tuple[Region, ...]:
+    found = []
+    for _, row in rows_of("cloud_regions"):
+        grids = {scope: find_grid(environment_place=row["place_code"], scope=scope)[0] for scope in SCOPES}
+        lifecycle, direct = (grids[scope].intensity_g_per_kwh for scope in SCOPES)
+        found.append(
+            Region(
+                name=row["region"],
+                country=row["country_code"],
+                location=row["location"],
+                intensity_g_per_kwh=None if lifecycle is None else lifecycle.point,
+                intensity_direct_g_per_kwh=None if direct is None else direct.point,
+                energy_claim=None,
+                source=row["source"],
+                provider=row["provider"],
+            )
+        )
+    return tuple(found)
+
+
+def _crusoe_regions() -> tuple[Region, ...]:
     return tuple(
         Region(
             name=row["region"],
@@ -24,6 +54,7 @@ def read_regions() -> tuple[Region, ...]:
             intensity_direct_g_per_kwh=_direct_figure(row["egrid_subregion"]),
             energy_claim=row["energy_claim"],
             source=row["source"],
+            provider=CRUSOE,
         )
         for _, row in rows_of("crusoe_regions")
     )

@@ -149,6 +149,7 @@ def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
             f"{table.path.name}, row {index + 2} ({row['gpu']}), column 'memory_gib': it is empty, and the specs of "
             f"{gpu_id} give none either"
         )
+    regions = row.get("regions") or row.get("region") or ""
     counts = str(row.get("gpu_counts") or row.get("gpu_count") or 1)
     offer = Offer(
         provider=row.get("provider") or table.source.producer,
@@ -159,7 +160,7 @@ def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
         billing="contact-sales",
         gpu_counts=tuple(int(count) for count in counts.split("|")),
         form_factor=row.get("form_factor") or spec.form_factor,
-        regions=tuple((row.get("regions") or "").split("|")) if row.get("regions") else (),
+        regions=tuple(regions.split("|")) if regions else (),
         version=row.get("version") or table.version,
         as_of=row.get("as_of") or table.as_of,
         evidence=row.get("evidence") or "",

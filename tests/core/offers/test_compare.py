@@ -14,6 +14,7 @@ from greenlove_mlflow.core.energy.idle import without_idle
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest, saving
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
+from greenlove_mlflow.core.offers.figures import offer_grid
 from greenlove_mlflow.core.offers.memory import fits_memory, fitting_batch_size
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region
 from greenlove_mlflow.core.offers.rental import Rental
@@ -215,6 +216,20 @@ def test_an_unknown_region_means_unknown_co2_not_zero(offer: Offer) -> None:
     assert row.p_less_co2 is None
     assert row.co2_market_g is None
     assert "region-unknown" in codes(row)
+
+
+@pytest.mark.parametrize("offer", [an_offer(regions=()), an_offer(regions=("unheard-of",))])
+def test_an_offer_without_a_known_region_takes_those_of_its_provider(offer: Offer) -> None:
+    own = {name: a_region(name, figure, provider="Cloud") for name, figure in (("a", 20.0), ("b", 100.0), ("c", 400.0))}
+    others = {"d": a_region("d", 900.0, provider="Other"), "e": a_region("e", None, provider="Cloud")}
+    grid = offer_grid(offer, own | others)
+    assert grid.intensity_g_per_kwh is not None
+    assert grid.intensity_g_per_kwh.point == 100.0
+    assert grid.intensity_g_per_kwh.low <= 20.0
+    assert 400.0 <= grid.intensity_g_per_kwh.high < 900.0
+    assert [caveat.code for caveat in grid.caveats] == ["region-of-provider"]
+    assert not grid.is_claimed
+    assert offer_grid(offer, others).intensity_g_per_kwh is None
 
 
 def test_a_region_that_no_table_knows_is_refused() -> None:

@@ -242,3 +242,8 @@ def test_what_rose_comes_first_with_how_much() -> None:
     assert (changes[0].gpu, changes[0].change) == ("A100 PCIe 80GB", "rose")
     assert changes[0].relative_change == pytest.approx(2.0 / 1.65 - 1.0)
     assert compare_sheets(read_price_sheet(), read_price_sheet())[0].change == "same"
+
+
+def test_an_offer_of_another_cloud_keeps_its_region() -> None:
+    offers = read_price_sheet("cloud_prices").offers
+    assert {offer.regions for offer in offers if offer.provider == "AWS"} == {("us-east-1",)}

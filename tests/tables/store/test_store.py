@@ -15,6 +15,7 @@ from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables import (
     data_root,
+    find_grid,
     parquet_metadata,
     read_default_pue,
     read_equivalences,
@@ -250,3 +251,15 @@ def test_pue_is_one_at_home_and_a_range_in_a_cloud() -> None:
 def test_memory_power_goes_from_the_modules_of_a_server_to_those_of_a_desktop() -> None:
     of_a_vm = read_ram_w_per_gib().scaled(126.0)
     assert of_a_vm.low < 6.0 < of_a_vm.point < 20.0 < 50.0 < of_a_vm.high < 55.0
+
+
+def test_a_clouds_region_has_the_grid_of_the_place_that_its_provider_names() -> None:
+    regions = {region.name: region for region in read_regions()}
+    virginia, ireland = regions["us-east-1"], regions["eu-west-1"]
+    assert (virginia.provider, regions["us-east1-a"].provider) == ("AWS", "Crusoe Cloud")
+    state, country = find_grid(region="US-VA")[0], find_grid(country="IE")[0]
+    assert state.intensity_g_per_kwh is not None
+    assert country.intensity_g_per_kwh is not None
+    assert virginia.intensity_g_per_kwh == state.intensity_g_per_kwh.point
+    assert ireland.intensity_g_per_kwh == country.intensity_g_per_kwh.point
+    assert ireland.intensity_direct_g_per_kwh is None
