@@ -145,6 +145,7 @@ def _ratios(
             measured=own_ratio,
             gpu_count=asked.gpu_count,
             home_gpu_count=asked.home_gpu_count,
+            by_original=asked.fit.method != "adaptive",
         )
         if own_ratio is not None and ratio.basis == "measured":
             ratio = dataclasses.replace(ratio, detail=f"{ratio.detail}, run {run_id}")

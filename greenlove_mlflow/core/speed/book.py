@@ -73,6 +73,7 @@ class RatioBook:
                 profile=statistics.scaled_profile,
                 gpu_count=statistics.gpu_count,
                 home_gpu_count=statistics.home_gpu_count,
+                by_original=statistics.fit.method != "adaptive",
             )
         except InvalidInputError:
             # Nobody published that GPU's speed, or that of so many; or no table knows the run's task any more.

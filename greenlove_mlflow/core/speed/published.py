@@ -112,6 +112,11 @@ def is_published(evidence: RatioEvidence, gpu_id: str) -> bool:
     return gpu_id in _best_minutes(evidence) or any(gpu_id in _log_throughputs(evidence, each) for each in precisions)
 
 
+def has_throughput(evidence: RatioEvidence, gpu_id: str, precision: Precision) -> bool:
+    """Whether anybody published the throughput of a training on that GPU at a precision."""
+    return gpu_id in _log_throughputs(evidence, table_precision(precision))
+
+
 def has_fast_links(spec: GpuSpec) -> bool:
     """Whether several such GPUs are linked by more than PCIe."""
     return spec.form_factor in _LINKED_FORMS

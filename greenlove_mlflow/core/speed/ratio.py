@@ -15,6 +15,7 @@ from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.counted import counted_ratio, is_counted
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.speed.model import GROUP_OF_KIND, TASK_GROUPS, RatioModel, group_of_task
+from greenlove_mlflow.core.speed.original_ratio import original_ratio
 from greenlove_mlflow.core.speed.published import (
     LogRatio,
     RatioEvidence,
@@ -54,6 +55,7 @@ def speed_ratio(
     measured: Interval | None = None,
     gpu_count: int = 1,
     home_gpu_count: int = 1,
+    by_original: bool = False,
 ) -> SpeedRatio:
     """How many times faster the offer does the workload than home does, by the best evidence there is.
 
@@ -69,6 +71,7 @@ def speed_ratio(
         measured: A ratio from runs of the same workload on both GPUs.
         gpu_count: How many GPUs of the offer to use together; a given ratio is that of all of them.
         home_gpu_count: How many of home's the time was measured on.
+        by_original: Whether specs are weighed as the original does, where home has no published throughput.
 
     Raises:
         InvalidInputError: If a given ratio is not above 0, no table knows the task, or nobody published runs on so
@@ -82,7 +85,9 @@ def speed_ratio(
     if one is None:
         if home is None:
             raise InvalidInputError(f"nothing is known of home to hold against {offer.name}; pass speed_ratios=")
-        one = _of_one_gpu(home, offer, evidence, precision, tasks=tasks, group=group, measured=measured)
+        if by_original and measured is None and isinstance(home, GpuSpec):
+            one = original_ratio(home, offer, evidence, precision, group=group)
+        one = one or _of_one_gpu(home, offer, evidence, precision, tasks=tasks, group=group, measured=measured)
     if gpu_count == home_gpu_count:
         return one
     scaling, how = Interval.exactly(1.0), ""

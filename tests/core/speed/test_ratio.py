@@ -416,3 +416,19 @@ def test_the_constants_come_from_a_table_that_says_where_from() -> None:
     assert model.blend_at("fp16", "tacotron2") == model.blends["fp16", "any"]
     assert model.device_log_half_width == pytest.approx(math.log(1.08), rel=1e-3)
     assert dataclasses.replace(model, tasks={}).tasks_at("fp16") == TaskModel()
+
+
+def test_the_originals_method_adds_two_ratios_of_specs_where_home_has_no_published_throughput() -> None:
+    home = SPECS["nvidia-geforce-rtx-3060-12-gb"]
+    told = speed_ratio(home, H100, evidence=KNOWN, by_original=True)
+    # RTX 3060: 25.5 TFLOPS with FP32 accumulation, 360 GB/s; H100 SXM: 989.4 TFLOPS, 3,350 GB/s.
+    assert told.ratio.point == pytest.approx(0.7 * 989.4 / 25.5 + 0.3 * 3350.0 / 360.0, rel=0.01)
+    assert told.basis == "spec"
+    own = speed_ratio(home, H100, evidence=KNOWN)
+    assert told.ratio.log_half_width == pytest.approx(own.ratio.log_half_width)
+    assert told.ratio.point != pytest.approx(own.ratio.point, rel=0.05)
+
+
+def test_the_originals_method_takes_published_throughput_where_there_is_some() -> None:
+    home = SPECS["nvidia-geforce-rtx-3090"]
+    assert speed_ratio(home, H100, evidence=KNOWN, by_original=True) == speed_ratio(home, H100, evidence=KNOWN)
