@@ -229,11 +229,12 @@ def _model_ram(machine: Machine, model: PowerModel) -> Track[PowerSource] | None
 def _model_gpu(device: str, model: PowerModel) -> Track[PowerSource] | None:
     if model.tdp_w is not None:
         return _model_track(_given_source(device, model))
-    if model.gpu_spec is None or model.gpu_spec.tdp_w is None:
+    full_w = None if model.gpu_spec is None else model.gpu_spec.full_power_w
+    if full_w is None:
         return None
-    tdp_w, share = model.gpu_spec.tdp_w, model.gpu_utilization
-    note = f"TDP {tdp_w:g} W x {share:.2f}"
-    return _model_track(ConstantSource(device, Interval.exactly(tdp_w), share, "modelled", note))
+    share = model.gpu_utilization
+    stated = f"TDP {full_w.point:g} W" if full_w.is_exact else f"TDP {full_w.low:g} to {full_w.high:g} W by its laptop"
+    return _model_track(ConstantSource(device, full_w, share, "modelled", f"{stated} x {share:.2f}"))
 
 
 def _given_source(device: str, model: PowerModel) -> ConstantSource:

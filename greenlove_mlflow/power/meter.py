@@ -377,7 +377,7 @@ def open_meter(
         primary=primary,
         poll_interval_s=poll_interval_s,
         on_sample=on_sample,
-        tdp_w=None if gpu_spec is None else gpu_spec.tdp_w,
+        tdp_w=None if gpu_spec is None or gpu_spec.full_power_w is None else gpu_spec.full_power_w.high,
     )
     meter.open(
         request_board(

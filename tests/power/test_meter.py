@@ -390,6 +390,17 @@ def test_without_a_meter_power_is_the_tdp_times_a_utilisation_and_says_so(
     assert reading.log_half_width > math.log(1.4)
 
 
+def test_a_laptops_board_is_modelled_between_what_its_maker_may_set(nvml: Any, clock: VirtualClock) -> None:
+    nvml(FakeBoard(), failing={"nvmlInit": "LibraryNotFound"})
+    spec = GpuSpec(gpu_id="laptop", name="Laptop", tdp_w=80.0, tdp_max_w=180.0)
+    with meter_gpu(gpu_spec=spec, gpu_utilization=1.0) as meter:
+        run_windows(meter, clock, 6.0)
+        (reading,) = meter.readings()
+    assert reading.power_w == pytest.approx(120.0)
+    assert reading.log_half_width > math.log(1.5)
+    assert "80 to 180 W" in reading.note
+
+
 def test_no_binding_is_no_error(monkeypatch: pytest.MonkeyPatch, clock: VirtualClock) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with meter_gpu() as meter:

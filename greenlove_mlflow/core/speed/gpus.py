@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,15 @@ class GpuSpec:
     compute_capability: str | None = None
     release_year: int | None = None
     source: str = ""
+
+    @property
+    def full_power_w(self) -> Interval | None:
+        """Watts at full load: the board's, or of a laptop what its maker may set; None where no source states any."""
+        if self.tdp_w is None:
+            return None
+        if self.tdp_max_w is None or self.tdp_max_w <= self.tdp_w:
+            return Interval.exactly(self.tdp_w)
+        return Interval(point=math.sqrt(self.tdp_w * self.tdp_max_w), low=self.tdp_w, high=self.tdp_max_w)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
