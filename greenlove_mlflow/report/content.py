@@ -46,6 +46,7 @@ class ReportContent:
         run_id: Of the MLflow run.
         run_name: Of the MLflow run.
         status: ``running``, ``finished``, ``failed``, ``killed`` or empty.
+        notice: What stands before all else: that the training was refused or stopped, and why.
         url: Where the run is looked at.
         outcome: What really happened; None before the training has begun.
         price_history: Each estimate of a cost that the run holds, when prices of several dates were used.
@@ -62,6 +63,7 @@ class ReportContent:
     run_id: str | None = None
     run_name: str = ""
     status: str = ""
+    notice: str = ""
     url: str | None = None
     outcome: Outcome | None = None
     price_history: tuple[PricePoint, ...] = ()

@@ -113,16 +113,18 @@ def keep_page(
     log: BenchmarkLog,
     *,
     outcome: Outcome | None = None,
+    notice: str = "",
 ) -> None:
     """Keep the pictures, the report and, on a run of ours, the note.
 
-    With an outcome, report and note take the place of the earlier ones; the pictures show the promise and stay.
+    With an outcome or a notice, report and note take the place of the earlier ones; the pictures show the promise and
+    stay.
     """
     from greenlove_mlflow.report import ReportContent, render_report
 
     if run.is_ours:
-        run.tags({NOTE_TAG: make_note(estimate, comparison, run_id=run.run_id, outcome=outcome)})
-    if outcome is None:
+        run.tags({NOTE_TAG: make_note(estimate, comparison, run_id=run.run_id, outcome=outcome, notice=notice)})
+    if outcome is None and not notice:
         keep_pictures(run, estimate, comparison, log)
     content = ReportContent(
         estimate=estimate,
@@ -131,6 +133,7 @@ def keep_page(
         sources=tuple(table.source for table in tables_used(estimate, comparison)),
         run_id=run.run_id,
         status=names.STATUS_RUNNING if outcome is None else "finished" if outcome.completed else "",
+        notice=notice,
         url=run.url,
         outcome=outcome,
         made_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -13,14 +13,23 @@ NOTE_TAG = "mlflow.note.content"
 
 
 def make_note(
-    estimate: Estimate, comparison: Comparison | None, *, run_id: str | None, outcome: Outcome | None = None
+    estimate: Estimate,
+    comparison: Comparison | None,
+    *,
+    run_id: str | None,
+    outcome: Outcome | None = None,
+    notice: str = "",
 ) -> str:
     """The note in GitHub's Markdown, under MLflow's limit.
 
-    The page folds a note after its first lines, so the verdict stands there. A picture can be shown by an address
-    relative to the page, on servers that hand out artifacts.
+    The page folds a note after its first lines, so the notice (that the training was refused) and the verdict stand
+    there. A picture can be shown by an address relative to the page, on servers that hand out artifacts.
     """
-    verdict = [*(outcome_sentences(estimate, outcome) if outcome else ()), *verdict_sentences(estimate, comparison)]
+    verdict = [
+        *filter(None, [notice]),
+        *(outcome_sentences(estimate, outcome) if outcome else ()),
+        *verdict_sentences(estimate, comparison),
+    ]
     parts = [" ".join(_plain(sentence) for sentence in verdict)]
     if run_id is not None and comparison is not None:
         picture = f"get-artifact?path={ARTIFACT_PLOTS}/crusoe.png&run_uuid={run_id}"

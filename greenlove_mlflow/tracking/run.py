@@ -52,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 # Steps of power metrics count tenths of a second since the run began: they rise, also when a run is taken up again.
 _POWER_STEP_MS = 100
+# The first words of note and report on a training that did not run, or not to its end.
+_NOTICES = {names.STATUS_REFUSED: "Not run", names.STATUS_STOPPED: "Stopped"}
 HISTORY_DEADLINE_S = 3.0
 
 
@@ -70,6 +72,7 @@ class TrackedRun:
         self._writer: Writer | None = None
         self._is_closed = False
         self._label = ""
+        self._notice = ""
         self._power_steps: dict[str, int] = {}
         self._lock = threading.Lock()
         if opened is not None:
@@ -233,14 +236,14 @@ class TrackedRun:
     def log_outcome(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, outcome: Outcome | None
     ) -> None:
-        """Keep what really happened, and the report that says so; nothing when no epoch was run."""
+        """Keep what really happened, or why nothing did, and the report that says so."""
         from greenlove_mlflow.tracking.estimates import keep_outcome, keep_page
 
-        if self._spool is None or outcome is None:
+        if self._spool is None or (outcome is None and not self._notice):
             return
         with self._boundary.guard("keeping the outcome"):
             keep_outcome(self, estimate, outcome)
-            keep_page(self, estimate, comparison, log, outcome=outcome)
+            keep_page(self, estimate, comparison, log, outcome=outcome, notice=self._notice)
 
     def step_aside(self) -> None:
         """Let other runs become MLflow's active one, while ours stays open and is still ended by ``close``."""
@@ -280,11 +283,13 @@ class TrackedRun:
     def say_status(self, status: str, reason: str) -> None:
         """Say that the training was ``refused`` or ``stopped``, and why; the tag keeps it whatever ends the run."""
         self._label = status
+        self._notice = f"{_NOTICES.get(status, status)}: {reason}."
         self.tags({names.TAG_STATUS: status, names.TAG_REASON: reason})
 
     def say_ran_although(self, reason: str) -> None:
         """Say that a training ran that was refused: it ends by its own cause, and keeps why it was refused."""
         self._label = ""
+        self._notice = f"Ran although it was refused: {reason}."
         self.tags({names.TAG_STATUS: names.STATUS_RUNNING, names.TAG_REFUSAL: reason})
 
     def finished_runs(self, deadline_s: float = HISTORY_DEADLINE_S) -> tuple[FinishedRun, ...]:

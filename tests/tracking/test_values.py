@@ -289,6 +289,8 @@ def test_the_note_begins_with_the_verdict_and_shows_the_picture() -> None:
 def test_the_note_says_first_what_happened_once_it_has() -> None:
     home = an_estimate()
     assert "promised" in make_note(home, None, run_id="abc", outcome=an_outcome()).split("\n")[0]
+    refused = make_note(home, None, run_id="abc", notice="Not run: the estimate breaks limit usd.")
+    assert refused.startswith("Not run: the estimate breaks limit usd. ")
 
 
 def test_a_note_with_many_caveats_stays_under_the_limit_and_whole() -> None:
