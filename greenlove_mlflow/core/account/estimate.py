@@ -13,6 +13,7 @@ from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.run_facts import Statistics
+    from greenlove_mlflow.core.records import StepProfile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,11 @@ class Estimate:
     grid: Grid
     caveats: tuple[Caveat, ...] = ()
     statistics: Statistics | None = None
+
+    @property
+    def profile(self) -> StepProfile | None:
+        """Where the time of a step at home goes; None for an offer, and where nothing was measured."""
+        return None if self.statistics is None else self.statistics.profile
 
     def __str__(self) -> str:
         figures = (
