@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from greenlove_mlflow.errors import LimitReached as LimitReached
     from greenlove_mlflow.errors import TrainingRefused as TrainingRefused
     from greenlove_mlflow.integrations.autolog import autolog as autolog
+    from greenlove_mlflow.integrations.huggingface import TrainerCallback as TrainerCallback
+    from greenlove_mlflow.integrations.keras import KerasCallback as KerasCallback
+    from greenlove_mlflow.integrations.lightning import LightningCallback as LightningCallback
     from greenlove_mlflow.pipeline import compare as compare
     from greenlove_mlflow.pipeline import estimate as estimate
     from greenlove_mlflow.pipeline import track as track
@@ -47,6 +50,9 @@ _HOME_OF_NAME = {
     "compare": "pipeline",
     "watch": "pipeline.watching",
     "autolog": "integrations.autolog",
+    "LightningCallback": "integrations.lightning",
+    "TrainerCallback": "integrations.huggingface",
+    "KerasCallback": "integrations.keras",
     "TrackedTraining": "pipeline.tracked_training",
     "TrainingRefused": "errors",
     "LimitReached": "errors",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.environment import Environment
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.tracking import TrackedRun
+    from greenlove_mlflow.tracking.opening import RunToJoin
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Keeping:
         nested: Whether to open a child of the active run; on its own when that run holds a training already.
         log_model: Whether to log the estimator as an MLflow model.
         saved_view: Whether to save a view of the experiment page.
+        join: A run that somebody else has opened, in place of the active one.
     """
 
     experiment: str | None = None
@@ -61,6 +63,7 @@ class Keeping:
     nested: bool | None = None
     log_model: bool = True
     saved_view: bool = True
+    join: RunToJoin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +128,7 @@ def running(
             run_name=keeping.run_name,
             nested=keeping.nested,
             rank=rank_of_process(undertaking.environment.rank),
+            join=keeping.join,
         ) as tracked,
     ):
         promise = None if measure is None else measure(tracked)

@@ -56,7 +56,22 @@ class Opened:
     started_ms: int
 
 
-def find_run(*, experiment: str | None, run_name: str | None, nested: bool | None) -> Opened:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunToJoin:
+    """A run that somebody else has opened, which a training is kept in; it is not made the active one.
+
+    Args:
+        run_id: Of the run.
+        store_uri: Where it is; the store that MLflow is set to when None.
+    """
+
+    run_id: str
+    store_uri: str | None = None
+
+
+def find_run(
+    *, experiment: str | None, run_name: str | None, nested: bool | None, join: RunToJoin | None = None
+) -> Opened:
     """The run to keep a training in, opened now; offline, with one warning, when the store does not answer.
 
     Raises:
@@ -64,8 +79,9 @@ def find_run(*, experiment: str | None, run_name: str | None, nested: bool | Non
     """
     import mlflow
 
-    uri = mlflow.get_tracking_uri()
-    plan = _Plan(uri=uri, active=mlflow.active_run(), experiment=experiment, run_name=run_name, nested=nested)
+    uri = mlflow.get_tracking_uri() if join is None or join.store_uri is None else join.store_uri
+    active = mlflow.active_run() if join is None else None
+    plan = _Plan(uri=uri, active=active, experiment=experiment, run_name=run_name, nested=nested, join=join)
     if not is_reachable(uri):
         return _go_offline(plan, "does not answer")
     try:
@@ -88,6 +104,7 @@ class _Plan:
     experiment: str | None
     run_name: str | None
     nested: bool | None
+    join: RunToJoin | None = None
     spool_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -161,7 +178,9 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
     answered()
     run: Run | None = None
     tags = {TAG_SPOOL: plan.spool_id}
-    if plan.active is None:
+    if plan.join is not None:
+        run = client.get_run(plan.join.run_id)
+    elif plan.active is None:
         run = mlflow.start_run(experiment_id=experiment_id, run_name=plan.run_name, tags=tags)
         ours.append(run.info.run_id)
     elif experiment_id not in (None, plan.active.info.experiment_id) and not plan.nested:
@@ -169,7 +188,7 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
     answered()
     run = client.get_run((run or plan.active).info.run_id)  # type: ignore[union-attr]
     answered()
-    holds_one = TAG_SCHEMA_VERSION in run.data.tags
+    holds_one = TAG_SCHEMA_VERSION in run.data.tags and plan.join is None
     if (plan.nested is None and holds_one) or (plan.nested and plan.active is not None):
         run = mlflow.start_run(experiment_id=experiment_id, run_name=plan.run_name, nested=True, tags=tags)
         ours.insert(0, run.info.run_id)
@@ -201,12 +220,13 @@ def _go_offline(plan: _Plan, why: str) -> Opened:
         "machine and sent by `greenlove recover`, or by the next greenlove.track, once the server is back"
     )
     run_id = plan.active.info.run_id if plan.active is not None else _setting(MLFLOW_RUN_ID)
+    run_id = run_id if plan.join is None else plan.join.run_id
     experiment_id, experiment_name = _intended_experiment(plan.experiment)
     header = new_header(
         spool_id=plan.spool_id,
         store_uri=without_credentials(absolute(plan.uri)),
         run_id=run_id,
-        is_ours=plan.active is None,
+        is_ours=plan.active is None and plan.join is None,
         experiment_id=experiment_id,
         experiment_name=experiment_name,
         run_name=plan.run_name,

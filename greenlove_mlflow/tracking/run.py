@@ -17,7 +17,7 @@ from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.closing import KILLED, ending_events, status_of, waiting_file
-from greenlove_mlflow.tracking.opening import Opened, find_run, forget_run, leave_runs
+from greenlove_mlflow.tracking.opening import Opened, RunToJoin, find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import Boundary, OutOfTimeError, first_line, say, within
 from greenlove_mlflow.tracking.spool.events import (
     Event,
@@ -394,6 +394,7 @@ def open_run(
     run_name: str | None = None,
     nested: bool | None = None,
     rank: int = 0,
+    join: RunToJoin | None = None,
     state: Path | None = None,
 ) -> TrackedRun:
     """The run that a training is kept in, open: the active one, or one of ours that ``close`` ends.
@@ -404,6 +405,7 @@ def open_run(
         nested: True forces a child of the active run, False forbids one; on its own, a run that holds a training
             already gets a child for the next.
         rank: Of this process in a distributed training; nothing is kept on ranks other than 0.
+        join: A run that somebody else has opened, in place of the active one.
         state: Our folder for state; found by the platform's rule when not given.
 
     Raises:
@@ -411,5 +413,5 @@ def open_run(
     """
     if rank != 0:
         return TrackedRun(None, Path())
-    opened = find_run(experiment=experiment, run_name=run_name, nested=nested)
+    opened = find_run(experiment=experiment, run_name=run_name, nested=nested, join=join)
     return TrackedRun(opened, state_folder() if state is None else state)

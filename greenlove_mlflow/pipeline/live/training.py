@@ -158,6 +158,11 @@ class LiveTraining:
         return self._settled(tuple(self._laps.durations_s), tuple(self._forecasts))
 
     @property
+    def elapsed_s(self) -> float:
+        """Seconds since the training began; 0 before."""
+        return self._laps.elapsed_s if self._has_begun else 0.0
+
+    @property
     def has_trained(self) -> bool:
         """Whether a step or a lap has ended."""
         return self.step_count > 0 or self.lap_count > 0

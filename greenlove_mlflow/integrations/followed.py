@@ -1,0 +1,120 @@
+"""Followed: a training that a framework runs, told of by the framework's events; what all callbacks share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.core.workload import Limits
+from greenlove_mlflow.pipeline.live.policy import Policy
+from greenlove_mlflow.pipeline.options import make_options
+from greenlove_mlflow.pipeline.running import Keeping, running
+from greenlove_mlflow.pipeline.watching import prepare_watched
+from greenlove_mlflow.terminal import say_on_stderr
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
+    from greenlove_mlflow.tracking.opening import RunToJoin
+
+# Of Keeping, what a caller may choose.
+_KEEPING = ("experiment", "run_name", "nested", "log_model", "saved_view")
+
+
+class Followed:
+    """One training after the other, each from ``begin`` to ``end``. Nothing that fails here stops the training.
+
+    Args:
+        limits: What a training may take at most; one that has spent a limit is asked to stop.
+        options: Of ``track``: those of the estimate (country, prices, ...) and of the run (experiment, run_name, ...).
+
+    Raises:
+        InvalidInputError: If an option cannot be used.
+    """
+
+    def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
+        self.run: TrackedTraining | None = None
+        self._policy = Policy(limits=limits)
+        self._keeping = {name: options.pop(name) for name in _KEEPING if name in options}
+        self._options = options
+        self._open = ExitStack()
+        # An unknown option is refused where it is written, not when the training begins.
+        make_options(None, {"steps": 1, **options})
+
+    def begin(self, watched: tuple[Any, ...], plan: dict[str, Any], *, join: RunToJoin | None = None) -> None:
+        """A training begins.
+
+        Args:
+            watched: Its model and optimizers, as far as they are known.
+            plan: ``epochs`` or ``steps``, ``done``, ``batch_size``, ``steps_per_epoch`` or ``lap_steps``.
+            join: A run that the framework's own logger has opened.
+        """
+        self.end()
+        self._guarded(lambda: self._begin(watched, plan, join))
+
+    def ready(self) -> None:
+        """A batch has come."""
+        if self.run is not None:
+            self.run.ready()
+
+    def step(self) -> bool:
+        """An optimizer step has ended; whether the training has to stop."""
+        return self._told(lambda run: run.step())
+
+    def lap(self) -> bool:
+        """An epoch has ended; whether the training has to stop. It counts where the training is planned by epochs."""
+        return self._told(lambda run: run.lap() if run.plan.is_epoch else None)
+
+    def pause(self, what: str = "") -> None:
+        """What follows is no training step."""
+        if self.run is not None:
+            self.run.pause("validation" if what == "validation" else "")
+
+    def resume(self) -> None:
+        """The training goes on."""
+        if self.run is not None:
+            self.run.resume()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The training is over, by an error where there was one; a second call does nothing."""
+        opened, self._open = self._open, ExitStack()
+        kind = None if error is None else type(error)
+        self._guarded(lambda: opened.__exit__(kind, error, None if error is None else error.__traceback__), error)
+
+    def refuse_ranks(self, world_size: int) -> None:
+        """Say that a training on several ranks is not followed."""
+        say_on_stderr(f"a training on {world_size} ranks is not followed yet: no estimate, nothing metered or kept")
+
+    def _begin(self, watched: tuple[Any, ...], plan: dict[str, Any], join: RunToJoin | None) -> None:
+        undertaking = prepare_watched(
+            watched,
+            {**plan, **self._options},
+            policy=self._policy,
+            keeping=Keeping(**self._keeping, join=join),
+            tells_steps=True,
+        )
+        self.run = self._open.enter_context(running(undertaking))
+        if undertaking.plan.is_epoch:
+            self.run.take_over()
+        else:
+            self.run.take_over_steps()
+
+    def _told(self, tell: Callable[[TrackedTraining], None]) -> bool:
+        run = self.run
+        if run is None:
+            return False
+        self._guarded(lambda: tell(run))
+        return bool(run.must_stop)
+
+    def _guarded(self, work: Callable[[], object], error: BaseException | None = None) -> None:
+        """The boundary that keeps our trouble away from the framework's training."""
+        try:
+            work()
+        except Exception as trouble:  # noqa: BLE001 - whatever fails here, the training must go on
+            if trouble is error:
+                return
+            self._open.pop_all()
+            warnings.warn(
+                f"greenlove no longer follows this training: {type(trouble).__name__}: {trouble}", stacklevel=3
+            )

@@ -1,0 +1,86 @@
+"""``TrainerCallback``: a Hugging Face ``Trainer`` estimated, metered and kept in MLflow; nothing of it is changed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.core.workload import Limits
+from greenlove_mlflow.integrations.followed import Followed
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
+
+try:
+    from transformers import TrainerCallback as _Base
+except ImportError as error:
+    raise ImportError(
+        "greenlove.TrainerCallback needs transformers: pip install 'greenlove-mlflow[huggingface]'"
+    ) from error
+
+
+class TrainerCallback(_Base):  # type: ignore[misc]
+    """Estimates a ``Trainer``'s training from its first seconds, meters it, and keeps both in its MLflow run.
+
+    ``Trainer(..., callbacks=[TrainerCallback()])`` is all, for trainers derived from it too. The run that
+    ``report_to="mlflow"`` opens is joined, else the active run, else one is started. Evaluation and saving are left out
+    of the steps; a limit that is spent stops the training.
+
+    Args:
+        limits: What the training may take at most.
+        **options: As those of ``greenlove.track`` (country, prices, experiment, ...).
+
+    Raises:
+        InvalidInputError: If an option cannot be used.
+    """
+
+    def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
+        self._followed = Followed(limits=limits, **options)
+        self._is_paused = False
+
+    @property
+    def run(self) -> TrackedTraining | None:
+        """The training under way, or the last one; None before there was one."""
+        return self._followed.run
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin: how many steps are planned and how many are done is known here, resumed or not."""
+        if args.world_size > 1:
+            if state.is_world_process_zero:
+                self._followed.refuse_ranks(args.world_size)
+            return
+        self._is_paused = False
+        watched = tuple(each for each in (kwargs.get("model"), kwargs.get("optimizer")) if each is not None)
+        plan = {
+            "steps": max(1, state.max_steps),
+            "done": min(state.global_step, max(0, state.max_steps - 1)),
+            "lap_steps": max(1, math.ceil(state.max_steps / max(1, state.num_train_epochs))),
+            "batch_size": max(1, args.train_batch_size * args.gradient_accumulation_steps),
+        }
+        self._followed.begin(watched, plan)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The first batch of a step has come."""
+        if self._is_paused:
+            self._is_paused = False
+            self._followed.resume()
+        self._followed.ready()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An optimizer step has ended; what follows may be an evaluation or a checkpoint."""
+        if self._followed.step():
+            control.should_training_stop = True
+        self._pause_if_asked(control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An evaluation after an epoch comes after this event."""
+        self._pause_if_asked(control)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The training has ended, early or not."""
+        self._followed.end()
+
+    def _pause_if_asked(self, control: Any) -> None:
+        if (control.should_evaluate or control.should_save) and not self._is_paused:
+            self._is_paused = True
+            self._followed.pause("validation" if control.should_evaluate else "")

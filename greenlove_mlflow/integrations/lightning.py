@@ -1,0 +1,176 @@
+"""``LightningCallback``: a Lightning training estimated, metered and kept in MLflow; nothing of it is changed."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.core.workload import Limits
+from greenlove_mlflow.integrations.followed import Followed
+from greenlove_mlflow.units import S_PER_H
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
+    from greenlove_mlflow.tracking.opening import RunToJoin
+
+
+def _callback_class() -> Any:
+    """Lightning's ``Callback`` of the import root that the program uses: ``lightning`` or ``pytorch_lightning``."""
+    if "lightning.pytorch" not in sys.modules and "pytorch_lightning" in sys.modules:
+        from pytorch_lightning import Callback
+    else:
+        try:
+            from lightning.pytorch import Callback
+        except ImportError:
+            try:
+                from pytorch_lightning import Callback
+            except ImportError as error:
+                raise ImportError(
+                    "greenlove.LightningCallback needs Lightning: pip install 'greenlove-mlflow[lightning]'"
+                ) from error
+    return Callback
+
+
+class LightningCallback(_callback_class()):  # type: ignore[misc]
+    """Estimates a Lightning training from its first seconds, meters it, and keeps both in its MLflow run.
+
+    ``Trainer(callbacks=[LightningCallback()])`` is all. The run of an ``MLFlowLogger`` is joined, else the active run,
+    else one is started. Validation is left out of the steps; a limit that is spent stops the training as early stopping
+    does.
+
+    Args:
+        limits: What the training may take at most.
+        progress_bar: Whether the hours that are left stand in the progress bar.
+        **options: As those of ``greenlove.track`` (country, prices, experiment, ...).
+
+    Raises:
+        InvalidInputError: If an option cannot be used.
+    """
+
+    def __init__(self, *, limits: Limits | None = None, progress_bar: bool = False, **options: Any) -> None:
+        super().__init__()
+        self._followed = Followed(limits=limits, **options)
+        self._progress_bar = progress_bar
+        self._global_step = 0
+        self._resumed_run_id: str | None = None
+        self._laps_are_epochs = False
+
+    @property
+    def run(self) -> TrackedTraining | None:
+        """The training under way, or the last one; None before there was one."""
+        return self._followed.run
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin, once everything of the trainer is in place and a checkpoint is loaded."""
+        if trainer.world_size > 1:
+            if trainer.global_rank == 0:
+                self._followed.refuse_ranks(trainer.world_size)
+            return
+        self._global_step = trainer.global_step
+        plan = self._plan(trainer)
+        self._laps_are_epochs = "epochs" in plan
+        self._followed.begin((pl_module, *trainer.optimizers), plan, join=self._run_to_join(trainer))
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """The batch has come."""
+        self._followed.ready()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count a step where one was taken; accumulated batches take none."""
+        if trainer.global_step == self._global_step:
+            return
+        self._global_step = trainer.global_step
+        if self._followed.step():
+            trainer.should_stop = True
+        if self._progress_bar and self.run is not None and self.run.forecast is not None:
+            pl_module.log("left_h", _left_h(self.run), prog_bar=True, logger=False)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """A lap, where laps are epochs."""
+        if self._laps_are_epochs and self._followed.lap():
+            trainer.should_stop = True
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Validation is no training step."""
+        if not trainer.sanity_checking:
+            self._followed.pause("validation")
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """The training goes on."""
+        if not trainer.sanity_checking:
+            self._followed.resume()
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """The training has ended, early or not."""
+        self._followed.end()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """The training has failed, or was interrupted."""
+        self._followed.end(exception)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the run, so that a resumed training goes on in it."""
+        return {"run_id": None if self.run is None else self.run.run_id}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the run that a checkpoint names."""
+        self._resumed_run_id = state_dict.get("run_id")
+
+    def _plan(self, trainer: Any) -> dict[str, Any]:
+        batches = trainer.num_training_batches
+        steps_per_epoch = _steps_per_epoch(trainer, batches)
+        batch_size = _batch_size(trainer)
+        total = _total_steps(trainer)
+        by_epochs = steps_per_epoch is not None and total is not None and total % steps_per_epoch == 0
+        if by_epochs and steps_per_epoch is not None and total is not None:
+            return {
+                "epochs": total // steps_per_epoch,
+                "done": min(trainer.current_epoch, total // steps_per_epoch - 1),
+                "steps_per_epoch": steps_per_epoch,
+                "batch_size": batch_size,
+            }
+        lap_steps = {} if steps_per_epoch is None else {"lap_steps": steps_per_epoch}
+        if total is None:
+            return {"batch_size": batch_size, **lap_steps}
+        done = 0 if not trainer.lightning_module.automatic_optimization else trainer.global_step
+        return {"steps": total, "done": min(done, total - 1), "batch_size": batch_size, **lap_steps}
+
+    def _run_to_join(self, trainer: Any) -> RunToJoin | None:
+        from greenlove_mlflow.tracking.opening import RunToJoin
+
+        for logger in trainer.loggers:
+            if type(logger).__name__ == "MLFlowLogger":
+                return RunToJoin(run_id=str(logger.run_id), store_uri=getattr(logger, "_tracking_uri", None))
+        return None if self._resumed_run_id is None else RunToJoin(run_id=self._resumed_run_id)
+
+
+def _steps_per_epoch(trainer: Any, batches: float) -> int | None:
+    """Optimizer steps of an epoch; None where the data has no length."""
+    if not math.isfinite(batches) or batches < 1:
+        return None
+    accumulated = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+    return max(1, math.ceil(batches / accumulated))
+
+
+def _total_steps(trainer: Any) -> int | None:
+    """Optimizer steps, or with manual optimization batches that step, of the whole training; None without an end."""
+    batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    if trainer.lightning_module.automatic_optimization:
+        total = trainer.estimated_stepping_batches
+        return int(total) if math.isfinite(total) and total > 0 else None
+    if epochs is None or epochs < 1 or not math.isfinite(batches):
+        return None
+    return max(1, int(batches) * epochs)
+
+
+def _batch_size(trainer: Any) -> int:
+    """Samples of an optimizer step, as far as the loader says."""
+    loader = trainer.train_dataloader
+    size = getattr(loader, "batch_size", None)
+    return max(1, int(size or 1) * trainer.accumulate_grad_batches)
+
+
+def _left_h(run: TrackedTraining) -> float:
+    forecast_s = 0.0 if run.forecast is None else run.forecast.time_s.point
+    return max(0.0, forecast_s - run.elapsed_s) / S_PER_H

@@ -1,0 +1,103 @@
+"""``TrainerCallback`` in the real ``Trainer``: nothing of the training changes, and its run holds what happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+import greenlove_mlflow as greenlove
+
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.slow
+
+SAMPLES, BATCH = 96, 8
+
+
+class Pairs(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(index)
+        return {"input_ids": torch.randint(0, 50, (8,), generator=generator), "labels": torch.tensor(index % 2)}
+
+
+def train(folder: Path, callbacks: list[Any], *, resume: str | None = None, **options: Any) -> Any:
+    transformers.set_seed(5)
+    config = transformers.BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=2
+    )
+    options = {"report_to": "none", "num_train_epochs": 3, "save_strategy": "no", **options}
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=BATCH,
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_steps=5,
+        **options,
+    )
+    model = transformers.BertForSequenceClassification(config)
+    trainer = transformers.Trainer(
+        model=model, args=arguments, train_dataset=Pairs(), eval_dataset=Pairs(), callbacks=callbacks
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def a_callback(**options: Any) -> Any:
+    return greenlove.TrainerCallback(country="DE", log_model=False, saved_view=False, **options)
+
+
+def test_weights_are_as_without_it_and_the_run_holds_what_happened(store: str, tmp_path: Path) -> None:
+    callback = a_callback()
+    with_it, without = train(tmp_path, [callback]), train(tmp_path, [])
+    pairs = zip(with_it.model.parameters(), without.model.parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+    assert callback.run.step_count == 3 * SAMPLES / BATCH
+    assert callback.run.outcome.completed
+    run = MlflowClient().get_run(callback.run.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["green/actual/time_h"] > 0.0
+    assert run.data.params["green.steps"] == "36"
+
+
+def test_the_run_that_report_to_mlflow_opens_is_joined(store: str, tmp_path: Path) -> None:
+    callback = a_callback()
+    train(tmp_path, [callback], report_to="mlflow")
+    experiments = [each.experiment_id for each in MlflowClient().search_experiments()]
+    runs = MlflowClient().search_runs(experiments)
+    assert [run.info.run_id for run in runs] == [callback.run.run_id]
+    assert {"loss", "green/actual/time_h"} <= set(runs[0].data.metrics)
+
+
+def test_max_steps_and_accumulation_count_optimizer_steps(store: str, tmp_path: Path) -> None:
+    callback = a_callback()
+    train(tmp_path, [callback], max_steps=10, gradient_accumulation_steps=2)
+    assert callback.run.step_count == 10
+    assert callback.run.outcome.completed
+
+
+def test_evaluation_is_left_out_of_the_steps(store: str, tmp_path: Path) -> None:
+    callback = a_callback()
+    trainer = train(tmp_path, [callback], eval_strategy="epoch")
+    assert callback.run.outcome.completed
+    assert callback.run.step_count == trainer.state.global_step
+
+
+def test_a_spent_limit_stops_the_training(store: str, tmp_path: Path) -> None:
+    callback = a_callback(limits=greenlove.Limits(hours=1e-9))
+    trainer = train(tmp_path, [callback], num_train_epochs=40)
+    assert trainer.state.global_step < 40 * SAMPLES / BATCH
+    assert MlflowClient().get_run(callback.run.run_id).data.tags["greenlove.status"] == "stopped"
+
+
+def test_a_resumed_training_counts_what_is_left(store: str, tmp_path: Path) -> None:
+    train(tmp_path, [], save_strategy="steps", save_steps=12, max_steps=12)
+    callback = a_callback()
+    train(tmp_path, [callback], resume=str(tmp_path / "checkpoint-12"))
+    assert callback.run.step_count == 36 - 12
+    assert callback.run.plan.done_count > 0

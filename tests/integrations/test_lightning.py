@@ -1,0 +1,164 @@
+"""``LightningCallback`` in the real trainer: nothing of the training changes, and its run holds what happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+from mlflow import MlflowClient
+
+import greenlove_mlflow as greenlove
+
+lightning = pytest.importorskip("lightning")
+pytestmark = pytest.mark.slow
+
+EPOCHS, STEPS = 4, 30
+
+
+class Net(lightning.LightningModule):
+    def __init__(self, *, fails_at: int | None = None, interrupts: bool = False) -> None:
+        super().__init__()
+        self.net = torch.nn.Sequential(
+            torch.nn.Dropout(0.1), torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3)
+        )
+        self.fails_at, self.interrupts = fails_at, interrupts
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        if self.fails_at == self.global_step:
+            raise KeyboardInterrupt if self.interrupts else RuntimeError("the training broke")
+        loss = torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self.log("val_loss", torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+
+class ManualNet(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, index: int) -> None:
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
+            optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        half = self.net[1].parameters(), self.net[3].parameters()
+        return [torch.optim.SGD(each, lr=0.1) for each in half]
+
+
+def loader() -> torch.utils.data.DataLoader[Any]:
+    torch.manual_seed(3)
+    data = torch.utils.data.TensorDataset(torch.randn(10 * STEPS, 8), torch.randint(0, 3, (10 * STEPS,)))
+    return torch.utils.data.DataLoader(data, batch_size=10, shuffle=True)
+
+
+def fit(callbacks: list[Any], net: Net | None = None, *, ckpt: Path | None = None, **options: Any) -> tuple[Net, Any]:
+    lightning.seed_everything(1, verbose=False)
+    net = net or Net()
+    options = {"max_epochs": EPOCHS, "logger": False, "enable_checkpointing": False, **options}
+    trainer = lightning.Trainer(
+        callbacks=callbacks, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu", **options
+    )
+    trainer.fit(net, loader(), loader(), ckpt_path=ckpt)
+    return net, trainer
+
+
+def a_callback(**options: Any) -> Any:
+    return greenlove.LightningCallback(country="DE", log_model=False, saved_view=False, **options)
+
+
+def status_of(callback: Any) -> str:
+    return MlflowClient().get_run(callback.run.run_id).info.status  # type: ignore[no-any-return]
+
+
+def test_weights_and_metrics_are_as_without_it_and_the_run_holds_every_epoch(store: str) -> None:
+    callback = a_callback()
+    with_it, trainer = fit([callback])
+    without, plain = fit([])
+    assert all(torch.equal(*pair) for pair in zip(with_it.parameters(), without.parameters(), strict=True))
+    assert trainer.callback_metrics == plain.callback_metrics
+    run = callback.run
+    assert run.outcome.completed
+    assert len(run.outcome.epoch_durations_s) == EPOCHS
+    data = MlflowClient().get_run(run.run_id).data
+    assert data.metrics["green/actual/time_h"] > 0.0
+    assert data.metrics["green/time_h/local"] > 0.0
+    assert data.params["green.epochs"] == str(EPOCHS)
+    assert status_of(callback) == "FINISHED"
+    assert mlflow.active_run() is None
+
+
+def test_accumulated_batches_make_one_step(store: str) -> None:
+    callback = a_callback()
+    fit([callback], accumulate_grad_batches=3)
+    assert callback.run.step_count == EPOCHS * STEPS / 3
+    assert len(callback.run.outcome.epoch_durations_s) == EPOCHS
+
+
+def test_max_steps_ends_within_an_epoch(store: str) -> None:
+    callback = a_callback()
+    fit([callback], max_epochs=-1, max_steps=45)
+    assert callback.run.step_count == 45
+    assert callback.run.outcome.completed
+
+
+def test_a_step_of_several_optimizers_by_hand_counts_once(store: str) -> None:
+    callback = a_callback()
+    fit([callback], ManualNet())
+    assert callback.run.step_count == EPOCHS * STEPS
+    assert callback.run.outcome.completed
+
+
+def test_the_run_of_the_mlflow_logger_is_joined(store: str) -> None:
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    logger = MLFlowLogger(experiment_name="theirs", tracking_uri=store)
+    callback = a_callback()
+    fit([callback], logger=logger)
+    assert callback.run.run_id == logger.run_id
+    experiments = [each.experiment_id for each in MlflowClient().search_experiments()]
+    assert len(MlflowClient().search_runs(experiments)) == 1
+    metrics = MlflowClient().get_run(logger.run_id).data.metrics
+    assert {"loss", "green/actual/time_h"} <= set(metrics)
+
+
+@pytest.mark.parametrize(("interrupts", "status"), [(False, "FAILED"), (True, "KILLED")])
+def test_a_training_that_breaks_ends_by_its_cause(store: str, interrupts: bool, status: str) -> None:
+    callback = a_callback()
+    with pytest.raises((RuntimeError, KeyboardInterrupt, SystemExit)):
+        fit([callback], Net(fails_at=2 * STEPS + 5, interrupts=interrupts))
+    assert status_of(callback) == status
+    assert callback.run.step_count == 2 * STEPS + 5
+
+
+def test_a_spent_limit_stops_it_as_early_stopping_does(store: str) -> None:
+    callback = a_callback(limits=greenlove.Limits(hours=1e-9))
+    _, trainer = fit([callback], max_epochs=50)
+    assert trainer.current_epoch < 50
+    assert MlflowClient().get_run(callback.run.run_id).data.tags["greenlove.status"] == "stopped"
+
+
+def test_a_resumed_training_goes_on_in_its_run(store: str, tmp_path: Path) -> None:
+    first = a_callback()
+    _, trainer = fit([first], max_epochs=2)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    second = a_callback()
+    fit([second], ckpt=tmp_path / "half.ckpt")
+    assert second.run.run_id == first.run.run_id
+    history = MlflowClient().get_metric_history(second.run.run_id, "green/train/epoch_s")
+    assert sorted(point.step for point in history) == list(range(EPOCHS))
+
+
+def test_an_unknown_option_is_refused_where_it_is_written() -> None:
+    with pytest.raises(greenlove.GreenloveError, match="country"):
+        greenlove.LightningCallback(contry="DE")
