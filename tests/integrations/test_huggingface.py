@@ -88,9 +88,19 @@ def test_evaluation_is_left_out_of_the_steps(store: str, tmp_path: Path) -> None
     assert callback.run.step_count == trainer.state.global_step
 
 
+class Waits(transformers.TrainerCallback):  # type: ignore[misc]
+    """Gives the estimate the time that a training of minutes gives it."""
+
+    def __init__(self, callback: Any) -> None:
+        self.callback = callback
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.callback.run.wait(60.0)
+
+
 def test_a_spent_limit_stops_the_training(store: str, tmp_path: Path) -> None:
     callback = a_callback(limits=greenlove.Limits(hours=1e-9))
-    trainer = train(tmp_path, [callback], num_train_epochs=40)
+    trainer = train(tmp_path, [callback, Waits(callback)], num_train_epochs=40)
     assert trainer.state.global_step < 40 * SAMPLES / BATCH
     assert MlflowClient().get_run(callback.run.run_id).data.tags["greenlove.status"] == "stopped"
 

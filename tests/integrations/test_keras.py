@@ -44,7 +44,8 @@ def test_weights_are_as_without_it_and_the_run_holds_every_epoch(store: str) -> 
 
 def test_a_spent_limit_stops_fit(store: str) -> None:
     callback = a_callback(limits=greenlove.Limits(hours=1e-9))
-    fit([callback], epochs=60)
+    wait = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: callback.run.wait(60.0))
+    fit([callback, wait], epochs=60)
     assert callback.run.step_count < 60 * 10
     assert MlflowClient().get_run(callback.run.run_id).data.tags["greenlove.status"] == "stopped"
 

@@ -141,9 +141,19 @@ def test_a_training_that_breaks_ends_by_its_cause(store: str, interrupts: bool, 
     assert callback.run.step_count == 2 * STEPS + 5
 
 
+class Waits(lightning.pytorch.Callback):  # type: ignore[misc]
+    """Gives the estimate the time that a training of minutes gives it."""
+
+    def __init__(self, callback: Any) -> None:
+        self.callback = callback
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.callback.run.wait(60.0)
+
+
 def test_a_spent_limit_stops_it_as_early_stopping_does(store: str) -> None:
     callback = a_callback(limits=greenlove.Limits(hours=1e-9))
-    _, trainer = fit([callback], max_epochs=50)
+    _, trainer = fit([callback, Waits(callback)], max_epochs=50)
     assert trainer.current_epoch < 50
     assert MlflowClient().get_run(callback.run.run_id).data.tags["greenlove.status"] == "stopped"
 
