@@ -19,6 +19,7 @@ from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value
 from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import ProbeResult
 from greenlove_mlflow.errors import InvalidInputError, RunDataError, TableError, TrackingError
 from greenlove_mlflow.serving.facts import ModelFacts
@@ -88,6 +89,21 @@ VARIED = [
     gpu_statistics(grid=a_grid(scope="direct"), precision="fp32", model_kind="convolutional"),
     gpu_statistics(power=(), peak_memory_gib=None, gpu_count=4),
     gpu_statistics(power=(a_power(source="modelled"),), grid=a_grid(intensity_g_per_kwh=None, price_usd_per_kwh=None)),
+    gpu_statistics(profile=StepProfile(loader_s=0.01, fetch_s=0.002, host_s=0.0493, device_busy_s=0.0399)),
+    gpu_statistics(
+        home=None,
+        power=(a_power(device="cpu", power_w=61.3, log_half_width=0.5),),
+        profile=StepProfile(
+            loader_s=0.0,
+            host_s=0.19,
+            launch_count=475.5,
+            flop_count=1e11,
+            moved_bytes=3e9,
+            dispatch_s=4e-6,
+            on_cpu=True,
+        ),
+    ),
+    gpu_statistics(schema_version="1", home_usd_per_hour=2.5),
 ]
 
 

@@ -17,6 +17,7 @@ from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics
 from greenlove_mlflow.core.account.what_if import Change, estimate_changed
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from greenlove_mlflow.errors import InvalidInputError, RunDataError
 from greenlove_mlflow.serving.carried import light_modules
@@ -24,7 +25,7 @@ from greenlove_mlflow.serving.facts import ModelFacts
 from greenlove_mlflow.serving.gather import gather_facts
 from greenlove_mlflow.serving.predict import Estimator
 from greenlove_mlflow.serving.signature import LOCAL_FIGURES, OUTPUTS, make_signature
-from tests.support.factories import a_grid
+from tests.support.factories import a_grid, a_power, a_workload
 from tests.support.reestimation import OWN_VERSION, compare_as_track_does, gpu_statistics
 
 EXACTLY = pytest.approx
@@ -67,6 +68,12 @@ def figures_of(estimate: Estimate) -> dict[str, float | None]:
     }
 
 
+HOST_BOUND = StepProfile(loader_s=0.01, fetch_s=0.002, host_s=0.0493, device_busy_s=0.0399, launch_count=1253)
+ON_A_CPU = StepProfile(
+    loader_s=0.0, host_s=0.19, launch_count=475, flop_count=1e11, moved_bytes=3e9, dispatch_s=4e-6, on_cpu=True
+)
+
+
 @pytest.mark.parametrize(
     "over",
     [
@@ -76,6 +83,10 @@ def figures_of(estimate: Estimate) -> dict[str, float | None]:
         {"power": (), "peak_memory_gib": None},
         {"grid": a_grid(intensity_g_per_kwh=None, price_usd_per_kwh=None)},
         {"gpu_count": 8},
+        {"profile": HOST_BOUND, "validation_profile": HOST_BOUND, "workload": a_workload(validation_s=2.0)},
+        {"profile": HOST_BOUND, "schema_version": "1"},
+        {"profile": ON_A_CPU, "home": None, "power": (a_power(device="cpu", power_w=61.3, log_half_width=0.5),)},
+        {"home_usd_per_hour": 2.5},
     ],
     ids=str,
 )
