@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, overload
 
 from greenlove_mlflow.numbers import format_duration_s
+from greenlove_mlflow.untrusted import printable
 from greenlove_mlflow.words.choices import choices_in_words
 from greenlove_mlflow.words.estimate import (
     RANGE_SENTENCE,
@@ -50,7 +51,7 @@ _PLAIN_EPOCH_LINES = 10
 
 def say_on_stderr(sentence: str) -> None:
     """One line on stderr, for what a user must see whether or not logging is set up."""
-    text = " ".join(sentence.split())
+    text = printable(" ".join(sentence.split()))
     with contextlib.suppress(OSError, ValueError):  # a closed stream is nobody to tell
         sys.stderr.write(f"greenlove: {text}\n")
         sys.stderr.flush()

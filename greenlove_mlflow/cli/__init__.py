@@ -7,7 +7,9 @@ import importlib
 import click
 
 from greenlove_mlflow._version import __version__
+from greenlove_mlflow.environment import secret_values
 from greenlove_mlflow.errors import GreenloveError
+from greenlove_mlflow.untrusted import printable, scrubbed
 
 # name of the command -> module below this package that defines it as `command`
 _COMMANDS = {
@@ -40,11 +42,22 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; an error of ours becomes one line and exit code 1."""
+        """Run the command; an error of ours, or of the MLflow store, becomes one line and exit code 1."""
         try:
             return super().invoke(ctx)
         except GreenloveError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_safe(str(error))) from None
+        except Exception as error:
+            # MLflow is not imported to ask: it takes a second, and a command that has not loaded it cannot have met it.
+            if type(error).__module__.split(".")[0] not in ("mlflow", "requests", "urllib3"):
+                raise
+            first = str(error).strip().split("\n", 1)[0]
+            raise click.ClickException(f"the MLflow store could not be read: {_safe(first)[:300]}") from None
+
+
+def _safe(text: str) -> str:
+    """The text without passwords and without characters that a terminal would obey."""
+    return printable(scrubbed(text, secret_values()), lines=True)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.files import whole_file
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from greenlove_mlflow.core.timing.drift import Drift, FinishedRun
 
 STRIP_CHARACTERS = 31
+SHOWN_SKIPPED = 5
 _HEAD = ("finished", "run", "on", "promised", "took", "took/promised", "promise | and truth *", "taught")
 
 
@@ -50,16 +54,21 @@ def command(
     for run_id, bring_back in ((forget, False), (remember, True)):
         if run_id is not None:
             leave_out(run_id, store_uri=store_uri, bring_back=bring_back)
-    runs = sorted(_read_runs(store_uri, experiments), key=lambda run: run.finished_at)
+    found, skipped = _read_runs(store_uri, experiments)
+    runs = sorted(found, key=lambda run: run.finished_at)
     drift = learn_drift(runs, machine=read_machine(_device()))
     if figure is not None and runs:
         _write_figure([run for run in runs if not run.unfit] or runs, figure)
     if as_json:
-        click.echo(json.dumps(_plain(runs, drift), allow_nan=False))
+        echo(json.dumps({**_plain(runs, drift), "skipped": dict(skipped)}, allow_nan=False))
         return
-    click.echo("\n".join(_lines(runs, drift)))
+    echo("\n".join(_lines(runs, drift)))
+    for run_id, reason in skipped[:SHOWN_SKIPPED]:
+        echo(f"Left out {run_id}: {reason}")
+    if len(skipped) > SHOWN_SKIPPED:
+        echo(f"... and {len(skipped) - SHOWN_SKIPPED} more left out; --json names them all")
     if figure is not None and runs:
-        click.echo(f"Drawn in {figure}")
+        echo(f"Drawn in {figure}")
 
 
 def plot_calibration(runs: Sequence[FinishedRun]) -> Figure:
@@ -86,12 +95,15 @@ def plot_calibration(runs: Sequence[FinishedRun]) -> Figure:
     return figure
 
 
-def _read_runs(store_uri: str | None, experiments: Sequence[str]) -> Sequence[FinishedRun]:
+def _read_runs(
+    store_uri: str | None, experiments: Sequence[str]
+) -> tuple[Sequence[FinishedRun], Sequence[tuple[str, str]]]:
     import mlflow
     from mlflow.exceptions import MlflowException
 
     from greenlove_mlflow.errors import RunDataError
-    from greenlove_mlflow.tracking import finished_runs
+    from greenlove_mlflow.tracking import read_finished_runs
+    from greenlove_mlflow.tracking.spool.boundary import cause, first_line
     from greenlove_mlflow.tracking.spool.mlflow_store import make_client
 
     uri = store_uri or mlflow.get_tracking_uri()
@@ -101,9 +113,9 @@ def _read_runs(store_uri: str | None, experiments: Sequence[str]) -> Sequence[Fi
             if experiment is None:
                 raise RunDataError(f"there is no experiment {name!r} in this MLflow store")
         ids = [experiment.experiment_id for experiment in found if experiment is not None]
-        return finished_runs(uri, ids or None)
+        return read_finished_runs(uri, ids or None)
     except MlflowException as error:
-        raise RunDataError(f"the MLflow store could not be read: {error}") from error
+        raise RunDataError(f"the MLflow store could not be read: {first_line(error)}") from cause(error)
 
 
 def _device() -> str:
@@ -175,9 +187,8 @@ def _error(run: FinishedRun) -> float:
 
 def _write_figure(runs: Sequence[FinishedRun], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    plot_calibration(runs).savefig(temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        plot_calibration(runs).savefig(temporary)
 
 
 def _plain(runs: Sequence[FinishedRun], drift: Drift) -> dict[str, Any]:

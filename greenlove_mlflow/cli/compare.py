@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from greenlove_mlflow.cli.printing import echo
 from greenlove_mlflow.core.quantity import QUANTITIES
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def command(*, run_id: str, prices: str, store_uri: str | None, everything: bool
         raise RunDataError(f"no speed ratio from the machine of run {run_id} to any offer is known")
     console, home = Console(), comparison.home
     if as_json:
-        click.echo(json.dumps(_plain(comparison), allow_nan=False))
+        echo(json.dumps(_plain(comparison), allow_nan=False))
     elif everything:
         print_everything(console, home, comparison)
     elif why:

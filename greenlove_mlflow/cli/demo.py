@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from greenlove_mlflow.cli.printing import echo
+
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
@@ -35,7 +37,7 @@ def command(epochs: int, as_json: bool) -> None:
         print_outcome(console, run.estimate, run.outcome)
     console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]", soft_wrap=True)
     if as_json:
-        click.echo(json.dumps(_plain(run), allow_nan=False))
+        echo(json.dumps(_plain(run), allow_nan=False))
 
 
 def _promise_and_train(console: Console, epochs: int) -> TrackedTraining:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import click
 
+from greenlove_mlflow.cli.printing import echo
+
 POWER_WINDOW_S = 1.0
 
 
@@ -22,13 +24,13 @@ def command(as_json: bool) -> None:
         "mlflow": dict(store_findings()),
     }
     if as_json:
-        click.echo(json.dumps(findings, indent=2))
+        echo(json.dumps(findings, indent=2))
         return
     for section, rows in findings.items():
         click.secho(section, bold=True)
         width = max((len(name) for name in rows), default=0)
         for name, words in rows.items():
-            click.echo(f"  {name:<{width}}  {words}")
+            echo(f"  {name:<{width}}  {words}")
 
 
 def machine_findings() -> Iterator[tuple[str, str]]:

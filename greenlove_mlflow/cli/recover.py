@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greenlove_mlflow.untrusted import printable
+from greenlove_mlflow.cli.printing import echo
 
 if TYPE_CHECKING:
     from greenlove_mlflow.tracking import Recovered
@@ -28,12 +28,12 @@ def command(refused: bool, as_json: bool) -> None:
     results = []
     for result in recover(state, with_refused=refused):
         results.append(result)
-        click.echo(_as_json(result) if as_json else printable(_in_words(result)))
+        echo(_as_json(result) if as_json else _in_words(result))
     if not as_json:
         if not results:
-            click.echo("Nothing to recover.")
+            echo("Nothing to recover.")
         if kept := refused_spools(state):
-            click.echo(f"{len(kept)} refused before: `greenlove recover --refused` tries again. In {kept[0].parent}")
+            echo(f"{len(kept)} refused before: `greenlove recover --refused` tries again. In {kept[0].parent}")
     if any(not result.is_sent and not result.is_live for result in results):
         raise SystemExit(1)
 

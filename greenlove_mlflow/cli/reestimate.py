@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenlove_mlflow.cli.printing import echo
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.files import whole_file
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import PriceSheet
@@ -81,7 +83,7 @@ def command(**given: Any) -> None:
     if output is not None:
         _keep_rows(found, output)
     if given["as_json"]:
-        click.echo(json.dumps(_plain(found, output), allow_nan=False))
+        echo(json.dumps(_plain(found, output), allow_nan=False))
     else:
         _print(found, is_dry_run=given["dry_run"], output=output)
 
@@ -112,24 +114,24 @@ def _show_progress(run_count: int, skipped_count: int) -> None:
 
 def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
     if not found.run_count:
-        click.echo("No run could be estimated again.")
+        echo("No run could be estimated again.")
     else:
         prices = found.versions[0] if len(found.versions) == 1 else f"{found.versions[0]} to {found.versions[-1]}"
-        click.echo(f"{_runs(found.run_count)} estimated again with the prices of {prices}.")
-        click.echo(_totals_text(found))
-        click.echo(_changes_text(found))
+        echo(f"{_runs(found.run_count)} estimated again with the prices of {prices}.")
+        echo(_totals_text(found))
+        echo(_changes_text(found))
     if found.written.run_count:
-        click.echo(f"Written back into {_runs(found.written.run_count)} ({found.written.metric_count:,} values).")
+        echo(f"Written back into {_runs(found.written.run_count)} ({found.written.metric_count:,} values).")
     for reason, run_ids in _skipped_by_reason(found).items():
         more = f" and {len(run_ids) - SHOWN_SKIPPED:,} more" if len(run_ids) > SHOWN_SKIPPED else ""
-        click.echo(f"Left out {', '.join(run_ids[:SHOWN_SKIPPED])}{more}: {reason}")
+        echo(f"Left out {', '.join(run_ids[:SHOWN_SKIPPED])}{more}: {reason}")
     if output is not None:
-        click.echo(f"All rows are in {output}")
+        echo(f"All rows are in {output}")
     if found.run_id is not None:
         made = "Kept in run" if found.is_new else "The same is kept already in run"
-        click.echo(f"{made} {found.run_id}" + (f"  {found.url}" if found.url else ""))
+        echo(f"{made} {found.run_id}" + (f"  {found.url}" if found.url else ""))
     elif is_dry_run:
-        click.echo("A dry run: MLflow is as it was.")
+        echo("A dry run: MLflow is as it was.")
 
 
 def _totals_text(found: Reestimate) -> str:
@@ -171,13 +173,14 @@ def _skipped_by_reason(found: Reestimate) -> dict[str, list[str]]:
 
 
 def _keep_rows(found: Reestimate, output: Path) -> None:
+    from greenlove_mlflow.tables.csv_cells import write_csv
+
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.part")
-    if output.suffix == ".parquet":
-        shutil.copyfile(found.files[0], temporary)
-    else:
-        found.table.to_csv(temporary, index=False)
-    temporary.replace(output)
+    with whole_file(output) as temporary:
+        if output.suffix == ".parquet":
+            shutil.copyfile(found.files[0], temporary)
+        else:
+            write_csv(found.table, temporary)
 
 
 def _plain(found: Reestimate, output: Path | None) -> dict[str, Any]:

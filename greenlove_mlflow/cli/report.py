@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 
+from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.files import write_whole
+
 
 @click.command()
 @click.argument("run_id", required=False)
@@ -50,15 +53,12 @@ def command(  # noqa: PLR0917 - click hands options over by keyword
     if refresh:
         stored.refresh_report(str(run_id), page, store_uri=uri)
     written = {"path": str(path), "size_bytes": len(page.encode()), "run_id": run_id, "experiment": experiment}
-    click.echo(json.dumps(written) if as_json else f"Wrote {path}")
+    echo(json.dumps(written) if as_json else f"Wrote {path}")
 
 
 def _write(path: Path, text: str) -> None:
-    """Write by way of a temporary name, so that a page is never half there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text)
 
 
 def _file_name(text: str) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from greenlove_mlflow.cli.compare import figures
+from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.files import whole_file
 
 if TYPE_CHECKING:
     from greenlove_mlflow.stored.run_table import RunBeside, SideBySide
@@ -39,11 +41,11 @@ def command(*, runs: tuple[str, ...], prices: str, figure: Path | None, store_ur
     if figure is not None:
         _draw(beside, figure)
     if as_json:
-        click.echo(json.dumps(_plain(beside, figure), allow_nan=False))
+        echo(json.dumps(_plain(beside, figure), allow_nan=False))
         return
-    click.echo("\n".join(_lines(beside)))
+    echo("\n".join(_lines(beside)))
     if figure is not None:
-        click.echo(f"Drawn in {figure}")
+        echo(f"Drawn in {figure}")
 
 
 def _lines(beside: SideBySide) -> list[str]:
@@ -87,10 +89,9 @@ def _draw(beside: SideBySide, path: Path) -> None:
     from greenlove_mlflow.plots.side_by_side import PlottedRun, plot_side_by_side
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     rows = [PlottedRun(label=run.label, home=run.home, best_name=run.best_name, best=run.best) for run in beside.runs]
-    plot_side_by_side(rows, beside.prices).savefig(temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        plot_side_by_side(rows, beside.prices).savefig(temporary)
 
 
 def _plain(beside: SideBySide, figure: Path | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from greenlove_mlflow.core.speed.gpus import Precision
 from greenlove_mlflow.core.speed.names import find_gpu
 from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import GreenloveError, InvalidInputError
+from greenlove_mlflow.files import write_whole
 from greenlove_mlflow.pipeline import compare
 from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.stages import find_place, make_plan, make_training, measure_training
@@ -225,9 +226,8 @@ def _write_report(folder: Path, page: str) -> Path:
     """Where the page was written: in full or not at all."""
     stamp = dt.datetime.now(tz=dt.timezone.utc).strftime("%Y%m%d_%H%M%S")
     path = folder / f"green_love_report_{stamp}.html"
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(page, encoding="utf-8")
-    return unfinished.replace(path)
+    write_whole(path, page)
+    return path
 
 
 def _ask(local: Estimate, comparison: Comparison | None, report_path: Path) -> bool:

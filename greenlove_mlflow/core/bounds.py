@@ -21,7 +21,12 @@ _BY_NAME: dict[str, tuple[float, float]] = {
     "level": (1e-6, 1.0 - 1e-6),
     "t_quantile": (0.0, 20.0),
     "bias_log": (-3.0, 3.0),
-    "epoch_count": (0.0, 1e9),
+    "epoch_count": (1e-9, 1e9),
+    "validation_every_epochs": (1.0, 1e9),
+    "sample_count": (1.0, 1e15),
+    "batch_size": (1.0, 1e15),
+    "steps_per_epoch": (1.0, 1e15),
+    "gpu_count": (1.0, 1e6),
 }
 # The same by what a name ends in; the first that fits counts.
 _BY_END: tuple[tuple[str, float, float], ...] = (

@@ -15,10 +15,11 @@ from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.reestimation.pricing import PricedPage, Pricer, best_choices
 from greenlove_mlflow.reestimation.results import Choices, ResultFiles, Summary, choice_names
-from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest, sheet_of_version
+from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest
 from greenlove_mlflow.reestimation.verify import verify_facts
 from greenlove_mlflow.reestimation.writing import WriteBack, Written
 from greenlove_mlflow.stored.pages import Page, SkippedRun, StoredFacts
+from greenlove_mlflow.tables.prices.sheets import sheet_of_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

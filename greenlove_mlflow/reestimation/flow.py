@@ -28,7 +28,7 @@ from greenlove_mlflow.tables import find_grid, read_default_pue, read_instance_s
 from greenlove_mlflow.tables.prices.sheets import Prices
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.spool.boundary import first_line
+from greenlove_mlflow.tracking.spool.boundary import cause, first_line
 from greenlove_mlflow.tracking.spool.mlflow_store import (
     is_reachable,
     make_client,
@@ -289,8 +289,10 @@ def _told_as_ours(uri: str, filter_string: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         if filter_string and error.error_code == "INVALID_PARAMETER_VALUE":
-            raise InvalidInputError(f"MLflow cannot read the filter {filter_string!r}: {first_line(error)}") from error
-        raise translated(error, uri, "read runs") from error
+            raise InvalidInputError(f"MLflow cannot read the filter {filter_string!r}: {first_line(error)}") from cause(
+                error
+            )
+        raise translated(error, uri, "read runs") from cause(error)
 
 
 def _store(tracking_uri: str | None) -> str:

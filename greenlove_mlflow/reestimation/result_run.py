@@ -20,6 +20,7 @@ from greenlove_mlflow.plots.price_history import plot_price_history
 from greenlove_mlflow.reestimation.sheets import content_sha256, sheet_frame
 from greenlove_mlflow.stored.pages import SkippedRun
 from greenlove_mlflow.tables import write_parquet
+from greenlove_mlflow.tables.csv_cells import write_csv
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.delivery import terminate
 
@@ -139,10 +140,10 @@ def _small_files(folder: Path, content: Content) -> Sequence[Path]:
         name = f"{sheet.source.table or 'prices'}-{names.slug(sheet.version)}"
         frame = sheet_frame(sheet)
         write_parquet(frame, tables / f"{name}.parquet", metadata=sheet_metadata(sheet))
-        frame.to_csv(tables / f"{name}.csv", index=False)
+        write_csv(frame, tables / f"{name}.csv")
         made += [tables / f"{name}.parquet", tables / f"{name}.csv"]
-    content.summary.to_csv(folder / "summary.csv", index=False)
-    content.changes.to_csv(folder / "changed_choices.csv", index=False)
+    write_csv(content.summary, folder / "summary.csv")
+    write_csv(content.changes, folder / "changed_choices.csv")
     skipped = [{"run_id": each.run_id, "reason": each.reason} for each in content.skipped]
     (folder / "skipped.json").write_text(json.dumps(skipped, indent=1), encoding="utf-8")
     made += [folder / "summary.csv", folder / "changed_choices.csv", folder / "skipped.json"]
@@ -158,7 +159,7 @@ def _csv_twin(path: Path, folder: Path) -> Path | None:
     if pq.read_metadata(path).num_rows > MOST_CSV_ROWS:
         return None
     twin = folder / f"{path.stem}.csv"
-    pq.read_table(path).to_pandas().to_csv(twin, index=False)
+    write_csv(pq.read_table(path).to_pandas(), twin)
     return twin
 
 

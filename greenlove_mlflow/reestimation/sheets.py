@@ -18,7 +18,7 @@ from greenlove_mlflow.core.offers.batch import IndexArray
 from greenlove_mlflow.core.offers.figures import offer_grid
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Region
 from greenlove_mlflow.core.workload import Scope
-from greenlove_mlflow.errors import InvalidInputError, TableError
+from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import price_sheet, read_price_sheet, read_table, table_names, table_versions
 from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE, Prices
 
@@ -47,16 +47,6 @@ def read_sheets(prices: Prices | Sequence[Prices]) -> tuple[PriceSheet, ...]:
     if twice:
         raise InvalidInputError(f"two price sheets are of version {', '.join(twice)}; give one another version")
     return tuple(sheets)
-
-
-def sheet_of_version(version: str) -> PriceSheet | None:
-    """The price sheet of that version, published or added by the user; None when there is none that can be read."""
-    if not version:
-        return None
-    try:
-        return read_price_sheet(version)
-    except TableError:
-        return None
 
 
 def sheet_digest(sheet: PriceSheet) -> str:

@@ -11,10 +11,10 @@ from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL
-from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables import read_default_pue, read_instance_start, read_price_sheet, read_regions
-from greenlove_mlflow.tables.prices.sheets import Prices
+from greenlove_mlflow.tables.prices.sheets import Prices, sheet_of_version
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
+from greenlove_mlflow.tables.store.store import NEWEST
 
 
 class StoredComparer:
@@ -59,11 +59,11 @@ class StoredComparer:
     def _sheet(self, statistics: Statistics) -> tuple[PriceSheet, tuple[Caveat, ...]]:
         if self._prices is not None:
             return self._prices, ()
-        wanted = statistics.prices_version or "newest"
-        try:
-            return read_price_sheet(wanted), ()
-        except TableError:
-            sheet = read_price_sheet("newest")
+        wanted = statistics.prices_version or NEWEST
+        sheet = sheet_of_version(wanted)
+        if sheet is not None:
+            return sheet, ()
+        sheet = read_price_sheet(NEWEST)
         return sheet, (Caveat.of("prices-not-in-tables", wanted=wanted, as_of=sheet.as_of),)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking.names import KIND_REESTIMATE, KIND_TRACK, TAG_KIND, TAG_STATS
+from greenlove_mlflow.untrusted import printable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -133,7 +134,7 @@ def read_facts(run: Run) -> StoredFacts:
         raise RunDataError(f"the run has no {TAG_STATS} tag: {known}")
     return StoredFacts(
         run_id=run.info.run_id,
-        name=run.info.run_name or "",
+        name=printable(run.info.run_name or ""),
         statistics=Statistics.from_json(text),
         written_back=run.data.tags.get(TAG_WRITTEN_BACK, ""),
         status=run.info.status,

@@ -22,6 +22,7 @@ from greenlove_mlflow.core.quantity import known_figures
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, PowerSample
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tables import Table, parquet_metadata, read_parquet_metadata, write_parquet
+from greenlove_mlflow.tables.csv_cells import write_csv
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.measurements import provenance
 from greenlove_mlflow.tracking.values import started_ms
@@ -47,7 +48,7 @@ def write_table_csv(table: Table, path: Path) -> None:
     if table.path.is_file():
         shutil.copyfile(table.path, path)
     else:
-        table.frame.to_csv(path, index=False)
+        write_csv(table.frame, path)
 
 
 def write_epochs(log: BenchmarkLog, parquet: Path) -> None:
@@ -57,7 +58,7 @@ def write_epochs(log: BenchmarkLog, parquet: Path) -> None:
 
 def write_epochs_csv(log: BenchmarkLog, path: Path) -> None:
     """Write the log's epochs as CSV, to look at."""
-    _frame(log.epochs, EpochRecord).to_csv(path, index=False)
+    write_csv(_frame(log.epochs, EpochRecord), path)
 
 
 def write_blocks(log: BenchmarkLog, parquet: Path) -> None:

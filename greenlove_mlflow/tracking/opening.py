@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.errors import TrackingError
 from greenlove_mlflow.tracking.names import TAG_SCHEMA_VERSION, TAG_SPOOL
-from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, Patience, first_line, patiently, say
+from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, Patience, cause, first_line, patiently, say
 from greenlove_mlflow.tracking.spool.delivery import find_or_create_experiment
 from greenlove_mlflow.tracking.spool.header import Header, new_header
 from greenlove_mlflow.tracking.spool.mlflow_store import (
@@ -92,7 +92,7 @@ def find_run(
         # Before anything has run, whatever MLflow raises is told to the caller as one kind of error.
         if is_http(uri) and is_trouble(error):
             return _go_offline(plan, f"does not do its work now ({first_line(error)})")
-        raise translated(error, uri) from None if is_http(uri) else error
+        raise translated(error, uri) from cause(error)
 
 
 @dataclass(frozen=True, kw_only=True)

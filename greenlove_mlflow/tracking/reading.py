@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.bounds import check_bounds
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.timing.drift import FinishedRun, Trained, finished_run
-from greenlove_mlflow.errors import RunDataError
+from greenlove_mlflow.errors import GreenloveError, RunDataError
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.spool.boundary import first_line
-from greenlove_mlflow.tracking.spool.mlflow_store import make_client, run_url
+from greenlove_mlflow.tracking.spool.boundary import cause, first_line
+from greenlove_mlflow.tracking.spool.mlflow_store import is_permanent, make_client, run_url
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
+from greenlove_mlflow.untrusted import printable
+
+logger = logging.getLogger(__name__)
+
+# What working on values that anybody may have written can raise.
+_ODD = (
+    GreenloveError, ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +39,8 @@ if TYPE_CHECKING:
 FINISHED_RUN_LIMIT = 500
 # Fewer epochs of a training that was stopped early say little of its pace.
 LEAST_LAPS_OF_A_PART = 3
+# A year of epochs of ten milliseconds is more; nobody reads such a training by the epoch.
+EPOCH_LIMIT = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +106,8 @@ def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        raise RunDataError(f"there is no run {run_id!r} in this store: {first_line(error)}") from error
+        what = f"there is no run {run_id!r} in this store" if is_permanent(error) else f"run {run_id!r} cannot be read"
+        raise RunDataError(f"{what}: {first_line(error)}") from cause(error)
     text = run.data.tags.get(names.TAG_STATS)
     if not text:
         raise RunDataError(
@@ -102,17 +116,17 @@ def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True
         )
     return StoredRun(
         run_id=run.info.run_id,
-        name=run.info.run_name or "",
+        name=printable(run.info.run_name or ""),
         experiment_id=run.info.experiment_id,
         status=run.info.status.lower(),
-        statistics=Statistics.from_json(text),
-        params=run.data.params,
-        tags=run.data.tags,
+        statistics=_statistics(run),
+        params=_printable_texts(run.data.params),
+        tags=_printable_texts(run.data.tags),
         metrics=run.data.metrics,
         started_ms=run.info.start_time,
         ended_ms=run.info.end_time,
         url=run_url(uri, run.info.experiment_id, run.info.run_id),
-        outcome=_read_outcome(client, run),
+        outcome=_outcome(client, run),
         log=_read_log(client, run_id) if with_log else None,
     )
 
@@ -127,6 +141,16 @@ def read_history(run_id: str, key: str, *, store_uri: str | None = None) -> tupl
 
 def finished_runs(store_uri: str, experiment_ids: list[str] | None = None) -> tuple[FinishedRun, ...]:
     """The trainings in a store that were promised and ended by themselves, the latest first; broken ones left out."""
+    runs, skipped = read_finished_runs(store_uri, experiment_ids)
+    for run_id, reason in skipped:
+        logger.info("run %s teaches nothing: %s", run_id, reason)
+    return runs
+
+
+def read_finished_runs(
+    store_uri: str, experiment_ids: list[str] | None = None
+) -> tuple[tuple[FinishedRun, ...], tuple[tuple[str, str], ...]]:
+    """The same, and the id of each run that cannot be used with the reason."""
     client = make_client(store_uri)
     if experiment_ids is None:
         experiment_ids = [each.experiment_id for each in client.search_experiments()]
@@ -139,7 +163,16 @@ def finished_runs(store_uri: str, experiment_ids: list[str] | None = None) -> tu
         max_results=FINISHED_RUN_LIMIT,
         order_by=["attributes.start_time DESC"],
     )
-    return tuple(each for each in map(_finished_run, found) if each is not None)
+    runs: list[FinishedRun] = []
+    skipped: list[tuple[str, str]] = []
+    for run in found:
+        try:
+            taught = _finished_run(run)
+        except RunDataError as error:  # noqa: PERF203 - one that cannot be read hides no other
+            skipped.append((run.info.run_id, str(error)))
+        else:
+            runs += [] if taught is None else [taught]
+    return tuple(runs), tuple(skipped)
 
 
 def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[str, Statistics], ...]:
@@ -155,21 +188,37 @@ def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[s
 
 
 def _finished_run(run: Run) -> FinishedRun | None:
-    statistics = _statistics_or_none(run)
-    trained = Trained.from_text(run.data.tags.get(names.TAG_TRAINED, ""))
-    is_whole = names.ACTUAL_TIME_ERROR_RATIO in run.data.metrics
-    if statistics is None or not (is_whole or (trained is not None and trained.lap_count >= LEAST_LAPS_OF_A_PART)):
-        return None
-    return finished_run(
-        statistics.fit,
-        statistics.workload,
-        run.data.metrics.get(names.ACTUAL_TIME_H, 0.0) * S_PER_H,
-        machine=statistics.machine,
-        finished_at=_iso(run.info.end_time or run.info.start_time),
-        run_id=run.info.run_id,
-        trained=trained,
-        is_left_out=names.TAG_NOT_HISTORY in run.data.tags,
-    )
+    """What a run teaches; None when it cannot teach anything.
+
+    Raises:
+        RunDataError: If what it keeps cannot be right.
+    """
+    statistics = _statistics(run)
+    with _named(run):
+        trained = Trained.from_text(run.data.tags.get(names.TAG_TRAINED, ""))
+        is_whole = names.ACTUAL_TIME_ERROR_RATIO in run.data.metrics
+        if not (is_whole or (trained is not None and trained.lap_count >= LEAST_LAPS_OF_A_PART)):
+            return None
+        taught = finished_run(
+            statistics.fit,
+            statistics.workload,
+            run.data.metrics.get(names.ACTUAL_TIME_H, 0.0) * S_PER_H,
+            machine=statistics.machine,
+            finished_at=_iso(run.info.end_time or run.info.start_time),
+            run_id=run.info.run_id,
+            trained=trained,
+            is_left_out=names.TAG_NOT_HISTORY in run.data.tags,
+        )
+        if taught is not None:
+            check_bounds(taught)
+        return taught
+
+
+def _statistics(run: Run) -> Statistics:
+    try:
+        return Statistics.from_json(run.data.tags.get(names.TAG_STATS, ""))
+    except RunDataError as error:
+        raise RunDataError(f"run {run.info.run_id}: {error}") from error
 
 
 def leave_out(run_id: str, *, store_uri: str | None = None, bring_back: bool = False) -> None:
@@ -193,9 +242,45 @@ def leave_out(run_id: str, *, store_uri: str | None = None, bring_back: bool = F
 
 def _statistics_or_none(run: Run) -> Statistics | None:
     try:
-        return Statistics.from_json(run.data.tags.get(names.TAG_STATS, ""))
-    except RunDataError:
+        return _statistics(run)
+    except RunDataError as error:
+        logger.info("left out: %s", error)
         return None
+
+
+@contextlib.contextmanager
+def _named(run: Run) -> Iterator[None]:
+    """A block that works on what others wrote into a run; what cannot be right becomes an error that names it."""
+    try:
+        yield
+    except (
+        GreenloveError,
+        ArithmeticError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OSError,
+    ) as error:
+        raise RunDataError(f"run {run.info.run_id} keeps what cannot be right: {first_line(error)}") from error
+
+
+def _printable_texts(texts: Mapping[str, str]) -> dict[str, str]:
+    return {printable(key): printable(value, lines=True) for key, value in texts.items()}
+
+
+def _outcome(client: MlflowClient, run: Run) -> Outcome | None:
+    """What really happened.
+
+    Raises:
+        RunDataError: If it cannot be right.
+    """
+    with _named(run):
+        outcome = _read_outcome(client, run)
+        if outcome is not None:
+            check_bounds(outcome)
+        return outcome
 
 
 def _read_outcome(client: MlflowClient, run: Run) -> Outcome | None:
@@ -209,8 +294,8 @@ def _read_outcome(client: MlflowClient, run: Run) -> Outcome | None:
         time_s=time_h * S_PER_H,
         completed=names.ACTUAL_TIME_ERROR_RATIO in metrics,
         energy_kwh=metrics.get(names.ACTUAL_ENERGY_KWH),
-        energy_source=run.data.tags.get(f"{names.TAG_POWER_SOURCE}.actual", ""),
-        energy_note=run.data.tags.get(f"{names.TAG_POWER_SOURCE}.note", ""),
+        energy_source=printable(run.data.tags.get(f"{names.TAG_POWER_SOURCE}.actual", "")),
+        energy_note=printable(run.data.tags.get(f"{names.TAG_POWER_SOURCE}.note", "")),
         cost_usd=metrics.get(names.ACTUAL_COST_USD),
         co2_g=None if co2_kg is None else co2_kg * G_PER_KG,
         forecasts_s=_forecasts(client, run.info.run_id),
@@ -219,6 +304,8 @@ def _read_outcome(client: MlflowClient, run: Run) -> Outcome | None:
 
 def _every_epoch(points: tuple[HistoryPoint, ...]) -> tuple[float, ...]:
     """One duration per epoch; an epoch that thinning left out has that of the next one kept."""
+    if points and points[-1].step >= EPOCH_LIMIT:
+        raise RunDataError(f"epoch {points[-1].step} is beyond what a training can have")
     durations: list[float] = []
     for point in points:
         durations += [point.value] * max(0, point.step + 1 - len(durations))

@@ -142,7 +142,7 @@ def _bound_by(estimate: Estimate) -> list[str]:
 def _options(comparison: Comparison) -> list[str]:
     rentable = cheapest_first(comparison)
     home = comparison.home
-    rows = [("#", "option", "time", "cost", "CO2e", "where")]
+    rows: list[tuple[str, ...]] = [("#", "option", "time", "cost", "CO2e", "where")]
     rows.append(
         (
             "-",

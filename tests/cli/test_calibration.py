@@ -32,9 +32,25 @@ def some_runs(count: int = 20) -> tuple[FinishedRun, ...]:
     )
 
 
-def call(monkeypatch: pytest.MonkeyPatch, runs: tuple[FinishedRun, ...], *arguments: str) -> Result:
-    monkeypatch.setattr("greenlove_mlflow.tracking.finished_runs", lambda *_: runs)
+def call(
+    monkeypatch: pytest.MonkeyPatch,
+    runs: tuple[FinishedRun, ...],
+    *arguments: str,
+    skipped: tuple[tuple[str, str], ...] = (),
+) -> Result:
+    monkeypatch.setattr("greenlove_mlflow.tracking.read_finished_runs", lambda *_: (runs, skipped))
     return CliRunner().invoke(main, ["calibration", *arguments], catch_exceptions=False)
+
+
+def test_a_run_that_cannot_be_used_is_named_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = tuple((f"{n:032x}", "run x: broken \x1b[31m\u202e") for n in range(7))
+    done = call(monkeypatch, some_runs(), skipped=bad)
+    assert done.exit_code == 0
+    assert len([line for line in done.stdout.splitlines() if line.startswith("2026-05-")]) == 20
+    assert f"Left out {0:032x}: run x: broken" in done.stdout
+    assert "and 2 more left out" in done.stdout
+    assert not {"\x1b", "\u202e"} & set(done.stdout)
+    assert len(json.loads(call(monkeypatch, some_runs(), "--json", skipped=bad).stdout)["skipped"]) == 7
 
 
 def test_each_finished_training_is_a_row_and_the_lesson_follows(monkeypatch: pytest.MonkeyPatch) -> None:

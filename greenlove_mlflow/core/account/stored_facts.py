@@ -88,7 +88,8 @@ def _pack_caveat(each: Mapping[str, Any]) -> list[Any]:
 
 
 def _unpack_caveat(row: list[Any]) -> Plain:
-    code, values, text = [*row, *({}, "")[len(row) - 1 :]]
+    missing: list[Any] = [{}, ""]
+    code, values, text = [*row, *missing[len(row) - 1 :]]
     return {"code": code, "values": [[name, value] for name, value in values.items()], "text": text}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE, price_sheet, read_own_prices
 from greenlove_mlflow.tables.prices.user_folder import own_folder
-from greenlove_mlflow.tables.store.adding import write_whole
+from greenlove_mlflow.tables.store.adding import check_shown, keep_table
 from greenlove_mlflow.tables.store.schema import format_sidecar
 from greenlove_mlflow.tables.store.store import NEWEST, Table, table_names, table_versions
 
@@ -39,6 +39,7 @@ def add_price_sheet(
     """
     table = read_own_prices(path, version=version, as_of=as_of, source=source)
     price_sheet(table)  # Every row must make an offer.
+    check_shown(table)
     _check_version(table.version)
     folder = folder or own_folder()
     target = folder / f"{table.version}.csv"
@@ -54,10 +55,7 @@ def add_price_sheet(
         columns=(),
         key=(),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    # The TOML first: a CSV that is seen has its provenance beside it.
-    write_whole(target.with_suffix(".toml"), format_sidecar(sidecar).encode())
-    write_whole(target, content)
+    keep_table(target, content, format_sidecar(sidecar), lambda trial: price_sheet(read_own_prices(trial)))
     return read_own_prices(target)
 
 

@@ -70,6 +70,19 @@ def read_price_sheet(
     return price_sheet(table)
 
 
+def sheet_of_version(version: str) -> PriceSheet | None:
+    """The price sheet of that version, published or added by the user; None when there is none that can be read.
+
+    A run says which version it was priced with, and anybody may have written the run: a version that is a path is none.
+    """
+    if not version or _is_path(version):
+        return None
+    try:
+        return read_price_sheet(version)
+    except TableError:
+        return None
+
+
 def price_sheet(table: Table) -> PriceSheet:
     """The offers in a table of prices."""
     offers = [offer for index, row in enumerate(plain_rows(table)) for offer in _offers(row, index, table)]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import datetime as dt
 import re
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from greenlove_mlflow.environment import tables_folder
 from greenlove_mlflow.errors import TableError
+from greenlove_mlflow.files import write_whole
 from greenlove_mlflow.tables.store.cache import forget
 from greenlove_mlflow.tables.store.own_tables import own_table_versions, read_own_table
 from greenlove_mlflow.tables.store.references import check_references
 from greenlove_mlflow.tables.store.schema import format_sidecar
 from greenlove_mlflow.tables.store.store import Table, table_names, table_versions
+from greenlove_mlflow.untrusted import is_printable
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -37,10 +41,8 @@ def add_table(
     if target.exists() and target.read_bytes() != content:
         raise TableError(f"version {table.version!r} of {name} was added before with other rows; give another one")
     sidecar = dataclasses.replace(table.sidecar, row_count=len(table.frame), columns=(), key=(), notes=())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # The TOML first: a CSV that is seen has its provenance beside it.
-    write_whole(target.with_suffix(".toml"), format_sidecar(sidecar).encode())
-    write_whole(target, content)
+    check_shown(table)
+    keep_table(target, content, format_sidecar(sidecar), lambda trial: read_own_table(trial, name))
     forget()
     return read_own_table(target, name)
 
@@ -61,11 +63,42 @@ def remove_table(name: str, version: str) -> Path:
     return path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write to a temporary name and rename, so that nothing half-written is left."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def keep_table(target: Path, content: bytes, sidecar: str, read: Callable[[Path], object]) -> None:
+    """Write a table and its sidecar once ``read`` has read them beside the target; else nothing is left of them.
+
+    Raises:
+        TableError: What ``read`` raises of a table that cannot be read as it would be kept.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".adding-", dir=target.parent) as scratch:
+        trial = Path(scratch) / target.name
+        trial.write_bytes(content)
+        trial.with_suffix(".toml").write_text(sidecar, encoding="utf-8")
+        read(trial)
+    # The TOML first: a CSV that is seen has its provenance beside it.
+    write_whole(target.with_suffix(".toml"), sidecar)
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_whole(target, content)
+    except OSError:
+        target.with_suffix(".toml").unlink(missing_ok=True)
+        raise
+
+
+def check_shown(table: Table) -> None:
+    """Make sure that a table has rows, a day, and only text that a terminal can show.
+
+    Raises:
+        TableError: If it has not.
+    """
+    if table.frame.empty:
+        raise TableError("the table has no rows, so there is nothing to add")
+    try:
+        dt.date.fromisoformat(table.as_of)
+    except ValueError as error:
+        raise TableError(f"{table.as_of!r} is no date; give --as-of as in 2026-09-30") from error
+    source = table.source
+    texts = [table.version, source.producer, source.title, source.url, source.licence]
+    texts += [value for column in table.frame for value in table.frame[column] if isinstance(value, str)]
+    for text in texts:
+        if not is_printable(text.replace("\n", " ").replace("\t", " ")):
+            raise TableError(f"the table holds a character that no terminal can show: {ascii(text)[:60]}")

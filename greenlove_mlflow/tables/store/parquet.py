@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from greenlove_mlflow.files import whole_file
 from greenlove_mlflow.tables.store.store import Table
 
 PREFIX = "greenlove."
@@ -28,15 +28,11 @@ def parquet_metadata(table: Table) -> dict[str, str]:
 
 
 def write_parquet(frame: pd.DataFrame, path: Path, *, metadata: dict[str, str]) -> None:
-    """Write a frame as Parquet with that metadata in its schema, to a temporary name first."""
+    """Write a frame as Parquet with that metadata in its schema, whole or not at all."""
     arrow = pa.Table.from_pandas(frame, preserve_index=False)
     stated = {**(arrow.schema.metadata or {}), **{key.encode(): value.encode() for key, value in metadata.items()}}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path) as temporary:
         pq.write_table(arrow.replace_schema_metadata(stated), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_parquet_metadata(path: Path) -> dict[str, str]:

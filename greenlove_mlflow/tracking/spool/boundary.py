@@ -79,6 +79,12 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
+def cause(error: BaseException) -> BaseException | None:
+    """The error as the cause of one of ours; None where its words, which a traceback shows, hold a password."""
+    text = str(error)
+    return error if scrubbed(text, secret_values()) == text else None
+
+
 class Patience:
     """How long a call that asks several questions may go without an answer.
 
