@@ -79,19 +79,22 @@ def show_table(
 
     NAME is a table that `greenlove tables list` names, such as gpu_specs.
     """
+    from greenlove_mlflow.tables.store.own_tables import read_own_tables
     from greenlove_mlflow.tables.store.search import find_rows
-    from greenlove_mlflow.tables.store.store import read_table
+    from greenlove_mlflow.tables.store.store import NEWEST, read_table
 
     table = read_table(name, version)
-    rows = find_rows(table, words=[text for text in (gpu, find) if text], equal=dict(map(_column_text, where)))
+    words, equal = [text for text in (gpu, find) if text], dict(map(_column_text, where))
+    own = read_own_tables(name) if version == NEWEST else ()
+    rows = [(each, row) for each in (table, *own) for row in find_rows(each, words=words, equal=equal)]
     if as_json:
-        _print_json({**_head(table), "rows": [{**row, "source": _row_source(table, row)} for row in rows]})
+        _print_json({**_head(table), "rows": [{**row, "source": _row_source(each, row)} for each, row in rows]})
         return
     if not rows:
         raise click.ClickException(f"no row of {name} {table.version} fits; it has {len(table.frame)} rows")
     shown = rows if show_all else rows[:SHOWN_ROWS]
-    for row in shown:
-        _print_row(table, row)
+    for each, row in shown:
+        _print_row(each, row)
     if len(shown) < len(rows):
         click.echo(f"... and {len(rows) - len(shown)} more rows; --gpu, --find or --where narrow, --all shows them")
     click.echo(f"{table.name} {table.version}: {table.source.title}, {table.source.licence}")

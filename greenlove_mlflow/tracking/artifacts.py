@@ -43,6 +43,11 @@ def write_table_parquet(table: Table, path: Path) -> None:
     write_parquet(table.frame, path, metadata=parquet_metadata(table))
 
 
+def write_notice(table: Table, path: Path) -> None:
+    """Write the notice that must travel with every copy of a table."""
+    path.write_text(table.notice, encoding="utf-8")
+
+
 def write_table_csv(table: Table, path: Path) -> None:
     """Write the CSV that a table came from; MLflow's page shows CSV, and no Parquet."""
     if table.path.is_file():

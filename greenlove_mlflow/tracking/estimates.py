@@ -51,6 +51,8 @@ def keep_files(run: TrackedRun, estimate: Estimate, comparison: Comparison | Non
         folder = names.ARTIFACT_TABLES
         run.artifact(f"{folder}/{table.name}.parquet", partial(artifacts.write_table_parquet, table))
         run.artifact(f"{folder}/{table.name}.csv", partial(artifacts.write_table_csv, table))
+        if table.notice:
+            run.artifact(f"{folder}/{table.name}_NOTICE.txt", partial(artifacts.write_notice, table))
 
 
 def keep_points(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None, *, streamed: bool = False) -> None:

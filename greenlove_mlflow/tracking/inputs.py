@@ -15,6 +15,7 @@ from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.tables import Table, read_table, table_names, table_versions
+from greenlove_mlflow.tables.store.own_tables import read_own_tables
 from greenlove_mlflow.tables.store.schema import Sidecar
 
 NEWEST = "newest"
@@ -63,8 +64,17 @@ def tables_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Tabl
             wanted.setdefault(_OF_MODELS[reading.device], NEWEST)
     if comparison is not None:
         wanted.update(dict.fromkeys(_OF_COMPARISONS, NEWEST))
-    found = [read_table(name, version) for name, version in wanted.items() if _is_known(name, version)]
+    asked = [_table(name, version) for name, version in wanted.items()]
+    found = [table for table in asked if table is not None]
     return tuple(found) if comparison is None else (_price_table(comparison.prices), *found)
+
+
+def _table(name: str, version: str) -> Table | None:
+    """A version of a table, ours or the user's own; None where there is none any more."""
+    if _is_known(name, version):
+        return read_table(name, version)
+    own = read_own_tables(name) if name in table_names() else ()
+    return next((table for table in own if table.version == version), None)
 
 
 def _is_known(name: str, version: str) -> bool:

@@ -140,6 +140,7 @@ def test_rows_of_any_table_are_added_shown_as_own_and_removed(tmp_path: Path) ->
         added = answer("add", path, "--table", "gpu_specs", "--version", "x1", "--as-of", "2026-11-01")
         assert (added["table"], added["version"], added["producer"]) == ("gpu_specs", "x1", "your own")
         assert "gpu_specs, your own" in call("list").output
+        assert "1000 TFLOPS" in call("show", "gpu_specs", "--gpu", "Maker X1").output
         assert [each["version"] for each in answer("list")["own_tables"]] == ["x1"]
     finally:
         assert call("remove", "gpu_specs", "x1").exit_code == 0

@@ -16,7 +16,8 @@ PREFIX = "greenlove."
 
 def parquet_metadata(table: Table) -> dict[str, str]:
     """What a Parquet copy of a table says of itself: ``greenlove.table``, ``.version``, ``.as_of``, ``.source``..."""
-    return {
+    notice = {f"{PREFIX}notice": table.notice} if table.notice else {}
+    return notice | {
         f"{PREFIX}table": table.name,
         f"{PREFIX}version": table.version,
         f"{PREFIX}as_of": table.as_of,

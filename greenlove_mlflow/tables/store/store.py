@@ -16,6 +16,7 @@ from greenlove_mlflow.tables.store.schema import Sidecar, read_sidecar
 
 NEWEST = "newest"
 SCHEMA_FILE = "schema.toml"
+NOTICE_FILE = "NOTICE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,12 @@ class Table:
     path: Path
     units: dict[str, str]
     sidecar: Sidecar
+
+    @property
+    def notice(self) -> str:
+        """What must travel with every copy of the table; empty where its licence asks for nothing."""
+        path = self.path.parent / NOTICE_FILE
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 @functools.lru_cache(maxsize=1)

@@ -263,3 +263,10 @@ def test_a_clouds_region_has_the_grid_of_the_place_that_its_provider_names() -> 
     assert virginia.intensity_g_per_kwh == state.intensity_g_per_kwh.point
     assert ireland.intensity_g_per_kwh == country.intensity_g_per_kwh.point
     assert ireland.intensity_direct_g_per_kwh is None
+
+
+def test_a_notice_travels_with_every_copy_of_the_table_that_has_one() -> None:
+    zones = read_table("electricity_maps_zones")
+    assert "Open Database License" in zones.notice
+    assert parquet_metadata(zones)["greenlove.notice"] == zones.notice
+    assert "greenlove.notice" not in parquet_metadata(read_table("gpu_specs"))
