@@ -12,8 +12,8 @@ from typing import get_args
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
+from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet
 from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.counted import is_counted
@@ -21,6 +21,7 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, Sp
 from greenlove_mlflow.core.speed.names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.numbers.durations import spoken_point
 from greenlove_mlflow.pipeline import checks
 from greenlove_mlflow.pipeline.own_runs import own_ratios
 from greenlove_mlflow.tables import (
@@ -83,22 +84,68 @@ def compare_estimate(
     asked = dataclasses.replace(
         statistics, precision=precision or statistics.precision, task=task or statistics.task, gpu_count=used
     )
-    own = {} if gpu is not None else own_ratios(statistics, measured)
-    ratios = _ratios(asked, home, [specs[offer.gpu_id] for offer in sheet.offers], given=given, own=own)
-    return compare_offers(
-        estimate,
+    question = _Question(
+        estimate=estimate,
+        asked=asked,
+        home=home,
         sheet=sheet,
-        ratios=ratios,
         specs=specs,
-        regions={each.name: each for each in read_regions()},
-        pue=read_default_pue("cloud")[0],
+        given=given,
+        own={} if gpu is not None else own_ratios(statistics, measured),
         region=region,
-        home_name=home.name,
         billing=billing,
-        rental=Rental(used_gpu_count=used, start_s=instance_start_s(start_s)),
-        caveats=(*home.caveats, *stale_caveats(COMPARED_BY)),
-        today=time.strftime("%Y-%m-%d", time.gmtime()),
+        start_s=instance_start_s(start_s),
     )
+    comparison = question.compared(sheet.offers, used)
+    return dataclasses.replace(comparison, rows=tuple(question.with_all_at_work(row) for row in comparison.rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """A training, and what it is held against; how many GPUs are at work is asked apart."""
+
+    estimate: Estimate
+    asked: Statistics
+    home: Home
+    sheet: PriceSheet
+    specs: Mapping[str, GpuSpec]
+    given: Mapping[str, float]
+    own: Mapping[str, tuple[Interval, str]]
+    region: str | None
+    billing: tuple[str, ...]
+    start_s: Interval
+
+    def compared(self, offers: tuple[Offer, ...], used_gpu_count: int) -> Comparison:
+        """The comparison with those offers."""
+        asked = dataclasses.replace(self.asked, gpu_count=used_gpu_count)
+        offered = [self.specs[offer.gpu_id] for offer in offers]
+        return compare_offers(
+            self.estimate,
+            sheet=dataclasses.replace(self.sheet, offers=offers),
+            ratios=_ratios(asked, self.home, offered, given=self.given, own=self.own),
+            specs=self.specs,
+            regions={each.name: each for each in read_regions()},
+            pue=read_default_pue("cloud")[0],
+            region=self.region,
+            home_name=self.home.name,
+            billing=self.billing,
+            rental=Rental(used_gpu_count=used_gpu_count, start_s=self.start_s),
+            caveats=(*self.home.caveats, *stale_caveats(COMPARED_BY)),
+            today=time.strftime("%Y-%m-%d", time.gmtime()),
+        )
+
+    def with_all_at_work(self, row: ComparisonRow) -> ComparisonRow:
+        """The row with what all GPUs that are rented would take together, and a note that says so."""
+        if row.rented_gpu_count == row.used_gpu_count or row.speed_ratio.basis == "given":
+            return row
+        try:
+            time_s = self.compared((row.offer,), row.rented_gpu_count).rows[0].estimate.time_s
+        except InvalidInputError:
+            # Nobody published runs on that many GPUs with such links.
+            return row
+        note = Caveat.of("all-at-work", gpu=row.offer.gpu, count=row.rented_gpu_count, time=spoken_point(time_s))
+        estimate = dataclasses.replace(row.estimate, caveats=(*row.estimate.caveats, note))
+        return dataclasses.replace(row, estimate=estimate, all_at_work_time_s=time_s)
 
 
 def check_offers(

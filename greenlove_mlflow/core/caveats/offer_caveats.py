@@ -24,6 +24,11 @@ KINDS: Mapping[str, CaveatKind] = {
         "{count} GPUs at the same batch per GPU make {count} times the batch: fewer steps an epoch, and a learning "
         "rate and a number of epochs that may have to change",
     ),
+    "all-at-work": CaveatKind(
+        "note",
+        "all {count} GPUs of {gpu} at work would take about {time} for the same rent an hour, if the batch may grow",
+        "pass gpus={count}",
+    ),
     "no-such-instance": CaveatKind(
         "note",
         "no instance of {gpus} has {count} GPUs; they are left out",

@@ -63,6 +63,8 @@ class ComparisonRow:
         on_pareto_front: Whether no other option is at once faster and cheaper.
         rented_gpu_count: GPUs of the smallest instance that has those at work, all of which are paid.
         used_gpu_count: GPUs at work.
+        all_at_work_time_s: What the training would take with every rented GPU at work, if the batch may grow with them;
+            None where all are at work already, or nobody knows.
         time_parts: What the time consists of, for those who work out chances; empty for the estimate's own range.
     """
 
@@ -80,6 +82,7 @@ class ComparisonRow:
     on_pareto_front: bool = False
     rented_gpu_count: int = 1
     used_gpu_count: int = 1
+    all_at_work_time_s: Interval | None = None
     time_parts: tuple[TimePart, ...] = ()
 
     @property

@@ -1,0 +1,82 @@
+"""``greenlove.compare`` with the package's own tables: what is rented, and what a count on a CPU makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import greenlove_mlflow as greenlove
+from greenlove_mlflow.core.account.run_facts import estimate_training
+from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+from greenlove_mlflow.core.records import StepProfile
+from greenlove_mlflow.errors import InvalidInputError
+from tests.support.factories import a_machine, a_power
+from tests.support.report import measured_statistics
+
+BOUND_BY_THE_BOARD = StepProfile(loader_s=0.0, host_s=0.0023, device_busy_s=0.0751)
+# The digits' small network on two cores of a small EPYC machine, its kernels counted.
+SMALL_CNN = StepProfile(
+    loader_s=0.0, host_s=0.0046, launch_count=44, flop_count=2e8, moved_bytes=1e7, dispatch_s=4.4e-6, on_cpu=True
+)
+
+
+def compared(profile: StepProfile | None = BOUND_BY_THE_BOARD, *, options: Any = None, **over: Any) -> Comparison:
+    return greenlove.compare(estimate_training(measured_statistics(profile=profile, **over)), **(options or {}))
+
+
+def row_of(comparison: Comparison, gpu: str) -> ComparisonRow:
+    return next(row for row in comparison.rows if row.offer.gpu == gpu)
+
+
+def test_h200_is_rented_in_eights_and_says_what_all_eight_would_take() -> None:
+    row = row_of(compared(), "H200 HGX 141GB")
+    assert (row.used_gpu_count, row.rented_gpu_count) == (1, 8)
+    assert row.offer.price_usd_per_hour is not None
+    assert row.estimate.cost_usd is not None
+    hours = (row.estimate.time_s.point + 61.0) / 3600.0
+    assert row.estimate.cost_usd.point == pytest.approx(8 * row.offer.price_usd_per_hour * hours)
+    assert row.all_at_work_time_s is not None
+    assert 2.0 < row.estimate.time_s.point / row.all_at_work_time_s.point < 8.0
+    assert "all-at-work" in {caveat.code for caveat in row.estimate.caveats}
+
+
+def test_all_eight_are_at_work_when_asked_for() -> None:
+    one, eight = (row_of(compared(options={"gpus": gpus}), "H200 HGX 141GB") for gpus in (None, 8))
+    assert (eight.used_gpu_count, eight.rented_gpu_count) == (8, 8)
+    assert eight.all_at_work_time_s is None
+    assert one.all_at_work_time_s is not None
+    assert eight.estimate.time_s.point == one.all_at_work_time_s.point
+
+
+def test_offer_sold_singly_is_rented_singly() -> None:
+    row = row_of(compared(), "L40S 48GB")
+    assert (row.used_gpu_count, row.rented_gpu_count) == (1, 1)
+    assert row.all_at_work_time_s is None
+
+
+def test_start_of_an_instance_can_be_stated() -> None:
+    assert compared(options={"start_s": 300.0}).start_s == greenlove.Interval.exactly(300.0)
+    with pytest.raises(InvalidInputError):
+        compared(options={"start_s": -1.0})
+
+
+def test_work_counted_on_a_cpu_needs_no_probe_and_is_held_by_its_launches() -> None:
+    comparison = compared(
+        SMALL_CNN, home=None, machine=a_machine(), power=(a_power(device="cpu", power_w=40.0, log_half_width=0.5),)
+    )
+    codes = {caveat.code for caveat in comparison.caveats}
+    assert "counted-work" in codes
+    assert "probed-hardware" not in codes
+    row = row_of(comparison, "H200 HGX 141GB")
+    assert row.bound_by == "host"
+    assert row.time_ratio is not None
+    # The H200 took 2.12 ms a step: 2.2 times faster, not 500.
+    assert row.time_ratio.low < 4.6 / 2.12 < row.time_ratio.high
+
+
+def test_training_of_seconds_is_too_small_to_rent() -> None:
+    brief = measured_statistics(profile=BOUND_BY_THE_BOARD)
+    workload = greenlove.Workload(sample_count=2000, batch_size=64, epoch_count=1, steps_per_epoch=32)
+    comparison = greenlove.compare(estimate_training(brief, workload=workload))
+    assert comparison.is_too_small_to_rent
