@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from greenlove_mlflow.core.caveats import CAVEATS, CaveatKind
 
 # In the order in which a reader should care.
@@ -30,4 +32,6 @@ def _row(code: str, kind: CaveatKind) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """A sentence as a cell; its placeholders by name, in braces that no extension of Markdown takes for its own."""
+    named = re.sub(r"\{(\w+)[^{}]*\}", r"&#123;\1&#125;", " ".join(text.split()))
+    return named.replace("|", "\\|").replace("<", "&lt;")

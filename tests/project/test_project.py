@@ -88,6 +88,13 @@ def test_ci_calls_the_readmes_own_test_command() -> None:
     assert "pytest" in command
 
 
+@pytest.mark.slow
+def test_no_test_is_named_by_an_address_in_memory() -> None:
+    """It differs from process to process, and two processes that share the tests then agree on none of them."""
+    names = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests").stdout
+    assert [name for name in names.splitlines() if " at 0x" in name] == []
+
+
 def test_modules_stay_short() -> None:
     long = {
         str(path.relative_to(ROOT)): count
