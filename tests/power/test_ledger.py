@@ -229,3 +229,26 @@ def test_a_store_that_merges_samples_keeps_their_mean(cap: int, watts: list[floa
     mean_s = sum(weight * sample.at_s for weight, sample in zip(weights, kept, strict=True)) / len(watts)
     assert mean_w == pytest.approx(sum(watts) / len(watts))
     assert mean_s == pytest.approx((len(watts) - 1) / 2.0)
+
+
+def test_time_between_samples_far_apart_is_filled_with_the_mean_of_the_rest() -> None:
+    watts = [(at / 10.0, 100.0) for at in range(101)] + [(at / 10.0, 300.0) for at in range(200, 301)]
+    ledger = booked([RawReading(at_s=at_s, power_w=power_w) for at_s, power_w in watts])
+    tally = ledger.tally(30.0)
+    assert tally is not None
+    assert tally.known_share == pytest.approx(2.0 / 3.0)
+    assert tally.energy_j == pytest.approx(200.0 * 30.0)
+
+
+def test_samples_from_before_the_counter_stopped_are_not_counted_again() -> None:
+    readings = []
+    for number in range(201):
+        at_s = number / 10.0
+        is_sampled = number % 15 == 0
+        readings.append(RawReading(at_s=at_s, counter_j=200.0 * min(at_s, 8.2), power_w=200.0 if is_sampled else None))
+    ledger = booked(readings)
+    # The last sample lies at 19.5 s; the half second behind it is filled.
+    assert energy_j(ledger, 20.0) == pytest.approx(4000.0, abs=1e-6)
+    tally = ledger.tally(20.0)
+    assert tally is not None
+    assert tally.known_share == pytest.approx(19.5 / 20.0)

@@ -19,7 +19,7 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.power import PowerMeter, open_meter, rapl
 from greenlove_mlflow.power import meter as meter_module
 from tests.support.factories import a_machine
-from tests.support.nvml import FakeBoard, FakeNvml
+from tests.support.nvml import ERRORS, FakeBoard, FakeNvml
 
 OTHER_UUID = "GPU-99999999-8888-7777-6666-555555555555"
 SLICE_UUID = "MIG-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
@@ -478,6 +478,70 @@ def test_a_call_that_hangs_later_is_waited_for_once_and_never_stops_closing(
         (reading,) = meter.readings()
         assert "power-meter-hung" in codes(meter)
     assert reading.power_w == pytest.approx(300.0)
+
+
+def only_power(failing_from_s: float, failing_to_s: float) -> dict[str, Any]:
+    def flaky(ask: Any) -> Any:
+        if failing_from_s <= ask.at_s < failing_to_s:
+            raise ERRORS["Unknown"]
+        return ask.real()
+
+    failing = {"nvmlDeviceGetTotalEnergyConsumption": "NotSupported", "nvmlDeviceGetFieldValues": "NotSupported"}
+    return {"failing": failing, "over": {"nvmlDeviceGetPowerUsage": flaky}}
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "is_metered", "metered_j", "any_j"),
+    [
+        (1.0, True, 6000.0, 6000.0),
+        (6.0, False, 6000.0, 6000.0),
+        (13.0, False, None, 6000.0),
+        (19.0, False, None, 4900.0),
+    ],
+)
+def test_the_more_of_the_time_is_filled_the_less_is_claimed(
+    nvml: Any, clock: VirtualClock, silent_s: float, is_metered: bool, metered_j: float | None, any_j: float
+) -> None:
+    nvml(FakeBoard(power_w=300.0), **only_power(20.0 - silent_s, 99.0))
+    with meter_gpu(gpu_spec=GpuSpec(gpu_id="h100", name="H100", tdp_w=350.0), gpu_utilization=0.7) as meter:
+        for _ in range(200):
+            clock.pass_s(0.1)
+            meter.energy_j()
+        assert meter.is_metered is is_metered
+        assert meter.energy_j() == (None if metered_j is None else pytest.approx(metered_j, rel=0.01))
+        assert meter.energy_j(modelled=True) == pytest.approx(any_j, rel=0.01)
+        assert ("power-gaps" in codes(meter)) is not is_metered
+        assert bool(meter.energy_note()) is not is_metered
+
+
+@pytest.mark.parametrize("more_windows", [0, 1])
+def test_a_window_that_ended_while_the_board_hung_is_not_taken_for_an_open_one(
+    nvml: Any, clock: VirtualClock, more_windows: int
+) -> None:
+    fake = nvml(FakeBoard(power_w=300.0))
+    with meter_gpu() as meter:
+        with meter.window():
+            for _ in range(6):
+                clock.pass_s(1.0)
+                meter.energy_j()
+            fake.hanging.add("nvmlDeviceGetTotalEnergyConsumption")
+        for _ in range(more_windows):
+            clock.pass_s(3.0)
+            with meter.window():
+                clock.pass_s(5.0)
+        clock.pass_s(10.0)
+        fake.hanging.clear()
+        fake.release.set()
+        for _ in range(200):
+            time.sleep(0.01)
+            if meter.energy_j() is not None:
+                break
+        for _ in range(20):
+            clock.pass_s(1.0)
+            meter.energy_j()
+        (reading,) = meter.readings()
+    # Neither windows whose edges nobody saw nor the time behind them are taken for steady training.
+    assert reading.window_s == pytest.approx(6.0)
 
 
 # --- the thread --------------------------------------------------------------------------------------------------
