@@ -72,8 +72,8 @@ def ours(uri: str, experiment: str, *, prices: str = "all", **options: Any) -> d
 
     import greenlove_mlflow as greenlove
     from greenlove_mlflow.reestimation import batch, pricing, results, writing
-    from greenlove_mlflow.reestimation import pages as reading
     from greenlove_mlflow.reestimation import result_run as record
+    from greenlove_mlflow.stored import pages as reading
 
     watch = Stopwatch()
     watch.watch(MlflowClient, "search_runs", "search")
