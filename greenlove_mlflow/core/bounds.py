@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import cache
 from typing import Any
 
 from greenlove_mlflow.core.interval import Interval
@@ -73,6 +74,7 @@ def check_bounds(record: Any) -> None:
         _check(getattr(record, field.name), field.name)
 
 
+@cache
 def bounds_of(name: str) -> tuple[float, float]:
     """The least and the greatest that a field of that name can hold.
 
