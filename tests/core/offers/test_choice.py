@@ -9,8 +9,8 @@ import pytest
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.choice import best_value, cheapest, fastest, lowest_carbon, ranks, saving
-from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
+from greenlove_mlflow.core.offers.choice import best_offer, best_value, cheapest, fastest, lowest_carbon, ranks, saving
+from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, TimePart
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
@@ -182,3 +182,37 @@ def test_options_tie_by_twice_the_error_of_their_ratios() -> None:
     assert choice is not None
     # Half-widths of 0.1 count as 0.2 each: 0.3 apart is a tie, 0.5 is not; counted once, neither would be.
     assert choice.tied_with == ("B",)
+
+
+def test_odds_of_the_best_value_are_those_of_a_simulation_of_the_longer_parts() -> None:
+    def parts(host: float, board: float, log_sd: float) -> tuple[TimePart, ...]:
+        return TimePart(share=host, log_sd=0.3), TimePart(share=board, log_sd=log_sd)
+
+    home = an_estimate(time_s=36_000.0, cost_usd=4.0)
+    rows = tuple(
+        a_row(
+            name, time_s=36_000.0 * max(host, board), cost_usd=price * 10.0 * max(host, board),
+            time_parts=parts(host, board, log_sd),
+        )
+        for name, price, host, board, log_sd in (("A", 1.0, 0.45, 0.5, 0.2), ("B", 1.5, 0.42, 0.3, 0.25))
+    )  # fmt: skip
+    choice = best_value(a_comparison(*rows, home=home))
+    assert choice is not None
+    draws = np.random.default_rng(11)
+    size = 300_000
+
+    def drawn(host: float, board: float, log_sd: float) -> Any:
+        host_s, board_s = host * np.exp(draws.normal(0, 0.3, size)), board * np.exp(draws.normal(0, log_sd, size))
+        return np.maximum(host_s, board_s)
+
+    values = np.array([np.full(size, 0.4), 1.0 * drawn(0.45, 0.5, 0.2) ** 2, 1.5 * drawn(0.42, 0.3, 0.25) ** 2])
+    wins = np.argmin(values, axis=0)
+    assert choice.row is rows[0]
+    assert choice.probability == pytest.approx(np.mean(wins == 1), abs=0.006)
+
+
+def test_offer_that_cannot_be_had_is_never_the_best_one() -> None:
+    assert best_offer(a_comparison(a_row(time_s=60.0, cost_usd=None))) is None
+    assert best_offer(a_comparison(a_row(time_s=60.0, cost_usd=0.1, fits_memory=False))) is None
+    slow, fast = a_row("Slow", time_s=7_200.0, cost_usd=1.0), a_row("Fast", time_s=3_600.0, cost_usd=1.5)
+    assert best_offer(a_comparison(slow, fast)) is fast
