@@ -107,6 +107,12 @@ def metered_board_w(facts: Statistics | None) -> Interval | None:
     return drawn.scaled(1.0 / len(boards))
 
 
+def _modelled_board_w(facts: Statistics) -> Interval | None:
+    """What a model said that the one board of home draws, watts; None without one."""
+    modelled = [each for each in facts.power if each.device.startswith("gpu") and each.source == "modelled"]
+    return Interval.from_log_width(modelled[0].power_w, modelled[0].log_half_width) if len(modelled) == 1 else None
+
+
 def power_caveat(facts: Statistics | None, spec: GpuSpec, *, is_metered: bool) -> Caveat | None:
     """How the power of an offer's board was assumed; None where that very board was metered."""
     if spec.tdp_w is None:
@@ -141,8 +147,11 @@ def _home_board(facts: Statistics) -> _HomeBoard:
     tdp_w = home.tdp_w if home is not None and home.tdp_w else math.nan
     idle_w = _home_idle_w(facts) if counts_idle else 0.0
     carried, width = math.nan, MODELLED_POWER_LOG_SD * NORMAL_QUANTILE_95
+    # A board that was modelled at home is modelled alike as an offer: compared with itself it draws the same.
+    taken_w = _modelled_board_w(facts) if drawn_w is None else drawn_w
+    if taken_w is not None and tdp_w > idle_w:
+        carried = max(0.0, taken_w.point - idle_w) / (tdp_w - idle_w)
     if drawn_w is not None and tdp_w > idle_w:
-        carried = max(0.0, drawn_w.point - idle_w) / (tdp_w - idle_w)
         width = math.hypot(drawn_w.log_half_width, NORMAL_QUANTILE_95 * CARRIED_POWER_LOG_SD)
     idle_share = idle_w / tdp_w if tdp_w > 0.0 else 0.0
     return _HomeBoard(drawn_w=drawn_w, numbers=(carried, idle_share, float(counts_idle), width))

@@ -11,6 +11,7 @@ import pytest
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
 from greenlove_mlflow.core.energy.idle import without_idle
+from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, model_power
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest, saving
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
@@ -389,6 +390,17 @@ def an_h200(**over: Any) -> Offer:
 
 def a_b200(**over: Any) -> Offer:
     return an_offer(gpu="B200 HGX 180GB", gpu_id="b200", memory_gib=180.0, price_usd_per_hour=6.0, **over)
+
+
+@pytest.mark.parametrize("profile", [None, BERT])
+def test_unmetered_board_draws_as_an_offer_what_it_is_taken_to_draw_at_home(profile: StepProfile | None) -> None:
+    at_home = model_power("gpu_0", Interval.exactly(H200.tdp_w or 0.0), ASSUMED_UTILIZATION)
+    statistics = some_statistics(home=H200, power=(at_home,), profile=profile, pue=Interval.exactly(1.2))
+    row = on_boards(statistics, an_h200()).rows[0]
+    home = estimate_training(statistics)
+    assert row.estimate.energy_kwh is not None
+    assert home.energy_kwh is not None
+    assert row.estimate.energy_kwh.point == pytest.approx(home.energy_kwh.point)
 
 
 def test_bert_on_an_h200_is_hardly_faster_on_a_b200_and_bound_by_the_host() -> None:
