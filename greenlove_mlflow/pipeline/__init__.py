@@ -140,6 +140,7 @@ def track(
     experiment: str | None = None,
     run_name: str | None = None,
     nested: bool | None = None,
+    run_id: str | None = None,
     log_model: bool = True,
     saved_view: bool = True,
     **options: Unpack[TrackOptions],
@@ -168,6 +169,7 @@ def track(
         experiment: MLflow experiment for a run of ours; the active or default one when not given.
         run_name: Name of a run of ours.
         nested: Whether to open a child of the active run; on its own when that run holds a training already.
+        run_id: Of a run to take up again, where none is active; with ``done=``, its account goes on.
         log_model: Whether to log the estimator as an MLflow model.
         saved_view: Whether to save a view of the experiment page.
         **options: See ``greenlove_mlflow.pipeline.options.Options``.
@@ -183,7 +185,12 @@ def track(
 
     policy = Policy(limits=limits, confirm=confirm, on_refusal=on_refusal, on_limit=on_limit)
     keeping = Keeping(
-        experiment=experiment, run_name=run_name, nested=nested, log_model=log_model, saved_view=saved_view
+        experiment=experiment,
+        run_name=run_name,
+        nested=nested,
+        log_model=log_model,
+        saved_view=saved_view,
+        run_id=run_id,
     )
     settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
     refuse_several_ranks(environment.world_size)

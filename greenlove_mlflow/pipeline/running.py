@@ -35,6 +35,7 @@ from greenlove_mlflow.tracking import names
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import EarlierParts
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
     from greenlove_mlflow.environment import Environment
@@ -56,6 +57,7 @@ class Keeping:
         log_model: Whether to log the estimator as an MLflow model.
         saved_view: Whether to save a view of the experiment page.
         join: A run that somebody else has opened, in place of the active one.
+        run_id: Of a run to take up again, where none is active.
     """
 
     experiment: str | None = None
@@ -64,6 +66,7 @@ class Keeping:
     log_model: bool = True
     saved_view: bool = True
     join: RunToJoin | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +130,20 @@ def running(
             experiment=keeping.experiment,
             run_name=keeping.run_name,
             nested=keeping.nested,
+            run_id=keeping.run_id,
+            continues=undertaking.plan.done_count > 0,
             rank=rank_of_process(undertaking.environment.rank),
             join=keeping.join,
         ) as tracked,
     ):
+        earlier = tracked.earlier_parts() if undertaking.plan.done_count else None
+        tracked.is_continued = earlier is not None
         promise = None if measure is None else measure(tracked)
-        run = _make_run(undertaking, tracked, promise)
+        run = _make_run(undertaking, tracked, promise, earlier)
         run.refusal = refusal
-        reason = undertaking.policy.refusal(promise.estimate) if promise is not None and not refusal else ""
+        reason = ""
+        if promise is not None and not refusal:
+            reason = undertaking.policy.refusal(run.of_all_parts(promise.estimate))
         if reason:
             _refuse(run, tracked, reason, undertaking.policy)
         try:
@@ -149,7 +158,9 @@ def running(
                 print_view_link(tracked.view_url)
 
 
-def _make_run(undertaking: Undertaking, tracked: TrackedRun, promise: Promise | None) -> TrackedTraining:
+def _make_run(
+    undertaking: Undertaking, tracked: TrackedRun, promise: Promise | None, earlier: EarlierParts | None
+) -> TrackedTraining:
     options, ground = undertaking.options, undertaking.ground
     return TrackedTraining(
         optimizers=undertaking.optimizers,
@@ -161,6 +172,7 @@ def _make_run(undertaking: Undertaking, tracked: TrackedRun, promise: Promise | 
         promise=promise,
         window=None if promise is not None else _make_window(undertaking, tracked),
         see_plan=_see_plan(undertaking),
+        earlier=earlier,
         on_lap=options.on_epoch,
     )
 
@@ -220,6 +232,10 @@ def workload_within(undertaking: Undertaking, log: BenchmarkLog) -> Workload:
 def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, undertaking: Undertaking) -> Promise:
     """The promise of an estimate: compared with the offers, and kept in the run; pictures and page follow beside it."""
     options, keeping = undertaking.options, undertaking.keeping
+    if tracked.is_continued:
+        # The run keeps what was promised first; what is left now is a forecast of it.
+        comparison, estimate = compare_or_say_why(estimate, options)
+        return Promise(log=log, estimate=estimate, comparison=comparison)
     benchmark = "within" if WITHIN_CAVEAT in estimate.caveats else "before"
     tracked.params(params_of_plan(undertaking.plan, options, benchmark))
     comparison, estimate = compare_or_say_why(estimate, options)
@@ -243,6 +259,8 @@ def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
         tracked.tags({names.TAG_TRAINED: run.trained.to_text()})
     if run.plan.lap_count is None:
         tracked.log_open_outcome(run.estimate, run.outcome)
+    elif tracked.is_continued:
+        tracked.log_open_outcome(tracked.first_estimate() or run.of_all_parts(run.estimate), run.outcome)
     else:
         tracked.log_outcome(run.estimate, run.comparison, run.log, run.outcome)
 

@@ -40,6 +40,7 @@ def watch(
     experiment: str | None = None,
     run_name: str | None = None,
     nested: bool | None = None,
+    run_id: str | None = None,
     log_model: bool = True,
     saved_view: bool = True,
     **options: Any,
@@ -61,6 +62,7 @@ def watch(
         experiment: MLflow experiment for a run of ours; the active or default one when not given.
         run_name: Name of a run of ours.
         nested: Whether to open a child of the active run.
+        run_id: Of a run to take up again, where none is active; with ``done=``, its account goes on.
         log_model: Whether to log the estimator as an MLflow model.
         saved_view: Whether to save a view of the experiment page.
         **options: See ``greenlove_mlflow.pipeline.options.Options``; those of a benchmark beforehand do nothing here.
@@ -74,7 +76,12 @@ def watch(
         {"epochs": epochs, "steps": steps, "batch_size": batch_size, **options},
         policy=Policy(limits=limits, on_limit=on_limit),
         keeping=Keeping(
-            experiment=experiment, run_name=run_name, nested=nested, log_model=log_model, saved_view=saved_view
+            experiment=experiment,
+            run_name=run_name,
+            nested=nested,
+            log_model=log_model,
+            saved_view=saved_view,
+            run_id=run_id,
         ),
     )
     with running(undertaking) as run:

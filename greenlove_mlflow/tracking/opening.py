@@ -70,7 +70,13 @@ class RunToJoin:
 
 
 def find_run(
-    *, experiment: str | None, run_name: str | None, nested: bool | None, join: RunToJoin | None = None
+    *,
+    experiment: str | None,
+    run_name: str | None,
+    nested: bool | None,
+    run_id: str | None = None,
+    continues: bool = False,
+    join: RunToJoin | None = None,
 ) -> Opened:
     """The run to keep a training in, opened now; offline, with one warning, when the store does not answer.
 
@@ -80,8 +86,16 @@ def find_run(
     import mlflow
 
     uri = mlflow.get_tracking_uri() if join is None or join.store_uri is None else join.store_uri
-    active = mlflow.active_run() if join is None else None
-    plan = _Plan(uri=uri, active=active, experiment=experiment, run_name=run_name, nested=nested, join=join)
+    plan = _Plan(
+        uri=uri,
+        active=mlflow.active_run() if join is None else None,
+        experiment=experiment,
+        run_name=run_name,
+        nested=nested,
+        run_id=run_id,
+        continues=continues,
+        join=join,
+    )
     if not is_reachable(uri):
         return _go_offline(plan, "does not answer")
     try:
@@ -105,6 +119,8 @@ class _Plan:
     run_name: str | None
     nested: bool | None
     join: RunToJoin | None = None
+    run_id: str | None = None
+    continues: bool = False
     spool_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -181,14 +197,14 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
     if plan.join is not None:
         run = client.get_run(plan.join.run_id)
     elif plan.active is None:
-        run = mlflow.start_run(experiment_id=experiment_id, run_name=plan.run_name, tags=tags)
+        run = mlflow.start_run(run_id=plan.run_id, experiment_id=experiment_id, run_name=plan.run_name, tags=tags)
         ours.append(run.info.run_id)
     elif experiment_id not in (None, plan.active.info.experiment_id) and not plan.nested:
         logger.warning("experiment=%r is not used: the training joins the active run", plan.experiment)
     answered()
     run = client.get_run((run or plan.active).info.run_id)  # type: ignore[union-attr]
     answered()
-    holds_one = TAG_SCHEMA_VERSION in run.data.tags and plan.join is None
+    holds_one = TAG_SCHEMA_VERSION in run.data.tags and plan.join is None and not plan.continues
     if (plan.nested is None and holds_one) or (plan.nested and plan.active is not None):
         run = mlflow.start_run(experiment_id=experiment_id, run_name=plan.run_name, nested=True, tags=tags)
         ours.insert(0, run.info.run_id)
@@ -219,7 +235,7 @@ def _go_offline(plan: _Plan, why: str) -> Opened:
         f"MLflow at {without_credentials(plan.uri)} {why}. The training goes on offline: everything is kept on this "
         "machine and sent by `greenlove recover`, or by the next greenlove.track, once the server is back"
     )
-    run_id = plan.active.info.run_id if plan.active is not None else _setting(MLFLOW_RUN_ID)
+    run_id = plan.active.info.run_id if plan.active is not None else plan.run_id or _setting(MLFLOW_RUN_ID)
     run_id = run_id if plan.join is None else plan.join.run_id
     experiment_id, experiment_name = _intended_experiment(plan.experiment)
     header = new_header(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.environment import state_folder
+from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.closing import KILLED, ending_events, status_of, waiting_file
 from greenlove_mlflow.tracking.opening import Opened, RunToJoin, find_run, forget_run, leave_runs
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from greenlove_mlflow.core.account.estimate import Estimate
-    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.account.outcome import EarlierParts, Outcome
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
     from greenlove_mlflow.core.timing.drift import FinishedRun
@@ -55,6 +56,7 @@ _POWER_STEP_MS = 100
 # The first words of note and report on a training that did not run, or not to its end.
 _NOTICES = {names.STATUS_REFUSED: "Not run", names.STATUS_STOPPED: "Stopped"}
 HISTORY_DEADLINE_S = 3.0
+EARLIER_DEADLINE_S = 15.0
 
 
 class TrackedRun:
@@ -73,10 +75,12 @@ class TrackedRun:
         self._is_closed = False
         self._label = ""
         self._notice = ""
+        self.is_continued = False
         self._power_steps: dict[str, int] = {}
         self._lock = threading.Lock()
         if opened is not None:
             self._spool, state = _make_spool(state, opened.header)
+            self._state = state
             self._sender = Sender(self._spool, opened.store_uri, stop=self._must_stop, complain=self._boundary.warn)
             self._writer = Writer(self._sender, self._boundary, last=lambda: recover_quietly(state))
             self._writer.start()
@@ -251,6 +255,43 @@ class TrackedRun:
             for run_id in self._opened.ours:
                 forget_run(run_id)
 
+    def earlier_parts(self, deadline_s: float = EARLIER_DEADLINE_S) -> EarlierParts | None:
+        """What earlier parts of this training recorded here, what a killed one left on this machine sent first.
+
+        Their laps are kept once more, so that the file of all laps holds all of them; in the store nothing changes.
+        """
+        from greenlove_mlflow.tracking.earlier_parts import read_earlier_parts
+
+        if self._spool is None or self.is_offline or self.run_id is None:
+            return None
+        run_id, state = self.run_id, self._state
+        with self._boundary.guard("reading what earlier parts recorded"):
+            try:
+                within(deadline_s, lambda: recover_quietly(state))
+                earlier, laps = within(deadline_s, lambda: read_earlier_parts(self._sender.client, run_id))
+            except OutOfTimeError as error:
+                self._boundary.warn(f"what earlier parts of the training took could not be read: {error}")
+                return None
+            for lap in laps:
+                self._put(lap)
+            return earlier
+        return None
+
+    def first_estimate(self) -> Estimate | None:
+        """What was promised of the whole training when its first part began; None where the run does not say."""
+        from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+
+        if self._spool is None or self.run_id is None or self.is_offline:
+            return None
+        run_id = self.run_id
+        with self._boundary.guard("reading the first estimate"):
+            try:
+                run = within(HISTORY_DEADLINE_S, lambda: self._sender.client.get_run(run_id))
+                return estimate_training(Statistics.from_json(run.data.tags.get(names.TAG_STATS, "")))
+            except (OutOfTimeError, RunDataError) as error:
+                logger.info("the first estimate of the training is not compared with: %s", error)
+        return None
+
     def log_open_outcome(self, estimate: Estimate, outcome: Outcome | None) -> None:
         """Keep what happened in a training without a known end, of which nothing was promised."""
         from greenlove_mlflow.tracking.estimates import keep_outcome
@@ -393,6 +434,8 @@ def open_run(
     experiment: str | None = None,
     run_name: str | None = None,
     nested: bool | None = None,
+    run_id: str | None = None,
+    continues: bool = False,
     rank: int = 0,
     join: RunToJoin | None = None,
     state: Path | None = None,
@@ -404,6 +447,8 @@ def open_run(
         run_name: For a run of ours.
         nested: True forces a child of the active run, False forbids one; on its own, a run that holds a training
             already gets a child for the next.
+        run_id: Of a run to take up again, where none is active.
+        continues: Whether the training goes on that the run holds already, rather than a new one.
         rank: Of this process in a distributed training; nothing is kept on ranks other than 0.
         join: A run that somebody else has opened, in place of the active one.
         state: Our folder for state; found by the platform's rule when not given.
@@ -413,5 +458,12 @@ def open_run(
     """
     if rank != 0:
         return TrackedRun(None, Path())
-    opened = find_run(experiment=experiment, run_name=run_name, nested=nested, join=join)
+    opened = find_run(
+        experiment=experiment,
+        run_name=run_name,
+        nested=nested,
+        run_id=run_id,
+        continues=continues,
+        join=join,
+    )
     return TrackedRun(opened, state_folder() if state is None else state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -37,6 +38,57 @@ class Outcome:
     cost_usd: float | None = None
     co2_g: float | None = None
     forecasts_s: tuple[Interval, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierParts:
+    """What earlier parts of a training took, as its run recorded it.
+
+    Args:
+        lap_durations_s: Seconds of each lap, laps that were trained twice included.
+        time_s: Seconds altogether.
+        energy_kwh: Electricity, PUE included; None when unknown.
+        cost_usd: Its bill; None when unknown.
+        co2_g: Grams CO2e of it; None when unknown.
+    """
+
+    lap_durations_s: tuple[float, ...]
+    time_s: float
+    energy_kwh: float | None = None
+    cost_usd: float | None = None
+    co2_g: float | None = None
+
+
+def with_earlier_parts(outcome: Outcome, earlier: EarlierParts) -> Outcome:
+    """The outcome of a training as a whole, from that of its last part; what is unknown of a part is of the whole."""
+    return dataclasses.replace(
+        outcome,
+        epoch_durations_s=(*earlier.lap_durations_s, *outcome.epoch_durations_s),
+        time_s=earlier.time_s + outcome.time_s,
+        energy_kwh=_sum(earlier.energy_kwh, outcome.energy_kwh),
+        cost_usd=_sum(earlier.cost_usd, outcome.cost_usd),
+        co2_g=_sum(earlier.co2_g, outcome.co2_g),
+        forecasts_s=tuple(forecast.shifted(earlier.time_s) for forecast in outcome.forecasts_s),
+    )
+
+
+def estimate_with_earlier_parts(estimate: Estimate, earlier: EarlierParts) -> Estimate:
+    """The estimate of a training as a whole, from that of its last part."""
+    return dataclasses.replace(
+        estimate,
+        time_s=estimate.time_s.shifted(earlier.time_s),
+        energy_kwh=_shifted(estimate.energy_kwh, earlier.energy_kwh),
+        cost_usd=_shifted(estimate.cost_usd, earlier.cost_usd),
+        co2_g=_shifted(estimate.co2_g, earlier.co2_g),
+    )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
+def _shifted(interval: Interval | None, by: float | None) -> Interval | None:
+    return None if interval is None or by is None else interval.shifted(by)
 
 
 def settle_outcome(

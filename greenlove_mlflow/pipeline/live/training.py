@@ -22,7 +22,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from greenlove_mlflow.core.account.laps import LapPlan
-from greenlove_mlflow.core.account.outcome import settle_outcome
+from greenlove_mlflow.core.account.outcome import (
+    EarlierParts,
+    estimate_with_earlier_parts,
+    settle_outcome,
+    with_earlier_parts,
+)
 from greenlove_mlflow.core.account.run_facts import estimate_for_time
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.drift import Trained
@@ -78,6 +83,7 @@ class LiveTraining:
         promise: What the benchmark before it gave; None when the benchmark is its own first seconds.
         window: Those seconds; None when the benchmark ran before.
         see_plan: Asked once, at an early step, for a plan that fits what is seen better; None when there is none.
+        earlier: What earlier parts of it took; its outcome and its limits are of all of them.
         on_lap: Called after each lap with laps done, laps planned and the forecast.
 
     Attributes:
@@ -97,6 +103,7 @@ class LiveTraining:
         promise: Promise | None = None,
         window: Window | None = None,
         see_plan: Callable[[int], LapPlan | None] | None = None,
+        earlier: EarlierParts | None = None,
         on_lap: Callable[[int, int, Estimate], None] | None = None,
     ) -> None:
         self.plan = plan
@@ -112,6 +119,7 @@ class LiveTraining:
         self._recorder = None if window is None else window.recorder
         self._making: Background[Promise] | None = None
         self._see_plan = see_plan
+        self._earlier = earlier
         self._on_lap = on_lap
         self._forecasts: list[Interval] = []
         self._has_begun = self._has_ended = False
@@ -170,9 +178,10 @@ class LiveTraining:
     @property
     def trained(self) -> Trained:
         """What of the training was really trained by now."""
+        before = () if self._earlier is None else self._earlier.lap_durations_s
         return Trained(
-            lap_count=self.lap_count,
-            laps_s=math.fsum(self._laps.durations_s),
+            lap_count=len(before) + self.lap_count,
+            laps_s=math.fsum((*before, *self._laps.durations_s)),
             step_count=self.step_count if self._counts_steps or self.step_count else None,
             differs=self._step_laps.differs,
         )
@@ -343,10 +352,14 @@ class LiveTraining:
 
     def _ask(self, estimate: Estimate) -> None:
         """Ask limits and caller of an estimate that came while the training runs."""
-        reason = self._policy.refusal(estimate)
+        reason = self._policy.refusal(self.of_all_parts(estimate))
         if reason:
             self.refusal = reason
             self._stop(f"{reason}, after {self.step_count} steps", by_refusal=True)
+
+    def of_all_parts(self, estimate: Estimate) -> Estimate:
+        """The estimate of the training as a whole, earlier parts included."""
+        return estimate if self._earlier is None else estimate_with_earlier_parts(estimate, self._earlier)
 
     def _stop_if_spent(self) -> None:
         if self._policy.limits is not None and not self.must_stop and self._promise is not None:
@@ -403,7 +416,7 @@ class LiveTraining:
             )  # fmt: skip
         self.forecast = estimate_for_time(statistics, total_s)
         self._forecasts.append(total_s)
-        return total_s
+        return total_s if self._earlier is None else total_s.shifted(self._earlier.time_s)
 
     def _settled(self, durations_s: tuple[float, ...], forecasts_s: tuple[Interval, ...]) -> Outcome | None:
         if self._promise is None:
@@ -417,6 +430,8 @@ class LiveTraining:
             energy_note=self._laps.energy_note,
             forecasts_s=forecasts_s,
         )
+        if self._earlier is not None:
+            settled = with_earlier_parts(settled, self._earlier)
         return settled if self.plan.lap_count is not None else dataclasses.replace(settled, completed=False)
 
     def _settle_rest(self) -> None:
