@@ -108,6 +108,7 @@ def measure_training(
     *,
     ground: Ground | None = None,
     history: Callable[[], Sequence[FinishedRun]] = tuple,
+    trains_here: bool = False,
 ) -> Measured:
     """The benchmark of a training and its estimate: machine, meter, benchmark, fit, estimate, in that order.
 
@@ -118,6 +119,7 @@ def measure_training(
         place: Where the electricity comes from.
         ground: What is known of the machine; read here when None.
         history: Reads the finished runs that the machine's drift is learned from.
+        trains_here: Whether the training follows in this process, which has then paid the one-off cost.
     """
     device = training.torch_device if isinstance(training, Training) else torch.device("cpu")
     ground = ground or read_ground(device, options, environment, place)
@@ -133,7 +135,16 @@ def measure_training(
             )
         power_caveats = meter.caveats()
     workload = _plan_workload(options, log)
-    estimate = estimate_log(log, workload, ground, options, environment, power_caveats=power_caveats, history=history)
+    estimate = estimate_log(
+        log,
+        workload,
+        ground,
+        options,
+        environment,
+        power_caveats=power_caveats,
+        history=history,
+        one_off_paid=trains_here,
+    )
     return Measured(log=log, estimate=estimate, open_meter=ground.open_meter)
 
 
@@ -154,6 +165,7 @@ def estimate_log(
     *,
     power_caveats: Sequence[Caveat] = (),
     history: Callable[[], Sequence[FinishedRun]] = tuple,
+    one_off_paid: bool = False,
 ) -> Estimate:
     """The estimate of a plan from what was measured, wherever the benchmark ran.
 
@@ -165,6 +177,7 @@ def estimate_log(
         environment: What the process was told.
         power_caveats: Of the meter.
         history: Reads the finished runs that the machine's drift is learned from.
+        one_off_paid: Whether the process that trains has paid the one-off cost in its benchmark.
     """
     statistics = Statistics(
         machine=log.machine,
@@ -185,6 +198,8 @@ def estimate_log(
         home_usd_per_hour=options.home_usd_per_hour,
         caveats=(*ground.caveats, *power_caveats),
     )
+    if one_off_paid:
+        statistics = _without_one_off(statistics)
     if options.net_of_idle:
         statistics = _net_of_idle(statistics)
     if options.live_carbon:
@@ -199,6 +214,16 @@ def _with_later_start(statistics: Statistics, options: Options, environment: Env
     hours = estimate_training(statistics).time_s.point / 3600.0
     later = later_start_caveats(statistics.grid, hours, environment.electricity_maps_key, zone=options.live_zone)
     return dataclasses.replace(statistics, caveats=(*statistics.caveats, *later))
+
+
+def _without_one_off(statistics: Statistics) -> Statistics:
+    """The statistics of a process that has paid the one-off cost, which is then named apart where it matters."""
+    fit = statistics.fit
+    said = [caveat for caveat in fit.caveats if caveat.code == "warm-up-share"]
+    if said:
+        fit = dataclasses.replace(fit, caveats=tuple(each for each in fit.caveats if each not in said))
+    paid = (Caveat.of("one-off-paid", one_off_s=fit.one_off_s),) if said else ()
+    return dataclasses.replace(statistics, fit=fit, one_off_paid=True, caveats=(*statistics.caveats, *paid))
 
 
 def _net_of_idle(statistics: Statistics) -> Statistics:

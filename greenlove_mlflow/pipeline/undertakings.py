@@ -152,7 +152,15 @@ def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Calla
     def measure(tracked: TrackedRun) -> Promise:
         history = tracked.finished_runs if options.history else tuple
         with tracked.paused():
-            measured = measure_training(subject, options, environment, ground.place, ground=ground, history=history)
+            measured = measure_training(
+                subject,
+                options,
+                environment,
+                ground.place,
+                ground=ground,
+                history=history,
+                trains_here=not environment.benchmark_only,
+            )
         return keep_promise(measured.log, measured.estimate, tracked, undertaking)
 
     return measure

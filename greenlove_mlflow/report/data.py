@@ -64,7 +64,8 @@ def _home(content: ReportContent) -> Json:
     home = {"key": "home", "name": name, "isHome": True, "onFront": False, **_figures(estimate)}
     if statistics is None:
         return home
-    fit: Json = {name: getattr(statistics.fit, name) for name in _FIT_FIELDS}
+    fit: Json = {name: getattr(statistics.home_fit, name) for name in _FIT_FIELDS}
+    fit["one_off_paid_s"] = statistics.fit.one_off_s - statistics.home_fit.one_off_s
     return {
         **home,
         "fit": {**fit, "normal_quantile": NORMAL_QUANTILE_95, "one_off_log_half_width": ONE_OFF_LOG_HALF_WIDTH},

@@ -66,9 +66,10 @@ def diagnostics_of(content: ReportContent) -> tuple[Pair, ...]:
         ("Time of an epoch", f"{format_duration_s(fit.epoch_s)}, the first one {format_duration_s(fit.first_epoch_s)}")
     ]
     if fit.one_off_s > 0.0:
-        pairs.append(
-            ("Paid once", f"{format_duration_s(fit.one_off_s)} for the first steps (compilation, tuning, caches)")
-        )
+        statistics = content.estimate.statistics
+        is_paid = statistics is not None and statistics.one_off_paid
+        words = f"{format_duration_s(fit.one_off_s)} for the first steps (compilation, tuning, caches)"
+        pairs.append(("Paid once", f"{words}, paid by the benchmark already" if is_paid else words))
     pairs += _width_words(fit)
     if fit.spearman_rho is not None:
         pairs.append(("Does time grow with the data", _spearman_words(fit.spearman_rho)))

@@ -200,7 +200,7 @@ def _finished_run(run: Run) -> FinishedRun | None:
         if not (is_whole or (trained is not None and trained.lap_count >= LEAST_LAPS_OF_A_PART)):
             return None
         taught = finished_run(
-            statistics.fit,
+            statistics.home_fit,
             statistics.workload,
             run.data.metrics.get(names.ACTUAL_TIME_H, 0.0) * S_PER_H,
             machine=statistics.machine,

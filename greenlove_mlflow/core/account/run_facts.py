@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,8 @@ class Statistics:
         profile: Where the time of a step at home goes; None where nothing was measured.
         validation_profile: The same of a step of the validation pass; taken as a training step's when None.
         home_usd_per_hour: Rent of home itself, in place of its electricity; None when home is one's own.
+        one_off_paid: Whether the process that trains has paid the one-off cost in its benchmark, so that home does not
+            pay it again; an offer does.
     """
 
     machine: Machine
@@ -94,7 +97,13 @@ class Statistics:
     profile: StepProfile | None = None
     validation_profile: StepProfile | None = None
     home_usd_per_hour: float | None = None
+    one_off_paid: bool = False
     schema_version: str = SCHEMA_VERSION
+
+    @property
+    def home_fit(self) -> ScalingFit:
+        """The fit as home is predicted by it: without what its process has paid already."""
+        return dataclasses.replace(self.fit, one_off_s=0.0) if self.one_off_paid else self.fit
 
     @property
     def scaled_profile(self) -> StepProfile | None:
@@ -153,7 +162,7 @@ def estimate_training(
 ) -> Estimate:
     """The estimate of the training at home, with the run's own plan, place and PUE unless others are given."""
     workload = workload or statistics.workload
-    time_s = predict_time_s(statistics.fit, workload)
+    time_s = predict_time_s(statistics.home_fit, workload)
     return estimate_for_time(statistics, time_s, workload=workload, grid=grid, pue=pue)
 
 

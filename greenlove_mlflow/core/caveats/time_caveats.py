@@ -80,6 +80,11 @@ KINDS: Mapping[str, CaveatKind] = {
         "nobody said when this training ends, so the estimate is of one lap of it",
         "pass steps= or epochs=",
     ),
+    "one-off-paid": CaveatKind(
+        "note",
+        "{one_off_s:.1f} s of compiling and tuning were paid in the benchmark, so that this training does not pay them "
+        "again and its figures leave them out; a fresh process, here or on an offer, does",
+    ),
     "overhead-share": CaveatKind(
         "note",
         "{share:.0%} of an epoch ({overhead_s:.2f} s) does not grow with its steps (workers and iterators starting)",

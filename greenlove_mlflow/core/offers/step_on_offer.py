@@ -202,11 +202,13 @@ class TrainingShares:
         steps: Training steps.
         validation: Validation passes.
         fixed: What no board makes faster: compilation, preprocessing, workers starting, stated extras.
+        paid: Beside them: what home has paid already and an offer pays anew.
     """
 
     steps: FloatArray
     validation: FloatArray
     fixed: FloatArray
+    paid: FloatArray | float = 0.0
 
 
 def training_on_offer(step: StepOnOffer, validation: StepOnOffer, shares: TrainingShares) -> Longest:
@@ -221,17 +223,18 @@ def training_on_offer(step: StepOnOffer, validation: StepOnOffer, shares: Traini
     """
     validation_ratio = validation.longest.point
     checked = shares.validation * validation_ratio
-    fixed = checked + shares.fixed
+    unscaled = shares.fixed + shares.paid
+    fixed = checked + unscaled
     with np.errstate(divide="ignore", invalid="ignore"):
-        fixed_log_sd = (checked * _mixed_log_sd(validation) + shares.fixed * step.host_log_sd) / fixed
+        fixed_log_sd = (checked * _mixed_log_sd(validation) + unscaled * step.host_log_sd) / fixed
     fixed_log_sd = np.where(fixed > 0.0, fixed_log_sd, 0.0)
 
     def whole(part: Part) -> Part:
         step_ratio = np.exp(part.log_point)
         # Written as what changes, so that a board against itself is exactly 1.
-        both = 1.0 + shares.steps * (step_ratio - 1.0) + shares.validation * (validation_ratio - 1.0)
+        both = 1.0 + shares.steps * (step_ratio - 1.0) + shares.validation * (validation_ratio - 1.0) + shares.paid
         with np.errstate(divide="ignore", invalid="ignore"):
-            log_point = np.where(shares.steps == 1.0, part.log_point, np.log(both))
+            log_point = np.where((shares.steps == 1.0) & (shares.paid == 0.0), part.log_point, np.log(both))
             # What is the host's moves together; beside the board's part, that errs on the wide side.
             log_sd = (shares.steps * step_ratio * part.log_sd + fixed * fixed_log_sd) / both
         is_there = part.log_point > -np.inf

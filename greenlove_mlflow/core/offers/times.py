@@ -125,12 +125,15 @@ def _ratio_columns(
 
 
 def _shares(facts: Sequence[Statistics], workloads: Sequence[Workload], is_training: FloatArray) -> TrainingShares:
-    parts = [time_parts(each.fit, workload) for each, workload in zip(facts, workloads, strict=True)]
+    parts = [time_parts(each.home_fit, workload) for each, workload in zip(facts, workloads, strict=True)]
     seconds = np.array([(each.steps_s, each.validation_s, each.fixed_s) for each in parts], dtype=np.float64)
     shares = (seconds.reshape(-1, 3) / seconds.reshape(-1, 3).sum(axis=1, keepdims=True))[:, :, np.newaxis]
     is_split = 1.0 - is_training
+    paid_s = np.array([each.fit.one_off_s - each.home_fit.one_off_s for each in facts], dtype=np.float64)
+    paid = (paid_s / seconds.reshape(-1, 3).sum(axis=1))[:, np.newaxis]
     return TrainingShares(
         steps=np.where(is_split > 0.0, shares[:, 0], 1.0),
         validation=shares[:, 1] * is_split,
         fixed=shares[:, 2] * is_split,
+        paid=paid * is_split,
     )

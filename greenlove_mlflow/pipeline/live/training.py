@@ -408,7 +408,7 @@ class LiveTraining:
         if statistics is None:
             self._forecasts.append(promised)
             return promised
-        total_s = forecast_total_s(statistics.fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
+        total_s = forecast_total_s(statistics.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
         if _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised):
             logger.warning(
                 "after %d epochs the training heads for %.0f s (%.0f to %.0f), outside the promised %.0f to %.0f s",

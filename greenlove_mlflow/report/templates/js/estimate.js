@@ -42,7 +42,7 @@ const estimating = (() => {
 
   // What the seconds of the plan are spent on, as shares of them; for the original's method all of them are steps.
   function timeShares(fit, plan) {
-    if (fit.method === "seed") return { steps: 1, validation: 0, fixed: 0 };
+    if (fit.method === "seed") return { steps: 1, validation: 0, fixed: 0, paid: 0 };
     const scale = plan.sample_count / fit.sample_count;
     const growing = fit.epoch_s - fit.overhead_s;
     const first = fit.first_epoch_s - fit.overhead_s;
@@ -54,7 +54,8 @@ const estimating = (() => {
     const validation = Math.floor(plan.epoch_count / plan.validation_every_epochs) * plan.validation_s * bias;
     const fixed = beside * bias + Math.max(0, fit.one_off_s) + given;
     const total = steps + validation + fixed;
-    return { steps: steps / total, validation: validation / total, fixed: fixed / total };
+    const paid = Math.max(0, fit.one_off_paid_s) / total;
+    return { steps: steps / total, validation: validation / total, fixed: fixed / total, paid };
   }
 
   const SIDES = ["device", "thread", "loader"];
@@ -68,18 +69,20 @@ const estimating = (() => {
 
   // The parts of which the longest is the whole training on an offer, as shares of its time at home.
   function trainingParts(count, shares) {
-    const whole = count.whole ? { steps: 1, validation: 0, fixed: 0 } : shares;
+    const whole = count.whole ? { steps: 1, validation: 0, fixed: 0, paid: 0 } : shares;
     const validationRatio = Math.exp(
       Math.max(...SIDES.filter((name) => count.validation[name]).map((name) => count.validation[name].log_point)));
     const checked = whole.validation * validationRatio;
-    const fixed = checked + whole.fixed;
+    const unscaled = whole.fixed + whole.paid;
+    const fixed = checked + unscaled;
     const fixedSd = fixed > 0
-      ? (checked * mixedLogSd(count.validation) + whole.fixed * count.host_log_sd) / fixed : 0;
+      ? (checked * mixedLogSd(count.validation) + unscaled * count.host_log_sd) / fixed : 0;
     return Object.entries(count.step).map(([name, part]) => {
       const ratio = Math.exp(part.log_point);
-      const both = 1 + whole.steps * (ratio - 1) + whole.validation * (validationRatio - 1);
+      const both = 1 + whole.steps * (ratio - 1) + whole.validation * (validationRatio - 1)
+        + whole.paid;
       return {
-        log_point: whole.steps === 1 ? part.log_point : Math.log(both),
+        log_point: whole.steps === 1 && whole.paid === 0 ? part.log_point : Math.log(both),
         log_sd: (whole.steps * ratio * part.log_sd + fixed * fixedSd) / both,
         widens: name === "unknown",
       };
