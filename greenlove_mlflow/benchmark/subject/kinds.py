@@ -18,6 +18,7 @@ import socket
 import sys
 import types
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,18 @@ def _is_library(name: str) -> bool:
     if top == "greenlove_mlflow" or (top in sys.stdlib_module_names and top != "__main__"):
         return True
     path = getattr(sys.modules.get(name), "__file__", None)
-    return path is not None and any(folder in path for folder in _INSTALLED_FOLDERS)
+    if path is None:
+        return False
+    return any(folder in path for folder in _INSTALLED_FOLDERS) or _is_installed_beside(top)
+
+
+def _is_installed_beside(top: str) -> bool:
+    """Whether a package lies where an installer put it, also in a folder of another name: records lie beside it."""
+    path = getattr(sys.modules.get(top), "__file__", None)
+    if path is None:
+        return False
+    folder = Path(path).parent.parent if Path(path).name == "__init__.py" else Path(path).parent
+    return any(folder.glob("*.dist-info"))
 
 
 def _is_opaque(kind_of: type) -> bool:

@@ -41,8 +41,10 @@ logger = logging.getLogger(__name__)
 # Keeping a copy on the device is refused when it would take more than this share of the memory still free there.
 FREE_MEMORY_SHARE = 0.5
 # Arrays and tensors that no module or optimizer holds are copied while they fit in so much, the smallest first; the
-# others (a data set in memory) are watched, not copied.
+# others (a data set in memory) are watched, not copied. What a step holds (averaged weights) may be so many times as
+# large as the training itself beside that.
 LARGEST_COPY_OF_DATA_BYTES = 256 * 2**20
+COPIES_OF_A_TRAINING = 3
 _NAMES_SHOWN = 3
 
 _MAKERS: dict[Kind, Callable[[Any], Keeper]] = {
@@ -127,7 +129,7 @@ class _State:
         self._watched = _too_large_to_copy(walk.found)
         self._kept: list[tuple[Found, Keeper]] = []
         for found in walk.found:
-            self._kept += ((found, keeper) for keeper in _keepers_of(found, self._watched, to_cpu=to_cpu))
+            self._kept += ((found, keeper) for keeper in _keep(found, self._watched, to_cpu=to_cpu))
         self.copied_bytes = sum(each.copied_bytes for _, each in self._kept if isinstance(each, KeptTensor))
         self._before = take_fingerprint(walk.found, self._watched, device.type)
 
@@ -177,6 +179,13 @@ def _roots_of(subject: Any) -> Roots:
     )
 
 
+def _keep(found: Found, watched: set[int], *, to_cpu: bool) -> list[Keeper]:
+    try:
+        return list(_keepers_of(found, watched, to_cpu=to_cpu))
+    except Exception as error:  # whatever a library's own object says in place of what it holds
+        raise _not_keepable(f"{found.path} ({type(error).__name__}: {error})") from error
+
+
 def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Keeper]:
     thing, kind = found.thing, found.kind
     if id(thing) in watched:
@@ -185,7 +194,7 @@ def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Ke
         yield KeptTensor(thing, to_cpu=to_cpu)
     elif kind is Kind.FUNCTION and found.names:
         yield KeptNames(thing, found.names, found.modules)
-    elif (kind is Kind.ARRAY and thing.flags.writeable) or (kind is Kind.FILE and _is_read(thing)) or kind in _MAKERS:
+    elif kind in _MAKERS and not _is_left_alone(thing, kind):
         yield _MAKERS[kind](thing)
     if not has_attributes(thing):
         return
@@ -196,13 +205,21 @@ def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Ke
         yield KeptSlots(thing, found.slots)
 
 
+def _is_left_alone(thing: Any, kind: Kind) -> bool:
+    """Whether nothing can be, or is to be, written back: into an array that is read only, into a file of a log."""
+    return (kind is Kind.ARRAY and not thing.flags.writeable) or (kind is Kind.FILE and not _is_read(thing))
+
+
 def _refuse_unkeepable(found: Iterable[Found]) -> None:
     reasons = [f"{each.path} is {each.kind.value}" for each in found if _cannot_be_kept(each)]
     if not reasons:
         return
     more = f", and {len(reasons) - _NAMES_SHOWN} more" if len(reasons) > _NAMES_SHOWN else ""
-    named = "; ".join(reasons[:_NAMES_SHOWN]) + more
-    raise StateNotKeepableError(
+    raise _not_keepable("; ".join(reasons[:_NAMES_SHOWN]) + more)
+
+
+def _not_keepable(named: str) -> StateNotKeepableError:
+    return StateNotKeepableError(
         f"a benchmark before the training would use up or change what cannot be put back: {named}; nothing has run. "
         "Pass an object that makes it anew each time (a Dataset, a loader, a function), leave it out of train_step, or "
         'measure within the training: greenlove.track(..., benchmark="within")',
@@ -213,6 +230,8 @@ def _refuse_unkeepable(found: Iterable[Found]) -> None:
 def _cannot_be_kept(found: Found) -> bool:
     thing, kind = found.thing, found.kind
     if kind is Kind.ITERATOR:
+        if found.is_far:
+            return False
         return not (isinstance(thing, types.GeneratorType) and thing.gi_frame is None)
     if kind is Kind.STREAM:
         return found.owner == "data"
@@ -242,12 +261,15 @@ def _may_read(file: Any) -> bool:
 
 def _too_large_to_copy(found: Iterable[Found]) -> set[int]:
     """The arrays and tensors that are watched, not copied, by id."""
-    loose = [each for each in found if each.kind in (Kind.ARRAY, Kind.TENSOR) and each.owner != "training"]
-    watched, total = set(), 0
-    for each in sorted(loose, key=lambda one: _byte_count(one.thing)):
-        total += _byte_count(each.thing)
-        if total > LARGEST_COPY_OF_DATA_BYTES or isinstance(each.thing, np.memmap):
-            watched.add(id(each.thing))
+    sized = [(_byte_count(each.thing), each) for each in found if each.kind in (Kind.ARRAY, Kind.TENSOR)]
+    own = sum(count for count, each in sized if each.owner == "training")
+    room = {"data": LARGEST_COPY_OF_DATA_BYTES, "step": LARGEST_COPY_OF_DATA_BYTES + COPIES_OF_A_TRAINING * own}
+    watched = set()
+    for count, each in sorted(sized, key=lambda one: one[0]):
+        if each.owner in room:
+            room[each.owner] -= count
+            if room[each.owner] < 0 or isinstance(each.thing, np.memmap):
+                watched.add(id(each.thing))
     return watched
 
 

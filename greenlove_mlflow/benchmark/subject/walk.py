@@ -44,6 +44,7 @@ class Found:
         names: Global names that a function uses; empty otherwise.
         modules: The user's own modules among them.
         slots: Attributes that are no entries of a dictionary.
+        is_far: Whether only the code of a class leads to it, most of whose methods a training never calls.
     """
 
     thing: Any
@@ -54,6 +55,7 @@ class Found:
     names: tuple[str, ...] = ()
     modules: tuple[types.ModuleType, ...] = ()
     slots: tuple[types.MemberDescriptorType, ...] = ()
+    is_far: bool = False
 
     @property
     def path(self) -> str:
@@ -151,7 +153,8 @@ class Walk:
         self._seen.add(id(thing))
         if isinstance(thing, (torch.nn.Module, torch.optim.Optimizer)):
             owner = "training"
-        (self._rows if is_row else self._queue).append(Found(thing, kind, label, holder, owner))
+        is_far = holder is not None and (holder.is_far or holder.kind is Kind.CLASS)
+        (self._rows if is_row else self._queue).append(Found(thing, kind, label, holder, owner, is_far=is_far))
 
     def _look_into(self, found: Found) -> None:
         self.found.append(found)

@@ -13,7 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
-from greenlove_mlflow.benchmark.subject.state import count_state_bytes
+from greenlove_mlflow.benchmark.subject import state
+from greenlove_mlflow.benchmark.subject.state import check_state, count_state_bytes, preserved
+from greenlove_mlflow.errors import StateNotKeepableError, StateNotRestoredError
 from tests.support.spy import Spy
 
 SHORT = BenchmarkPlan(epoch_count=3, batch_size=8, budget_s=0.3)
@@ -227,3 +229,78 @@ def test_what_no_smaller_batch_saves_is_counted_as_it_grows() -> None:
     optimizer.step()
     # Two moments of each weight, and a step count of four bytes for each of the two parameters.
     assert count_state_bytes(training) == 4 * weights + 2 * 4
+
+
+def test_an_iterator_that_only_the_code_of_a_class_names_is_no_reason_to_refuse() -> None:
+    stream = iter(range(3))
+
+    class Net(Counting):
+        def export(self) -> int:
+            return next(stream)
+
+    check_state(a_training(model=Net()))
+
+
+def test_averaged_weights_in_a_closure_are_put_back_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "LARGEST_COPY_OF_DATA_BYTES", 0)
+    average: dict[str, torch.Tensor] = {}
+
+    def step(model: Any, batch: Any, *rest: Any) -> None:
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value + 1.0, 0.1)
+
+    training = a_training(train_step=step)
+    average.update({name: value.clone() for name, value in training.model.state_dict().items()})
+    before = {name: value.clone() for name, value in average.items()}
+    with preserved(training):
+        step(training.model, None)
+        assert not same(before, average)
+    assert same(before, average)
+
+
+def test_data_too_large_to_be_copied_is_watched_and_said_when_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "LARGEST_COPY_OF_DATA_BYTES", 0)
+    training = a_training()
+    rows = training.data.tensors[0]
+    with preserved(training):
+        pass
+    with pytest.raises(StateNotRestoredError, match=r"data\.tensors\[0\]"), preserved(training):
+        rows.add_(1.0)
+
+
+def test_what_cannot_be_put_back_is_named_and_everything_else_is_back() -> None:
+    training = a_training()
+    training.model.locked = np.zeros(3)
+    before = everything(training)
+    locked = training.model.locked
+
+    def train() -> None:
+        with preserved(training):
+            training.model.first.weight.data.add_(1.0)
+            torch.rand(1)
+            locked[0] = 1.0
+            locked.flags.writeable = False
+
+    with pytest.raises(StateNotRestoredError, match=r"model\.locked"):
+        train()
+    assert same(before, everything(training))
+
+
+def test_a_refusal_names_what_it_found_and_what_to_do() -> None:
+    training = a_training(data=Once())
+    with pytest.raises(
+        StateNotKeepableError, match=r'an iterator, which can be read only once.*benchmark="within"'
+    ) as told:
+        check_state(training)
+    assert told.value.found.startswith("data.rows is")
+
+
+class Once(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+    """A stream that can be read once."""
+
+    def __init__(self) -> None:
+        self.rows = (row for row in [1, 2, 3])
+
+    def __iter__(self) -> Any:
+        return self.rows
