@@ -50,7 +50,7 @@ def make_records(part: str, given: argparse.Namespace) -> Iterable[Record]:
     if part == "seed":
         profiles = simulated.PROFILES[5:6] if given.quick else simulated.PROFILES
         fewer = max(1, replicas // 10)
-        return simulated.promises(fewer, kinds=kinds, profiles=profiles, method="seed", seed=given.seed)
+        return simulated.promises(fewer, kinds=kinds, profiles=profiles, method="original", seed=given.seed)
     if part == "history":
         runs = (1, 6) if given.quick else (given.sequences, 31)
         return simulated.histories(*runs, kinds=kinds, seed=given.seed)

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-METHODS = ("adaptive", "seed", "green-love 0.2.2")
+METHODS = ("adaptive", "original", "green-love 0.2.2")
 Record = dict[str, Any]
 
 
@@ -61,7 +61,7 @@ def run_one(workload: str, method: str, *, epochs: int, train_seconds: float, se
     import torch
     from accuracy_workloads import WORKLOADS
 
-    from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
+    from greenlove_mlflow.core.timing.fit import fit_log
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def run_one(workload: str, method: str, *, epochs: int, train_seconds: float, se
         log = _benchmark(parts, method, epochs or 10**6, seed_cap_s)
         one_epoch_s = fit_log(log, _plan(log, 2)).epoch_s
         epochs = epochs or max(2, round(train_seconds / one_epoch_s))
-        promised = predict_time_s(fit_log(log, _plan(log, epochs)), _plan(log, epochs))
+        promised = fit_log(log, _plan(log, epochs)).predict(_plan(log, epochs))
         promise = {"promised_s": promised.point, "low_s": promised.low, "high_s": promised.high,
                    "benchmark_s": log.duration_s}  # fmt: skip
     began_cpu_s = time.process_time()

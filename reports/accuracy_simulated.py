@@ -10,7 +10,7 @@ import numpy as np
 
 from greenlove_mlflow.benchmark import BenchmarkPlan
 from greenlove_mlflow.core.timing.drift import FinishedRun, finished_run, learned_drift
-from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
+from greenlove_mlflow.core.timing.fit import fit_log
 from tests.support.clock import (
     CalmSignals,
     MachineModel,
@@ -86,7 +86,7 @@ def promise(kind: str, profile: Profile, method: Any, seed: int, *, signals: boo
     log = training.benchmark(plan, signals=reader if signals else None)
     mean_pace = machine.mean_pace(until_s=machine.clock.now_s)
     workload = training.workload(log)
-    promised = predict_time_s(fit_log(log, workload), workload)
+    promised = fit_log(log, workload).predict(workload)
     actual_s = training.true_total_s(wait_s=rng.uniform(0.0, LONGEST_WAIT_S))
     first_s = log.first_contact_steps_s[0] if log.first_contact_steps_s else 0.0
     return {
@@ -125,7 +125,7 @@ def _next_run(machine: SimulatedMachine, profile: Profile, finished: list[Finish
     log = training.benchmark()
     workload = training.workload(log)
     fit = fit_log(log, workload, drift=learned_drift(finished, machine=log.machine))
-    promised, actual_s = predict_time_s(fit, workload), training.true_total_s()
+    promised, actual_s = fit.predict(workload), training.true_total_s()
     machine.clock.advance(actual_s)
     run = finished_run(fit, workload, actual_s, machine=log.machine)
     if run is not None:

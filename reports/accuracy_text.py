@@ -21,7 +21,13 @@ CAP_S = 25.0
 # Above these, what made trainings differ was the pace of computing and not waiting.
 LEAST_SHARE, LEAST_CORRELATION = 0.95, 0.9
 HISTORY_STEPS = (0, 3, 10, 20, 30)
-_METHOD_NAMES = {"adaptive": "adaptive (ours)", "seed": "seed", "green-love 0.2.2": "green-love 0.2.2"}
+_METHOD_NAMES = {
+    "adaptive": "adaptive (ours)",
+    "original": "the original's",
+    # As records of earlier dates name it.
+    "seed": "the original's",
+    "green-love 0.2.2": "green-love 0.2.2",
+}
 
 
 def write_report(records: pd.DataFrame, folder: Path) -> None:

@@ -16,7 +16,7 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import compare_offers
 from greenlove_mlflow.core.records import Machine, PowerReading
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult
-from greenlove_mlflow.core.timing.fit import ScalingFit
+from greenlove_mlflow.core.timing.fit import AdaptiveFit
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_gpu_specs, read_price_sheet, read_regions
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
@@ -60,7 +60,7 @@ def synthetic_statistics(seed: int) -> Statistics:
         workload=Workload(
             sample_count=steps * 64, batch_size=64, epoch_count=draw.randrange(1, 200), steps_per_epoch=steps
         ),
-        fit=ScalingFit(
+        fit=AdaptiveFit(
             method="adaptive",
             mode="truncated",
             sample_count=steps * 64,

@@ -14,7 +14,7 @@ from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.core.records import Phase
 
 
-def run_seed(session: Session) -> str:
+def run_original(session: Session) -> str:
     """Why the benchmark stopped: ``complete`` when the grid was walked to both ends, else ``cap``."""
     return _Seed(session).run()
 

@@ -13,7 +13,7 @@ from greenlove_mlflow.benchmark.by_sizes import EpochRunner, feed_of_runner, run
 from greenlove_mlflow.benchmark.feed import Feed, make_feed
 from greenlove_mlflow.benchmark.machine.machine import read_machine
 from greenlove_mlflow.benchmark.machine.signals import summarise_signals
-from greenlove_mlflow.benchmark.original import run_seed
+from greenlove_mlflow.benchmark.original import run_original
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.benchmark.profiling import profile_session
 from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
@@ -90,7 +90,9 @@ def _benchmark_training(
             **options,
         )
         try:
-            stop_reason = run_seed(session) if plan.method == "seed" else run_adaptive(session, reserve_s=reserve_s)
+            stop_reason = (
+                run_original(session) if plan.method == "original" else run_adaptive(session, reserve_s=reserve_s)
+            )
             time_validation(session, subject)
             memory = read_device_memory(subject, copied_bytes)
             if plan.method == "adaptive":
@@ -105,7 +107,7 @@ def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _Sessio
     feed = feed_of_runner(runner, plan)
     with preserved(runner):
         session = Session(feed, runner.run_epoch, plan, synchronize=lambda: None, host_sees_steps=False, **options)
-        stop_reason = run_seed(session) if plan.method == "seed" else run_by_sizes(session)
+        stop_reason = run_original(session) if plan.method == "original" else run_by_sizes(session)
         session.end()
     return session, stop_reason
 

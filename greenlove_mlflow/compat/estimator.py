@@ -116,7 +116,7 @@ class GreenLoveEstimator:
                 "batch_size": batch_size,
                 "device": device,
                 "train_step": train_step,
-                "method": "seed",
+                "method": "original",
                 "plan": {
                     "exploration_epoch_count": exploration_epochs,
                     "warm_up_epoch_count": warmup_epochs,

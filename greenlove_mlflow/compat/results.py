@@ -15,7 +15,7 @@ from greenlove_mlflow.core.offers.choice import best_value, fastest
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.provenance import Caveat, Source
 from greenlove_mlflow.core.records import BenchmarkLog
-from greenlove_mlflow.core.timing.fit import ScalingFit
+from greenlove_mlflow.core.timing.fit import Fit
 from greenlove_mlflow.pipeline.options import Options
 from greenlove_mlflow.units import G_PER_KG
 
@@ -129,11 +129,11 @@ def make_results(
     )
 
 
-def _times(local: Estimate, fit: ScalingFit) -> dict[str, Any]:
+def _times(local: Estimate, fit: Fit) -> dict[str, Any]:
     return {
-        "warmup_epoch_estimates": fit.seed_warm_up_s,
+        "warmup_epoch_estimates": getattr(fit, "warm_up_s", ()),
         "steady_epoch_estimate": fit.epoch_s,
-        "steady_epoch_std": fit.seed_sigma_s,
+        "steady_epoch_std": getattr(fit, "sigma_s", 0.0),
         "est_full_epoch_time": fit.epoch_s,
         "est_total_time_s": local.time_s.point,
         "est_total_time_lower_s": local.time_s.low,

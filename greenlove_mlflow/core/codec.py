@@ -48,7 +48,7 @@ def _decoder(kind: Any) -> Decoder:
         return _one_of(get_args(kind))
     if origin in (Union, types.UnionType):
         known = [option for option in get_args(kind) if option is not type(None)]
-        return _optional(_decoder(known[0]) if len(known) == 1 else _as_is)
+        return _optional(_decoder(known[0]) if len(known) == 1 else _any_of(known))
     if origin is tuple:
         options = get_args(kind)
         if options[-1] is Ellipsis:
@@ -57,6 +57,19 @@ def _decoder(kind: Any) -> Decoder:
     if dataclasses.is_dataclass(kind):
         return _record(kind)
     return _PLAIN_DECODERS.get(kind, _as_is)
+
+
+def _any_of(kinds: list[Any]) -> Decoder:
+    """The decoder of one of several records, told apart by their ``method``; the first is meant where none is said."""
+    if not all(dataclasses.is_dataclass(kind) for kind in kinds):
+        return _as_is
+    by_method = {get_args(get_type_hints(kind)["method"])[0]: _record(kind) for kind in kinds}
+    usual = next(iter(by_method))
+
+    def decode(value: Any) -> Any:
+        return by_method[value.get("method", usual)](value)
+
+    return decode
 
 
 def _as_is(value: Any) -> Any:

@@ -16,7 +16,7 @@ Phase = Literal[
     "first-contact", "revisit", "timed", "scaling", "exploration", "warm-up", "steady", "validation", "train"
 ]
 EnergySource = Literal["counter", "sampled", "modelled", "given"]
-Method = Literal["adaptive", "seed"]
+Method = Literal["adaptive", "original"]
 # data: waiting for batches; host: what the host does to start the work; device: the board itself; cpu: the training
 # runs on the CPU, where host and device are one.
 BoundBy = Literal["data", "host", "device", "cpu"]

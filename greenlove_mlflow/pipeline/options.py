@@ -49,7 +49,7 @@ class Options:
         validation_every_epochs: After every so many epochs.
         extra_per_epoch_s: Seconds an epoch takes beside that (checkpoints).
         one_off_s: Seconds paid once beside that (preprocessing).
-        method: ``adaptive``, or ``seed`` for the original's formulas.
+        method: ``adaptive``, or ``original`` for the original's formulas.
         budget_s: Seconds the benchmark may take; its own choice when not given.
         precision: Of the training's matrix products; detected when not given.
         task: Published benchmark to take speed ratios from; a mean over tasks when not given.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord, Phase
-    from greenlove_mlflow.core.timing.fit import ScalingFit
+    from greenlove_mlflow.core.timing.fit import Fit
 
 # Phase -> (what the legend says, colour, marker); warm-up passes are hollow, since they do not count.
 PHASE_LOOKS: dict[Phase, tuple[str, str, str]] = {
@@ -75,7 +75,7 @@ def plot_epochs(log: BenchmarkLog) -> Figure:
     return figure
 
 
-def plot_scaling(log: BenchmarkLog, fit: ScalingFit | None) -> Figure:
+def plot_scaling(log: BenchmarkLog, fit: Fit | None) -> Figure:
     """Seconds of a pass against its samples, with the fit through them and what it predicts for a whole epoch."""
     records = [record for record in log.epochs if record.phase != "validation"]
     title = "How an epoch grows with the data"
@@ -147,7 +147,7 @@ def _power_words(log: BenchmarkLog) -> str:
     return f"{format_w(total)} in all; {sampled}dashed: mean used, its 95 % range shaded"
 
 
-def _draw_fit(axes: Axes, records: Sequence[EpochRecord], fit: ScalingFit) -> None:
+def _draw_fit(axes: Axes, records: Sequence[EpochRecord], fit: Fit) -> None:
     """The predicted seconds of a pass of any size, and the range of a whole epoch."""
     smallest = min(record.sample_count for record in records)
     count = 60

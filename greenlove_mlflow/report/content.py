@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import PriceSheet
     from greenlove_mlflow.core.provenance import Source
     from greenlove_mlflow.core.records import BenchmarkLog
-    from greenlove_mlflow.core.timing.fit import ScalingFit
+    from greenlove_mlflow.core.timing.fit import Fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class ReportContent:
     estimate: Estimate
     comparison: Comparison | None = None
     log: BenchmarkLog | None = None
-    fit: ScalingFit | None = None
+    fit: Fit | None = None
     sources: tuple[Source, ...] = ()
     run_id: str | None = None
     run_name: str = ""
@@ -72,7 +72,7 @@ class ReportContent:
     made_at: str = ""
 
     @property
-    def known_fit(self) -> ScalingFit | None:
+    def known_fit(self) -> Fit | None:
         """The fit given, else that of the estimate's statistics."""
         statistics = self.estimate.statistics
         return self.fit if self.fit is not None or statistics is None else statistics.fit

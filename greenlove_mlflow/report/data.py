@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow.core.account.run_facts import home_power_w
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95
 from greenlove_mlflow.core.offers.offer import Offer
-from greenlove_mlflow.core.timing.fit import ONE_OFF_LOG_HALF_WIDTH
+from greenlove_mlflow.core.timing.fit import ONE_OFF_LOG_HALF_WIDTH, OriginalFit
 from greenlove_mlflow.report.charts.data import chart_data
 from greenlove_mlflow.report.gpu_counts import offer_by_gpu_count
 from greenlove_mlflow.words.estimate import home_label, offer_label, speed_of
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 _FIT_FIELDS = (
     "method", "sample_count", "one_off_s", "first_epoch_s", "epoch_s", "overhead_s", "noise_log_sd",
     "correlation_factor", "block_count", "block_s", "drift_log_sd", "structure_log_sd", "t_quantile", "bias_log",
-    "conformal_log_half_width", "seed_warm_up_s", "seed_sigma_s",
+    "conformal_log_half_width",
 )  # fmt: skip
 
 
@@ -66,6 +66,8 @@ def _home(content: ReportContent) -> Json:
         return home
     fit: Json = {name: getattr(statistics.home_fit, name) for name in _FIT_FIELDS}
     fit["one_off_paid_s"] = statistics.fit.one_off_s - statistics.home_fit.one_off_s
+    if isinstance(statistics.fit, OriginalFit):
+        fit |= {"warm_up_s": statistics.fit.warm_up_s, "sigma_s": statistics.fit.sigma_s}
     return {
         **home,
         "fit": {**fit, "normal_quantile": NORMAL_QUANTILE_95, "one_off_log_half_width": ONE_OFF_LOG_HALF_WIDTH},

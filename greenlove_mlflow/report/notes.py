@@ -19,7 +19,7 @@ from greenlove_mlflow.numbers import (
 if TYPE_CHECKING:
     from greenlove_mlflow.core.provenance import Caveat, Source
     from greenlove_mlflow.core.records import BenchmarkLog, PowerReading
-    from greenlove_mlflow.core.timing.fit import ScalingFit
+    from greenlove_mlflow.core.timing.fit import Fit
     from greenlove_mlflow.report.content import ReportContent
 
 Pair = tuple[str, str]
@@ -167,9 +167,9 @@ def _power_row(reading: PowerReading) -> tuple[str, str, str]:
     return (name, f"{format_w(reading.power_w)}{energy}", f"{kind}{detail}")
 
 
-def _width_words(fit: ScalingFit) -> list[Pair]:
+def _width_words(fit: Fit) -> list[Pair]:
     """What makes the range of the time as wide as it is."""
-    if fit.method == "seed":
+    if fit.method == "original":
         return [("Range of the time", "the original's: 1.96 times the spread of epochs times the root of their number")]
     if fit.conformal_log_half_width:
         return [("Range of the time", f"by the errors of finished runs alone: {fit.calibrated_on}")]

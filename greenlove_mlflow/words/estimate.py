@@ -39,7 +39,7 @@ def range_sentences(estimate: Estimate) -> list[str]:
     """What the ranges mean, and what that of the time was learned from; none where the time is exact."""
     if estimate.time_s.is_exact:
         return []
-    if estimate.statistics is None or estimate.statistics.fit.method == "seed":
+    if estimate.statistics is None or estimate.statistics.fit.method == "original":
         return [RANGE_SENTENCE]
     learned = estimate.statistics.fit.calibrated_on
     if not learned:

@@ -16,7 +16,7 @@ from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, run_b
 from greenlove_mlflow.benchmark.adaptive import run_adaptive
 from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
-from greenlove_mlflow.core.timing.fit import ScalingFit, fit_log, predict_time_s
+from greenlove_mlflow.core.timing.fit import AdaptiveFit, fit_log
 from greenlove_mlflow.core.workload import Workload
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining, VirtualClock
 from tests.support.spy import Spy
@@ -26,13 +26,13 @@ STEADY = MachineModel()
 
 def promise(
     profile: Profile, model: MachineModel = STEADY, **plan: Any
-) -> tuple[float, float, BenchmarkLog, ScalingFit]:
+) -> tuple[float, float, BenchmarkLog, AdaptiveFit]:
     """What is promised, what it really takes, the log and the fit."""
     machine = SimulatedMachine(model, seed=1, horizon_s=3.0 * profile.total_work_s() + 600.0)
     training = SimulatedTraining(profile, machine)
     log = training.benchmark(BenchmarkPlan(epoch_count=profile.epoch_count, **plan))
     fit = fit_log(log, training.workload(log))
-    return predict_time_s(fit, training.workload(log)).point, training.true_total_s(), log, fit
+    return fit.predict(training.workload(log)).point, training.true_total_s(), log, fit
 
 
 PROFILES = [
@@ -288,7 +288,7 @@ def test_gradient_accumulation_is_averaged_over_its_cycle() -> None:
     with clock.installed():
         log = run_benchmark(a_plain_training(step), BenchmarkPlan(epoch_count=20), machine=Machine(device="cpu"))
     workload = SimulatedTraining(Profile(epoch_count=20), SimulatedMachine(STEADY)).workload(log)
-    assert predict_time_s(fit_log(log, workload), workload).point == pytest.approx(20 * 1000 * 0.015, rel=0.01)
+    assert fit_log(log, workload).predict(workload).point == pytest.approx(20 * 1000 * 0.015, rel=0.01)
 
 
 def test_a_stream_with_stated_steps_is_timed_like_any_data() -> None:
@@ -302,7 +302,7 @@ def test_a_stream_with_stated_steps_is_timed_like_any_data() -> None:
         log = run_benchmark(training, BenchmarkPlan(epoch_count=10, steps_per_epoch=500), machine=Machine(device="cpu"))
     workload = SimulatedTraining(Profile(epoch_count=10), SimulatedMachine(STEADY)).workload(log)
     assert (workload.steps_per_epoch, workload.sample_count) == (500, 2000)
-    assert predict_time_s(fit_log(log, workload), workload).point == pytest.approx(50.0, rel=0.01)
+    assert fit_log(log, workload).predict(workload).point == pytest.approx(50.0, rel=0.01)
 
 
 def test_first_steps_are_kept_one_by_one_and_blocks_are_half_seconds() -> None:
@@ -411,4 +411,4 @@ def test_shapes_seen_for_the_first_time_are_paid_once_and_no_epoch_is_slower_for
     truth = 30 * 400 * 0.01 + 30 * 0.3
     assert fit.epoch_s == pytest.approx(4.0, rel=0.01)
     assert fit.one_off_s == pytest.approx(30 * 0.3, rel=0.35)
-    assert predict_time_s(fit, workload).point == pytest.approx(truth, rel=0.04)
+    assert fit.predict(workload).point == pytest.approx(truth, rel=0.04)

@@ -9,7 +9,7 @@ import pytest
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, CallableRunner, EpochRunner, run_benchmark
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
-from greenlove_mlflow.core.timing.fit import ScalingFit, fit_log, predict_time_s
+from greenlove_mlflow.core.timing.fit import AdaptiveFit, fit_log
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import InvalidInputError
 from tests.support.clock import VirtualClock
@@ -17,7 +17,7 @@ from tests.support.clock import VirtualClock
 
 def run(
     seconds_of: Callable[[int], float], count: int, *, epochs: int = 3, **plan: Any
-) -> tuple[BenchmarkLog, ScalingFit]:
+) -> tuple[BenchmarkLog, AdaptiveFit]:
     clock = VirtualClock()
     runner = CallableRunner(run=lambda size: clock.advance(seconds_of(size)), sample_count=count)
     with clock.installed():
@@ -42,7 +42,7 @@ def test_a_function_is_an_epoch_runner() -> None:
 def test_an_epoch_that_fits_is_timed_whole() -> None:
     log, fit = run(lambda size: 0.1 + 0.0001 * size, 10_000, epochs=30)
     assert any(record.whole and record.sample_count == 10_000 for record in log.epochs_of("timed"))
-    assert predict_time_s(fit, workload(log, 30)).point == pytest.approx(30 * 1.1, rel=0.01)
+    assert fit.predict(workload(log, 30)).point == pytest.approx(30 * 1.1, rel=0.01)
     assert fit.spearman_rho == 1.0
 
 
@@ -66,7 +66,7 @@ def test_a_kernel_method_is_extrapolated_by_its_power_and_said_to_be_superlinear
 
 
 def test_the_seed_method_runs_any_training() -> None:
-    log, fit = run(lambda size: 0.00002 * size, 50_000, method="seed")
+    log, fit = run(lambda size: 0.00002 * size, 50_000, method="original")
     assert log.stop_reason == "complete"
     assert fit.epoch_s == pytest.approx(1.0, rel=0.01)
     assert fit.spearman_rho == 1.0

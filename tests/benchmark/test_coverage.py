@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenlove_mlflow.core.records import Machine
-from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
+from greenlove_mlflow.core.timing.fit import fit_log
 from tests.support.clock import (
     CalmSignals,
     MachineKind,
@@ -49,7 +49,7 @@ def replay(kind: MachineKind, *, calm: bool = False, device: str = "cpu") -> Res
             training = SimulatedTraining(profile, machine)
             signals = CalmSignals(machine) if calm else SimulatedSignals(machine)
             log = training.benchmark(signals=signals, machine=Machine(device=device))
-            promised = predict_time_s(fit_log(log, training.workload(log)), training.workload(log))
+            promised = fit_log(log, training.workload(log)).predict(training.workload(log))
             actual_s = training.true_total_s(wait_s=rng.uniform(0.0, 300.0))
             error = abs(np.log(promised.point / actual_s))
             rows.append((error, promised.contains(actual_s), promised.log_half_width, log.duration_s))

@@ -16,7 +16,7 @@ from tests.support.clock import MachineModel, Profile, SimulatedMachine, Simulat
 def run(profile: Profile, **plan: Any) -> BenchmarkLog:
     machine = SimulatedMachine(MachineModel(), horizon_s=1200.0)
     return SimulatedTraining(profile, machine).benchmark(
-        BenchmarkPlan(method="seed", epoch_count=profile.epoch_count, **plan)
+        BenchmarkPlan(method="original", epoch_count=profile.epoch_count, **plan)
     )
 
 
@@ -137,8 +137,8 @@ def test_no_batch_of_one_unless_the_training_has_one(total: int, lone: bool) -> 
         train_step=step,
     )
     for initial in (33, 65, 321):
-        plan = BenchmarkPlan(method="seed", initial_sample_count=initial, target_benchmark_s=0.05, longest_run_s=0.05,
-                             shortest_run_s=0.01, exploration_budget_s=0.02, cap_s=1.0)  # fmt: skip
+        plan = BenchmarkPlan(method="original", initial_sample_count=initial, target_benchmark_s=0.05,
+                             longest_run_s=0.05, shortest_run_s=0.01, exploration_budget_s=0.02, cap_s=1.0)  # fmt: skip
         run_benchmark(training, plan)
 
     assert (1 in seen) == lone

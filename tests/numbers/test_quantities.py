@@ -23,6 +23,7 @@ from greenlove_mlflow.numbers import (
 )
 from greenlove_mlflow.words.estimate import format_comparison, format_estimate
 from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
+from tests.support.factories import an_original_fit
 from tests.support.report import OFFERS, a_comparison, a_row, an_estimate, an_offer
 
 HOSTILE = '<script>alert("x")</script>\u202e'
@@ -102,7 +103,7 @@ def test_an_estimate_says_what_it_was_calibrated_on() -> None:
     for text in (format_estimate(learned), format_estimate_html(learned)):
         assert f"That of the time was learned from {words}." in text
     assert "no finished run to learn from yet" in format_estimate(estimate)
-    by_seed = dataclasses.replace(estimate.statistics, fit=dataclasses.replace(fit, method="seed"))
+    by_seed = dataclasses.replace(estimate.statistics, fit=an_original_fit())
     assert "That of the time" not in format_estimate(an_estimate(statistics=by_seed))
 
 
@@ -145,7 +146,7 @@ def test_records_say_themselves_in_one_line() -> None:
     assert str(home).startswith("1 h (50 min to 1 h 10 min); energy not measured; cost unknown; ")
     assert str(home).endswith(") CO2e")
     assert "\n" not in str(home)
-    assert str(a_comparison(home)) == "local beside 1 offer, prices of 2026-09-28"
+    assert str(a_comparison(home)) == "local beside 7 offers, prices of 2026-09-28"
 
 
 def test_no_probability_is_certain() -> None:

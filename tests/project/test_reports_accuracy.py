@@ -21,5 +21,5 @@ def test_the_quick_accuracy_report_holds_every_part(tmp_path: Path) -> None:
     records = pd.read_parquet(tmp_path / "accuracy.parquet")
     assert {"simulated", "blind", "seed", "history", "store", "real"} == set(records["part"])
     real = records[records["part"] == "real"]
-    assert set(real["method"]) == {"adaptive", "seed"}
+    assert set(real["method"]) == {"adaptive", "original"}
     assert (real["actual_s"] > 0.0).all()

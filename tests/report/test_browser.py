@@ -37,7 +37,7 @@ from greenlove_mlflow.report import (
 from greenlove_mlflow.report.data import price_key
 from tests.report.test_page import HOSTILE, a_content, a_training
 from tests.support.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting
-from tests.support.factories import a_power, a_workload
+from tests.support.factories import a_power, a_workload, an_original_fit
 from tests.support.report import (
     a_benchmark,
     a_benchmark_fit,
@@ -221,8 +221,8 @@ def test_hostile_names_are_shown_not_run(browser: Any, pages: dict[str, Path]) -
 
 FITS = {
     "adaptive": a_benchmark_fit(),
-    "seed": a_benchmark_fit(
-        method="seed", mode="seed", seed_warm_up_s=(7.0, 6.4, 6.2), seed_sigma_s=0.3, one_off_s=0.0
+    "original": an_original_fit(
+        sample_count=2000, steps_per_epoch=32, epoch_s=6.13, warm_up_s=(7.0, 6.4, 6.2), sigma_s=0.3
     ),
     "conformal": a_benchmark_fit(conformal_log_half_width=0.09, bias_log=0.02),
 }

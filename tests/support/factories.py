@@ -7,7 +7,7 @@ from typing import Any
 from greenlove_mlflow.core.account.run_facts import Statistics
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord, Machine, PowerReading
-from greenlove_mlflow.core.timing.fit import ScalingFit
+from greenlove_mlflow.core.timing.fit import AdaptiveFit, OriginalFit
 from greenlove_mlflow.core.workload import Grid, Workload
 
 
@@ -30,9 +30,8 @@ def a_grid(**over: Any) -> Grid:
     return Grid(**{**fields, **over})
 
 
-def a_fit(**over: Any) -> ScalingFit:
+def a_fit(**over: Any) -> AdaptiveFit:
     fields = {
-        "method": "adaptive",
         "mode": "whole",
         "sample_count": 1000,
         "steps_per_epoch": 100,
@@ -46,7 +45,12 @@ def a_fit(**over: Any) -> ScalingFit:
         "structure_log_sd": 0.005,
         "t_quantile": 2.1,
     }
-    return ScalingFit(**{**fields, **over})
+    return AdaptiveFit(**{**fields, **over})
+
+
+def an_original_fit(**over: Any) -> OriginalFit:
+    fields = {"method": "original", "sample_count": 1000, "steps_per_epoch": 100, "epoch_s": 9.0}
+    return OriginalFit(**{**fields, **over})
 
 
 def a_power(**over: Any) -> PowerReading:

@@ -15,13 +15,16 @@ from greenlove_mlflow.core.interval import Interval, total
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import Machine, PowerReading, StepProfile
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
-from greenlove_mlflow.core.timing.fit import ScalingFit, predict_time_s
+from greenlove_mlflow.core.timing.fit import Fit, OriginalFit
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.errors import GreenloveError, RunDataError
 from greenlove_mlflow.units import S_PER_H
 
 SCHEMA_VERSION = "2"
 OLD_SCHEMA_VERSION = "1"
+
+
+_FIT_FIELDS_OF_OLD = {"seed_warm_up_s": "warm_up_s", "seed_sigma_s": "sigma_s"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ class Statistics:
 
     machine: Machine
     workload: Workload
-    fit: ScalingFit
+    fit: Fit
     power: tuple[PowerReading, ...]
     pue: Interval
     grid: Grid
@@ -101,9 +104,11 @@ class Statistics:
     schema_version: str = SCHEMA_VERSION
 
     @property
-    def home_fit(self) -> ScalingFit:
+    def home_fit(self) -> Fit:
         """The fit as home is predicted by it: without what its process has paid already."""
-        return dataclasses.replace(self.fit, one_off_s=0.0) if self.one_off_paid else self.fit
+        if not self.one_off_paid or isinstance(self.fit, OriginalFit):
+            return self.fit
+        return dataclasses.replace(self.fit, one_off_s=0.0)
 
     @property
     def scaled_profile(self) -> StepProfile | None:
@@ -111,7 +116,7 @@ class Statistics:
 
         Runs of the first schema knew nothing of the parts of a step, and the original's method scales the whole time.
         """
-        return None if self.schema_version == OLD_SCHEMA_VERSION or self.fit.method == "seed" else self.profile
+        return None if self.schema_version == OLD_SCHEMA_VERSION or isinstance(self.fit, OriginalFit) else self.profile
 
     def to_json(self) -> str:
         """One line of JSON, defaults left out; in the short form of the second schema, or as the first schema was."""
@@ -147,9 +152,18 @@ class Statistics:
 
 
 def _as_now(content: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object of any version as this one writes it: a caveat once kept its whole sentence as ``message``."""
+    """A JSON object of any version as this one writes it.
+
+    A caveat once kept its whole sentence as ``message``, and the fit of the original's method was one of ours with
+    fields of its own.
+    """
     if "code" in content and "message" in content:
         content["text"] = content.pop("message")
+    if content.get("method") == "seed":
+        kept = ("sample_count", "steps_per_epoch", "epoch_s", "spearman_rho", "affine_intercept_s", "affine_slope_s")
+        fit = {name: content[name] for name in (*kept, "affine_r2", "caveats") if name in content}
+        renamed = {new: content[old] for old, new in _FIT_FIELDS_OF_OLD.items() if old in content}
+        return {"method": "original", **fit, **renamed}
     return content
 
 
@@ -162,7 +176,7 @@ def estimate_training(
 ) -> Estimate:
     """The estimate of the training at home, with the run's own plan, place and PUE unless others are given."""
     workload = workload or statistics.workload
-    time_s = predict_time_s(statistics.home_fit, workload)
+    time_s = statistics.home_fit.predict(workload)
     return estimate_for_time(statistics, time_s, workload=workload, grid=grid, pue=pue)
 
 

@@ -96,7 +96,7 @@ KINDS: Mapping[str, CaveatKind] = {
         "and nothing is learned from how far it was off",
         "state batch_size=, steps_per_epoch= or accumulation=",
     ),
-    "seed-range": CaveatKind(
+    "original-range": CaveatKind(
         "wrong-without",
         "this range is the original's: it leaves out how unsure the mean is, how the machine drifts and what small "
         "sizes cost beside their samples, so it holds the truth far less often than 95 %",

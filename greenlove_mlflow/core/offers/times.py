@@ -20,7 +20,7 @@ from greenlove_mlflow.core.offers.step_on_offer import (
 )
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
-from greenlove_mlflow.core.timing.fit import time_parts
+from greenlove_mlflow.core.timing.fit import OriginalFit
 from greenlove_mlflow.core.workload import Workload
 
 
@@ -107,7 +107,7 @@ def _ratio_columns(
     """Log ratio, its SD, and where a ratio is of the whole step and of the whole training."""
     rows: list[tuple[float, float, float, float, float]] = []
     for each, of_run in zip(facts, ratios, strict=True):
-        is_old = float(each.schema_version == OLD_SCHEMA_VERSION or each.fit.method == "seed")
+        is_old = float(each.schema_version == OLD_SCHEMA_VERSION or isinstance(each.fit, OriginalFit))
         home_id = None if each.home is None else each.home.gpu_id
         for gpu_id, ratio in zip(gpu_ids, of_run, strict=True):
             if ratio is None:
@@ -125,7 +125,7 @@ def _ratio_columns(
 
 
 def _shares(facts: Sequence[Statistics], workloads: Sequence[Workload], is_training: FloatArray) -> TrainingShares:
-    parts = [time_parts(each.home_fit, workload) for each, workload in zip(facts, workloads, strict=True)]
+    parts = [each.home_fit.parts(workload) for each, workload in zip(facts, workloads, strict=True)]
     seconds = np.array([(each.steps_s, each.validation_s, each.fixed_s) for each in parts], dtype=np.float64)
     shares = (seconds.reshape(-1, 3) / seconds.reshape(-1, 3).sum(axis=1, keepdims=True))[:, :, np.newaxis]
     is_split = 1.0 - is_training

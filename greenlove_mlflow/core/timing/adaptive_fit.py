@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from scipy.special import stdtrit
 
@@ -15,7 +14,7 @@ from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, Fin
 from greenlove_mlflow.core.timing.drift import Drift
 from greenlove_mlflow.core.timing.drift_prior import contention_share, prior_drift
 from greenlove_mlflow.core.timing.first_uses import excess_s, first_use_cost
-from greenlove_mlflow.core.timing.fit import ScalingFit, rate_log_sd
+from greenlove_mlflow.core.timing.fit import AdaptiveFit, Mode
 from greenlove_mlflow.core.timing.growth import Growth, fit_growth
 from greenlove_mlflow.core.timing.noise import Noise, Startup, noise_of_blocks, startup_of_passes
 from greenlove_mlflow.core.workload import Workload
@@ -41,8 +40,6 @@ SINGLE_STEP_LOG_SD = 0.30
 
 # Over hours more may change than over minutes.
 FAR_DRIFT_FACTOR = 1.5
-
-Mode = Literal["whole", "truncated", "cached", "seed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +97,7 @@ def is_precise(
     return noise.block_count >= LEAST_BLOCKS and statistical_log_half_width(noise) < PRECISE_LOG_HALF_WIDTH
 
 
-def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None) -> ScalingFit:
+def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None) -> AdaptiveFit:
     """The fit of an adaptive log, with the uncertainty of the planned workload.
 
     Args:
@@ -116,8 +113,7 @@ def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None =
     if log.duration_s > 0.0 and total_s > FARTHEST_EXTRAPOLATION * log.duration_s:
         prior = dataclasses.replace(prior, log_sd=FAR_DRIFT_FACTOR * prior.log_sd)
     growth = _growth(log)
-    fit = ScalingFit(
-        method="adaptive",
+    fit = AdaptiveFit(
         mode=cost.mode,
         sample_count=log.sample_count,
         steps_per_epoch=log.steps_per_epoch,
@@ -156,10 +152,10 @@ def _findings(log: BenchmarkLog, cost: _EpochCost, noise: Noise, total_s: float,
     )
 
 
-def with_drift(fit: ScalingFit, drift: Drift, noise_freedom: float, total_s: float) -> ScalingFit:
+def with_drift(fit: AdaptiveFit, drift: Drift, noise_freedom: float, total_s: float) -> AdaptiveFit:
     """The fit with that drift of the machine, its quantile by Welch and Satterthwaite's degrees of freedom."""
     noise_only = dataclasses.replace(fit, drift_log_sd=0.0, structure_log_sd=0.0)
-    fast = rate_log_sd(noise_only, total_s) ** 2
+    fast = noise_only.rate_log_sd(total_s) ** 2
     slow = drift.log_sd**2 + fit.structure_log_sd**2
     freedom = (fast + slow) ** 2 / (fast**2 / noise_freedom + slow**2 / drift.degrees_of_freedom)
     expected_drift = drift.expected_log_sd or fit.prior_drift_log_sd

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from scipy.special import bdtrc, stdtrit
 
 from greenlove_mlflow.core.records import Machine
-from greenlove_mlflow.core.timing.fit import ScalingFit, predict_time_s, rate_log_sd
+from greenlove_mlflow.core.timing.fit import Fit, OriginalFit
 from greenlove_mlflow.core.workload import Workload
 
 # What a machine of which nothing is known drifts by; a benchmark's own prior takes its place as soon as there is one.
@@ -153,7 +153,7 @@ class Trained:
 
 
 def finished_run(
-    fit: ScalingFit,
+    fit: Fit,
     workload: Workload,
     actual_s: float,
     *,
@@ -163,7 +163,7 @@ def finished_run(
     trained: Trained | None = None,
     is_left_out: bool = False,
 ) -> FinishedRun | None:
-    """What a finished training teaches; None when it cannot (the ``seed`` method, a time of 0).
+    """What a finished training teaches; None when it cannot (the original's method, a time of 0).
 
     One that was stopped early teaches the pace of the epochs that it did. One that ran no optimizer step, followed
     another plan or was as far from its promise as only a mistake is, teaches nothing.
@@ -180,15 +180,15 @@ def finished_run(
     """
     if trained is not None and 0 < trained.lap_count < workload.epoch_count:
         workload, actual_s = dataclasses.replace(workload, epoch_count=trained.lap_count), trained.laps_s
-    promised = predict_time_s(fit, workload)
-    if fit.method == "seed" or not actual_s > 0.0 or not promised.point > 0.0:
+    promised = fit.predict(workload)
+    if isinstance(fit, OriginalFit) or not actual_s > 0.0 or not promised.point > 0.0:
         return None
     return FinishedRun(
         log_ratio=_log_ratio(actual_s, promised.point, fit.one_off_s) + fit.bias_log,
         machine_fingerprint=machine.fingerprint,
         processor_name=machine.processor_name,
         prior_log_sd=fit.prior_drift_log_sd or fit.drift_log_sd or DEFAULT_DRIFT_LOG_SD,
-        statistical_log_sd=math.sqrt(max(0.0, rate_log_sd(fit, promised.point) ** 2 - fit.drift_log_sd**2)),
+        statistical_log_sd=math.sqrt(max(0.0, fit.rate_log_sd(promised.point) ** 2 - fit.drift_log_sd**2)),
         was_inside=promised.contains(actual_s),
         promised_log_half_width=promised.log_half_width,
         promised_s=promised.point,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.timing.fit import ScalingFit, predict_time_s, rate_log_sd
+from greenlove_mlflow.core.timing.fit import LONE_EPOCH_LOG_SD, Fit
 from greenlove_mlflow.core.workload import Workload
 
 LEAST_RECENT_EPOCHS = 3
@@ -19,12 +19,9 @@ MOST_RECENT_EPOCHS = 100
 # Epochs of one training differ by a percent even where nothing disturbs them.
 LEAST_EPOCH_LOG_SD = 0.01
 # A first epoch pays for cold data, compiling and new workers; it says little about the others.
-FIRST_EPOCH_LOG_SD = 0.3
 
 
-def forecast_total_s(
-    fit: ScalingFit, workload: Workload, epoch_durations_s: Sequence[float], elapsed_s: float
-) -> Interval:
+def forecast_total_s(fit: Fit, workload: Workload, epoch_durations_s: Sequence[float], elapsed_s: float) -> Interval:
     """Seconds of the whole training: what has passed, and the epochs to come at the pace of the recent ones.
 
     The range holds the total 95 % of the time; only the epochs to come are uncertain, so it shrinks to a point.
@@ -38,23 +35,15 @@ def forecast_total_s(
     done = len(epoch_durations_s)
     left = workload.epoch_count - done
     if done == 0:
-        return predict_time_s(fit, workload)
+        return fit.predict(workload)
     if left <= 0:
         return Interval.exactly(elapsed_s)
-    promised_s, promise_sd = _promised_epoch_s(fit, workload)
+    promised_s, promise_sd = fit.pace(workload)
     observed_s, observed_sd = _observed_epoch_s(workload, epoch_durations_s)
     pace_s, pace_sd = _mix(promised_s, promise_sd, observed_s, observed_sd)
     remaining_s = left * pace_s + _validations(workload, done, workload.epoch_count) * workload.validation_s
     log_half_width = fit.t_quantile * math.hypot(pace_sd, fit.drift_log_sd)
     return Interval.from_log_width(remaining_s, log_half_width).shifted(elapsed_s)
-
-
-def _promised_epoch_s(fit: ScalingFit, workload: Workload) -> tuple[float, float]:
-    """One epoch without validation as promised, seconds, and the SD of its log."""
-    if fit.method == "seed":
-        return fit.epoch_s * workload.sample_count / fit.sample_count + workload.extra_per_epoch_s, FIRST_EPOCH_LOG_SD
-    growing_s = (fit.epoch_s - fit.overhead_s) * workload.sample_count / fit.sample_count + fit.overhead_s
-    return growing_s * math.exp(fit.bias_log) + workload.extra_per_epoch_s, rate_log_sd(fit, growing_s)
 
 
 def _observed_epoch_s(workload: Workload, durations_s: Sequence[float]) -> tuple[float, float]:
@@ -67,7 +56,7 @@ def _observed_epoch_s(workload: Workload, durations_s: Sequence[float]) -> tuple
         for index in range(min(max(1, done - count), done - 1), done)
     ]
     if done == 1:
-        return recent[0], FIRST_EPOCH_LOG_SD
+        return recent[0], LONE_EPOCH_LOG_SD
     mean_s = math.fsum(recent) / len(recent)
     spread = math.sqrt(math.fsum((value / mean_s - 1.0) ** 2 for value in recent) / max(1, len(recent) - 1))
     return mean_s, max(LEAST_EPOCH_LOG_SD, spread) / math.sqrt(len(recent))
@@ -76,7 +65,7 @@ def _observed_epoch_s(workload: Workload, durations_s: Sequence[float]) -> tuple
 def _mix(promised_s: float, promise_sd: float, observed_s: float, observed_sd: float) -> tuple[float, float]:
     """Both on the log scale, by their precision; a promise that is contradicted weighs less."""
     gap = math.log(observed_s / promised_s)
-    contradiction = gap * gap / (promise_sd**2 + observed_sd**2) if observed_sd < FIRST_EPOCH_LOG_SD else 1.0
+    contradiction = gap * gap / (promise_sd**2 + observed_sd**2) if observed_sd < LONE_EPOCH_LOG_SD else 1.0
     promise_weight = 1.0 / (promise_sd**2 * max(1.0, contradiction**2))
     observed_weight = 1.0 / observed_sd**2
     share = observed_weight / (observed_weight + promise_weight)

@@ -13,33 +13,33 @@ from collections.abc import Sequence
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
 from greenlove_mlflow.core.timing.diagnostics import Findings, diagnose
-from greenlove_mlflow.core.timing.fit import ScalingFit
+from greenlove_mlflow.core.timing.fit import OriginalFit
 from greenlove_mlflow.core.timing.growth import Growth, fit_growth
 from greenlove_mlflow.core.timing.noise import noise_of_blocks
 from greenlove_mlflow.core.timing.ranks import spearman_rho
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import BenchmarkError
 
-SEED_RANGE_CAVEAT = Caveat.of("seed-range")
+ORIGINAL_RANGE_CAVEAT = Caveat.of("original-range")
 TOO_FEW_EPOCHS_CAVEAT = Caveat.of("too-few-epochs")
 
 
-def fit_seed(log: BenchmarkLog, workload: Workload) -> ScalingFit:
-    """The fit of a seed log: scaled warm-up epochs, the mean and SD of the scaled steady ones."""
+def fit_original(log: BenchmarkLog, workload: Workload) -> OriginalFit:
+    """The fit by the original's formulas: scaled warm-up epochs, the mean and SD of the scaled steady ones."""
     runs = _runs(log)
     warm_up = [record for records in runs.values() for record in records if record.phase == "warm-up"]
     steady = [record for records in runs.values() for record in records if record.phase == "steady"]
-    caveats = [SEED_RANGE_CAVEAT]
+    caveats = [ORIGINAL_RANGE_CAVEAT]
     if not steady:
         steady = warm_up or list(log.epochs_of("exploration"))
         caveats.append(TOO_FEW_EPOCHS_CAVEAT)
     if not steady:
-        raise BenchmarkError("the seed method finished no epoch within its cap; try method='adaptive'")
+        raise BenchmarkError("the original's method finished no epoch within its cap; try method='adaptive'")
     scaled = [record.scaled_s(log.sample_count) for record in steady]
     mean_s = math.fsum(scaled) / len(scaled)
     growth = _growth(steady, _spearman_of_runs(runs))
     findings = Findings(
-        mode="seed",
+        mode="original",
         one_off_s=0.0,
         epoch_s=mean_s,
         overhead_s=0.0,
@@ -47,16 +47,13 @@ def fit_seed(log: BenchmarkLog, workload: Workload) -> ScalingFit:
         noise=noise_of_blocks((), ()),
         growth=growth,
     )
-    return ScalingFit(
-        method="seed",
-        mode="seed",
+    return OriginalFit(
+        method="original",
         sample_count=log.sample_count,
         steps_per_epoch=log.steps_per_epoch,
-        one_off_s=0.0,
-        first_epoch_s=mean_s,
         epoch_s=mean_s,
-        seed_warm_up_s=_warm_up_means(runs, log),
-        seed_sigma_s=_sample_sd(scaled),
+        warm_up_s=_warm_up_means(runs, log),
+        sigma_s=_sample_sd(scaled),
         spearman_rho=_spearman_of_runs(runs),
         affine_intercept_s=None if growth is None else growth.intercept_s,
         affine_slope_s=None if growth is None else growth.slope_s,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from greenlove_mlflow.core.timing.fit import rate_log_sd
 from greenlove_mlflow.numbers import (
     duration_scale,
     format_count,
@@ -20,7 +19,7 @@ from greenlove_mlflow.numbers import (
 if TYPE_CHECKING:
     from greenlove_mlflow.core.interval import Interval
     from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord, PowerReading
-    from greenlove_mlflow.core.timing.fit import ScalingFit
+    from greenlove_mlflow.core.timing.fit import Fit
     from greenlove_mlflow.report.content import ReportContent
 
 Json = dict[str, Any]
@@ -67,12 +66,12 @@ def chart_data(content: ReportContent) -> dict[str, Json]:
     return found
 
 
-def seconds_of_samples(fit: ScalingFit, sample_count: float) -> float:
+def seconds_of_samples(fit: Fit, sample_count: float) -> float:
     """Seconds that the fit expects of a pass over that many samples."""
     return fit.overhead_s + (fit.epoch_s - fit.overhead_s) * sample_count / fit.sample_count
 
 
-def fit_line(log: BenchmarkLog, fit: ScalingFit) -> list[Json]:
+def fit_line(log: BenchmarkLog, fit: Fit) -> list[Json]:
     """The fit from the smallest pass to a whole epoch, with the 95 % range of one pass of that size."""
     smallest = min(record.sample_count for record in log.epochs)
     if smallest >= fit.sample_count:
@@ -81,12 +80,12 @@ def fit_line(log: BenchmarkLog, fit: ScalingFit) -> list[Json]:
     lines = []
     for size in sizes:
         seconds = seconds_of_samples(fit, size)
-        factor = math.exp(fit.t_quantile * rate_log_sd(fit, seconds)) if seconds > 0.0 else 1.0
+        factor = math.exp(fit.t_quantile * fit.rate_log_sd(seconds)) if seconds > 0.0 else 1.0
         lines.append({"samples": size, "seconds": seconds, "low": seconds / factor, "high": seconds * factor})
     return [line for line in lines if line["seconds"] > 0.0]
 
 
-def residuals(log: BenchmarkLog, fit: ScalingFit) -> list[Json]:
+def residuals(log: BenchmarkLog, fit: Fit) -> list[Json]:
     """How far each block of steps (each pass, where there are no blocks) lies from the fit, in per cent."""
     blocks = [block for block in log.blocks if block.phase == "timed"] if fit.step_s > 0.0 else []
     passes = [each for each in log.epochs if each.phase in PHASE_WORDS and each.phase not in HOLLOW_PHASES]

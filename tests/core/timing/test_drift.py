@@ -19,9 +19,9 @@ from greenlove_mlflow.core.timing.drift import (
     learned_drift,
     misses_by_chance,
 )
-from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
+from greenlove_mlflow.core.timing.fit import fit_log
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining
-from tests.support.factories import a_fit, a_machine, a_workload
+from tests.support.factories import a_fit, a_machine, a_workload, an_original_fit
 
 HERE = a_machine()
 PRIOR = Drift(log_sd=0.03)
@@ -112,20 +112,20 @@ def test_it_says_what_it_was_calibrated_on() -> None:
 
 def test_a_finished_run_leaves_its_log_ratio_with_the_correction_taken_out() -> None:
     fit, workload = a_fit(bias_log=0.02, one_off_s=0.0, prior_drift_log_sd=0.04), a_workload()
-    promised = predict_time_s(fit, workload)
+    promised = fit.predict(workload)
     run = finished_run(fit, workload, promised.point * 1.05, machine=HERE, run_id="r")
     assert run is not None
     assert run.log_ratio == pytest.approx(math.log(1.05) + 0.02)
     assert run.was_inside
     assert run.prior_log_sd == 0.04
     assert run.machine_fingerprint == HERE.fingerprint
-    assert finished_run(a_fit(method="seed"), workload, 10.0, machine=HERE) is None
+    assert finished_run(an_original_fit(), workload, 10.0, machine=HERE) is None
     assert finished_run(fit, workload, 0.0, machine=HERE) is None
 
 
 def test_a_one_off_cost_that_was_not_paid_again_is_no_error() -> None:
     fit, workload = a_fit(one_off_s=30.0), a_workload()
-    promised_s = predict_time_s(fit, workload).point
+    promised_s = fit.predict(workload).point
     ratios = []
     for actual_s in (promised_s - 40.0, promised_s - 30.0, promised_s - 10.0, promised_s, promised_s + 10.0):
         run = finished_run(fit, workload, actual_s, machine=HERE)
@@ -161,7 +161,7 @@ def test_twenty_runs_narrow_the_range_and_it_still_holds() -> None:
             log = training.benchmark()
             workload = training.workload(log)
             fit = fit_log(log, workload, drift=learned_drift(runs, machine=log.machine))
-            promised, actual_s = predict_time_s(fit, workload), training.true_total_s()
+            promised, actual_s = fit.predict(workload), training.true_total_s()
             machine.clock.advance(actual_s)
             run = finished_run(fit, workload, actual_s, machine=log.machine)
             assert run is not None
@@ -177,12 +177,12 @@ def test_twenty_runs_narrow_the_range_and_it_still_holds() -> None:
 def a_promise() -> tuple[Any, Any, float]:
     fit = a_fit(one_off_s=0.0)
     workload = a_workload(epoch_count=20)
-    return fit, workload, predict_time_s(fit, workload).point
+    return fit, workload, fit.predict(workload).point
 
 
 def test_a_training_that_was_stopped_early_teaches_the_pace_of_its_epochs() -> None:
     fit, workload, whole_s = a_promise()
-    part_s = predict_time_s(fit, dataclasses.replace(workload, epoch_count=5)).point
+    part_s = fit.predict(dataclasses.replace(workload, epoch_count=5)).point
     trained = Trained(lap_count=5, laps_s=1.1 * part_s, step_count=500)
     run = finished_run(fit, workload, 1.3 * part_s, machine=HERE, trained=trained)
     assert run is not None

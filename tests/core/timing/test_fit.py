@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, Machine
 from greenlove_mlflow.core.timing.drift import Drift
 from greenlove_mlflow.core.timing.drift_prior import contention_share, prior_drift
-from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s, rate_log_sd
+from greenlove_mlflow.core.timing.fit import fit_log
 from greenlove_mlflow.core.timing.noise import noise_of_blocks, startup_of_passes
 from greenlove_mlflow.errors import BenchmarkError
 from tests.support.factories import a_fit, a_log, a_workload
@@ -53,24 +53,24 @@ def prior_log_sd(log: BenchmarkLog) -> float:
 
 def test_the_total_is_its_parts_and_the_one_off_is_paid_once() -> None:
     fit = a_fit(one_off_s=4.0, first_epoch_s=12.0, epoch_s=10.0)
-    assert predict_time_s(fit, a_workload(epoch_count=1)).point == pytest.approx(16.0)
-    assert predict_time_s(fit, a_workload(epoch_count=50)).point == pytest.approx(4.0 + 12.0 + 490.0)
+    assert fit.predict(a_workload(epoch_count=1)).point == pytest.approx(16.0)
+    assert fit.predict(a_workload(epoch_count=50)).point == pytest.approx(4.0 + 12.0 + 490.0)
     more = a_workload(
         epoch_count=50, validation_s=2.0, validation_every_epochs=5, extra_per_epoch_s=0.1, one_off_s=30.0
     )
-    assert predict_time_s(fit, more).point == pytest.approx(506.0 + 20.0 + 5.0 + 30.0)
+    assert fit.predict(more).point == pytest.approx(506.0 + 20.0 + 5.0 + 30.0)
 
 
 def test_what_was_given_as_seconds_is_exact() -> None:
     fit = a_fit(one_off_s=0.0)
-    plain, given = predict_time_s(fit, a_workload()), predict_time_s(fit, a_workload(one_off_s=1000.0))
+    plain, given = fit.predict(a_workload()), fit.predict(a_workload(one_off_s=1000.0))
     assert given.high - given.point == pytest.approx(plain.high - plain.point)
 
 
 def test_other_sample_counts_scale_the_steps_and_not_the_overhead() -> None:
     fit = a_fit(one_off_s=0.0, first_epoch_s=10.0, epoch_s=10.0, overhead_s=2.0)
     doubled = a_workload(sample_count=2000, steps_per_epoch=200, epoch_count=10)
-    assert predict_time_s(fit, doubled).point == pytest.approx(180.0)
+    assert fit.predict(doubled).point == pytest.approx(180.0)
 
 
 def test_the_range_is_the_formula_by_hand() -> None:
@@ -79,26 +79,23 @@ def test_the_range_is_the_formula_by_hand() -> None:
         block_s=0.5, drift_log_sd=0.03, structure_log_sd=0.01, t_quantile=2.2,
     )  # fmt: skip
     # 20 epochs of 10 s are 400 blocks: 0.01 * 2 * (1/20 + 1/400) + 0.0009 + 0.0001 = 0.00205.
-    predicted = predict_time_s(fit, a_workload(epoch_count=20))
-    assert rate_log_sd(fit, 200.0) == pytest.approx(math.sqrt(0.00205))
+    predicted = fit.predict(a_workload(epoch_count=20))
+    assert fit.rate_log_sd(200.0) == pytest.approx(math.sqrt(0.00205))
     assert predicted.log_half_width == pytest.approx(2.2 * math.sqrt(0.00205))
 
 
 def test_a_learned_bias_moves_the_promise_and_a_conformal_bound_replaces_its_width() -> None:
-    plain = predict_time_s(a_fit(one_off_s=0.0), a_workload())
-    assert predict_time_s(a_fit(one_off_s=0.0, bias_log=0.1), a_workload()).point == pytest.approx(
-        plain.point * math.exp(0.1)
-    )
-    bound = predict_time_s(a_fit(one_off_s=0.0, conformal_log_half_width=0.07), a_workload())
+    plain = a_fit(one_off_s=0.0).predict(a_workload())
+    assert a_fit(one_off_s=0.0, bias_log=0.1).predict(a_workload()).point == pytest.approx(plain.point * math.exp(0.1))
+    bound = a_fit(one_off_s=0.0, conformal_log_half_width=0.07).predict(a_workload())
     assert bound.log_half_width == pytest.approx(0.07)
 
 
 def test_predicting_needs_no_quantile_function() -> None:
     code = (
         "import sys; sys.modules['scipy'] = None\n"
-        "from greenlove_mlflow.core.timing.fit import predict_time_s\n"
         "from tests.support.factories import a_fit, a_workload\n"
-        "assert predict_time_s(a_fit(), a_workload()).point > 0\n"
+        "assert a_fit().predict(a_workload()).point > 0\n"
         "assert 'greenlove_mlflow.core.timing.adaptive_fit' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

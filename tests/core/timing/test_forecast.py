@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import pytest
 
-from greenlove_mlflow.core.timing.fit import predict_time_s
 from greenlove_mlflow.core.timing.forecast import forecast_total_s
 from tests.support.factories import a_fit, a_workload
 
@@ -15,7 +14,7 @@ FIT, PLAN = a_fit(first_epoch_s=10.0, epoch_s=10.0, one_off_s=0.0), a_workload(e
 
 
 def test_before_the_first_epoch_the_promise_stands_and_after_the_last_the_fact() -> None:
-    assert forecast_total_s(FIT, PLAN, [], 0.0) == predict_time_s(FIT, PLAN)
+    assert forecast_total_s(FIT, PLAN, [], 0.0) == FIT.predict(PLAN)
     assert forecast_total_s(FIT, PLAN, [10.0] * 20, 203.0).point == 203.0
     assert forecast_total_s(FIT, PLAN, [10.0] * 20, 203.0).is_exact
 
@@ -23,7 +22,7 @@ def test_before_the_first_epoch_the_promise_stands_and_after_the_last_the_fact()
 def test_it_follows_the_pace_of_the_training() -> None:
     slower = forecast_total_s(FIT, PLAN, [13.0] * 8, 104.0)
     assert slower.point == pytest.approx(260.0, rel=0.02)
-    assert slower.low > predict_time_s(FIT, PLAN).point
+    assert slower.low > FIT.predict(PLAN).point
 
 
 def test_a_slow_first_epoch_is_not_taken_for_the_pace() -> None:

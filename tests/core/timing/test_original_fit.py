@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
-from greenlove_mlflow.core.timing.fit import fit_log, predict_time_s
+from greenlove_mlflow.core.timing.fit import fit_log
 from greenlove_mlflow.errors import BenchmarkError
 from tests.support.factories import a_log, a_workload
 
@@ -33,7 +33,7 @@ def a_seed_log(runs: dict[int, list[float]], **over: Any) -> BenchmarkLog:
         for size, durations in runs.items()
         for index, duration_s in enumerate(durations)
     ]
-    return a_log(method="seed", epochs=tuple(epochs), **over)
+    return a_log(method="original", epochs=tuple(epochs), **over)
 
 
 def test_the_formulas_are_those_of_the_readme() -> None:
@@ -46,10 +46,10 @@ def test_the_formulas_are_those_of_the_readme() -> None:
     # half = 1.96 * sqrt(20) * sqrt(0.0175) = 1.96 * sqrt(0.35).
     workload = a_workload(epoch_count=20)
     fit = fit_log(a_seed_log(RUNS), workload)
-    predicted = predict_time_s(fit, workload)
-    assert fit.seed_warm_up_s == pytest.approx((7.0, 31.0 / 6.0, 4.5), rel=1e-15)
+    predicted = fit.predict(workload)
+    assert fit.warm_up_s == pytest.approx((7.0, 31.0 / 6.0, 4.5), rel=1e-15)
     assert fit.epoch_s == pytest.approx(62.0 / 15.0, rel=1e-15)
-    assert fit.seed_sigma_s == pytest.approx(math.sqrt(0.0175), rel=1e-14)
+    assert fit.sigma_s == pytest.approx(math.sqrt(0.0175), rel=1e-14)
     assert predicted.point == pytest.approx(1304.0 / 15.0, rel=1e-15)
     half_s = 1.959963984540054 * math.sqrt(0.35)
     assert predicted.high - predicted.point == pytest.approx(half_s, rel=1e-12)
@@ -60,13 +60,13 @@ def test_the_formulas_are_those_of_the_readme() -> None:
 @pytest.mark.parametrize(("epochs", "seconds"), [(1, 7.0), (2, 7.0 + 31.0 / 6.0), (3, 50.0 / 3.0)])
 def test_a_training_no_longer_than_its_warm_up_is_the_sum_of_the_first_epochs(epochs: int, seconds: float) -> None:
     workload = a_workload(epoch_count=epochs)
-    assert predict_time_s(fit_log(a_seed_log(RUNS), workload), workload).point == pytest.approx(seconds, rel=1e-15)
+    assert fit_log(a_seed_log(RUNS), workload).predict(workload).point == pytest.approx(seconds, rel=1e-15)
 
 
 def test_the_range_never_falls_below_nothing() -> None:
     wild = {100: [0.1, 0.1, 0.1, 0.001, 9.0], 200: [0.1, 0.1, 0.1, 9.0, 0.001]}
     workload = a_workload(epoch_count=4)
-    assert predict_time_s(fit_log(a_seed_log(wild), workload), workload).low == 0.0
+    assert fit_log(a_seed_log(wild), workload).predict(workload).low == 0.0
 
 
 def test_other_warm_ups_and_extras_are_counted() -> None:
@@ -74,7 +74,7 @@ def test_other_warm_ups_and_extras_are_counted() -> None:
     workload = a_workload(
         epoch_count=20, validation_s=2.0, validation_every_epochs=5, extra_per_epoch_s=0.5, one_off_s=3
     )
-    assert predict_time_s(fit_log(log, workload), workload).point == pytest.approx(1304.0 / 15.0 + 8.0 + 10.0 + 3.0)
+    assert fit_log(log, workload).predict(workload).point == pytest.approx(1304.0 / 15.0 + 8.0 + 10.0 + 3.0)
 
 
 def test_rank_correlation_is_absent_below_three_sizes_and_lower_out_of_order() -> None:
@@ -97,6 +97,6 @@ def test_a_run_that_the_cap_cut_short_counts_its_epochs_but_not_its_total() -> N
 def test_warm_up_alone_still_gives_an_estimate_that_says_so() -> None:
     fit = fit_log(a_seed_log({100: [0.9, 0.6]}), a_workload())
     assert fit.epoch_s == pytest.approx(7.5)
-    assert {"too-few-epochs", "seed-range"} <= {caveat.code for caveat in fit.caveats}
+    assert {"too-few-epochs", "original-range"} <= {caveat.code for caveat in fit.caveats}
     with pytest.raises(BenchmarkError, match="adaptive"):
         fit_log(a_seed_log({}), a_workload())

@@ -18,11 +18,11 @@ const estimating = (() => {
     return Math.sqrt(fast + fit.drift_log_sd ** 2 + fit.structure_log_sd ** 2);
   }
 
-  function predictSeed(fit, plan, scale) {
-    const warmUp = fit.seed_warm_up_s.slice(0, plan.epoch_count);
+  function predictOriginal(fit, plan, scale) {
+    const warmUp = fit.warm_up_s.slice(0, plan.epoch_count);
     const sum = warmUp.reduce((all, value) => all + value, 0);
     const point = (sum + (plan.epoch_count - warmUp.length) * fit.epoch_s) * scale;
-    const half = fit.normal_quantile * Math.sqrt(plan.epoch_count) * fit.seed_sigma_s * scale;
+    const half = fit.normal_quantile * Math.sqrt(plan.epoch_count) * fit.sigma_s * scale;
     return { point, low: Math.max(0, point - half), high: point + half };
   }
 
@@ -30,7 +30,7 @@ const estimating = (() => {
     const scale = plan.sample_count / fit.sample_count;
     const validations = Math.floor(plan.epoch_count / plan.validation_every_epochs) * plan.validation_s;
     const given = plan.one_off_s + plan.epoch_count * plan.extra_per_epoch_s;
-    if (fit.method === "seed") return shifted(predictSeed(fit, plan, scale), given + validations);
+    if (fit.method === "original") return shifted(predictOriginal(fit, plan, scale), given + validations);
     const grown = (seconds) => (seconds - fit.overhead_s) * scale + fit.overhead_s;
     const rate = grown(fit.first_epoch_s) + (plan.epoch_count - 1) * grown(fit.epoch_s) + validations;
     const half = fit.conformal_log_half_width || fit.t_quantile * rateLogSd(fit, rate);
@@ -42,7 +42,7 @@ const estimating = (() => {
 
   // What the seconds of the plan are spent on, as shares of them; for the original's method all of them are steps.
   function timeShares(fit, plan) {
-    if (fit.method === "seed") return { steps: 1, validation: 0, fixed: 0, paid: 0 };
+    if (fit.method === "original") return { steps: 1, validation: 0, fixed: 0, paid: 0 };
     const scale = plan.sample_count / fit.sample_count;
     const growing = fit.epoch_s - fit.overhead_s;
     const first = fit.first_epoch_s - fit.overhead_s;
