@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import socket
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,12 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "RANK"):
     os.environ.pop(_name, None)
+
+# Set before any fixture runs: no test sees the spools and tables of the machine that it runs on.
+_STATE = tempfile.mkdtemp(prefix="greenlove-tests-")
+atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
+os.environ["XDG_STATE_HOME"], os.environ["XDG_DATA_HOME"] = f"{_STATE}/state", f"{_STATE}/data"
+os.environ.pop("GREENLOVE_DATA", None)
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 

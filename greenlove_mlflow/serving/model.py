@@ -26,7 +26,7 @@ class EstimatorModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defin
         Args:
             context: MLflow's; not used.
             model_input: Columns ``gpu`` and ``price_usd_per_hour`` (US dollars per GPU and hour), and optionally
-                ``spot_usd_per_hour``, ``memory_gib``, ``version``, ``as_of``; ``statistics`` makes a row speak for
+                ``spot_usd_per_hour``, ``version``, ``as_of``; ``statistics`` makes a row speak for
                 another run, whose ``greenlove.stats`` tag it holds.
             params: ``epochs``, ``sample_count``, ``carbon_g_per_kwh`` and ``usd_per_kwh`` at home, ``pue`` at home;
                 each as in the run when it is left out.

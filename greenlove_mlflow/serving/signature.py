@@ -9,13 +9,17 @@ from greenlove_mlflow.core.quantity import COLUMNS, LOCAL
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
+    from mlflow.types.schema import DataType
 
 FIGURES = tuple(f"{column}{end}" for column in COLUMNS for end in ("", "_lo", "_hi"))
 LOCAL_FIGURES = tuple(f"{LOCAL}_{column}" for column in COLUMNS)
 SPOT_FIGURES = ("spot_cost_usd", "spot_cost_usd_lo", "spot_cost_usd_hi")
 COUNTS = ("rented_gpu_count", "used_gpu_count")
 REQUIRED_INPUTS = ("gpu", "price_usd_per_hour")
-INPUTS = (*REQUIRED_INPUTS, "spot_usd_per_hour", "memory_gib", "version", "as_of", "statistics")
+# ``memory_gib`` is read where it comes but is none of the signature's: MLflow's command line reads a column of whole
+# GiB as integers, which its check does not take for doubles, and names settle the memory ("A100 PCIe 80GB").
+NUMBER_INPUTS = ("price_usd_per_hour", "spot_usd_per_hour")
+INPUTS = (*REQUIRED_INPUTS, "spot_usd_per_hour", "version", "as_of", "statistics")
 TEXT_OUTPUTS = ("gpu", "version", "basis", "problem")
 OUTPUTS = ("gpu", "version", *FIGURES, *COUNTS, "basis", "problem", *LOCAL_FIGURES, "fits_memory", *SPOT_FIGURES)
 WHOLE_PARAMS = ("epochs", "sample_count")
@@ -25,20 +29,19 @@ PARAMS = ("epochs", "sample_count", "carbon_g_per_kwh", "usd_per_kwh", "pue", "h
 def make_signature(statistics: Statistics | None) -> ModelSignature:
     """The signature: price rows in, one estimate per row out, the run's plan and place as default params.
 
-    Numbers come as ``AnyType``: from a CSV, MLflow's command line hands a column of whole prices over as integers, and
-    a version such as 2026.01 as a float, and a stricter type would refuse both.
+    Typed, since MLflow's server reads a CSV by the types of the signature and refuses one without. Prices are doubles:
+    in a CSV for MLflow's command line, which reads it without the signature, whole prices are written 2.0.
 
     Args:
         statistics: Of the run; None for a model whose rows each bring their own.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     required = (*REQUIRED_INPUTS, *(() if statistics else ("statistics",)))
-    any_type = AnyType()  # type: ignore[no-untyped-call]
     defaults = default_params(statistics)
     return ModelSignature(
-        inputs=Schema([ColSpec(any_type, name, required=name in required) for name in INPUTS]),
+        inputs=Schema([ColSpec(_input_type(name), name, required=name in required) for name in INPUTS]),
         outputs=Schema([ColSpec(getattr(DataType, _output_type(name)), name, required=False) for name in OUTPUTS]),
         params=ParamSchema(
             [
@@ -62,6 +65,12 @@ def default_params(statistics: Statistics | None) -> dict[str, float | int | Non
         "pue": statistics.pue.point,
         "home_usd_per_hour": statistics.home_usd_per_hour,
     }
+
+
+def _input_type(name: str) -> DataType:
+    from mlflow.types.schema import DataType
+
+    return DataType.double if name in NUMBER_INPUTS else DataType.string
 
 
 def _output_type(name: str) -> str:

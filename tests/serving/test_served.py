@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("model-doors")
 
 SERVING_PYTHON = "GREENLOVE_SERVING_PYTHON"
 HEAVY = {"torch", "scipy", "pynvml", "matplotlib", "sqlalchemy"}
-WHOLE_PRICES = "gpu,price_usd_per_hour,version\nH100 HGX 80GB,4,2026.01\nL40S 48GB,2,2026.01\n"
+PRICES = "gpu,price_usd_per_hour,version\nH100 HGX 80GB,4.0,2026-01\nL40S 48GB,2.0,2026-01\n"
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def model_uri(run_id: str) -> str:
 @pytest.fixture(scope="module")
 def prices_csv(folder: Path) -> Path:
     path = folder / "prices.csv"
-    path.write_text(WHOLE_PRICES)
+    path.write_text(PRICES)
     return path
 
 
@@ -143,7 +143,7 @@ def test_by_command_from_csv(model_uri: str, prices_csv: Path, answer: list[dict
 
 def test_by_command_from_json_with_params(model_uri: str, folder: Path, answer: list[dict[str, Any]]) -> None:
     path = folder / "prices.json"
-    frame = pd.DataFrame({"gpu": ["H100 HGX 80GB", "no such card"], "price_usd_per_hour": [4, 2]})
+    frame = pd.DataFrame({"gpu": ["H100 HGX 80GB", "no such card"], "price_usd_per_hour": [4.0, 2.0]})
     params = {"epochs": 40, "carbon_g_per_kwh": 10, "usd_per_kwh": 0, "pue": 1}
     path.write_text(json.dumps({"dataframe_split": frame.to_dict(orient="split"), "params": params}))
     known, unknown = predict_by_command(model_uri, path, "json")["predictions"]
@@ -162,6 +162,19 @@ def test_by_registry_alias(run_id: str, prices_csv: Path, answer: list[dict[str,
     model = mlflow.pyfunc.load_model("models:/priced-again@current")
     assert model.predict(pd.read_csv(prices_csv)).to_dict(orient="records") == as_expected(answer)
     client.delete_registered_model("priced-again")
+
+
+def test_mlflow_evaluates_one_of_its_columns(model_uri: str, folder: Path) -> None:
+    frame = pd.read_csv(io.StringIO(PRICES)).assign(truth=[1.0, 2.0])
+    found = mlflow.models.evaluate(
+        model_uri,
+        frame,
+        targets="truth",
+        predictions="time_h",
+        model_type="regressor",
+        evaluator_config={"log_model_explainability": False},
+    )
+    assert found.metrics["example_count"] == 2
 
 
 @contextlib.contextmanager
@@ -189,14 +202,22 @@ def served(model_uri: str, log: Path) -> Iterator[str]:
 
 def test_served_over_http(model_uri: str, folder: Path, answer: list[dict[str, Any]]) -> None:
     with served(model_uri, folder / "serve.log") as url:
-        # Not as text/csv: MLflow's server reads a CSV by the signature's types, and refuses AnyType among them.
-        prices = json.loads(pd.read_csv(io.StringIO(WHOLE_PRICES)).to_json(orient="split"))
-        whole = requests.post(url, json={"dataframe_split": prices}, timeout=30)
+        whole = PRICES.replace("4.0", "4").replace("2.0", "2")
+        csv = {"Content-Type": "text/csv"}
+        as_csv = [requests.post(url, data=text, headers=csv, timeout=30) for text in (PRICES, whole)]
+        sheet = (data_root() / "crusoe_prices" / f"{table_versions('crusoe_prices')[-1]}.csv").read_text()
+        published = requests.post(url, data=sheet.encode(), headers=csv, timeout=30)
+        prices = json.loads(pd.read_csv(io.StringIO(PRICES)).to_json(orient="split"))
+        of_split = requests.post(url, json={"dataframe_split": prices}, timeout=30)
         rows = [{"gpu": "MI355X 288GB", "price_usd_per_hour": None}, {"gpu": "what", "price_usd_per_hour": 1}]
         body = {"dataframe_records": rows, "params": {"epochs": 2}}
         of_json = requests.post(url, json=body, timeout=30)
         refused = requests.post(url, json={"dataframe_records": [{"gpu": "L40S 48GB"}]}, timeout=30)
-    assert json.loads(whole.text, parse_constant=refuse)["predictions"] == as_expected(answer)
+    for each in (of_split, *as_csv):
+        assert each.status_code == 200, each.text
+        assert json.loads(each.text, parse_constant=refuse)["predictions"] == as_expected(answer)
+    assert published.status_code == 200, published.text
+    assert {row["problem"] for row in json.loads(published.text, parse_constant=refuse)["predictions"]} == {""}
     known, unknown = json.loads(of_json.text, parse_constant=refuse)["predictions"]
     assert known["time_h"] > 0.0
     assert known["cost_usd"] is None
