@@ -257,6 +257,8 @@ def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
         return
     if run.has_trained:
         tracked.tags({names.TAG_TRAINED: run.trained.to_text()})
+    if run.laps_cut_again is not None and not tracked.is_continued:
+        tracked.cut_laps_again(*run.laps_cut_again)
     if run.plan.lap_count is None:
         tracked.log_open_outcome(run.estimate, run.outcome)
     elif tracked.is_continued:

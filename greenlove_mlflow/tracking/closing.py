@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +42,13 @@ def status_of(error: BaseException | None) -> str:
 
 
 def ending_events(
-    spool: Spool, status: str, end_ms: int, *, is_own_end: bool = True, label: str = ""
+    spool: Spool,
+    status: str,
+    end_ms: int,
+    *,
+    is_own_end: bool = True,
+    label: str = "",
+    laps: Sequence[LapEvent] | None = None,
 ) -> Iterator[Event]:
     """The events that end a spool: the status as a tag, all laps and power samples as files, the end itself.
 
@@ -54,12 +60,13 @@ def ending_events(
         end_ms: When it ended, milliseconds since 1970.
         is_own_end: False when the run's process is gone and somebody else ends it; then only if nobody took it up.
         label: ``refused`` or ``stopped``, in place of the status in its tag.
+        laps: The laps as they were cut in the end; those of the spool when None.
     """
     tags = {names.TAG_STATUS: label or status.lower()}
     if status != FINISHED:
         tags[names.TAG_PARTIAL] = "true"
     yield TagsEvent(texts=tags)
-    yield from _measurements(spool)
+    yield from _measurements(spool, laps)
     yield EndEvent(status=status if spool.header.is_ours else None, end_ms=end_ms, is_own_end=is_own_end)
 
 
@@ -88,11 +95,12 @@ def last_sign_ms(spool: Spool) -> int:
     return max([spool.header.created_ms, *times])
 
 
-def _measurements(spool: Spool) -> Iterator[Event]:
+def _measurements(spool: Spool, cut_again: Sequence[LapEvent] | None = None) -> Iterator[Event]:
     """Every lap and every power sample, each kind as a Parquet file; a kind that cannot be written is left out."""
     from greenlove_mlflow.tracking.measurements import write_laps, write_power
 
-    laps = (event for _, event in spool.events() if isinstance(event, LapEvent))
+    kept = (event for _, event in spool.events() if isinstance(event, LapEvent))
+    laps = kept if cut_again is None else iter(cut_again)
     samples = (event for _, event in spool.events() if isinstance(event, PowerEvent))
     yield from _file_of(spool, names.ARTIFACT_EPOCHS, laps, write_laps)
     yield from _file_of(spool, names.ARTIFACT_POWER, samples, write_power)

@@ -76,6 +76,7 @@ class TrackedRun:
         self._label = ""
         self._notice = ""
         self.is_continued = False
+        self._laps_cut: tuple[LapEvent, ...] | None = None
         self._power_steps: dict[str, int] = {}
         self._lock = threading.Lock()
         if opened is not None:
@@ -321,6 +322,21 @@ class TrackedRun:
         )
         self._put(lap)
 
+    def cut_laps_again(self, durations_s: Sequence[float], energies_j: Sequence[float | None]) -> None:
+        """Keep these laps in the file of all laps in place of those that were kept as they came."""
+        now_ms = _now_ms()
+        ends_s = [sum(durations_s[: index + 1]) for index in range(len(durations_s))]
+        self._laps_cut = tuple(
+            LapEvent(
+                index=index,
+                duration_s=duration_s,
+                energy_j=energy_j,
+                forecast_s=None,
+                timestamp_ms=now_ms - round((ends_s[-1] - end_s) * 1000.0),
+            )
+            for index, (duration_s, energy_j, end_s) in enumerate(zip(durations_s, energies_j, ends_s, strict=True))
+        )
+
     def say_status(self, status: str, reason: str) -> None:
         """Say that the training was ``refused`` or ``stopped``, and why; the tag keeps it whatever ends the run."""
         self._label = status
@@ -364,7 +380,7 @@ class TrackedRun:
         self._is_closed = True
         is_sent = False
         with self._boundary.guard("ending the run"):
-            for event in ending_events(self._spool, status, _now_ms(), label=self._label):
+            for event in ending_events(self._spool, status, _now_ms(), label=self._label, laps=self._laps_cut):
                 self._put(event)
             self._spool.close()
             is_sent = self._writer.close()

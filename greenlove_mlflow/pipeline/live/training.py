@@ -176,6 +176,13 @@ class LiveTraining:
         return self.step_count > 0 or self.lap_count > 0
 
     @property
+    def laps_cut_again(self) -> tuple[tuple[float, ...], tuple[float | None, ...]] | None:
+        """Seconds and joules of each lap where the plan turned out to be another; None where it held."""
+        if not self._step_laps.differs:
+            return None
+        return tuple(self._laps.durations_s), tuple(self._laps.energies_j)
+
+    @property
     def trained(self) -> Trained:
         """What of the training was really trained by now."""
         before = () if self._earlier is None else self._earlier.lap_durations_s
