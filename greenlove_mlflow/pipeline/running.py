@@ -286,6 +286,7 @@ def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison
         )
     except GreenloveError as error:
         logger.warning("no comparison: %s", error)
+        say_on_stderr(f"no comparison: {error}")
         caveat = Caveat.of("no-comparison", why=str(error))
         return None, with_caveats(estimate, caveat)
     return comparison, replace_ratios(estimate, comparison, cloud_region=options.cloud_region)

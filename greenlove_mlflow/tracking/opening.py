@@ -200,7 +200,7 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
         run = mlflow.start_run(run_id=plan.run_id, experiment_id=experiment_id, run_name=plan.run_name, tags=tags)
         ours.append(run.info.run_id)
     elif experiment_id not in (None, plan.active.info.experiment_id) and not plan.nested:
-        logger.warning("experiment=%r is not used: the training joins the active run", plan.experiment)
+        say(f"experiment={plan.experiment!r} is not used: the training joins the active run")
     answered()
     run = client.get_run((run or plan.active).info.run_id)  # type: ignore[union-attr]
     answered()

@@ -397,6 +397,7 @@ class LiveTraining:
         except (ArithmeticError, ValueError) as error:
             # An odd clock must not end the training that it was to time.
             logger.warning("lap %d is not in the forecast: %s", lap, error)
+            say_on_stderr(f"lap {lap} is not in the forecast: {error}")
         self._tracked.log_epoch(
             self.plan.first_lap + lap - 1,
             laps.durations_s[-1],
@@ -417,10 +418,12 @@ class LiveTraining:
             return promised
         total_s = forecast_total_s(statistics.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
         if _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised):
-            logger.warning(
-                "after %d epochs the training heads for %.0f s (%.0f to %.0f), outside the promised %.0f to %.0f s",
-                self.lap_count, total_s.point, total_s.low, total_s.high, promised.low, promised.high,
-            )  # fmt: skip
+            message = (
+                f"after {self.lap_count} epochs the training heads for {total_s.point:.0f} s ({total_s.low:.0f} to "
+                f"{total_s.high:.0f}), outside the promised {promised.low:.0f} to {promised.high:.0f} s"
+            )
+            logger.warning("%s", message)
+            say_on_stderr(message)
         self.forecast = estimate_for_time(statistics, total_s)
         self._forecasts.append(total_s)
         return total_s if self._earlier is None else total_s.shifted(self._earlier.time_s)
