@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from click.testing import CliRunner, Result
 
@@ -87,3 +89,26 @@ def test_an_experiment_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPa
     done = call(monkeypatch, (), "--store", f"sqlite:///{tmp_path / 'mlflow.db'}", "--experiment", "nowhere")
     assert done.exit_code == 1
     assert "nowhere" in done.output
+
+
+def test_a_run_that_teaches_nothing_says_why_and_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = dataclasses.replace(some_runs(1)[0], unfit="no optimizer step", was_inside=False, run_id="f" * 32)
+    done = call(monkeypatch, (*some_runs(), odd))
+    assert "nothing: no optimizer step" in done.stdout
+    assert "20 of 20 trainings ended inside" in done.stdout
+
+
+def test_a_run_is_left_out_and_brought_back(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    client = mlflow.MlflowClient(store)
+    run_id = client.create_run("0").info.run_id
+    assert call(monkeypatch, (), "--forget", run_id).exit_code == 0
+    assert "greenlove.not_history" in client.get_run(run_id).data.tags
+    assert call(monkeypatch, (), "--remember", run_id).exit_code == 0
+    assert "greenlove.not_history" not in client.get_run(run_id).data.tags
+    assert call(monkeypatch, (), "--remember", run_id).exit_code == 0
+
+
+def test_a_run_that_is_not_there_cannot_be_left_out(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    done = call(monkeypatch, (), "--forget", "nobody")
+    assert done.exit_code == 1
+    assert "there is no run 'nobody'" in done.stderr
