@@ -19,7 +19,7 @@ except ImportError as error:
     ) from error
 
 
-class TrainerCallback(_Base):  # type: ignore[misc]
+class TrainerCallback(_Base):
     """Estimates a ``Trainer``'s training from its first seconds, meters it, and keeps both in its MLflow run.
 
     ``Trainer(..., callbacks=[TrainerCallback()])`` is all, for trainers derived from it too. The run that

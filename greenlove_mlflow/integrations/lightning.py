@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import math
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,19 +19,13 @@ if TYPE_CHECKING:
 
 def _callback_class() -> Any:
     """Lightning's ``Callback`` of the import root that the program uses: ``lightning`` or ``pytorch_lightning``."""
-    if "lightning.pytorch" not in sys.modules and "pytorch_lightning" in sys.modules:
-        from pytorch_lightning import Callback
-    else:
-        try:
-            from lightning.pytorch import Callback
-        except ImportError:
-            try:
-                from pytorch_lightning import Callback
-            except ImportError as error:
-                raise ImportError(
-                    "greenlove.LightningCallback needs Lightning: pip install 'greenlove-mlflow[lightning]'"
-                ) from error
-    return Callback
+    first, second = ("lightning.pytorch", "pytorch_lightning")
+    if first not in sys.modules and second in sys.modules:
+        first, second = second, first
+    for root in (first, second):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(root).Callback
+    raise ImportError("greenlove.LightningCallback needs Lightning: pip install 'greenlove-mlflow[lightning]'")
 
 
 class LightningCallback(_callback_class()):  # type: ignore[misc]
@@ -149,15 +145,16 @@ def _steps_per_epoch(trainer: Any, batches: float) -> int | None:
     """Optimizer steps of an epoch; None where the data has no length."""
     if not math.isfinite(batches) or batches < 1:
         return None
-    accumulated = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+    accumulated: int = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
     return max(1, math.ceil(batches / accumulated))
 
 
 def _total_steps(trainer: Any) -> int | None:
     """Optimizer steps, or with manual optimization batches that step, of the whole training; None without an end."""
-    batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    batches: float = trainer.num_training_batches
+    epochs: int | None = trainer.max_epochs
     if trainer.lightning_module.automatic_optimization:
-        total = trainer.estimated_stepping_batches
+        total: float = trainer.estimated_stepping_batches
         return int(total) if math.isfinite(total) and total > 0 else None
     if epochs is None or epochs < 1 or not math.isfinite(batches):
         return None
@@ -167,8 +164,8 @@ def _total_steps(trainer: Any) -> int | None:
 def _batch_size(trainer: Any) -> int:
     """Samples of an optimizer step, as far as the loader says."""
     loader = trainer.train_dataloader
-    size = getattr(loader, "batch_size", None)
-    return max(1, int(size or 1) * trainer.accumulate_grad_batches)
+    size = int(getattr(loader, "batch_size", None) or 1)
+    return max(1, size * int(trainer.accumulate_grad_batches))
 
 
 def _left_h(run: TrackedTraining) -> float:
