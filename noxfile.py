@@ -90,6 +90,23 @@ def newest(session: nox.Session) -> None:
     _run_range_tests(session)
 
 
+@nox.session(python="3.11")
+def frameworks(session: nox.Session) -> None:
+    """The callbacks on the newest Lightning, Transformers and Keras."""
+    session.install(*PINS, "--upgrade", "-e", ".[lightning,huggingface,keras]", *TEST_TOOLS)
+    session.run("pytest", "tests/integrations", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session(python="3.10")
+def frameworks_lowest(session: nox.Session) -> None:
+    """The callbacks on the lowest versions of frameworks and everything else that pyproject.toml admits."""
+    pins = Path(session.create_tmp()) / "lowest.txt"
+    extras = [pin for extra in ("lightning", "huggingface", "keras") for pin in _lowest_of(f"{extra} = [")]
+    pins.write_text("\n".join([*_lowest_pins(session.python), *extras]) + "\n", encoding="utf-8")
+    session.install("-c", str(pins), "-e", ".[lightning,huggingface,keras]", *TEST_TOOLS)
+    session.run("pytest", "tests/integrations", *session.posargs, env=ENVIRONMENT)
+
+
 def _run_range_tests(session: nox.Session) -> None:
     there = [path for path in RANGE_TESTS if (ROOT / path).exists()]
     session.run("pip", "list", silent=True)
@@ -105,6 +122,12 @@ def _lowest_pins(python: object) -> list[str]:
     pins = {name: version for name, version, marker in found if not marker or running < _release(marker)}
     pins["torch"] = os.environ.get("GREENLOVE_TORCH_PIN", pins["torch"])
     return [f"{name}=={version}" for name, version in pins.items()]
+
+
+def _lowest_of(opening: str) -> list[str]:
+    """``name==version`` for each requirement of the list that begins so."""
+    block = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split(opening, 1)[1].split("\n]", 1)[0]
+    return [f"{name}=={version}" for name, version in re.findall(r'"([\w-]+)>=([\w.]+)', block)]
 
 
 def _release(version: str) -> tuple[int, ...]:
