@@ -73,7 +73,7 @@ def package(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The tests of the package on the lowest versions that pyproject.toml admits.
 
-    PyTorch's own lowest release has no small build on every platform: GREENLOVE_TORCH_PIN=2.13.0 tests the others
+    ``nox -s lowest -- tests/tracking`` runs some of them. PyTorch's own lowest release has no small build on every platform: GREENLOVE_TORCH_PIN=2.13.0 tests the others
     beside a given one.
     """
     pins = Path(session.create_tmp()) / "lowest.txt"
@@ -108,9 +108,9 @@ def frameworks_lowest(session: nox.Session) -> None:
 
 
 def _run_range_tests(session: nox.Session) -> None:
-    there = [path for path in RANGE_TESTS if (ROOT / path).exists()]
-    session.run("pip", "list", silent=True)
-    session.run("pytest", "-n", "2", "--dist", "loadgroup", "-m", QUICK, *there, *session.posargs, env=ENVIRONMENT)
+    session.run("pip", "list")
+    chosen = session.posargs or [path for path in RANGE_TESTS if (ROOT / path).exists()]
+    session.run("pytest", "-n", "2", "--dist", "loadgroup", "-m", QUICK, *chosen, env=ENVIRONMENT)
 
 
 def _lowest_pins(python: object) -> list[str]:
