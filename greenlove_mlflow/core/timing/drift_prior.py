@@ -23,7 +23,7 @@ SHARED_LOG_SD = 0.055
 # On a shared machine a training takes so much longer, on average, than a benchmark of seconds saw: bursts are rare.
 UNSEEN_BURSTS_LOG = 0.012
 # The same of a machine that says nothing: silence, or a calm that no counter has been seen to break, is no evidence.
-SILENT_LOG_SD = 0.0185
+SILENT_LOG_SD = 0.020
 LARGEST_LOG_SD = 0.20
 # Roughness at which a machine is as likely shared as quiet, and how sharply that changes; on one that says nothing,
 # only its pace can tell.
