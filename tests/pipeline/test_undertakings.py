@@ -1,0 +1,52 @@
+"""A training that a benchmark would use up is measured within, and says so; where it must be asked before, refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from greenlove_mlflow.benchmark import Training
+from greenlove_mlflow.errors import StateNotKeepableError
+from greenlove_mlflow.pipeline.live.policy import Policy
+from greenlove_mlflow.pipeline.options import make_options
+from greenlove_mlflow.pipeline.undertakings import _with_what_can_be_kept
+
+
+class Once(IterableDataset):  # type: ignore[type-arg]
+    """A stream that can be read once."""
+
+    def __init__(self) -> None:
+        self.rows = (row for row in range(1000))
+
+    def __iter__(self) -> Any:
+        return self.rows
+
+
+def a_training(data: Any) -> Training:
+    model = torch.nn.Linear(1, 1)
+    return Training(
+        model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), criterion=torch.nn.MSELoss(), data=data
+    )
+
+
+def test_a_stream_that_can_be_read_once_turns_to_within(capsys: pytest.CaptureFixture[str]) -> None:
+    training = a_training(DataLoader(Once(), batch_size=4))
+    options = _with_what_can_be_kept(training, make_options(3, {"steps_per_epoch": 4}), Policy())
+    assert options.benchmark == "within"
+    assert "data.dataset.rows is an iterator" in capsys.readouterr().err
+    assert next(training.data.dataset.rows) == 0  # nothing has been read
+
+
+def test_who_is_to_be_asked_beforehand_is_refused() -> None:
+    training = a_training(DataLoader(Once(), batch_size=4))
+    with pytest.raises(StateNotKeepableError):
+        _with_what_can_be_kept(training, make_options(3, {}), Policy(confirm=lambda _: True))
+
+
+def test_what_can_be_kept_is_measured_before(capsys: pytest.CaptureFixture[str]) -> None:
+    options = _with_what_can_be_kept(a_training(DataLoader(list(range(8)))), make_options(3, {}), Policy())  # type: ignore[arg-type]
+    assert options.benchmark == "before"
+    assert capsys.readouterr().err == ""
