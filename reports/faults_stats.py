@@ -1,7 +1,8 @@
 """Statistics of a run as somebody else may write them: every mutation of valid ones works, or is refused by name.
 
-The first part changes one value at a time and follows it through reading, estimating, comparing and showing. The
-second puts one bad run beside a good one in a real store and calls what reads whole experiments.
+    python reports/faults_stats.py [--quick]
+
+One value at a time is changed and followed through reading, estimating, comparing and showing.
 """
 
 from __future__ import annotations
@@ -86,6 +87,14 @@ def try_mutations(valid: str, *, limit: int) -> Count:
     return count
 
 
+def count_stats(*, limit: int) -> Count:
+    """Mutations of the statistics of a measured training."""
+    from tests.support.report import a_measured_training
+
+    estimate, _ = a_measured_training()
+    return try_mutations(estimate.statistics.to_json(), limit=limit)
+
+
 def _places(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     if place:
         yield place
@@ -112,3 +121,10 @@ def _changed(content: Any, place: tuple[Any, ...], what: Any) -> Any:
 
 def _name(what: Any) -> str:
     return what if isinstance(what, str) else ascii(ODD_VALUES[what])[:24]
+
+
+if __name__ == "__main__":
+    found = count_stats(limit=150 if "--quick" in sys.argv else 3000)
+    print("\n".join(found.wrong))
+    print(f"{found.part}: {found.tried} tried, {found.right} right, {len(found.wrong)} wrong; {found.outcomes}")
+    sys.exit(bool(found.wrong))

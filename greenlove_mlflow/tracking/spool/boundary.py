@@ -80,9 +80,9 @@ def first_line(error: BaseException) -> str:
 
 
 def cause(error: BaseException) -> BaseException | None:
-    """The error as the cause of one of ours; None where its words, which a traceback shows, hold a password."""
+    """The error as the cause of one of ours; None where its words, which a traceback shows, are not safe to show."""
     text = str(error)
-    return error if scrubbed(text, secret_values()) == text else None
+    return error if safe(text) == text else None
 
 
 class Patience:

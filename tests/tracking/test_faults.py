@@ -1,0 +1,42 @@
+"""A part of the campaign of ``reports/faults.py``: statistics, spools and stores that others or crashes left odd."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPORTS = Path(__file__).resolve().parents[2] / "reports"
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(REPORTS))
+    return importlib.import_module("faults")
+
+
+def test_mutated_statistics_work_or_are_refused(report: Any) -> None:
+    (count,) = report.stats(quick=True)
+    assert count.wrong == []
+    assert set(count.outcomes) == {"shown", "refused"}
+
+
+@pytest.mark.slow
+def test_odd_spools_hold_up_nothing_and_lose_nothing(report: Any) -> None:
+    (count,) = report.spools(quick=True)
+    assert count.wrong == []
+    assert count.tried >= 10
+
+
+@pytest.mark.slow
+def test_stores_and_disks_that_fail_cost_no_epoch(report: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    try:
+        for count in report.stores(quick=True):
+            assert count.wrong == [], count.part
+    finally:
+        mlflow.set_tracking_uri(before)
