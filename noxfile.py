@@ -73,8 +73,8 @@ def package(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The tests of the package on the lowest versions that pyproject.toml admits.
 
-    ``nox -s lowest -- tests/tracking`` runs some of them. PyTorch's own lowest release has no small build on every platform: GREENLOVE_TORCH_PIN=2.13.0 tests the others
-    beside a given one.
+    ``nox -s lowest -- tests/tracking`` runs some of them. PyTorch's own lowest release has no small build on every
+    platform: GREENLOVE_TORCH_PIN=2.13.0 tests the others beside a given one.
     """
     pins = Path(session.create_tmp()) / "lowest.txt"
     pins.write_text("\n".join(_lowest_pins(session.python)) + "\n", encoding="utf-8")
