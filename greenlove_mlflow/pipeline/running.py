@@ -21,11 +21,11 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import GreenloveError, TrainingRefused
 from greenlove_mlflow.pipeline.comparing import compare_estimate, with_probe
+from greenlove_mlflow.pipeline.live.account import Promise
 from greenlove_mlflow.pipeline.live.background import Background
 from greenlove_mlflow.pipeline.live.busy import busy
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.policy import Policy
-from greenlove_mlflow.pipeline.live.training import Promise
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT, Subject, Window
 from greenlove_mlflow.pipeline.stages import Ground, estimate_log
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining, replace_ratios

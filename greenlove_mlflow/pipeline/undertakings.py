@@ -15,7 +15,7 @@ from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.benchmark.subject.state import check_state
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.errors import InvalidInputError, StateNotKeepableError
-from greenlove_mlflow.pipeline.live.training import Promise
+from greenlove_mlflow.pipeline.live.account import Promise
 from greenlove_mlflow.pipeline.live.window import Subject
 from greenlove_mlflow.pipeline.options import is_runner
 from greenlove_mlflow.pipeline.running import Keeping, Undertaking, keep_promise

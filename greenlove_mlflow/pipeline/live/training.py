@@ -14,33 +14,23 @@ After ``step`` and ``lap``, ``live.must_stop`` says in words why the training ha
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from greenlove_mlflow.core.account.laps import LapPlan
-from greenlove_mlflow.core.account.outcome import (
-    EarlierParts,
-    estimate_with_earlier_parts,
-    settle_outcome,
-    with_earlier_parts,
-)
-from greenlove_mlflow.core.account.run_facts import estimate_for_time
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.drift import Trained
-from greenlove_mlflow.core.timing.forecast import forecast_total_s
 from greenlove_mlflow.errors import GreenloveError, LimitReached, TrainingRefused
+from greenlove_mlflow.pipeline.live.account import Account, Promise
 from greenlove_mlflow.pipeline.live.step_laps import StepLaps
 from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking.names import STATUS_STOPPED
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
-    from greenlove_mlflow.core.account.outcome import Outcome
-    from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.core.account.outcome import EarlierParts, Outcome
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
     from greenlove_mlflow.pipeline.live.background import Background
@@ -53,23 +43,6 @@ logger = logging.getLogger(__name__)
 
 # By this step the loader of the training is under way, and its first epoch is not over.
 LOOK_AT_LOADER_STEP = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """A benchmark that has run, and what was made of it.
-
-    Args:
-        log: What was measured.
-        estimate: What the training takes here.
-        comparison: The same on each offer; None when it could not be made.
-        rest: What is still kept of it beside the training; None when nothing is.
-    """
-
-    log: BenchmarkLog
-    estimate: Estimate
-    comparison: Comparison | None
-    rest: Background[None] | None = None
 
 
 class LiveTraining:
@@ -90,7 +63,6 @@ class LiveTraining:
         refusal: Why the training was not approved, in words; empty when it was, or nobody has been asked yet.
         must_stop: Why it has to end now, in words; empty while it need not.
         step_count: Optimizer steps so far.
-        forecast: The estimate made again from the laps done so far; None before there is an estimate.
     """
 
     def __init__(
@@ -110,8 +82,6 @@ class LiveTraining:
         self.refusal = ""
         self.must_stop = ""
         self.step_count = 0
-        self.forecast: Estimate | None = None
-        self._promise: Promise | None = None
         self._tracked = tracked
         self._laps = laps
         self._policy = policy
@@ -119,9 +89,8 @@ class LiveTraining:
         self._recorder = None if window is None else window.recorder
         self._making: Background[Promise] | None = None
         self._see_plan = see_plan
-        self._earlier = earlier
+        self._account = Account(laps, earlier)
         self._on_lap = on_lap
-        self._forecasts: list[Interval] = []
         self._has_begun = self._has_ended = False
         self._counts_steps = True
         self._laps_by: Literal["steps", "caller"] = "steps"
@@ -132,6 +101,15 @@ class LiveTraining:
             window.on_close = self._make_promise
         if promise is not None:
             self._take(promise)
+
+    @property
+    def _promise(self) -> Promise | None:
+        return self._account.promise
+
+    @property
+    def forecast(self) -> Estimate | None:
+        """The estimate made again from the laps done so far; None before there is an estimate."""
+        return self._account.forecast
 
     @property
     def estimate(self) -> Estimate | None:
@@ -163,7 +141,7 @@ class LiveTraining:
         """What really happened up to the last lap, and in the end altogether; None before a lap or step has ended."""
         if self._promise is None or not (self.lap_count or (self._has_ended and self.has_trained)):
             return None
-        return self._settled(tuple(self._laps.durations_s), tuple(self._forecasts))
+        return self._account.settle(self.plan)
 
     @property
     def elapsed_s(self) -> float:
@@ -185,7 +163,8 @@ class LiveTraining:
     @property
     def trained(self) -> Trained:
         """What of the training was really trained by now."""
-        before = () if self._earlier is None else self._earlier.lap_durations_s
+        earlier = self._account.earlier
+        before = () if earlier is None else earlier.lap_durations_s
         return Trained(
             lap_count=len(before) + self.lap_count,
             laps_s=math.fsum((*before, *self._laps.durations_s)),
@@ -283,7 +262,8 @@ class LiveTraining:
                 self._settle_lap()
         if self._making is not None:
             self._take_made()
-        self._settle_rest()
+        if self._step_laps.differs:
+            self._account.add_caveat(Caveat.of("plan-differs", steps=self.step_count))
         self._laps.close()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -354,8 +334,7 @@ class LiveTraining:
             say_on_stderr(f"no estimate could be made of this training: {error}")
 
     def _take(self, promise: Promise) -> None:
-        self._promise = promise
-        self.forecast = promise.estimate
+        self._account.take(promise)
 
     def _ask(self, estimate: Estimate) -> None:
         """Ask limits and caller of an estimate that came while the training runs."""
@@ -366,11 +345,11 @@ class LiveTraining:
 
     def of_all_parts(self, estimate: Estimate) -> Estimate:
         """The estimate of the training as a whole, earlier parts included."""
-        return estimate if self._earlier is None else estimate_with_earlier_parts(estimate, self._earlier)
+        return self._account.of_all_parts(estimate)
 
     def _stop_if_spent(self) -> None:
         if self._policy.limits is not None and not self.must_stop and self._promise is not None:
-            spent = self._policy.spent(self._settled((), ()))
+            spent = self._policy.spent(self._account.settle(self.plan, with_laps=False))
             if spent:
                 self._stop(f"{spent} after {self.lap_count} {'epochs' if self.plan.is_epoch else 'laps'}")
 
@@ -393,7 +372,7 @@ class LiveTraining:
         laps, lap = self._laps, self.lap_count
         forecast_s = None
         try:
-            forecast_s = self._forecast_s()
+            forecast_s = self._account.forecast_again(self.plan)
         except (ArithmeticError, ValueError) as error:
             # An odd clock must not end the training that it was to time.
             logger.warning("lap %d is not in the forecast: %s", lap, error)
@@ -407,52 +386,3 @@ class LiveTraining:
         )
         if self._on_lap is not None and self.forecast is not None:
             self._on_lap(lap, math.ceil(self.plan.left_count or lap), self.forecast)
-
-    def _forecast_s(self) -> Interval | None:
-        estimate = self.estimate
-        if estimate is None or self.forecast is None or self.plan.left_count is None:
-            return None
-        statistics, promised = estimate.statistics, estimate.time_s
-        if statistics is None:
-            self._forecasts.append(promised)
-            return promised
-        total_s = forecast_total_s(statistics.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
-        if _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised):
-            message = (
-                f"after {self.lap_count} epochs the training heads for {total_s.point:.0f} s ({total_s.low:.0f} to "
-                f"{total_s.high:.0f}), outside the promised {promised.low:.0f} to {promised.high:.0f} s"
-            )
-            logger.warning("%s", message)
-            say_on_stderr(message)
-        self.forecast = estimate_for_time(statistics, total_s)
-        self._forecasts.append(total_s)
-        return total_s if self._earlier is None else total_s.shifted(self._earlier.time_s)
-
-    def _settled(self, durations_s: tuple[float, ...], forecasts_s: tuple[Interval, ...]) -> Outcome | None:
-        if self._promise is None:
-            return None
-        settled = settle_outcome(
-            self._promise.estimate,
-            epoch_durations_s=durations_s,
-            time_s=self._laps.at_s,
-            energy_j=self._laps.energy_j,
-            is_metered=self._laps.is_metered,
-            energy_note=self._laps.energy_note,
-            forecasts_s=forecasts_s,
-        )
-        if self._earlier is not None:
-            settled = with_earlier_parts(settled, self._earlier)
-        return settled if self.plan.lap_count is not None else dataclasses.replace(settled, completed=False)
-
-    def _settle_rest(self) -> None:
-        """Say of a training whose plan was another that it was."""
-        if not self._step_laps.differs or self._promise is None:
-            return
-        caveat = Caveat.of("plan-differs", steps=self.step_count)
-        estimate = self._promise.estimate
-        estimate = dataclasses.replace(estimate, caveats=(*estimate.caveats, caveat))
-        self._promise = dataclasses.replace(self._promise, estimate=estimate)
-
-
-def _are_apart(one: Interval, other: Interval) -> bool:
-    return one.low > other.high or one.high < other.low

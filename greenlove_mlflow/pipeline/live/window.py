@@ -24,7 +24,7 @@ from greenlove_mlflow.pipeline.live.background import Background
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
     from greenlove_mlflow.core.timing.kernels import KernelFactors
-    from greenlove_mlflow.pipeline.live.training import Promise
+    from greenlove_mlflow.pipeline.live.account import Promise
     from greenlove_mlflow.power import PowerMeter
 
 WITHIN_CAVEAT = Caveat.of("benchmark-within")

@@ -1,0 +1,135 @@
+"""Account: a training under way beside what was promised of it, its forecasts and its outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from greenlove_mlflow.core.account.outcome import (
+    EarlierParts,
+    Outcome,
+    estimate_with_earlier_parts,
+    settle_outcome,
+    with_earlier_parts,
+)
+from greenlove_mlflow.core.account.run_facts import estimate_for_time
+from greenlove_mlflow.core.timing.forecast import forecast_total_s
+from greenlove_mlflow.terminal import say_on_stderr
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.laps import LapPlan
+    from greenlove_mlflow.core.interval import Interval
+    from greenlove_mlflow.core.offers.compare import Comparison
+    from greenlove_mlflow.core.provenance import Caveat
+    from greenlove_mlflow.core.records import BenchmarkLog
+    from greenlove_mlflow.pipeline.live.background import Background
+    from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """A benchmark that has run, and what was made of it.
+
+    Args:
+        log: What was measured.
+        estimate: What the training takes here.
+        comparison: The same on each offer; None when it could not be made.
+        rest: What is still kept of it beside the training; None when nothing is.
+    """
+
+    log: BenchmarkLog
+    estimate: Estimate
+    comparison: Comparison | None
+    rest: Background[None] | None = None
+
+
+class Account:
+    """A training beside its promise.
+
+    Args:
+        laps: Times and meters it.
+        earlier: What earlier parts of it took; None when there was none.
+
+    Attributes:
+        promise: What the benchmark gave; None while there is none.
+        forecast: The estimate made again from the laps done so far; None before there is an estimate.
+        forecasts_s: After each lap, the forecast of this part, seconds.
+    """
+
+    def __init__(self, laps: LapMeter, earlier: EarlierParts | None) -> None:
+        self.promise: Promise | None = None
+        self.forecast: Estimate | None = None
+        self.forecasts_s: list[Interval] = []
+        self.earlier = earlier
+        self._laps = laps
+
+    def take(self, promise: Promise) -> None:
+        """The promise has been made."""
+        self.promise, self.forecast = promise, promise.estimate
+
+    def add_caveat(self, caveat: Caveat) -> None:
+        """Have the promise say something more that its reader must know."""
+        if self.promise is not None:
+            estimate = self.promise.estimate
+            estimate = dataclasses.replace(estimate, caveats=(*estimate.caveats, caveat))
+            self.promise = dataclasses.replace(self.promise, estimate=estimate)
+
+    def of_all_parts(self, estimate: Estimate) -> Estimate:
+        """The estimate of the training as a whole, earlier parts included."""
+        return estimate if self.earlier is None else estimate_with_earlier_parts(estimate, self.earlier)
+
+    def settle(self, plan: LapPlan, *, with_laps: bool = True) -> Outcome | None:
+        """What the training has taken by the end of its last lap; None while there is no promise.
+
+        Args:
+            plan: Of the training; one without an end is never complete.
+            with_laps: Whether each lap is wanted, not the sums alone.
+        """
+        if self.promise is None:
+            return None
+        settled = settle_outcome(
+            self.promise.estimate,
+            epoch_durations_s=tuple(self._laps.durations_s) if with_laps else (),
+            time_s=self._laps.at_s,
+            energy_j=self._laps.energy_j,
+            is_metered=self._laps.is_metered,
+            energy_note=self._laps.energy_note,
+            forecasts_s=tuple(self.forecasts_s) if with_laps else (),
+        )
+        if self.earlier is not None:
+            settled = with_earlier_parts(settled, self.earlier)
+        return settled if plan.lap_count is not None else dataclasses.replace(settled, completed=False)
+
+    def forecast_again(self, plan: LapPlan) -> Interval | None:
+        """Seconds that the whole training is now expected to take, earlier parts included; None without a promise.
+
+        When the forecast leaves the range that was promised, that is said once.
+        """
+        if self.promise is None or self.forecast is None or plan.left_count is None:
+            return None
+        estimate = self.promise.estimate
+        facts, promised = estimate.statistics, estimate.time_s
+        if facts is None:
+            self.forecasts_s.append(promised)
+            return promised
+        total_s = forecast_total_s(facts.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
+        if _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised):
+            message = (
+                f"after {len(self._laps.durations_s)} epochs the training heads for {total_s.point:.0f} s "
+                f"({total_s.low:.0f} to {total_s.high:.0f}), outside the promised {promised.low:.0f} to "
+                f"{promised.high:.0f} s"
+            )
+            logger.warning("%s", message)
+            say_on_stderr(message)
+        self.forecast = estimate_for_time(facts, total_s)
+        self.forecasts_s.append(total_s)
+        return total_s if self.earlier is None else total_s.shifted(self.earlier.time_s)
+
+
+def _are_apart(one: Interval, other: Interval) -> bool:
+    return one.low > other.high or one.high < other.low
