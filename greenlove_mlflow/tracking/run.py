@@ -5,43 +5,29 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.closing import KILLED, ending_events, status_of, waiting_file
+from greenlove_mlflow.tracking.closing import KILLED, ending_events, status_of
 from greenlove_mlflow.tracking.opening import Opened, RunToJoin, find_run, forget_run, leave_runs
-from greenlove_mlflow.tracking.spool.boundary import Boundary, OutOfTimeError, first_line, say, within
+from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
 from greenlove_mlflow.tracking.spool.events import (
-    Event,
-    ExperimentTagsEvent,
-    InputsEvent,
     LapEvent,
-    MetricEvent,
-    ModelEvent,
-    ParamsEvent,
-    PowerEvent,
-    TagsEvent,
 )
-from greenlove_mlflow.tracking.spool.header import Header
 from greenlove_mlflow.tracking.spool.mlflow_store import run_url, without_credentials
 from greenlove_mlflow.tracking.spool.recovery import recover_quietly
+from greenlove_mlflow.tracking.spool.run_events import RunEvents, now_ms
 from greenlove_mlflow.tracking.spool.sender import Sender
-from greenlove_mlflow.tracking.spool.spool import MODEL_FILE, Spool
+from greenlove_mlflow.tracking.spool.spool import Spool
 from greenlove_mlflow.tracking.spool.writer import Writer
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from matplotlib.figure import Figure
 
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import EarlierParts, Outcome
@@ -51,15 +37,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Steps of power metrics count tenths of a second since the run began: they rise, also when a run is taken up again.
-_POWER_STEP_MS = 100
 # The first words of note and report on a training that did not run, or not to its end.
 _NOTICES = {names.STATUS_REFUSED: "Not run", names.STATUS_STOPPED: "Stopped"}
 HISTORY_DEADLINE_S = 3.0
 EARLIER_DEADLINE_S = 15.0
 
 
-class TrackedRun:
+class TrackedRun(RunEvents):
     """A run that a training is kept in; made by ``open_run``.
 
     No method raises because of MLflow or the disk, and none waits for a server. On ranks other than 0 nothing is
@@ -67,23 +51,17 @@ class TrackedRun:
     """
 
     def __init__(self, opened: Opened | None, state: Path) -> None:
-        self._opened = opened
+        super().__init__(opened, state)
         self._pid = os.getpid()
-        self._boundary = Boundary(has_warned=opened is not None and opened.is_offline)
-        self._spool: Spool | None = None
         self._writer: Writer | None = None
         self._is_closed = False
         self._label = ""
         self._notice = ""
         self.is_continued = False
         self._laps_cut: tuple[LapEvent, ...] | None = None
-        self._power_steps: dict[str, int] = {}
-        self._lock = threading.Lock()
-        if opened is not None:
-            self._spool, state = _make_spool(state, opened.header)
-            self._state = state
+        if opened is not None and self._spool is not None:
             self._sender = Sender(self._spool, opened.store_uri, stop=self._must_stop, complain=self._boundary.warn)
-            self._writer = Writer(self._sender, self._boundary, last=lambda: recover_quietly(state))
+            self._writer = Writer(self._sender, self._boundary, last=lambda: recover_quietly(self._state))
             self._writer.start()
 
     def __enter__(self) -> TrackedRun:
@@ -140,69 +118,6 @@ class TrackedRun:
         """A block in which nothing is sent to MLflow, for what is timed."""
         with self._writer.paused() if self._writer is not None else contextlib.nullcontext():
             yield
-
-    def metric(self, key: str, value: float | None, step: int, timestamp_ms: int | None = None) -> None:
-        """Keep one point of a metric; None is not kept."""
-        if value is not None:
-            point = MetricEvent(key=key, value=float(value), timestamp_ms=timestamp_ms or _now_ms(), step=step)
-            self._put(point)
-
-    def params(self, params: Mapping[str, str]) -> None:
-        """Keep params; MLflow lets none of them change later."""
-        self._put(ParamsEvent(texts=dict(params)))
-
-    def tags(self, tags: Mapping[str, str]) -> None:
-        """Keep tags."""
-        self._put(TagsEvent(texts=dict(tags)))
-
-    def experiment_tags(self, tags: Mapping[str, str]) -> None:
-        """Keep tags of the run's experiment."""
-        self._put(ExperimentTagsEvent(texts=dict(tags)))
-
-    def inputs(self, contents: Sequence[Mapping[str, Any]]) -> None:
-        """Keep inputs, as ``inputs.input_of`` describes them; all in one request."""
-        self._put(InputsEvent(inputs=tuple(contents)))
-
-    def artifact(self, path: str, write: Callable[[Path], object], *, is_table: bool = False) -> None:
-        """Keep a file that ``write`` makes at the path it is given; ``path`` is where it goes in the run."""
-        if self._spool is None or self._spool.folder is None:
-            return  # in memory there is no place for files, which was said at the start
-        with self._boundary.guard(f"writing {path}"):
-            self._put(waiting_file(self._spool, path, write, is_table=is_table))
-
-    def figure(self, path: str, figure: Figure) -> None:
-        """Keep a picture."""
-        from greenlove_mlflow.tracking.artifacts import write_figure
-
-        self.artifact(path, lambda target: write_figure(figure, target))
-
-    def text(self, path: str, text: str) -> None:
-        """Keep a text file, in UTF-8."""
-        self.artifact(path, lambda target: target.write_text(text, encoding="utf-8"))
-
-    def log_power_sample(self, sample: PowerSample) -> None:
-        """Keep one reading of a device's power, now; callable from any thread, a few microseconds."""
-        self.power_sample(sample, _now_ms())
-
-    def power_sample(self, sample: PowerSample, timestamp_ms: int) -> None:
-        """Keep one reading of a device's power, taken at a time."""
-        if self._opened is None:
-            return
-        with self._lock:
-            step = max(
-                self._power_steps.get(sample.device, -1) + 1,
-                (timestamp_ms - self._opened.started_ms) // _POWER_STEP_MS,
-            )
-            self._power_steps[sample.device] = step
-        self._put(
-            PowerEvent(
-                device=sample.device,
-                at_s=float(sample.at_s),
-                power_w=float(sample.power_w),
-                timestamp_ms=timestamp_ms,
-                step=step,
-            )
-        )
 
     def log_promise(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
@@ -317,14 +232,14 @@ class TrackedRun:
             duration_s=float(duration_s),
             energy_j=None if energy_j is None else float(energy_j),
             forecast_s=ends,
-            timestamp_ms=_now_ms(),
+            timestamp_ms=now_ms(),
             is_epoch=is_epoch,
         )
         self._put(lap)
 
     def cut_laps_again(self, durations_s: Sequence[float], energies_j: Sequence[float | None]) -> None:
         """Keep these laps in the file of all laps in place of those that were kept as they came."""
-        now_ms = _now_ms()
+        ended_ms = now_ms()
         ends_s = [sum(durations_s[: index + 1]) for index in range(len(durations_s))]
         self._laps_cut = tuple(
             LapEvent(
@@ -332,7 +247,7 @@ class TrackedRun:
                 duration_s=duration_s,
                 energy_j=energy_j,
                 forecast_s=None,
-                timestamp_ms=now_ms - round((ends_s[-1] - end_s) * 1000.0),
+                timestamp_ms=ended_ms - round((ends_s[-1] - end_s) * 1000.0),
             )
             for index, (duration_s, energy_j, end_s) in enumerate(zip(durations_s, energies_j, ends_s, strict=True))
         )
@@ -363,14 +278,6 @@ class TrackedRun:
                 logger.info("the promise learns nothing from finished runs: %s", error)
         return ()
 
-    def model(self, facts: str) -> None:
-        """Have the estimator logged as a model that carries these facts, once all kept before has been sent."""
-        if self._spool is None or self._spool.folder is None:
-            return
-        with self._boundary.guard("keeping the estimator model"):
-            file = waiting_file(self._spool, MODEL_FILE, lambda path: path.write_text(facts, encoding="utf-8"))
-            self._put(ModelEvent(number=file.number, waits_at=file.waits_at))
-
     def close(self, status: str = "FINISHED") -> None:
         """End the run when it is ours and send what is left, for ten seconds at most; a second call does nothing."""
         if self._spool is None or self._writer is None or self._opened is None:
@@ -380,7 +287,7 @@ class TrackedRun:
         self._is_closed = True
         is_sent = False
         with self._boundary.guard("ending the run"):
-            for event in ending_events(self._spool, status, _now_ms(), label=self._label, laps=self._laps_cut):
+            for event in ending_events(self._spool, status, now_ms(), label=self._label, laps=self._laps_cut):
                 self._put(event)
             self._spool.close()
             is_sent = self._writer.close()
@@ -391,17 +298,6 @@ class TrackedRun:
 
     def _must_stop(self) -> bool:
         return self._writer is not None and self._writer.must_stop
-
-    def _put(self, event: Event) -> None:
-        if self._spool is None:
-            return
-        with self._boundary.guard("writing to the spool"):
-            error = self._spool.append(event)
-            if error is not None:
-                self._boundary.warn(
-                    f"{self._spool.place} cannot be written ({first_line(error)}); what is measured from now on is "
-                    "kept in memory and goes straight to MLflow"
-                )
 
     def _say_what_is_left(self, spool: Spool) -> None:
         """Say what has not reached MLflow, and whether it is lost with this process."""
@@ -417,32 +313,6 @@ class TrackedRun:
                 f"MLflow has not taken everything in time; the rest waits in {spool.place} and is sent by "
                 "`greenlove recover` or the next greenlove.track"
             )
-
-
-def _make_spool(state: Path, header: Header) -> tuple[Spool, Path]:
-    """The spool of a run and the state folder it is in: the user's, else a new private one, else none but memory."""
-    try:
-        return Spool.create(state, header), state
-    except OSError as error:
-        reason = first_line(error)
-    try:
-        other = Path(tempfile.mkdtemp(prefix="greenlove-")) / state.name
-        spool = Spool.create(other, header)
-    except OSError:
-        say(
-            f"neither {state} nor a temporary folder can be written ({reason}). What is measured is kept in memory and "
-            "goes straight to MLflow; what it does not take before this process ends is lost, and files are left out"
-        )
-        return Spool.in_memory(header), state
-    say(
-        f"{state} cannot be written ({reason}). What is measured waits in {other} instead; should MLflow not take it, "
-        f"send it with `XDG_STATE_HOME={other.parent} greenlove recover`"
-    )
-    return spool, other
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def open_run(

@@ -1,0 +1,164 @@
+"""RunEvents: what is kept in a run, as events in its spool: points, params, tags, files, power."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.core.records import PowerSample
+from greenlove_mlflow.tracking.closing import waiting_file
+from greenlove_mlflow.tracking.spool.boundary import Boundary, first_line, say
+from greenlove_mlflow.tracking.spool.events import (
+    Event,
+    ExperimentTagsEvent,
+    InputsEvent,
+    MetricEvent,
+    ModelEvent,
+    ParamsEvent,
+    PowerEvent,
+    TagsEvent,
+)
+from greenlove_mlflow.tracking.spool.header import Header
+from greenlove_mlflow.tracking.spool.spool import MODEL_FILE, Spool
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from greenlove_mlflow.tracking.opening import Opened
+
+# Steps of power metrics count tenths of a second since the run began: they rise, also when a run is taken up again.
+_POWER_STEP_MS = 100
+
+
+class RunEvents:
+    """The events of one run.
+
+    No method raises because of the disk. Without a run, as on ranks other than 0, no method does anything.
+
+    Args:
+        opened: The run; None where nothing is kept.
+        state: Our folder for state.
+    """
+
+    def __init__(self, opened: Opened | None, state: Path) -> None:
+        self._opened = opened
+        self._boundary = Boundary(has_warned=opened is not None and opened.is_offline)
+        self._spool: Spool | None = None
+        self._state = state
+        self._power_steps: dict[str, int] = {}
+        self._lock = threading.Lock()
+        if opened is not None:
+            self._spool, self._state = _make_spool(state, opened.header)
+
+    def metric(self, key: str, value: float | None, step: int, timestamp_ms: int | None = None) -> None:
+        """Keep one point of a metric; None is not kept."""
+        if value is not None:
+            point = MetricEvent(key=key, value=float(value), timestamp_ms=timestamp_ms or now_ms(), step=step)
+            self._put(point)
+
+    def params(self, params: Mapping[str, str]) -> None:
+        """Keep params; MLflow lets none of them change later."""
+        self._put(ParamsEvent(texts=dict(params)))
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Keep tags."""
+        self._put(TagsEvent(texts=dict(tags)))
+
+    def experiment_tags(self, tags: Mapping[str, str]) -> None:
+        """Keep tags of the run's experiment."""
+        self._put(ExperimentTagsEvent(texts=dict(tags)))
+
+    def inputs(self, contents: Sequence[Mapping[str, Any]]) -> None:
+        """Keep inputs, as ``inputs.input_of`` describes them; all in one request."""
+        self._put(InputsEvent(inputs=tuple(contents)))
+
+    def artifact(self, path: str, write: Callable[[Path], object], *, is_table: bool = False) -> None:
+        """Keep a file that ``write`` makes at the path it is given; ``path`` is where it goes in the run."""
+        if self._spool is None or self._spool.folder is None:
+            return  # in memory there is no place for files, which was said at the start
+        with self._boundary.guard(f"writing {path}"):
+            self._put(waiting_file(self._spool, path, write, is_table=is_table))
+
+    def figure(self, path: str, figure: Figure) -> None:
+        """Keep a picture."""
+        from greenlove_mlflow.tracking.artifacts import write_figure
+
+        self.artifact(path, lambda target: write_figure(figure, target))
+
+    def text(self, path: str, text: str) -> None:
+        """Keep a text file, in UTF-8."""
+        self.artifact(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+    def log_power_sample(self, sample: PowerSample) -> None:
+        """Keep one reading of a device's power, now; callable from any thread, a few microseconds."""
+        self.power_sample(sample, now_ms())
+
+    def power_sample(self, sample: PowerSample, timestamp_ms: int) -> None:
+        """Keep one reading of a device's power, taken at a time."""
+        if self._opened is None:
+            return
+        with self._lock:
+            step = max(
+                self._power_steps.get(sample.device, -1) + 1,
+                (timestamp_ms - self._opened.started_ms) // _POWER_STEP_MS,
+            )
+            self._power_steps[sample.device] = step
+        self._put(
+            PowerEvent(
+                device=sample.device,
+                at_s=float(sample.at_s),
+                power_w=float(sample.power_w),
+                timestamp_ms=timestamp_ms,
+                step=step,
+            )
+        )
+
+    def model(self, facts: str) -> None:
+        """Have the estimator logged as a model that carries these facts, once all kept before has been sent."""
+        if self._spool is None or self._spool.folder is None:
+            return
+        with self._boundary.guard("keeping the estimator model"):
+            file = waiting_file(self._spool, MODEL_FILE, lambda path: path.write_text(facts, encoding="utf-8"))
+            self._put(ModelEvent(number=file.number, waits_at=file.waits_at))
+
+    def _put(self, event: Event) -> None:
+        if self._spool is None:
+            return
+        with self._boundary.guard("writing to the spool"):
+            error = self._spool.append(event)
+            if error is not None:
+                self._boundary.warn(
+                    f"{self._spool.place} cannot be written ({first_line(error)}); what is measured from now on is "
+                    "kept in memory and goes straight to MLflow"
+                )
+
+
+def now_ms() -> int:
+    """The time of now, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _make_spool(state: Path, header: Header) -> tuple[Spool, Path]:
+    """The spool of a run and the state folder it is in: the user's, else a new private one, else none but memory."""
+    try:
+        return Spool.create(state, header), state
+    except OSError as error:
+        reason = first_line(error)
+    try:
+        other = Path(tempfile.mkdtemp(prefix="greenlove-")) / state.name
+        spool = Spool.create(other, header)
+    except OSError:
+        say(
+            f"neither {state} nor a temporary folder can be written ({reason}). What is measured is kept in memory and "
+            "goes straight to MLflow; what it does not take before this process ends is lost, and files are left out"
+        )
+        return Spool.in_memory(header), state
+    say(
+        f"{state} cannot be written ({reason}). What is measured waits in {other} instead; should MLflow not take it, "
+        f"send it with `XDG_STATE_HOME={other.parent} greenlove recover`"
+    )
+    return spool, other
