@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from greenlove_mlflow.tracking import recover
 from greenlove_mlflow.tracking.spool.mlflow_store import is_reachable
-from greenlove_mlflow.tracking.spool.spool import find_spools
+from greenlove_mlflow.tracking.spool.recovery import find_spools
 from tests.support.server import Server, free_port, running_server
 from tests.support.tracking import (
     EPOCH_COUNT,

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from greenlove_mlflow.files import private_subfolders
 from greenlove_mlflow.tracking.closing import ending_events, has_ended, last_sign_ms, likely_status
+from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED, Aside
 from greenlove_mlflow.tracking.spool.boundary import first_line
+from greenlove_mlflow.tracking.spool.header import OddHeaderError
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_local, without_credentials
 from greenlove_mlflow.tracking.spool.sender import RunGoneError, Sender, StoreDownError
-from greenlove_mlflow.tracking.spool.spool import LATER, REFUSED, REFUSED_SPOOLS, SPOOLS, Aside, Spool, find_spools
+from greenlove_mlflow.tracking.spool.spool import REFUSED_SPOOLS, SPOOLS, Spool
 
 logger = logging.getLogger(__name__)
 
@@ -114,10 +117,10 @@ def _bring_back(state: Path) -> Iterator[Recovered]:
         yield Recovered(fate="unreadable", folder=folder, problem=reason)
     for spool in spools:
         try:
-            asides = spool.set_aside(REFUSED)
+            asides = spool.asides.read(REFUSED)
             spool.move(SPOOLS)
-            spool.put_aside(LATER, [Aside(aside.line, "") for aside in asides])
-            spool.replace_aside(REFUSED, [])
+            spool.asides.put(LATER, [Aside(aside.line, "") for aside in asides])
+            spool.asides.replace(REFUSED, [])
         except OSError as error:  # noqa: PERF203 - one that cannot be moved holds up no other
             yield _result(spool, "unreadable", problem=first_line(error))
 
@@ -184,3 +187,14 @@ def _store_uri_of(spool: Spool, store_uri: str | None) -> str | None:
         if without_credentials(current) == spool.header.store_uri:
             return current
     return spool.header.store_uri if is_local(spool.header.store_uri) else None
+
+
+def find_spools(state: Path, kind: str = SPOOLS) -> tuple[list[Spool], list[tuple[Path, str]]]:
+    """All spools of a state folder, oldest first; and the folders that hold none of this user's, with the reasons."""
+    spools, odd = [], []
+    for folder in private_subfolders(state / kind):
+        try:
+            spools.append(Spool.read(folder))
+        except (OSError, OddHeaderError) as error:  # noqa: PERF203 - one that cannot be read hides no other
+            odd.append((folder, str(error)))
+    return sorted(spools, key=lambda spool: spool.header.created_ms), odd

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.files import UnsafePathError
+from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED, Aside
 from greenlove_mlflow.tracking.spool.boundary import first_line
 from greenlove_mlflow.tracking.spool.delivery import create_run, deliver, deliver_points
 from greenlove_mlflow.tracking.spool.events import (
@@ -27,7 +28,7 @@ from greenlove_mlflow.tracking.spool.mlflow_store import (
     is_too_large,
     make_client,
 )
-from greenlove_mlflow.tracking.spool.spool import LATER, REFUSED, REFUSED_SPOOLS, Aside, Spool
+from greenlove_mlflow.tracking.spool.spool import REFUSED_SPOOLS, Spool
 from greenlove_mlflow.tracking.spool.thinning import Point, Thinner
 
 if TYPE_CHECKING:
@@ -109,12 +110,12 @@ class Sender:
     @property
     def is_done(self) -> bool:
         """Whether the spool has ended and nothing of it is left to send."""
-        return self._has_ended and not self._batch and not self.spool.has_aside(LATER)
+        return self._has_ended and not self._batch and not self.spool.asides.has(LATER)
 
     @property
     def is_whole(self) -> bool:
         """Whether the store has taken all of it."""
-        return self.is_done and not self.spool.has_aside(REFUSED)
+        return self.is_done and not self.spool.asides.has(REFUSED)
 
     def send(self, *, retry: bool = True) -> bool:
         """Whether all that has been written so far has been sent; ``retry`` tries again what was set aside.
@@ -123,7 +124,7 @@ class Sender:
             StoreDownError: If the store does not answer.
             RunGoneError: If the store has no such run any more.
         """
-        retry = retry and self.spool.has_aside(LATER)
+        retry = retry and self.spool.asides.has(LATER)
         if self._read_offset >= self.spool.size and not self._batch and not retry:
             return True
         if not is_reachable(self._uri):
@@ -146,7 +147,7 @@ class Sender:
 
     def discard(self) -> None:
         """Remove a spool that is done; what was refused stays for a person to read and to send again."""
-        if self.spool.has_aside(REFUSED):
+        if self.spool.asides.has(REFUSED):
             self.spool.move(REFUSED_SPOOLS)
         else:
             self.spool.remove()
@@ -233,17 +234,17 @@ class Sender:
             return
         reason = asides[0].reason.rstrip(".")
         self._complain(f"MLflow does not take a part of run {self.spool.header.run_id} for now: {reason}")
-        self.spool.put_aside(LATER, asides)
+        self.spool.asides.put(LATER, asides)
 
     def _refuse(self, asides: Sequence[Aside]) -> None:
         self.refused_count += len(asides)
         reason = asides[0].reason.rstrip(".")
         self._complain(f"MLflow refuses a part of run {self.spool.header.run_id} for good: {reason}")
-        self.spool.put_aside(REFUSED, asides)
+        self.spool.asides.put(REFUSED, asides)
 
     def _send_later(self) -> None:
         """Try again what was set aside; what fails again is set aside again, behind the rest."""
-        waiting = self.spool.set_aside(LATER)
+        waiting = self.spool.asides.read(LATER)
         tried_count = 0
         try:
             while tried_count < len(waiting):
@@ -256,7 +257,7 @@ class Sender:
                         self._attempt(event)
                     tried_count += 1
         finally:
-            self.spool.replace_aside(LATER, self.spool.set_aside(LATER)[tried_count:])
+            self.spool.asides.replace(LATER, self.spool.asides.read(LATER)[tried_count:])
 
     def _reach_run(self) -> None:
         try:

@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from greenlove_mlflow.files import (
     UnsafePathError,
@@ -36,6 +35,7 @@ from greenlove_mlflow.files import (
     read_private,
     write_private,
 )
+from greenlove_mlflow.tracking.spool.asides import Asides, write_whole
 from greenlove_mlflow.tracking.spool.events import (
     LINE_LIMIT_BYTES,
     ArtifactEvent,
@@ -46,7 +46,7 @@ from greenlove_mlflow.tracking.spool.events import (
     read_line,
     to_line,
 )
-from greenlove_mlflow.tracking.spool.header import Header, OddHeaderError, process_is_alive
+from greenlove_mlflow.tracking.spool.header import Header, process_is_alive
 
 try:
     import fcntl
@@ -54,7 +54,7 @@ except ImportError:  # Windows has no flock; liveness by process id alone has to
     fcntl = None  # type: ignore[assignment]
 
 HEADER, EVENTS, ACK = "header.json", "events.jsonl", "ack"
-LATER, REFUSED, FILES, LOCK = "later.jsonl", "refused.jsonl", "files", "lock"
+FILES, LOCK = "files", "lock"
 SPOOLS, REFUSED_SPOOLS = "spool", "refused"
 
 # A spool of another host on a shared home cannot be judged by a process id: it is left alone this long after its
@@ -65,18 +65,10 @@ MEMORY_COUNT_LIMIT = 125_000
 # Events in memory come after those of the file, at offsets that no file reaches.
 _MEMORY_OFFSET = 1 << 60
 _CHUNK_BYTES = 1 << 20
-_HEADER_LIMIT_BYTES, _ASIDE_LIMIT_BYTES = 1 << 20, 1 << 28
+_HEADER_LIMIT_BYTES = 1 << 20
 _ODD_SHOWN_BYTES = 1000
 # What the file is called that a model waits in.
 MODEL_FILE = "model_facts.json"
-
-
-class Aside(NamedTuple):
-    """A line that the store did not take, and why; with its event where the line does not say all of it."""
-
-    line: bytes
-    reason: str
-    event: Event | None = None
 
 
 class Spool:
@@ -91,7 +83,7 @@ class Spool:
         self.folder = folder
         self.header = header
         self._memory: list[Event] = []
-        self._aside: dict[str, list[Aside]] = {LATER: [], REFUSED: []}
+        self.asides = Asides(folder)
         self._forgotten_count = 0
         self._scratch: Path | None = None
         self._file_count = 0
@@ -181,7 +173,7 @@ class Spool:
                 self._remember(event)
                 return None
             try:
-                self._write(self._descriptor, to_line(event))
+                write_whole(self._descriptor, to_line(event))
             except OSError as error:
                 self._remember(event)
                 return error
@@ -196,7 +188,7 @@ class Spool:
         try:
             descriptor = open_private(self.folder / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
-                self._write(descriptor, b"".join(map(to_line, rest)))
+                write_whole(descriptor, b"".join(map(to_line, rest)))
             finally:
                 os.close(descriptor)
         except OSError:
@@ -282,7 +274,7 @@ class Spool:
         if target.exists():
             target = target.with_name(f"{target.name}-{time.time_ns()}")
         self.folder.replace(target)
-        self.folder = target
+        self.folder = self.asides.folder = target
         return target
 
     def lock(self) -> bool:
@@ -355,45 +347,6 @@ class Spool:
                 return (self.folder / EVENTS).lstat().st_size
         return 0
 
-    def put_aside(self, name: str, asides: Sequence[Aside]) -> None:
-        """Keep lines in the file of that name, or in memory where it cannot be written or they would not say all."""
-        here = [aside for aside in asides if self.folder is None or aside.event is not None]
-        there = [aside for aside in asides if aside not in here]
-        try:
-            if there:
-                self._append_to(name, b"".join(_aside_line(name, aside) for aside in there))
-        except OSError:
-            here = list(asides)
-        self._aside[name] += here
-
-    def set_aside(self, name: str) -> list[Aside]:
-        """The lines that were kept in the file of that name, then those in memory.
-
-        Raises:
-            OSError: If the file cannot be read, or is not this user's.
-        """
-        asides: list[Aside] = []
-        if self.folder is not None:
-            with contextlib.suppress(FileNotFoundError):
-                content = read_private(self.folder / name, limit_bytes=_ASIDE_LIMIT_BYTES)
-                asides = [_read_aside(name, line) for line in content.splitlines(keepends=True)]
-        return asides + self._aside[name]
-
-    def replace_aside(self, name: str, asides: Sequence[Aside]) -> None:
-        """Keep those lines in place of what was kept under that name.
-
-        Raises:
-            OSError: If the file cannot be written.
-        """
-        self._aside[name] = []
-        if self.folder is not None:
-            (self.folder / name).unlink(missing_ok=True)
-        self.put_aside(name, asides)
-
-    def has_aside(self, name: str) -> bool:
-        """Whether lines are kept in the file of that name."""
-        return bool(self._aside[name]) or (self.folder is not None and os.path.lexists(self.folder / name))
-
     @property
     def writer_is_alive(self) -> bool:
         """Whether the process that writes it still runs."""
@@ -419,22 +372,6 @@ class Spool:
                 offset += len(line) + _skip_line(file)
                 yield offset, OddLine(line=line[:_ODD_SHOWN_BYTES], reason="the line is too long for an event")
 
-    def _append_to(self, name: str, content: bytes) -> None:
-        if self.folder is None:
-            raise FileNotFoundError(name)
-        descriptor = open_private(self.folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        try:
-            self._write(descriptor, content)
-        finally:
-            os.close(descriptor)
-
-    def _write(self, descriptor: int, content: bytes) -> None:
-        """Write all or nothing: what a full disk took of it is taken back."""
-        written = os.write(descriptor, content)
-        if written != len(content):
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-            raise OSError(28, "only a part could be written")
-
     def _remember(self, event: Event) -> None:
         if len(self._memory) < MEMORY_COUNT_LIMIT:
             self._memory.append(event)
@@ -451,17 +388,6 @@ class Spool:
         return max(times, default=0.0)
 
 
-def find_spools(state: Path, kind: str = SPOOLS) -> tuple[list[Spool], list[tuple[Path, str]]]:
-    """All spools of a state folder, oldest first; and the folders that hold none of this user's, with the reasons."""
-    spools, odd = [], []
-    for folder in private_subfolders(state / kind):
-        try:
-            spools.append(Spool.read(folder))
-        except (OSError, OddHeaderError) as error:  # noqa: PERF203 - one that cannot be read hides no other
-            odd.append((folder, str(error)))
-    return sorted(spools, key=lambda spool: spool.header.created_ms), odd
-
-
 def _skip_line(file: BinaryIO) -> int:
     """Bytes up to the end of the line that the file stands in, which are passed over."""
     count = 0
@@ -470,20 +396,3 @@ def _skip_line(file: BinaryIO) -> int:
         if rest.endswith(b"\n"):
             break
     return count
-
-
-def _aside_line(name: str, aside: Aside) -> bytes:
-    if name == LATER:
-        return aside.line if aside.line.endswith(b"\n") else aside.line + b"\n"
-    content = {"reason": aside.reason, "line": aside.line.decode("utf-8", "backslashreplace").rstrip("\n")}
-    return json.dumps(content).encode() + b"\n"
-
-
-def _read_aside(name: str, line: bytes) -> Aside:
-    if name == LATER:
-        return Aside(line, "")
-    try:
-        content = json.loads(line)
-        return Aside(content["line"].encode("utf-8", "surrogateescape") + b"\n", str(content["reason"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Aside(line, "")  # as an earlier release kept it: the line alone

@@ -16,8 +16,9 @@ from greenlove_mlflow.tracking import names, recover, refused_spools
 from greenlove_mlflow.tracking.spool import spool as kinds
 from greenlove_mlflow.tracking.spool.events import ArtifactEvent, EndEvent, MetricEvent
 from greenlove_mlflow.tracking.spool.header import new_header
+from greenlove_mlflow.tracking.spool.recovery import find_spools
 from greenlove_mlflow.tracking.spool.sender import Sender
-from greenlove_mlflow.tracking.spool.spool import Spool, find_spools
+from greenlove_mlflow.tracking.spool.spool import Spool
 from tests.conftest import copy_store
 from tests.support.tracking import EPOCH_COUNT, artifact_paths, raw_power, run_script, start_script
 

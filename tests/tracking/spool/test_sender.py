@@ -11,10 +11,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from greenlove_mlflow.tracking.spool import sender as senders
+from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED
 from greenlove_mlflow.tracking.spool.events import EndEvent, LapEvent, MetricEvent, ParamsEvent, TagsEvent
 from greenlove_mlflow.tracking.spool.header import new_header
 from greenlove_mlflow.tracking.spool.sender import RunGoneError, Sender
-from greenlove_mlflow.tracking.spool.spool import EVENTS, LATER, REFUSED, Spool
+from greenlove_mlflow.tracking.spool.spool import EVENTS, Spool
 
 KEY = "green/train/epoch_s"
 END = EndEvent(status="FINISHED", end_ms=5, is_own_end=True)
@@ -50,7 +51,7 @@ def test_one_bad_point_takes_no_other_along(store: str, spool: Spool, bad_at: in
     sender.send()
     assert steps_of(store, spool) == [index for index in range(154) if index != bad_at]
     assert (sender.sent_point_count, sender.refused_count, sender.is_done, sender.is_whole) == (153, 1, True, False)
-    (refused,) = spool.set_aside(REFUSED)
+    (refused,) = spool.asides.read(REFUSED)
     assert b"a//b" in refused.line
     assert refused.reason
     assert MlflowClient(store).get_run(str(spool.header.run_id)).info.status == "FINISHED"
@@ -102,8 +103,8 @@ def test_what_a_proxy_answers_is_no_refusal(
         patch.setattr(senders, "deliver_points", broken)
         sender.send()
     assert not sender.is_done
-    assert spool.has_aside(LATER)
-    assert not spool.has_aside(REFUSED)
+    assert spool.asides.has(LATER)
+    assert not spool.asides.has(REFUSED)
     sender.send()
     assert sender.is_whole
     assert steps_of(store, spool) == list(range(5))

@@ -14,6 +14,7 @@ import pytest
 from greenlove_mlflow.files import UnsafePathError
 from greenlove_mlflow.tracking.spool import header as headers
 from greenlove_mlflow.tracking.spool import spool as spools
+from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED, Aside
 from greenlove_mlflow.tracking.spool.events import (
     ArtifactEvent,
     EndEvent,
@@ -25,18 +26,8 @@ from greenlove_mlflow.tracking.spool.events import (
     to_line,
 )
 from greenlove_mlflow.tracking.spool.header import new_header
-from greenlove_mlflow.tracking.spool.spool import (
-    ACK,
-    EVENTS,
-    FILES,
-    HEADER,
-    LATER,
-    MODEL_FILE,
-    REFUSED,
-    Aside,
-    Spool,
-    find_spools,
-)
+from greenlove_mlflow.tracking.spool.recovery import find_spools
+from greenlove_mlflow.tracking.spool.spool import ACK, EVENTS, FILES, HEADER, MODEL_FILE, Spool
 
 TAGS = TagsEvent(texts={"a": "ä\n"})
 END = EndEvent(status="KILLED", end_ms=5, is_own_end=False)
@@ -76,8 +67,8 @@ def test_everything_is_readable_by_its_user_alone(tmp_path: Path) -> None:
         spool = a_spool(tmp_path / "s")
         spool.append(TAGS)
         spool.acknowledge(spool.size)
-        spool.put_aside(LATER, [Aside(to_line(TAGS), "")])
-        spool.put_aside(REFUSED, [Aside(to_line(TAGS), "no")])
+        spool.asides.put(LATER, [Aside(to_line(TAGS), "")])
+        spool.asides.put(REFUSED, [Aside(to_line(TAGS), "no")])
         target, _ = spool.new_file("greenlove/plots/x.png")
     finally:
         os.umask(before)
@@ -202,10 +193,10 @@ def test_a_spool_in_memory_works_as_one_in_a_folder() -> None:
     spool.append(metric(0))
     spool.set_run_id("r2")
     spool.acknowledge(spool.size)
-    spool.put_aside(LATER, [Aside(to_line(TAGS), "")])
-    assert spool.has_aside(LATER)
-    spool.replace_aside(LATER, [])
-    assert not spool.has_aside(LATER)
+    spool.asides.put(LATER, [Aside(to_line(TAGS), "")])
+    assert spool.asides.has(LATER)
+    spool.asides.replace(LATER, [])
+    assert not spool.asides.has(LATER)
     assert (spool.header.run_id, spool.lock(), events_of(spool)) == ("r2", True, [metric(0)])
     with pytest.raises(OSError):
         spool.new_file("x")
@@ -354,9 +345,9 @@ def test_a_model_waits_under_its_own_name(tmp_path: Path) -> None:
 
 def test_what_was_set_aside_comes_back_with_its_reason(tmp_path: Path) -> None:
     spool = a_spool(tmp_path / "s")
-    spool.put_aside(REFUSED, [Aside(to_line(TAGS), "no such thing"), Aside(b"\xff torn\n", "no JSON")])
-    tags, torn = spool.set_aside(REFUSED)
+    spool.asides.put(REFUSED, [Aside(to_line(TAGS), "no such thing"), Aside(b"\xff torn\n", "no JSON")])
+    tags, torn = spool.asides.read(REFUSED)
     assert (tags.line, tags.reason, torn.reason) == (to_line(TAGS), "no such thing", "no JSON")
     moved = spool.move("refused")
     assert moved is not None
-    assert [each.reason for each in Spool.read(moved).set_aside(REFUSED)] == ["no such thing", "no JSON"]
+    assert [each.reason for each in Spool.read(moved).asides.read(REFUSED)] == ["no such thing", "no JSON"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_http, is_reachable, without_credentials
-from greenlove_mlflow.tracking.spool.recovery import refused_spools
-from greenlove_mlflow.tracking.spool.spool import SPOOLS, find_spools
+from greenlove_mlflow.tracking.spool.recovery import find_spools, refused_spools
+from greenlove_mlflow.tracking.spool.spool import SPOOLS
 
 
 def describe_store() -> Iterator[tuple[str, str]]:
