@@ -2,6 +2,8 @@
 
     python reports/faults_nvml.py [--quick]
 
+Writes faults_nvml.md beside this file, unless it is quick.
+
 The first part opens the power meter alone on a fake of NVML, under a clock that passes when told to: a benchmark with a
 steady window of ten seconds, then a training of twenty, both drawing 200 W. The second runs whole trackings of a small
 training, in real time, whose board misbehaves while it trains.
@@ -496,6 +498,7 @@ def _odd_signals(signals: dict[str, float]) -> str:
 # --- whole trainings -----------------------------------------------------------------------------------------------
 
 EPOCHS, EPOCH_S = 6, 0.5
+WITHIN = {"benchmark": "within"}
 # Faults that begin in the training begin after its second epoch; the benchmark's meter was opened anew for it.
 LATE_S = 1.1
 
@@ -510,6 +513,7 @@ class Training:
         late: Functions that do so in the training alone.
         promised: Whether the estimate must be metered; None when both will do.
         measured: Whether the outcome must be; None when both will do.
+        options: Of the tracking.
     """
 
     name: str
@@ -517,12 +521,14 @@ class Training:
     late: dict[str, Answer] = field(default_factory=dict)
     promised: bool | None = True
     measured: bool | None = True
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def trainings() -> tuple[Training, ...]:
     """Every training of the campaign."""
     no_counter, late = fails("NotSupported"), LATE_S
     lost, stuck = between(late, 99.0, fails("GpuIsLost")), stops(late)
+    gone = between(0.6, 99.0, fails("GpuIsLost"))
     unloaded, none = between(late, 99.0, fails("Uninitialized")), always(None)
     unknown = {"promised": False, "measured": False}
     return (
@@ -543,6 +549,10 @@ def trainings() -> tuple[Training, ...]:
         Training("hangs while training", late={ENERGY: between(late, 99.0, hanging(30.0))}, measured=False),
         Training("power becomes 0 while training", {ENERGY: no_counter}, {POWER: between(late, 99.0, always(0))},
                  measured=False),
+        Training("within: nothing is wrong", options=WITHIN),
+        Training("within: counter frozen", {ENERGY: always(123_456_789)}, options=WITHIN),
+        Training("within: power 0, no counter", {ENERGY: no_counter, POWER: always(0)}, options=WITHIN, **unknown),
+        Training("within: lost at once", {ENERGY: gone, POWER: gone}, options=WITHIN, promised=None, measured=False),
     )  # fmt: skip
 
 
@@ -583,7 +593,7 @@ def try_training(training: Training) -> str:
     model = torch.nn.Linear(8, 1)
     data = torch.utils.data.TensorDataset(torch.randn(64, 8), torch.randn(64, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    options: dict[str, Any] = {"epochs": EPOCHS, "budget_s": 2.0, "country": "DE"}
+    options: dict[str, Any] = {"epochs": EPOCHS, "budget_s": 2.0, "country": "DE", **training.options}
     with on_a_board(fake), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with greenlove.track(
@@ -591,8 +601,18 @@ def try_training(training: Training) -> str:
         ) as run:
             fake.over.update(training.late)
             for _ in run.epochs():
-                time.sleep(EPOCH_S)
+                _train_for(EPOCH_S, model, optimizer, data)
     return "; ".join(filter(None, (_judge_promise(training, run), _judge_outcome(training, run))))
+
+
+def _train_for(seconds: float, model: Any, optimizer: Any, data: Any) -> None:
+    """An epoch whose steps take that long."""
+    batches = torch.utils.data.DataLoader(data, 16)
+    for samples, labels in batches:
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(samples), labels).backward()
+        optimizer.step()
+        time.sleep(seconds / len(batches))
 
 
 def _judge_promise(training: Training, run: Any) -> str:
@@ -655,8 +675,35 @@ def campaign(*, quick: bool = False) -> list[Count]:
     return [meter_campaign(quick=quick), training_campaign(quick=quick)]
 
 
+def _page(counts: list[Count]) -> str:
+    """What was tried, and what went wrong."""
+    rows = [f"| {count.part} | {count.tried} | {count.right} | {len(count.wrong)} |" for count in counts]
+    wrong = [f"- {problem}" for count in counts for problem in count.wrong]
+    names = [*(case.name for case in meter_cases()), *(f"track: {training.name}" for training in trainings())]
+    lines = [
+        "# Boards that misbehave",
+        "",
+        "Made by `reports/faults_nvml.py`. Every benchmark and every training draws 200 W; right is that figure, metered or",
+        "filled, a model's figure with the reason, or none with the reason; never 0, never called measured when it was not.",
+        "",
+        "| part | tried | right | wrong |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        *(wrong or ["Nothing went wrong."]),
+        "",
+        "## What was tried",
+        "",
+        *(f"- {name}" for name in names),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
-    counts = campaign(quick="--quick" in sys.argv)
+    quick = "--quick" in sys.argv
+    counts = campaign(quick=quick)
+    if not quick:
+        (ROOT / "reports" / "faults_nvml.md").write_text(_page(counts), encoding="utf-8")
     for count in counts:
         for problem in count.wrong:
             print(problem)
