@@ -683,8 +683,8 @@ def _page(counts: list[Count]) -> str:
     lines = [
         "# Boards that misbehave",
         "",
-        "Made by `reports/faults_nvml.py`. Every benchmark and every training draws 200 W; right is that figure, metered or",
-        "filled, a model's figure with the reason, or none with the reason; never 0, never called measured when it was not.",
+        "Made by `reports/faults_nvml.py`. Every benchmark and every training draws 200 W. Right is that figure,",
+        "metered or filled, a model's or none, each with its reason; never 0, never measured when it was not.",
         "",
         "| part | tried | right | wrong |",
         "|---|---|---|---|",
