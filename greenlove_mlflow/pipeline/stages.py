@@ -30,6 +30,7 @@ from greenlove_mlflow.power import open_meter
 from greenlove_mlflow.tables import (
     read_cpu_power,
     read_default_pue,
+    read_drift_model,
     read_gpu_specs,
     read_kernel_factors,
     read_ram_w_per_gib,
@@ -182,7 +183,7 @@ def estimate_log(
     statistics = Statistics(
         machine=log.machine,
         workload=workload,
-        fit=fit_log(log, workload, drift=learned_drift(history(), machine=log.machine)),
+        fit=fit_log(log, workload, drift=learned_drift(history(), machine=log.machine), drift_model=read_drift_model()),
         power=log.power,
         pue=ground.place.pue,
         grid=ground.place.grid,

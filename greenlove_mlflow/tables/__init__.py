@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from greenlove_mlflow.core.energy.cpu_power import CpuPower
+from greenlove_mlflow.tables.drift_model import read_drift_model
 from greenlove_mlflow.tables.hardware import (
     read_cpu_models,
     read_cpu_power,
@@ -34,6 +35,7 @@ __all__ = [
     "read_cpu_models",
     "read_cpu_power",
     "read_default_pue",
+    "read_drift_model",
     "read_equivalences",
     "read_gpu_specs",
     "read_instance_start",

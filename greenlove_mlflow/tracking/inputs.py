@@ -35,6 +35,7 @@ CONTEXTS = {
     "gpu_specs": "hardware",
     "cpu_tdp": "hardware",
     "kernel_factors": "hardware",
+    "drift_model": "time",
     "ram_power": "hardware",
     "pue": "hardware",
 }
@@ -59,6 +60,8 @@ def tables_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Tabl
     for source in (estimate.grid.intensity_source, estimate.grid.price_source):
         if source is not None and source.table:
             wanted[source.table] = source.version
+    if estimate.statistics is not None and estimate.statistics.fit.method == "adaptive":
+        wanted["drift_model"] = NEWEST
     for reading in () if estimate.statistics is None else estimate.statistics.power:
         if reading.source == "modelled" and reading.device in _OF_MODELS:
             wanted.setdefault(_OF_MODELS[reading.device], NEWEST)

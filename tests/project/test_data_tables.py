@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from greenlove_mlflow.core.timing.drift_model import DriftModel
 from greenlove_mlflow.tables import (
     data_root,
     find_grid,
+    read_drift_model,
     read_gpu_specs,
     read_instance_start,
     read_table,
@@ -104,7 +106,7 @@ def test_a_version_states_its_digest_rows_dates_producer_and_licence(name: str, 
     assert table.source.producer
     assert table.source.title
     assert table.source.licence
-    assert table.source.url.startswith("https://")
+    assert table.source.url.startswith("https://") or (data_root().parent / table.source.url).exists()
     for date in (table.version, table.as_of, table.source.published, table.source.accessed):
         assert dt.date.fromisoformat(date) <= dt.date.fromisoformat(table.source.accessed)
     assert (table.source.table, table.source.version) == (name, version)
@@ -464,6 +466,10 @@ def test_a_board_at_rest_draws_less_than_a_third_of_its_power() -> None:
     read = [spec for spec in read_gpu_specs() if spec.idle_w is not None]
     assert len(read) >= 16
     assert all(spec.tdp_w is not None and spec.idle_w is not None and spec.idle_w < spec.tdp_w / 3 for spec in read)
+
+
+def test_a_fit_without_tables_expects_the_drift_that_the_table_does() -> None:
+    assert read_drift_model() == DriftModel()
 
 
 def test_an_instance_starts_in_one_to_five_minutes() -> None:

@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
 from greenlove_mlflow.core.timing.drift import Drift
+from greenlove_mlflow.core.timing.drift_model import DriftModel
 from greenlove_mlflow.core.timing.drift_prior import contention_share, prior_drift
 from greenlove_mlflow.core.timing.first_uses import excess_s, first_use_cost
 from greenlove_mlflow.core.timing.fit import AdaptiveFit, Mode
@@ -97,17 +98,20 @@ def is_precise(
     return noise.block_count >= LEAST_BLOCKS and statistical_log_half_width(noise) < PRECISE_LOG_HALF_WIDTH
 
 
-def fit_adaptive(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None) -> AdaptiveFit:
+def fit_adaptive(
+    log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None, drift_model: DriftModel | None = None
+) -> AdaptiveFit:
     """The fit of an adaptive log, with the uncertainty of the planned workload.
 
     Args:
         log: What was measured.
         workload: The plan; its length decides how far fast noise averages out.
         drift: Learned from finished runs; the machine's prior when None.
+        drift_model: The constants of that prior; those of its first version when None.
     """
     noise = noise_of_blocks(log.epochs, log.blocks)
     cost = _epoch_cost(log, noise)
-    prior = prior_drift(log, noise)
+    prior = prior_drift(log, noise, drift_model or DriftModel())
     first, later = min(1.0, workload.epoch_count), max(0.0, workload.epoch_count - 1)
     total_s = cost.one_off_s + first * cost.first_epoch_s + later * cost.epoch_s
     if log.duration_s > 0.0 and total_s > FARTHEST_EXTRAPOLATION * log.duration_s:

@@ -16,63 +16,31 @@ import numpy as np
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.timing.diagnostics import is_clock_falling
 from greenlove_mlflow.core.timing.drift import PRIOR_DEGREES_OF_FREEDOM, Drift
+from greenlove_mlflow.core.timing.drift_model import DriftModel
 from greenlove_mlflow.core.timing.noise import Noise
 
-QUIET_LOG_SD = 0.014
-SHARED_LOG_SD = 0.055
-# On a shared machine a training takes so much longer, on average, than a benchmark of seconds saw: bursts are rare.
-UNSEEN_BURSTS_LOG = 0.012
-# The same of a machine that says nothing: silence, or a calm that no counter has been seen to break, is no evidence.
-SILENT_LOG_SD = 0.020
-LARGEST_LOG_SD = 0.20
-# Roughness at which a machine is as likely shared as quiet, and how sharply that changes; on one that says nothing,
-# only its pace can tell.
-MIDDLE_ROUGHNESS = 0.018
-SILENT_MIDDLE_ROUGHNESS = 0.0115
-STEEPNESS = 6.0
-# A peak of a block counts as much as so many times less of an SD.
-PEAK_PER_SD = 2.5
-# Rough machines drift more than smooth ones, shared or not.
-DRIFT_PER_ROUGHNESS = 0.35
-# What others take is not taken evenly: the part of it that may be gone, or doubled, a minute later.
-DRIFT_PER_CONTENTION = 0.25
-# Shares of the machine's time above which somebody else is there for sure, and from which on a counter has been seen
-# to count.
-BUSY_SHARE = 0.03
-TOLD_SHARE = 0.002
-# The same of what others compute on cores that the training does not need: they share its cache, memory and clock.
-CALM_NEIGHBOURS_SHARE = 0.05
-BUSY_NEIGHBOURS_SHARE = 0.10
-# The training itself loads its cores; what is above that is others.
-CROWDED_LOAD_RATIO = 1.2
-THROTTLED_LOG_SD = 0.06
-# The neighbours of a virtual machine take its cache, memory and clock, which no counter of its own shows. On the one
-# of ``reports/accuracy.md`` the same training differs between processes by a twelfth, and between its halves by an
-# eighth.
-VIRTUAL_LOG_SD = 0.10
 
-
-def prior_drift(log: BenchmarkLog, noise: Noise) -> Drift:
+def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
     """The drift to expect, before any finished run has had its say."""
-    roughness = max(noise.machine_log_sd, noise.peak_log / PEAK_PER_SD, 1e-6)
+    roughness = max(noise.machine_log_sd, noise.peak_log / model.peak_per_sd, 1e-6)
     signals = dict(log.machine_signals)
     contention = contention_share(log)
-    told = _tells_of_neighbours(log)
-    middle = MIDDLE_ROUGHNESS if told else SILENT_MIDDLE_ROUGHNESS
-    looks_shared = 1.0 / (1.0 + (middle / roughness) ** STEEPNESS)
-    shared = max(looks_shared, _shared_by_signals(log, contention))
-    floor = QUIET_LOG_SD if told else SILENT_LOG_SD
-    variance = floor**2 + shared * SHARED_LOG_SD**2 + (DRIFT_PER_ROUGHNESS * noise.machine_log_sd) ** 2
-    variance += (DRIFT_PER_CONTENTION * contention) ** 2
+    told = _tells_of_neighbours(log, model)
+    middle = model.middle_roughness if told else model.silent_middle_roughness
+    looks_shared = 1.0 / (1.0 + (middle / roughness) ** model.steepness)
+    shared = max(looks_shared, _shared_by_signals(log, contention, model))
+    floor = model.quiet_log_sd if told else model.silent_log_sd
+    variance = floor**2 + shared * model.shared_log_sd**2 + (model.drift_per_roughness * noise.machine_log_sd) ** 2
+    variance += (model.drift_per_contention * contention) ** 2
     if noise.is_drifting:
         variance += noise.halves_gap_log**2  # as far as it went, it may go on
-    if is_clock_falling(signals) or signals.get("throttled_share", 0.0) > BUSY_SHARE:
-        variance += THROTTLED_LOG_SD**2
-    variance += (log.virtual_share * VIRTUAL_LOG_SD) ** 2
+    if is_clock_falling(signals) or signals.get("throttled_share", 0.0) > model.busy_share:
+        variance += model.throttled_log_sd**2
+    variance += (log.virtual_share * model.virtual_log_sd) ** 2
     return Drift(
-        log_sd=min(LARGEST_LOG_SD, math.sqrt(variance)),
+        log_sd=min(model.largest_log_sd, math.sqrt(variance)),
         degrees_of_freedom=PRIOR_DEGREES_OF_FREEDOM,
-        bias_log=shared * UNSEEN_BURSTS_LOG,
+        bias_log=shared * model.unseen_bursts_log,
     )
 
 
@@ -102,14 +70,16 @@ def _contention_by_blocks(log: BenchmarkLog) -> float:
     return min(1.0, max(0.0, 1.0 - busy))
 
 
-def _shared_by_signals(log: BenchmarkLog, contention: float) -> float:
+def _shared_by_signals(log: BenchmarkLog, contention: float, model: DriftModel) -> float:
     """How sure the signals are that others use this machine, 0 to 1."""
     signals = dict(log.machine_signals)
-    evidence = [_rise(contention, 0.0, BUSY_SHARE)]
-    if "load_ratio" in signals and signals.get("neighbour_share", 1.0) > CALM_NEIGHBOURS_SHARE:
-        evidence.append(_rise(signals["load_ratio"], 1.0, CROWDED_LOAD_RATIO))
+    evidence = [_rise(contention, 0.0, model.busy_share)]
+    if "load_ratio" in signals and signals.get("neighbour_share", 1.0) > model.calm_neighbours_share:
+        evidence.append(_rise(signals["load_ratio"], 1.0, model.crowded_load_ratio))
     if _is_on_cpu_alone(log):
-        evidence.append(_rise(signals.get("neighbour_share", 0.0), CALM_NEIGHBOURS_SHARE, BUSY_NEIGHBOURS_SHARE))
+        evidence.append(
+            _rise(signals.get("neighbour_share", 0.0), model.calm_neighbours_share, model.busy_neighbours_share)
+        )
     return max(evidence)
 
 
@@ -123,11 +93,11 @@ def _is_on_cpu_alone(log: BenchmarkLog) -> bool:
     return log.machine.device.split(":")[0] == "cpu" and not log.worker_count
 
 
-def _tells_of_neighbours(log: BenchmarkLog) -> bool:
+def _tells_of_neighbours(log: BenchmarkLog, model: DriftModel) -> bool:
     """Whether the machine's counters have been seen to count what others do to the processor that computes.
 
     No host counter knows who shares a GPU, its memory or its heat; one that stands at nothing may count nothing.
     """
     signals = dict(log.machine_signals)
     seen = max(signals.get("neighbour_share", 0.0), signals.get("run_wait_share", 0.0))
-    return _is_on_cpu_alone(log) and "run_wait_share" in signals and seen >= TOLD_SHARE
+    return _is_on_cpu_alone(log) and "run_wait_share" in signals and seen >= model.told_share

@@ -13,6 +13,7 @@ from greenlove_mlflow.core.workload import Workload
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.timing.drift import Drift
+    from greenlove_mlflow.core.timing.drift_model import DriftModel
 
 # Compiling or tuning once more takes about as long, not just as long.
 ONE_OFF_LOG_HALF_WIDTH = 0.5
@@ -229,13 +230,16 @@ class OriginalFit:
 Fit = AdaptiveFit | OriginalFit
 
 
-def fit_log(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None) -> Fit:
+def fit_log(
+    log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None, drift_model: DriftModel | None = None
+) -> Fit:
     """The fit of a log, by the formulas of the method that made it.
 
     Args:
         log: What a benchmark measured.
         workload: The plan it is for.
         drift: The machine's drift as finished runs taught it; the prior when None. The original knows no drift.
+        drift_model: The constants of that prior, of the dated table; those of its first version when None.
     """
     # Fits need quantiles of scipy, which a light reader of fits does not have.
     if log.method == "original":
@@ -244,7 +248,7 @@ def fit_log(log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None
         return fit_original(log, workload)
     from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive
 
-    return fit_adaptive(log, workload, drift=drift)
+    return fit_adaptive(log, workload, drift=drift, drift_model=drift_model)
 
 
 def _validation_s(workload: Workload) -> float:

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, Machine
 from greenlove_mlflow.core.timing.drift import Drift
+from greenlove_mlflow.core.timing.drift_model import DriftModel
 from greenlove_mlflow.core.timing.drift_prior import contention_share, prior_drift
 from greenlove_mlflow.core.timing.fit import fit_log
 from greenlove_mlflow.core.timing.noise import noise_of_blocks, startup_of_passes
@@ -48,7 +49,7 @@ def _block(index: int, steps: int, duration_s: float) -> BlockRecord:
 
 
 def prior_log_sd(log: BenchmarkLog) -> float:
-    return prior_drift(log, noise_of_blocks(*_of(log))).log_sd
+    return prior_drift(log, noise_of_blocks(*_of(log)), DriftModel()).log_sd
 
 
 def test_the_total_is_its_parts_and_the_one_off_is_paid_once() -> None:

@@ -1,0 +1,13 @@
+"""The constants of the drift that a benchmark lets expect."""
+
+from __future__ import annotations
+
+from greenlove_mlflow.core.timing.drift_model import DriftModel
+from greenlove_mlflow.tables.store.cache import kept
+from greenlove_mlflow.tables.store.rows import rows_of
+
+
+@kept
+def read_drift_model() -> DriftModel:
+    """The constants of the newest table."""
+    return DriftModel(**{row["parameter"]: row["value"] for _, row in rows_of("drift_model")})
