@@ -65,8 +65,8 @@ def report(counts: list[Count], names: list[str]) -> str:
     lines = [
         "# Faults tried",
         "",
-        f"Made by `python reports/faults.py {' '.join(names)}`. Each case is right when nothing of the training is harmed",
-        "or lost, no figure is wrong, and what could not be done is said.",
+        f"Made by `python reports/faults.py {' '.join(names)}`. Each case is right when nothing of the training is",
+        "harmed or lost, no figure is wrong, and what could not be done is said.",
         "",
         "| part | tried | right | wrong |",
         "|---|---|---|---|",
