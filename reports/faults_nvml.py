@@ -412,6 +412,12 @@ def board_of(case: Case, clock: Clock) -> Iterator[FakeNvml]:
 
 def try_meter(case: Case) -> str:
     """What is wrong with what the meter said; empty when it is right."""
+    problem = _tried(case)
+    # On a busy machine a thread that is not served for half a second looks like a board that hangs: once more then.
+    return _tried(case) if "power-meter-hung" in problem and case.wants == "metered" else problem
+
+
+def _tried(case: Case) -> str:
     clock = Clock()
     with board_of(case, clock) as fake:
         spec = GpuSpec(gpu_id="a100", name=NAME, tdp_w=TDP_W)
