@@ -27,7 +27,7 @@ from faults_state_kinds import KINDS, REFUSED, Kind  # noqa: E402
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark  # noqa: E402
 from greenlove_mlflow.benchmark.feed import make_feed  # noqa: E402
-from greenlove_mlflow.benchmark.subject.state import check_state, preserved  # noqa: E402
+from greenlove_mlflow.benchmark.state.state import check_state, preserved  # noqa: E402
 from greenlove_mlflow.core.records import Machine  # noqa: E402
 from greenlove_mlflow.errors import StateNotKeepableError  # noqa: E402
 

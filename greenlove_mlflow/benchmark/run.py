@@ -17,9 +17,9 @@ from greenlove_mlflow.benchmark.original import run_original
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.benchmark.profiling import profile_session
 from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
+from greenlove_mlflow.benchmark.state.state import preserved
 from greenlove_mlflow.benchmark.subject.device_memory import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDescription, describe_model
-from greenlove_mlflow.benchmark.subject.state import preserved
 from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.benchmark.validation import LONGEST_VALIDATION_S, time_validation
 from greenlove_mlflow.core.records import BenchmarkLog, Machine

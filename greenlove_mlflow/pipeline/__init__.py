@@ -58,7 +58,7 @@ def estimate(
         InvalidInputError: If an argument cannot be used; nothing has run then.
     """
     from greenlove_mlflow.benchmark.ranks import refuse_several_ranks
-    from greenlove_mlflow.benchmark.subject.state import check_state
+    from greenlove_mlflow.benchmark.state.state import check_state
     from greenlove_mlflow.benchmark.subject.training import Training
     from greenlove_mlflow.pipeline.stages import find_place, measure_training
     from greenlove_mlflow.pipeline.undertakings import subject_of

@@ -1,1 +1,1 @@
-"""The training that is benchmarked: its step, its state, its kind and its memory."""
+"""The training that is benchmarked: its step, its loader, its profile, its kind and its memory."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from greenlove_mlflow.benchmark.machine.machine import BYTES_PER_GIB
-from greenlove_mlflow.benchmark.subject.state import count_state_bytes
+from greenlove_mlflow.benchmark.state.state import count_state_bytes
 from greenlove_mlflow.benchmark.subject.training import Training
 
 

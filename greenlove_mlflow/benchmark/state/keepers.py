@@ -12,15 +12,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from greenlove_mlflow.benchmark.subject.bits import (
+from greenlove_mlflow.benchmark.state.bits import (
     arrays_hold_same_bits,
     can_be_copied,
     copy_bits,
     hold_same_bits,
     write_bits,
 )
-from greenlove_mlflow.benchmark.subject.generators import position_of, set_position
-from greenlove_mlflow.benchmark.subject.walk import (
+from greenlove_mlflow.benchmark.state.generators import position_of, set_position
+from greenlove_mlflow.benchmark.state.walk import (
     MISSING,
     contents_of,
     is_plain_attribute,

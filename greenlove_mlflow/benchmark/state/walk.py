@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from greenlove_mlflow.benchmark.subject.kinds import Kind, Kinds, slots_of
+from greenlove_mlflow.benchmark.state.kinds import Kind, Kinds, slots_of
 
 # The items of a container of more than so many are its rows, and are looked into last.
 ROWS_FROM = 1_000

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from greenlove_mlflow.benchmark.subject.bits import array_checksum, can_be_copied, checksum
-from greenlove_mlflow.benchmark.subject.generators import position_of, shared_positions
-from greenlove_mlflow.benchmark.subject.kinds import Kind
-from greenlove_mlflow.benchmark.subject.walk import Found, attributes_of, contents_of, has_attributes
+from greenlove_mlflow.benchmark.state.bits import array_checksum, can_be_copied, checksum
+from greenlove_mlflow.benchmark.state.generators import position_of, shared_positions
+from greenlove_mlflow.benchmark.state.kinds import Kind
+from greenlove_mlflow.benchmark.state.walk import Found, attributes_of, contents_of, has_attributes
 
 # Of what is too large to be copied, so many places of so many bytes are read.
 WATCHED_PLACES = 64

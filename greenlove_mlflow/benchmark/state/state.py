@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from greenlove_mlflow.benchmark.subject.fingerprint import Fingerprint, differing, take_fingerprint
-from greenlove_mlflow.benchmark.subject.generators import keep_shared_generators
-from greenlove_mlflow.benchmark.subject.keepers import (
+from greenlove_mlflow.benchmark.state.fingerprint import Fingerprint, differing, take_fingerprint
+from greenlove_mlflow.benchmark.state.generators import keep_shared_generators
+from greenlove_mlflow.benchmark.state.keepers import (
     Keeper,
     KeptArray,
     KeptBytes,
@@ -31,9 +31,9 @@ from greenlove_mlflow.benchmark.subject.keepers import (
     KeptSlots,
     KeptTensor,
 )
-from greenlove_mlflow.benchmark.subject.kinds import Kind
+from greenlove_mlflow.benchmark.state.kinds import Kind
+from greenlove_mlflow.benchmark.state.walk import Found, Roots, Walk, has_attributes, own_table, without_collection
 from greenlove_mlflow.benchmark.subject.training import Training
-from greenlove_mlflow.benchmark.subject.walk import Found, Roots, Walk, has_attributes, own_table, without_collection
 from greenlove_mlflow.errors import StateNotKeepableError, StateNotRestoredError
 
 logger = logging.getLogger(__name__)
