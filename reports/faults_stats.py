@@ -1,4 +1,4 @@
-"""Statistics of a run as somebody else may write them: every mutation of valid ones works, or is refused by name.
+"""RunFacts of a run as somebody else may write them: every mutation of valid ones works, or is refused by name.
 
     python reports/faults_stats.py [--quick]
 
@@ -34,14 +34,14 @@ TEXTS = (
 
 def run_chain(text: str) -> str:
     """What comes of a stats text: ``shown`` or ``refused``; any other exception is the fault that is looked for."""
-    from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+    from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
     from greenlove_mlflow.errors import GreenloveError
     from greenlove_mlflow.stored.compare_stored import StoredComparer
     from greenlove_mlflow.words.estimate import format_comparison, format_estimate
     from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
 
     try:
-        facts = Statistics.from_json(text)
+        facts = RunFacts.from_json(text)
         estimate = estimate_training(facts)
         comparison = StoredComparer().compare(estimate)
         shown = [format_estimate(estimate), format_estimate_html(estimate)]

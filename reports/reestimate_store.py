@@ -11,7 +11,7 @@ from functools import cache
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts, estimate_training
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import compare_offers
 from greenlove_mlflow.core.records import Machine, PowerReading
@@ -40,15 +40,15 @@ def grid_of(place: str) -> Grid:
     return find_grid(environment_place=None if place == "world" else place)[0]
 
 
-def synthetic_statistics(seed: int) -> Statistics:
-    """Statistics of a training that nobody ran: seconds, watts and samples drawn by the seed."""
+def synthetic_statistics(seed: int) -> RunFacts:
+    """RunFacts of a training that nobody ran: seconds, watts and samples drawn by the seed."""
     draw = random.Random(seed)
     is_cpu = seed % 8 == 7
     spec = None if is_cpu else specs()[draw.choice([home for home in HOMES if home in specs()])]
     epoch_s = draw.lognormvariate(4.0, 1.5)
     steps = draw.randrange(50, 5000)
     watts = 65.0 if spec is None else (spec.tdp_w or 250.0) * draw.uniform(0.4, 0.95)
-    return Statistics(
+    return RunFacts(
         machine=Machine(
             device="cpu" if spec is None else "cuda:0",
             gpu_name=None if spec is None else spec.name,

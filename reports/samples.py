@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 import greenlove_mlflow as greenlove  # noqa: E402 - the checkout's own tests are needed as well
 from greenlove_mlflow.core.account.outcome import settle_outcome  # noqa: E402
-from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training  # noqa: E402
+from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training  # noqa: E402
 from greenlove_mlflow.core.interval import Interval  # noqa: E402
 from greenlove_mlflow.core.provenance import Caveat  # noqa: E402
 from greenlove_mlflow.core.records import (  # noqa: E402
@@ -109,7 +109,7 @@ def gpu_content() -> ReportContent:
     )  # fmt: skip
     grid, _ = find_grid(country="DE")
     message = "this page is a sample: its times and watts are made up, no GPU was measured; prices and grids are real"
-    statistics = Statistics(
+    statistics = RunFacts(
         machine=log.machine,
         workload=workload,
         fit=fit_log(log, workload),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet
@@ -105,7 +105,7 @@ class _Question:
     """A training, and what it is held against; how many GPUs are at work is asked apart."""
 
     estimate: Estimate
-    asked: Statistics
+    asked: RunFacts
     home: Home
     sheet: PriceSheet
     specs: Mapping[str, GpuSpec]
@@ -168,7 +168,7 @@ def check_offers(
 
 
 def _ratios(
-    asked: Statistics,
+    asked: RunFacts,
     home: Home,
     offered: Iterable[GpuSpec],
     *,
@@ -215,13 +215,13 @@ def with_probe(estimate: Estimate) -> Estimate:
     return dataclasses.replace(estimate, statistics=dataclasses.replace(statistics, probe=_probe(statistics)))
 
 
-def _probe(statistics: Statistics) -> ProbeResult:
+def _probe(statistics: RunFacts) -> ProbeResult:
     from greenlove_mlflow.benchmark.machine.probe import probe_hardware
 
     return probe_hardware(statistics.machine.device, statistics.precision)
 
 
-def find_home(statistics: Statistics, gpu: str | None, offer_names: Mapping[str, str] | None = None) -> Home:
+def find_home(statistics: RunFacts, gpu: str | None, offer_names: Mapping[str, str] | None = None) -> Home:
     """The hardware that the ratios start from: the named GPU, the measured one, or a probe of what no table knows."""
     if gpu is not None:
         spec = find_gpu(gpu, read_gpu_specs(), offer_names=offer_names)

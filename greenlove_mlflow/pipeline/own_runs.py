@@ -9,13 +9,13 @@ from greenlove_mlflow.core.speed.own_runs import measured_ratio
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.account.run_facts import Statistics
+    from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.core.interval import Interval
 
 AUTO = "auto"
 
 
-def own_ratios(statistics: Statistics, measured: str | None) -> Mapping[str, tuple[Interval, str]]:
+def own_ratios(statistics: RunFacts, measured: str | None) -> Mapping[str, tuple[Interval, str]]:
     """Ratio and run id by GPU of the specs table; the latest run counts where there are several.
 
     Args:
@@ -45,9 +45,7 @@ def own_ratios(statistics: Statistics, measured: str | None) -> Mapping[str, tup
     return found
 
 
-def _latest_by_gpu(
-    statistics: Statistics, runs: Iterable[tuple[str, Statistics]]
-) -> Mapping[str, tuple[Interval, str]]:
+def _latest_by_gpu(statistics: RunFacts, runs: Iterable[tuple[str, RunFacts]]) -> Mapping[str, tuple[Interval, str]]:
     found: dict[str, tuple[Interval, str]] = {}
     for run_id, other in runs:
         gpu_id = other.machine.gpu_id

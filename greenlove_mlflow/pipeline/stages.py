@@ -15,7 +15,7 @@ import torch
 from greenlove_mlflow.benchmark import BenchmarkPlan, EpochRunner, Training, make_feed, read_machine, run_benchmark
 from greenlove_mlflow.benchmark.machine.signals import MachineSignals
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
 from greenlove_mlflow.core.energy.idle import without_idle
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
@@ -180,7 +180,7 @@ def estimate_log(
         history: Reads the finished runs that the machine's drift is learned from.
         one_off_paid: Whether the process that trains has paid the one-off cost in its benchmark.
     """
-    statistics = Statistics(
+    statistics = RunFacts(
         machine=log.machine,
         workload=workload,
         fit=fit_log(log, workload, drift=learned_drift(history(), machine=log.machine), drift_model=read_drift_model()),
@@ -208,7 +208,7 @@ def estimate_log(
     return estimate_training(statistics)
 
 
-def _with_later_start(statistics: Statistics, options: Options, environment: Environment) -> Statistics:
+def _with_later_start(statistics: RunFacts, options: Options, environment: Environment) -> RunFacts:
     """The statistics with a word on when to start, where the live grid's forecast has a cleaner hour."""
     from greenlove_mlflow.electricity_maps import later_start_caveats
 
@@ -217,7 +217,7 @@ def _with_later_start(statistics: Statistics, options: Options, environment: Env
     return dataclasses.replace(statistics, caveats=(*statistics.caveats, *later))
 
 
-def _without_one_off(statistics: Statistics) -> Statistics:
+def _without_one_off(statistics: RunFacts) -> RunFacts:
     """The statistics of a process that has paid the one-off cost, which is then named apart where it matters."""
     fit = statistics.fit
     said = [caveat for caveat in fit.caveats if caveat.code == "warm-up-share"]
@@ -227,7 +227,7 @@ def _without_one_off(statistics: Statistics) -> Statistics:
     return dataclasses.replace(statistics, fit=fit, one_off_paid=True, caveats=(*statistics.caveats, *paid))
 
 
-def _net_of_idle(statistics: Statistics) -> Statistics:
+def _net_of_idle(statistics: RunFacts) -> RunFacts:
     """The statistics without idle power; as they are, with a caveat, where that was not measured."""
     gross = Caveat.of("idle-not-measured")
     return without_idle(statistics) or dataclasses.replace(statistics, caveats=(*statistics.caveats, gross))

@@ -112,7 +112,7 @@ def _prepare(facts: StoredFacts, offers: OfferColumns, change: Change) -> _Ready
         home = estimate_changed(facts.statistics, change)
         intensity = offers.intensity_g_per_kwh(facts.statistics.cloud_region, home.grid.scope)
     except (GreenloveError, ArithmeticError, TypeError, ValueError) as error:
-        # Statistics are read from a tag that anybody may have written; one bad run must not end the batch.
+        # RunFacts are read from a tag that anybody may have written; one bad run must not end the batch.
         return SkippedRun(run_id=facts.run_id, reason=f"its statistics cannot be estimated: {error}")
     return _Ready(facts=facts, home=home, intensity_g_per_kwh=intensity)
 

@@ -23,7 +23,7 @@ from greenlove_mlflow.units import J_PER_KWH
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
-    from greenlove_mlflow.core.account.run_facts import Statistics
+    from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.core.offers.compare import ComparisonRow
     from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 
@@ -62,7 +62,7 @@ def offer_by_gpu_count(row: ComparisonRow, home: Estimate) -> list[Json]:
     return found
 
 
-def ratios_by_gpu_count(row: ComparisonRow, facts: Statistics) -> dict[int, SpeedRatio]:
+def ratios_by_gpu_count(row: ComparisonRow, facts: RunFacts) -> dict[int, SpeedRatio]:
     """The ratio of the offer by how many GPUs are at work, as ``compare(gpus=)`` would have it."""
     found = {row.used_gpu_count: row.speed_ratio}
     spec = _specs().get(row.offer.gpu_id)

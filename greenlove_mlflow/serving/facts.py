@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.offer import Offer, Region
@@ -61,7 +61,7 @@ class ModelFacts:
         package_version: Of the package that wrote it.
     """
 
-    statistics: Statistics | None
+    statistics: RunFacts | None
     ratios: tuple[GpuRatio, ...]
     specs: tuple[GpuSpec, ...]
     offers: tuple[Offer, ...]

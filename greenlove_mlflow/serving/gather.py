@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from greenlove_mlflow._version import __version__
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.serving.facts import GpuRatio, ModelFacts
@@ -21,7 +21,7 @@ from greenlove_mlflow.tables.prices.sheets import PRICE_TABLE
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
 
 
-def gather_facts(statistics: Statistics | None, *, sheet: PriceSheet | None = None) -> ModelFacts:
+def gather_facts(statistics: RunFacts | None, *, sheet: PriceSheet | None = None) -> ModelFacts:
     """Everything that a model needs to speak for a run, or for runs whose statistics its rows bring.
 
     Args:

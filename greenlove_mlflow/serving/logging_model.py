@@ -17,7 +17,7 @@ from greenlove_mlflow.serving.signature import make_signature
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from greenlove_mlflow.core.account.run_facts import Statistics
+    from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.core.offers.offer import PriceSheet
 
 MODEL_NAME = "greenlove-estimator"
@@ -51,7 +51,7 @@ def save_estimator_model(path: Path | str, facts: ModelFacts, *, mlflow_model: A
 
 
 def log_estimator_model(
-    run_id: str, statistics: Statistics, *, sheet: PriceSheet | None = None, tracking_uri: str | None = None
+    run_id: str, statistics: RunFacts, *, sheet: PriceSheet | None = None, tracking_uri: str | None = None
 ) -> str:
     """Log the model into a run as ``greenlove-estimator`` and return its address ``models:/m-...``.
 

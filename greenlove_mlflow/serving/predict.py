@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.account.what_if import Change, estimate_changed
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.batch import IndexArray, OfferRows, RowFigures, estimate_rows, run_columns
@@ -39,7 +39,7 @@ class _Runs:
     """The runs that some rows speak for, each once, and which of them each row means (-1 for none)."""
 
     index: IndexArray
-    statistics: list[Statistics] = field(default_factory=list)
+    statistics: list[RunFacts] = field(default_factory=list)
     homes: list[Estimate] = field(default_factory=list)
 
 
@@ -52,7 +52,7 @@ class Estimator:
         self._specs = {spec.gpu_id: spec for spec in facts.specs}
         self._regions = {region.name: region for region in facts.regions}
         self._finder = GpuFinder(facts.specs, facts.offers)
-        self._read_statistics = lru_cache(maxsize=1024)(Statistics.from_json)
+        self._read_statistics = lru_cache(maxsize=1024)(RunFacts.from_json)
 
     def estimate(self, frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
         """One row of estimates per price row, in their order; what cannot be estimated says why in ``problem``.
@@ -93,7 +93,7 @@ class Estimator:
                 rows.problems[row].append(failed[text])
         return runs
 
-    def _statistics_of(self, text: str) -> Statistics:
+    def _statistics_of(self, text: str) -> RunFacts:
         if text:
             return self._read_statistics(text)
         if self._facts.statistics is None:
@@ -156,7 +156,7 @@ class Estimator:
         bases[usable] = figures.basis
         return {**whole, **spread(numbers, usable, len(rows))}, bases.tolist()
 
-    def _ratio_of(self, statistics: Statistics, gpu_id: str) -> SpeedRatio | None:
+    def _ratio_of(self, statistics: RunFacts, gpu_id: str) -> SpeedRatio | None:
         """The ratio of a GPU that the statistics do not hold; the model knows those of its own run only."""
         return self._ratios.get(gpu_id) if statistics is self._facts.statistics else None
 
@@ -168,7 +168,7 @@ class Estimator:
         return grid.intensity_g_per_kwh
 
 
-def change_of_params(own: Statistics | None, params: Mapping[str, Any]) -> Change:
+def change_of_params(own: RunFacts | None, params: Mapping[str, Any]) -> Change:
     """What the params take otherwise than the run; a param that says what the run has leaves its range as it was.
 
     Raises:

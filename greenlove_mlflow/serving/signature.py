@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.quantity import COLUMNS, LOCAL
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ WHOLE_PARAMS = ("epochs", "sample_count")
 PARAMS = ("epochs", "sample_count", "carbon_g_per_kwh", "usd_per_kwh", "pue", "home_usd_per_hour")
 
 
-def make_signature(statistics: Statistics | None) -> ModelSignature:
+def make_signature(statistics: RunFacts | None) -> ModelSignature:
     """The signature: price rows in, one estimate per row out, the run's plan and place as default params.
 
     Typed, since MLflow's server reads a CSV by the types of the signature and refuses one without. Prices are doubles:
@@ -52,7 +52,7 @@ def make_signature(statistics: Statistics | None) -> ModelSignature:
     )
 
 
-def default_params(statistics: Statistics | None) -> dict[str, float | int | None]:
+def default_params(statistics: RunFacts | None) -> dict[str, float | int | None]:
     """The run's own plan and place by param; None leaves a figure as it is in the run, or unknown."""
     if statistics is None:
         return dict.fromkeys(PARAMS)

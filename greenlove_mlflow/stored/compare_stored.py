@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.offers.rental import Rental
@@ -56,7 +56,7 @@ class StoredComparer:
             today=time.strftime("%Y-%m-%d", time.gmtime()),
         )
 
-    def _sheet(self, statistics: Statistics) -> tuple[PriceSheet, tuple[Caveat, ...]]:
+    def _sheet(self, statistics: RunFacts) -> tuple[PriceSheet, tuple[Caveat, ...]]:
         if self._prices is not None:
             return self._prices, ()
         wanted = statistics.prices_version or NEWEST
@@ -67,7 +67,7 @@ class StoredComparer:
         return sheet, (Caveat.of("prices-not-in-tables", wanted=wanted, as_of=sheet.as_of),)
 
 
-def _home_name(statistics: Statistics) -> str:
+def _home_name(statistics: RunFacts) -> str:
     if statistics.home is not None:
         return statistics.home.name
     return LOCAL if statistics.probe is None else statistics.machine.processor_name

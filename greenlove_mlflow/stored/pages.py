@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking.names import KIND_REESTIMATE, KIND_TRACK, TAG_KIND, TAG_STATS
 from greenlove_mlflow.untrusted import printable
@@ -35,7 +35,7 @@ class StoredFacts:
     """
 
     run_id: str
-    statistics: Statistics
+    statistics: RunFacts
     name: str = ""
     written_back: str = ""
     status: str = ""
@@ -135,7 +135,7 @@ def read_facts(run: Run) -> StoredFacts:
     return StoredFacts(
         run_id=run.info.run_id,
         name=printable(run.info.run_name or ""),
-        statistics=Statistics.from_json(text),
+        statistics=RunFacts.from_json(text),
         written_back=run.data.tags.get(TAG_WRITTEN_BACK, ""),
         status=run.info.status,
         digest=hashlib.sha256(text.encode()).hexdigest(),

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.outcome import EarlierParts
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.events import LapEvent
@@ -55,9 +55,9 @@ def _energy_kwh(run: Run, since: list[LapEvent], *, has_outcome: bool) -> float 
     return recorded + math.fsum(each or 0.0 for each in joules) / J_PER_KWH * pue
 
 
-def _facts(run: Run) -> Statistics | None:
+def _facts(run: Run) -> RunFacts | None:
     try:
-        return Statistics.from_json(run.data.tags.get(names.TAG_STATS, ""))
+        return RunFacts.from_json(run.data.tags.get(names.TAG_STATS, ""))
     except RunDataError:
         return None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.outcome import Outcome
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.bounds import check_bounds
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog
@@ -76,7 +76,7 @@ class StoredRun:
     name: str
     experiment_id: str
     status: str
-    statistics: Statistics
+    statistics: RunFacts
     params: Mapping[str, str]
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -175,7 +175,7 @@ def read_finished_runs(
     return tuple(runs), tuple(skipped)
 
 
-def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[str, Statistics], ...]:
+def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[str, RunFacts], ...]:
     """Id and statistics of the runs that benchmarked that workload, on whatever hardware, the latest first."""
     client = make_client(store_uri)
     found = client.search_runs(
@@ -214,9 +214,9 @@ def _finished_run(run: Run) -> FinishedRun | None:
         return taught
 
 
-def _statistics(run: Run) -> Statistics:
+def _statistics(run: Run) -> RunFacts:
     try:
-        return Statistics.from_json(run.data.tags.get(names.TAG_STATS, ""))
+        return RunFacts.from_json(run.data.tags.get(names.TAG_STATS, ""))
     except RunDataError as error:
         raise RunDataError(f"run {run.info.run_id}: {error}") from error
 
@@ -240,7 +240,7 @@ def leave_out(run_id: str, *, store_uri: str | None = None, bring_back: bool = F
         raise RunDataError(f"there is no run {run_id!r} in this store: {first_line(error)}") from error
 
 
-def _statistics_or_none(run: Run) -> Statistics | None:
+def _statistics_or_none(run: Run) -> RunFacts | None:
     try:
         return _statistics(run)
     except RunDataError as error:

@@ -195,7 +195,7 @@ class TrackedRun(RunEvents):
 
     def first_estimate(self) -> Estimate | None:
         """What was promised of the whole training when its first part began; None where the run does not say."""
-        from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+        from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
 
         if self._spool is None or self.run_id is None or self.is_offline:
             return None
@@ -203,7 +203,7 @@ class TrackedRun(RunEvents):
         with self._boundary.guard("reading the first estimate"):
             try:
                 run = within(HISTORY_DEADLINE_S, lambda: self._sender.client.get_run(run_id))
-                return estimate_training(Statistics.from_json(run.data.tags.get(names.TAG_STATS, "")))
+                return estimate_training(RunFacts.from_json(run.data.tags.get(names.TAG_STATS, "")))
             except (OutOfTimeError, RunDataError) as error:
                 logger.info("the first estimate of the training is not compared with: %s", error)
         return None

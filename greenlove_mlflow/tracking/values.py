@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from greenlove_mlflow._version import __version__
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.outcome import Outcome
-from greenlove_mlflow.core.account.run_facts import SCHEMA_VERSION, Statistics
+from greenlove_mlflow.core.account.run_facts import SCHEMA_VERSION, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import saving
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
@@ -24,7 +24,7 @@ UNKNOWN = "unknown"
 MEAN_OVER_TASKS = "mean"
 
 
-def params_of(statistics: Statistics, prices_version: str = "") -> dict[str, str]:
+def params_of(statistics: RunFacts, prices_version: str = "") -> dict[str, str]:
     """The run's params: what was planned and what it was priced with; ``unknown`` where nothing is known."""
     workload, grid = statistics.workload, statistics.grid
     return {
@@ -54,7 +54,7 @@ def opening_tags() -> dict[str, str]:
     }
 
 
-def tags_of(statistics: Statistics, prices_as_of: str = "") -> dict[str, str]:
+def tags_of(statistics: RunFacts, prices_as_of: str = "") -> dict[str, str]:
     """The tags that later searches go by, among them everything an estimate needs."""
     tags = {
         names.TAG_STATS: stats_json(statistics),
@@ -69,7 +69,7 @@ def tags_of(statistics: Statistics, prices_as_of: str = "") -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def stats_json(statistics: Statistics) -> str:
+def stats_json(statistics: RunFacts) -> str:
     """The statistics as JSON that a tag can hold; should they be too long, caveats go first, then ratios of tables.
 
     A ratio that was given or measured is in no table and is never left out.
@@ -170,10 +170,10 @@ def _number(interval: Interval | None) -> str:
     return UNKNOWN if interval is None else repr(interval.point)
 
 
-def _without_caveats(statistics: Statistics) -> Statistics:
+def _without_caveats(statistics: RunFacts) -> RunFacts:
     return dataclasses.replace(statistics, fit=dataclasses.replace(statistics.fit, caveats=()), caveats=())
 
 
-def _with_own_ratios_alone(statistics: Statistics) -> Statistics:
+def _with_own_ratios_alone(statistics: RunFacts) -> RunFacts:
     own = tuple(each for each in statistics.ratios if each.speed_ratio.basis in ("given", "measured"))
     return dataclasses.replace(statistics, ratios=own)

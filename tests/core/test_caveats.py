@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import greenlove_mlflow
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.caveats import CAVEATS, offer_caveats, place_caveats, power_caveats, time_caveats
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.errors import InvalidInputError
@@ -71,15 +71,15 @@ def test_a_caveat_of_another_version_keeps_its_words() -> None:
     assert Caveat(code="of-the-future").severity == "note"
 
 
-def test_a_run_of_the_first_schema_keeps_the_sentences_of_its_caveats(gpu_run: Statistics) -> None:
+def test_a_run_of_the_first_schema_keeps_the_sentences_of_its_caveats(gpu_run: RunFacts) -> None:
     text = gpu_run.to_json().replace('"caveats":[]', "")
     assert '"caveats"' not in text
     old = text[:-1] + ',"caveats":[{"code":"drift","message":"it drifted"}]}'
-    assert Statistics.from_json(old).caveats[0].message == "it drifted"
+    assert RunFacts.from_json(old).caveats[0].message == "it drifted"
 
 
 @pytest.fixture
-def gpu_run() -> Statistics:
+def gpu_run() -> RunFacts:
     from tests.support.reestimation import gpu_statistics
 
     return gpu_statistics(caveats=())

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat, Source
@@ -15,7 +15,7 @@ from greenlove_mlflow.errors import RunDataError
 from tests.support.factories import a_fit, a_grid, a_machine, a_power, some_statistics
 
 
-def some_rich_statistics() -> Statistics:
+def some_rich_statistics() -> RunFacts:
     ratio = SpeedRatio(ratio=Interval(point=1.0 / 3.0, low=0.1, high=2.0 / 3.0), basis="throughput")
     return some_statistics(
         ratios=(OfferRatio(gpu_id="nvidia-h100-sxm-80gb", speed_ratio=ratio, rented_gpu_count=8),),
@@ -25,7 +25,7 @@ def some_rich_statistics() -> Statistics:
 
 def test_statistics_come_back_bit_for_bit_but_for_the_logarithm_of_ratios() -> None:
     statistics = some_rich_statistics()
-    back = Statistics.from_json(statistics.to_json())
+    back = RunFacts.from_json(statistics.to_json())
     assert dataclasses.replace(back, ratios=()) == dataclasses.replace(statistics, ratios=())
     (kept,), (ratio,) = back.ratios, statistics.ratios
     assert (kept.gpu_id, kept.speed_ratio.basis, kept.rented_gpu_count) == (ratio.gpu_id, "throughput", 8)
@@ -38,8 +38,8 @@ def test_statistics_of_the_first_schema_are_read_as_they_were_written() -> None:
     content = json.loads(statistics.to_json())
     assert content.pop("schema_version") == "1"
     # The first schema left its own version out.
-    assert Statistics.from_json(json.dumps(content)) == statistics
-    assert Statistics.from_json(statistics.to_json()).scaled_profile is None
+    assert RunFacts.from_json(json.dumps(content)) == statistics
+    assert RunFacts.from_json(statistics.to_json()).scaled_profile is None
 
 
 def test_caveats_are_kept_as_code_and_values_and_say_the_same_afterwards() -> None:
@@ -51,7 +51,7 @@ def test_caveats_are_kept_as_code_and_values_and_say_the_same_afterwards() -> No
     statistics = some_statistics(caveats=caveats)
     text = statistics.to_json()
     assert caveats[0].message not in text
-    assert Statistics.from_json(text).caveats == caveats
+    assert RunFacts.from_json(text).caveats == caveats
 
 
 def test_eight_boards_and_twelve_offers_fit_into_a_tag_with_room() -> None:
@@ -91,7 +91,7 @@ def test_eight_boards_and_twelve_offers_fit_into_a_tag_with_room() -> None:
     )
     text = statistics.to_json()
     assert len(text) < 6000
-    assert Statistics.from_json(text).power == statistics.power
+    assert RunFacts.from_json(text).power == statistics.power
 
 
 def test_defaults_take_no_room() -> None:
@@ -120,16 +120,16 @@ def test_a_pair_stays_a_pair() -> None:
 def test_broken_statistics_are_an_error_of_ours(change: dict[str, object]) -> None:
     content = {**json.loads(some_rich_statistics().to_json()), **change}
     with pytest.raises(RunDataError, match="broken"):
-        Statistics.from_json(json.dumps(content))
+        RunFacts.from_json(json.dumps(content))
 
 
 @pytest.mark.parametrize("text", ["", "5", "[]", "null", "{", '"x"'])
 def test_a_text_that_is_no_object_is_an_error_of_ours(text: str) -> None:
     with pytest.raises(RunDataError):
-        Statistics.from_json(text)
+        RunFacts.from_json(text)
 
 
 def test_another_schema_version_is_named() -> None:
     content = {**json.loads(some_rich_statistics().to_json()), "schema_version": "9"}
     with pytest.raises(RunDataError, match="'9'"):
-        Statistics.from_json(json.dumps(content))
+        RunFacts.from_json(json.dumps(content))

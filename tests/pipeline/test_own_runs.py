@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.own_runs import own_ratios
 from greenlove_mlflow.tracking import names
@@ -17,7 +17,7 @@ from tests.support.factories import a_fit, a_machine, some_statistics
 H100 = "nvidia-h100-sxm5-80gb"
 
 
-def on_gpu(gpu_id: str | None, epoch_s: float, **over: Any) -> Statistics:
+def on_gpu(gpu_id: str | None, epoch_s: float, **over: Any) -> RunFacts:
     return some_statistics(
         machine=a_machine(device="cuda:0", gpu_name=gpu_id, gpu_id=gpu_id),
         fit=dataclasses.replace(a_fit(), epoch_s=epoch_s),
@@ -25,7 +25,7 @@ def on_gpu(gpu_id: str | None, epoch_s: float, **over: Any) -> Statistics:
     )
 
 
-def keep(store: str, statistics: Statistics) -> str:
+def keep(store: str, statistics: RunFacts) -> str:
     tags = {
         names.TAG_SCHEMA_VERSION: "1",
         names.TAG_STATS: statistics.to_json(),

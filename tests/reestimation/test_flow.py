@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 import greenlove_mlflow as greenlove
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value
 from greenlove_mlflow.core.offers.compare import Comparison
@@ -186,7 +186,7 @@ def test_a_run_whose_machine_no_table_knows_is_estimated_where_it_kept_a_ratio(
     client: MlflowClient, log_run: Logger, experiment: str
 ) -> None:
     run_id, comparison = log_run()
-    statistics = Statistics.from_json(client.get_run(run_id).data.tags[names.TAG_STATS])
+    statistics = RunFacts.from_json(client.get_run(run_id).data.tags[names.TAG_STATS])
     nameless = json.loads(statistics.to_json())
     del nameless["home"]
     client.set_tag(run_id, names.TAG_STATS, json.dumps(nameless))
@@ -205,7 +205,7 @@ def test_runs_that_cannot_be_used_are_reported_by_id_and_left_out(
     experiment_id = client.get_experiment_by_name(experiment).experiment_id
     foreign = client.create_run(experiment_id).info.run_id
     unfinished = client.create_run(experiment_id, tags={names.TAG_KIND: names.KIND_TRACK}).info.run_id
-    sound = Statistics.to_json(compare_as_track_does(gpu_statistics())[0])
+    sound = RunFacts.to_json(compare_as_track_does(gpu_statistics())[0])
     texts = {
         "torn": sound[:300],
         "newer": json.dumps({**json.loads(sound), "schema_version": "3"}),

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.account.what_if import Change, estimate_changed
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison
@@ -42,11 +42,11 @@ def own_prices(comparison: Comparison) -> pd.DataFrame:
 
 
 @cache
-def facts_text(statistics: Statistics | None) -> str:
+def facts_text(statistics: RunFacts | None) -> str:
     return gather_facts(statistics).to_json()
 
 
-def predict(statistics: Statistics | None, frame: pd.DataFrame, **params: Any) -> pd.DataFrame:
+def predict(statistics: RunFacts | None, frame: pd.DataFrame, **params: Any) -> pd.DataFrame:
     return Estimator(ModelFacts.from_json(facts_text(statistics))).estimate(frame, params)
 
 

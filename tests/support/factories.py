@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord, Machine, PowerReading
 from greenlove_mlflow.core.timing.fit import AdaptiveFit, OriginalFit
@@ -57,7 +57,7 @@ def a_power(**over: Any) -> PowerReading:
     return PowerReading(**{"device": "gpu_0", "power_w": 300.0, "log_half_width": 0.1, "source": "counter", **over})
 
 
-def some_statistics(**over: Any) -> Statistics:
+def some_statistics(**over: Any) -> RunFacts:
     fields = {
         "machine": a_machine(),
         "workload": a_workload(),
@@ -66,7 +66,7 @@ def some_statistics(**over: Any) -> Statistics:
         "pue": Interval.exactly(1.0),
         "grid": a_grid(),
     }
-    return Statistics(**{**fields, **over})
+    return RunFacts(**{**fields, **over})
 
 
 def an_epoch(**over: Any) -> EpochRecord:

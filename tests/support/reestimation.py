@@ -6,7 +6,7 @@ import dataclasses
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts, estimate_training
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.offer import PriceSheet
@@ -35,8 +35,8 @@ def the_specs() -> dict[str, GpuSpec]:
     return {spec.gpu_id: spec for spec in read_gpu_specs()}
 
 
-def gpu_statistics(**over: Any) -> Statistics:
-    """Statistics of a training on an A100, with nothing in them that is a round number."""
+def gpu_statistics(**over: Any) -> RunFacts:
+    """RunFacts of a training on an A100, with nothing in them that is a round number."""
     fields = {
         "machine": a_machine(device="cuda:0", gpu_name="NVIDIA A100-PCIE-40GB", gpu_id=A100),
         "home": the_specs()[A100],
@@ -51,9 +51,7 @@ def gpu_statistics(**over: Any) -> Statistics:
     return some_statistics(**{**fields, **over})
 
 
-def compare_as_track_does(
-    statistics: Statistics, sheet: PriceSheet | str = OWN_VERSION
-) -> tuple[Statistics, Comparison]:
+def compare_as_track_does(statistics: RunFacts, sheet: PriceSheet | str = OWN_VERSION) -> tuple[RunFacts, Comparison]:
     """The comparison of the first estimate, and the statistics that remember its ratios."""
     sheet = read_price_sheet(sheet)
     book = read_ratio_book()
@@ -75,7 +73,7 @@ def compare_as_track_does(
 
 
 def log_tracked_run(
-    client: MlflowClient, experiment_id: str, statistics: Statistics | None = None, *, sheet: str = OWN_VERSION
+    client: MlflowClient, experiment_id: str, statistics: RunFacts | None = None, *, sheet: str = OWN_VERSION
 ) -> tuple[str, Comparison]:
     """A run as ``track`` leaves it, less its artifacts."""
     from mlflow.entities import Metric, Param, RunTag

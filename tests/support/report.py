@@ -8,7 +8,7 @@ from typing import Any
 import greenlove_mlflow as greenlove
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.outcome import Outcome
-from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
 from greenlove_mlflow.core.interval import Interval, product, quotient
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
@@ -179,7 +179,7 @@ def a_measured_training(**over: Any) -> tuple[Estimate, Comparison]:
     return replace_ratios(estimate, comparison), comparison
 
 
-def measured_statistics(**over: Any) -> Statistics:
+def measured_statistics(**over: Any) -> RunFacts:
     home = find_gpu("NVIDIA GeForce RTX 3090", read_gpu_specs())
     power = (a_power(power_w=290.0, log_half_width=0.12), a_power(device="cpu", power_w=40.0, log_half_width=0.5))
     fields = {"home": home, "fit": a_benchmark_fit(), "power": power, "pue": Interval(point=1.1, low=1.0, high=1.3)}

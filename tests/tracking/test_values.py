@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
@@ -157,7 +157,7 @@ def test_statistics_too_long_for_a_tag_lose_caveats_then_ratios_of_tables() -> N
     assert len(statistics.to_json()) > names.TAG_VALUE_LIMIT
     text = record.stats_json(statistics)
     assert len(text) < names.TAG_VALUE_LIMIT
-    kept = Statistics.from_json(text)
+    kept = RunFacts.from_json(text)
     assert kept.fit == statistics.fit
     assert [each.speed_ratio.basis for each in kept.ratios] == ["given", "measured"]
 

@@ -12,7 +12,7 @@ from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh
 from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.account.run_facts import Statistics
+    from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.core.records import StepProfile
 
 
@@ -38,7 +38,7 @@ class Estimate:
     workload: Workload
     grid: Grid
     caveats: tuple[Caveat, ...] = ()
-    statistics: Statistics | None = None
+    statistics: RunFacts | None = None
 
     @property
     def profile(self) -> StepProfile | None:

@@ -1,4 +1,4 @@
-"""Statistics: everything an estimate needs, in one compact JSON; what MLflow's ``greenlove.stats`` tag holds."""
+"""RunFacts: everything an estimate needs, in one compact JSON; what MLflow's ``greenlove.stats`` tag holds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OfferRatio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
+class RunFacts:
     """What one benchmark taught, sufficient to estimate and compare again without its log.
 
     Args:
@@ -126,7 +126,7 @@ class Statistics:
         return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Statistics:
+    def from_json(cls, text: str) -> RunFacts:
         """The statistics that ``to_json`` wrote.
 
         Raises:
@@ -144,7 +144,7 @@ class Statistics:
                 f"{SCHEMA_VERSION!r}"
             )
         try:
-            decoded: Statistics = from_plain(cls, unpack(content) if version == SCHEMA_VERSION else content)
+            decoded: RunFacts = from_plain(cls, unpack(content) if version == SCHEMA_VERSION else content)
             check_bounds(decoded)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, GreenloveError) as error:
             raise RunDataError(f"the statistics of a run are broken: {str(error)[:300]}") from error
@@ -168,7 +168,7 @@ def _as_now(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def estimate_training(
-    statistics: Statistics,
+    statistics: RunFacts,
     *,
     workload: Workload | None = None,
     grid: Grid | None = None,
@@ -181,7 +181,7 @@ def estimate_training(
 
 
 def estimate_for_time(
-    statistics: Statistics,
+    statistics: RunFacts,
     time_s: Interval,
     *,
     workload: Workload | None = None,
@@ -209,13 +209,13 @@ def estimate_for_time(
     )
 
 
-def board_readings(statistics: Statistics) -> tuple[PowerReading, ...]:
+def board_readings(statistics: RunFacts) -> tuple[PowerReading, ...]:
     """The readings of the boards trained on that a meter made; none where a model stands in for one."""
     boards = [reading for reading in statistics.power if reading.device.startswith("gpu")]
     return () if any(reading.source == "modelled" for reading in boards) else tuple(boards)
 
 
-def host_power_w(statistics: Statistics) -> Interval | None:
+def host_power_w(statistics: RunFacts) -> Interval | None:
     """Mean power of everything but the boards, in watts; None when there is none."""
     host = [reading for reading in statistics.power if not reading.device.startswith("gpu")]
     if not host:
@@ -223,7 +223,7 @@ def host_power_w(statistics: Statistics) -> Interval | None:
     return total(*(Interval.from_log_width(reading.power_w, reading.log_half_width) for reading in host))
 
 
-def home_power_w(statistics: Statistics) -> Interval | None:
+def home_power_w(statistics: RunFacts) -> Interval | None:
     """Mean power of all devices that are metered or modelled, in watts; None when there is none."""
     if not statistics.power:
         return None

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.errors import InvalidInputError
@@ -85,7 +85,7 @@ class Change:
         return self == Change()
 
 
-def estimate_changed(statistics: Statistics, change: Change) -> Estimate:
+def estimate_changed(statistics: RunFacts, change: Change) -> Estimate:
     """The estimate at home with some of its figures taken otherwise; the run's own estimate when none is."""
     if change.home_usd_per_hour is not None:
         statistics = dataclasses.replace(statistics, home_usd_per_hour=change.home_usd_per_hour)

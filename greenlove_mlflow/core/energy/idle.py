@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 
 
-def without_idle(statistics: Statistics) -> Statistics | None:
+def without_idle(statistics: RunFacts) -> RunFacts | None:
     """The statistics with each device's idle power taken off; None when the idle power of one was not measured.
 
     An idle power of 0 is left, which tells offers to count none of theirs: both sides of a comparison are net.

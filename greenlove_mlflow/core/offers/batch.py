@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.board_power import BoardPowers, board_powers, instance_power_w
 from greenlove_mlflow.core.offers.figures import offer_figures
@@ -23,7 +23,7 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 
 IndexArray = NDArray[np.intp]
 TextArray = NDArray[np.object_]
-RatioOf = Callable[[Statistics, str], "SpeedRatio | None"]
+RatioOf = Callable[[RunFacts, str], "SpeedRatio | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class RowFigures:
 
 
 def run_columns(
-    statistics: Sequence[Statistics],
+    statistics: Sequence[RunFacts],
     homes: Sequence[Estimate],
     gpu_ids: Sequence[str],
     *,

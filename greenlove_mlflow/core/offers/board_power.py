@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenlove_mlflow.core.account.run_facts import Statistics, board_readings, host_power_w
+from greenlove_mlflow.core.account.run_facts import RunFacts, board_readings, host_power_w
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, MODELLED_POWER_LOG_SD
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, FloatArray, Interval, Intervals, product, total
 from greenlove_mlflow.core.provenance import Caveat
@@ -44,7 +44,7 @@ class BoardPowers:
 
 
 def board_powers(
-    facts: Sequence[Statistics], specs: Sequence[GpuSpec | None], busy_ratio: FloatArray, busy_share: FloatArray
+    facts: Sequence[RunFacts], specs: Sequence[GpuSpec | None], busy_ratio: FloatArray, busy_share: FloatArray
 ) -> BoardPowers:
     """The power of each GPU for each run.
 
@@ -98,7 +98,7 @@ def instance_power_w(
     return Intervals(point=whole, below=below, above=above)
 
 
-def metered_board_w(facts: Statistics | None) -> Interval | None:
+def metered_board_w(facts: RunFacts | None) -> Interval | None:
     """What one board of home drew, the mean over all of them, watts; None when no meter said."""
     boards = () if facts is None else board_readings(facts)
     if not boards:
@@ -107,13 +107,13 @@ def metered_board_w(facts: Statistics | None) -> Interval | None:
     return drawn.scaled(1.0 / len(boards))
 
 
-def _modelled_board_w(facts: Statistics) -> Interval | None:
+def _modelled_board_w(facts: RunFacts) -> Interval | None:
     """What a model said that the one board of home draws, watts; None without one."""
     modelled = [each for each in facts.power if each.device.startswith("gpu") and each.source == "modelled"]
     return Interval.from_log_width(modelled[0].power_w, modelled[0].log_half_width) if len(modelled) == 1 else None
 
 
-def power_caveat(facts: Statistics | None, spec: GpuSpec, *, is_metered: bool) -> Caveat | None:
+def power_caveat(facts: RunFacts | None, spec: GpuSpec, *, is_metered: bool) -> Caveat | None:
     """How the power of an offer's board was assumed; None where that very board was metered."""
     if spec.tdp_w is None:
         return Caveat.of("offer-power-unknown", gpu=spec.name)
@@ -140,7 +140,7 @@ class _HomeBoard:
     numbers: tuple[float, float, float, float]
 
 
-def _home_board(facts: Statistics) -> _HomeBoard:
+def _home_board(facts: RunFacts) -> _HomeBoard:
     drawn_w, home = metered_board_w(facts), facts.home
     # A run that counts only what the training adds has no idle power left in its readings, nor then has an offer.
     counts_idle = not facts.power or any(reading.idle_power_w != 0.0 for reading in facts.power)
@@ -157,14 +157,14 @@ def _home_board(facts: Statistics) -> _HomeBoard:
     return _HomeBoard(drawn_w=drawn_w, numbers=(carried, idle_share, float(counts_idle), width))
 
 
-def _home_idle_w(facts: Statistics) -> float:
+def _home_idle_w(facts: RunFacts) -> float:
     if facts.home is not None and facts.home.idle_w is not None:
         return facts.home.idle_w
     known = [each.idle_power_w for each in board_readings(facts) if each.idle_power_w is not None]
     return min(known, default=0.0)
 
 
-def _host_w(facts: Statistics) -> Interval:
+def _host_w(facts: RunFacts) -> Interval:
     host_w = host_power_w(facts)
     if host_w is None:
         return Interval.exactly(0.0)

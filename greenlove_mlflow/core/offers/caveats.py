@@ -11,7 +11,7 @@ from greenlove_mlflow.core.offers.rental import rented_gpu_count
 from greenlove_mlflow.core.provenance import Caveat
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.account.run_facts import Statistics
+    from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.core.offers.compare import ComparisonRow
     from greenlove_mlflow.core.offers.offer import Offer
     from greenlove_mlflow.core.offers.rental import Rental
@@ -41,7 +41,7 @@ def offer_caveats(offer: Offer, *, used_gpu_count: int, today: str | None) -> tu
     return tuple(found)
 
 
-def memory_caveat(offer: Offer, statistics: Statistics, fitting: int | None) -> Caveat:
+def memory_caveat(offer: Offer, statistics: RunFacts, fitting: int | None) -> Caveat:
     """The caveat of an offer whose memory the training does not fit, with the batch size that would."""
     peak_gib = statistics.peak_memory_gib or 0.0
     if fitting is None:
@@ -54,7 +54,7 @@ def memory_caveat(offer: Offer, statistics: Statistics, fitting: int | None) -> 
 
 
 def comparison_caveats(
-    facts: Statistics,
+    facts: RunFacts,
     shown: Sequence[Offer],
     offers: Sequence[Offer],
     rows: Sequence[ComparisonRow],

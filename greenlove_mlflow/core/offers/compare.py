@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, Intervals
 from greenlove_mlflow.core.normal import Longest, Part
 from greenlove_mlflow.core.offers.batch import OfferRows, RowFigures, RunColumns, estimate_rows, run_columns
@@ -219,7 +219,7 @@ def _offer_rows(
 
 
 def _caveats(
-    facts: Statistics,
+    facts: RunFacts,
     offer: Offer,
     spec: GpuSpec,
     columns: RunColumns,

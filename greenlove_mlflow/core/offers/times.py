@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenlove_mlflow.core.account.run_facts import OLD_SCHEMA_VERSION, Statistics
+from greenlove_mlflow.core.account.run_facts import OLD_SCHEMA_VERSION, RunFacts
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, FloatArray, Intervals
 from greenlove_mlflow.core.normal import Longest
 from greenlove_mlflow.core.offers.step_on_offer import (
@@ -50,7 +50,7 @@ class TimesOnOffers:
 
 
 def times_on_offers(
-    facts: Sequence[Statistics],
+    facts: Sequence[RunFacts],
     workloads: Sequence[Workload],
     gpu_ids: Sequence[str],
     ratios: Sequence[Sequence[SpeedRatio | None]],
@@ -96,13 +96,13 @@ def times_on_offers(
     )
 
 
-def _validation_profile(facts: Statistics) -> StepProfile | None:
+def _validation_profile(facts: RunFacts) -> StepProfile | None:
     own = facts.validation_profile
     return own if can_split(own) and can_split(facts.scaled_profile) else facts.scaled_profile
 
 
 def _ratio_columns(
-    facts: Sequence[Statistics], gpu_ids: Sequence[str], ratios: Sequence[Sequence[SpeedRatio | None]]
+    facts: Sequence[RunFacts], gpu_ids: Sequence[str], ratios: Sequence[Sequence[SpeedRatio | None]]
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Log ratio, its SD, and where a ratio is of the whole step and of the whole training."""
     rows: list[tuple[float, float, float, float, float]] = []
@@ -124,7 +124,7 @@ def _ratio_columns(
     return np.log(point), np.where(np.isnan(point), np.nan, log_sd), is_step_of, is_training_of
 
 
-def _shares(facts: Sequence[Statistics], workloads: Sequence[Workload], is_training: FloatArray) -> TrainingShares:
+def _shares(facts: Sequence[RunFacts], workloads: Sequence[Workload], is_training: FloatArray) -> TrainingShares:
     parts = [each.home_fit.parts(workload) for each, workload in zip(facts, workloads, strict=True)]
     seconds = np.array([(each.steps_s, each.validation_s, each.fixed_s) for each in parts], dtype=np.float64)
     shares = (seconds.reshape(-1, 3) / seconds.reshape(-1, 3).sum(axis=1, keepdims=True))[:, :, np.newaxis]

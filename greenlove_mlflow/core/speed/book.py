@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping
 
-from greenlove_mlflow.core.account.run_facts import OfferRatio, Statistics
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.speed.gpus import GpuSpec, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.speed.ratio import RatioEvidence, speed_ratio
 from greenlove_mlflow.errors import InvalidInputError
@@ -24,7 +24,7 @@ class RatioBook:
         self._evidence = evidence
         self._known: dict[Hashable, SpeedRatio | None] = {}
 
-    def ratio_of(self, statistics: Statistics, gpu_id: str) -> SpeedRatio | None:
+    def ratio_of(self, statistics: RunFacts, gpu_id: str) -> SpeedRatio | None:
         """The ratio kept with the run, else one worked out from tables; None where neither home nor GPU is known."""
         for kept in statistics.ratios:
             if kept.gpu_id == gpu_id:
@@ -41,7 +41,7 @@ class RatioBook:
             self._known[key] = self._work_out(statistics, home, gpu_id)
         return self._known[key]
 
-    def completed(self, statistics: Statistics, gpu_ids: Iterable[str]) -> Statistics:
+    def completed(self, statistics: RunFacts, gpu_ids: Iterable[str]) -> RunFacts:
         """The statistics with a ratio for each of those GPUs and without words: what an estimate elsewhere needs.
 
         Where no table is at hand (a Spark worker), a run can then be estimated on GPUs that its first comparison did
@@ -59,9 +59,7 @@ class RatioBook:
             caveats=(),
         )
 
-    def _work_out(
-        self, statistics: Statistics, hardware: GpuSpec | ProbeResult | None, gpu_id: str
-    ) -> SpeedRatio | None:
+    def _work_out(self, statistics: RunFacts, hardware: GpuSpec | ProbeResult | None, gpu_id: str) -> SpeedRatio | None:
         try:
             return speed_ratio(
                 hardware,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-from greenlove_mlflow.core.account.run_facts import Statistics
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
 
 
-def is_same_workload(one: Statistics, other: Statistics) -> bool:
+def is_same_workload(one: RunFacts, other: RunFacts) -> bool:
     """Whether two runs trained the same model structure with the same batch, precision and data shape."""
     return bool(one.workload_fingerprint) and one.workload_fingerprint == other.workload_fingerprint
 
 
-def measured_ratio(home: Statistics, other: Statistics) -> Interval | None:
+def measured_ratio(home: RunFacts, other: RunFacts) -> Interval | None:
     """How many times faster the other machine takes a step than home; None for another workload.
 
     A later epoch over its steps on each machine; the range adds the noise and the slow drift of both benchmarks, on
@@ -28,7 +28,7 @@ def measured_ratio(home: Statistics, other: Statistics) -> Interval | None:
     return Interval.from_log_width(seconds[0] / seconds[1], width)
 
 
-def _log_sd(statistics: Statistics) -> float:
+def _log_sd(statistics: RunFacts) -> float:
     fit = statistics.fit
     noise = fit.noise_log_sd * math.sqrt(fit.correlation_factor / max(1, fit.block_count))
     return math.hypot(noise, fit.drift_log_sd)

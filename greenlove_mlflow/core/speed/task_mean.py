@@ -3,7 +3,7 @@
 The tasks are correlated within groups, so the best prediction leans on those of the workload's own group as far as
 the groups differ, and twins do not count twice. Its range is that of a new workload, not of the mean.
 
-Source: best linear unbiased prediction with an unknown mean (universal kriging), e.g. Cressie, Statistics for Spatial
+Source: best linear unbiased prediction with an unknown mean (universal kriging), e.g. Cressie, RunFacts for Spatial
 Data, section 3.4; the scale by a scaled inverse chi-squared prior, which gives a t distribution.
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from greenlove_mlflow.benchmark.subject import bits
+from greenlove_mlflow.benchmark.state import bits
 
 
 def test_zero_is_not_minus_zero_and_not_a_number_is_itself() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from greenlove_mlflow.benchmark.state.walk import Roots, Walk
-from greenlove_mlflow.benchmark.subject import walk
+from greenlove_mlflow.benchmark.state import walk
 
 
 def paths_of(found: Walk) -> dict[int, str]:

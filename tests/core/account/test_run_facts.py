@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.times import times_on_offers
 from greenlove_mlflow.core.records import StepProfile
@@ -14,12 +14,12 @@ from tests.support.factories import a_fit, a_workload, some_statistics
 ONE_OFF_S = 40.0
 
 
-def some_facts(**over: object) -> Statistics:
+def some_facts(**over: object) -> RunFacts:
     profile = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.01, device_busy_s=0.05)
     return some_statistics(fit=a_fit(one_off_s=ONE_OFF_S), profile=profile, **over)
 
 
-def share_on_offer(facts: Statistics, basis: str = "throughput") -> float:
+def share_on_offer(facts: RunFacts, basis: str = "throughput") -> float:
     ratio = SpeedRatio(ratio=Interval.exactly(2.0), basis=basis)  # type: ignore[arg-type]
     times = times_on_offers([facts], [facts.workload], ["card"], [[ratio]])
     return float(times.share.point[0, 0])
@@ -47,9 +47,9 @@ def test_ratio_that_was_given_is_used_as_it_is() -> None:
 
 
 def test_what_was_paid_survives_the_stats_tag_and_other_plans() -> None:
-    facts = Statistics.from_json(some_facts(one_off_paid=True).to_json())
+    facts = RunFacts.from_json(some_facts(one_off_paid=True).to_json())
     longer = estimate_training(facts, workload=a_workload(epoch_count=200))
 
     assert facts.one_off_paid
     assert longer.time_s.point == pytest.approx(10.0 + 199 * 9.0, rel=0.01)
-    assert not Statistics.from_json(some_facts().to_json()).one_off_paid
+    assert not RunFacts.from_json(some_facts().to_json()).one_off_paid

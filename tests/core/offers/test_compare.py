@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import Statistics, estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
 from greenlove_mlflow.core.energy.idle import without_idle
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, model_power
 from greenlove_mlflow.core.interval import Interval
@@ -54,7 +54,7 @@ def a_region(name: str = "north", intensity: float | None = 30.0, claim: str | N
 
 
 def a_home(
-    *, time_s: float = 36_000.0, width: float = 0.1, statistics: Statistics | None = None, **over: Any
+    *, time_s: float = 36_000.0, width: float = 0.1, statistics: RunFacts | None = None, **over: Any
 ) -> Estimate:
     fields = {
         "time_s": Interval.from_log_width(time_s, width),
@@ -370,13 +370,13 @@ H200 = GpuSpec(gpu_id="h200", name="H200", tdp_w=700.0, idle_w=78.5, memory_gib=
 B200 = GpuSpec(gpu_id="b200", name="B200", tdp_w=1000.0, idle_w=146.0, memory_gib=180.0)
 
 
-def profiled(profile: StepProfile, *, power_w: float = 297.0, host_w: float | None = None, **over: Any) -> Statistics:
+def profiled(profile: StepProfile, *, power_w: float = 297.0, host_w: float | None = None, **over: Any) -> RunFacts:
     host = () if host_w is None else (a_power(device="cpu", power_w=host_w),)
     power = (a_power(power_w=power_w, log_half_width=0.1), *host)
     return some_statistics(**{"home": H200, "power": power, "profile": profile, **over})
 
 
-def on_boards(statistics: Statistics, *offers: Offer, ratio: SpeedRatio | None = None, **over: Any) -> Comparison:
+def on_boards(statistics: RunFacts, *offers: Offer, ratio: SpeedRatio | None = None, **over: Any) -> Comparison:
     home = estimate_training(statistics)
     published = SpeedRatio(ratio=Interval.from_log_width(1.6, 0.3), basis="throughput")
     ratios = {"h200": SpeedRatio(ratio=Interval.exactly(1.0), basis="measured"), "b200": ratio or published}
