@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
-from greenlove_mlflow.benchmark.state.state import check_state, count_state_bytes, preserved
 from greenlove_mlflow.benchmark.state import state
+from greenlove_mlflow.benchmark.state.state import check_state, count_state_bytes, preserved
 from greenlove_mlflow.errors import StateNotKeepableError, StateNotRestoredError
 from tests.support.spy import Spy
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from greenlove_mlflow.benchmark.state.walk import Roots, Walk
 from greenlove_mlflow.benchmark.state import walk
+from greenlove_mlflow.benchmark.state.walk import Roots, Walk
 
 
 def paths_of(found: Walk) -> dict[int, str]:
