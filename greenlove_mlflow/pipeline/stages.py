@@ -15,15 +15,15 @@ import torch
 from greenlove_mlflow.benchmark import BenchmarkPlan, EpochRunner, Training, make_feed, read_machine, run_benchmark
 from greenlove_mlflow.benchmark.machine.signals import MachineSignals
 from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.idle import without_idle
 from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
-from greenlove_mlflow.core.energy.idle import without_idle
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.core.speed.names import match_gpu
 from greenlove_mlflow.core.timing.drift import learned_drift
-from greenlove_mlflow.core.timing.fit import fit_log
+from greenlove_mlflow.core.timing.fit_log import fit_log
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.pipeline.autologging import autologging_off
 from greenlove_mlflow.power import open_meter

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenlove_mlflow._version import __version__
-from greenlove_mlflow.core.account.totals import (
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.totals import (
     Elsewhere,
     Spent,
     Training,
@@ -15,7 +16,6 @@ from greenlove_mlflow.core.account.totals import (
     spent_by_month,
     spent_elsewhere,
 )
-from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.numbers import (
     duration_scale,

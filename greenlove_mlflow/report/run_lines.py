@@ -20,7 +20,7 @@ from greenlove_mlflow.report.view import Cell, quantity_cell
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.outcome import Outcome
-    from greenlove_mlflow.core.account.totals import Training
+    from greenlove_mlflow.core.offers.totals import Training
     from greenlove_mlflow.numbers import Scale
 
 NOT_RUN = "not run"

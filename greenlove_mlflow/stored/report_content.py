@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import estimate_training
-from greenlove_mlflow.core.account.totals import Training
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
+from greenlove_mlflow.core.offers.totals import Training
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenlove_mlflow.core.timing.drift_model import DriftModel
+from greenlove_mlflow.core.timing.drift_prior import DriftModel
 from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import rows_of
 

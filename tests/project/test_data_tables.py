@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from greenlove_mlflow.core.timing.drift_model import DriftModel
+from greenlove_mlflow.core.timing.drift_prior import DriftModel
 from greenlove_mlflow.tables import (
     data_root,
     find_grid,

@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 import pytest
 
-from greenlove_mlflow.core.account.totals import Training, promises_kept, spent, spent_elsewhere
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.totals import Training, promises_kept, spent, spent_elsewhere
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.report import (
     ExperimentContent,

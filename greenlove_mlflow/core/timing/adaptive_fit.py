@@ -12,8 +12,7 @@ from scipy.special import stdtrit
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
 from greenlove_mlflow.core.timing.drift import Drift
-from greenlove_mlflow.core.timing.drift_model import DriftModel
-from greenlove_mlflow.core.timing.drift_prior import contention_share, prior_drift
+from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_share, prior_drift
 from greenlove_mlflow.core.timing.first_uses import excess_s, first_use_cost
 from greenlove_mlflow.core.timing.fit import AdaptiveFit, Mode
 from greenlove_mlflow.core.timing.growth import Growth, fit_growth

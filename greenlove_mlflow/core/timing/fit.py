@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, total
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.workload import Workload
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.timing.drift import Drift
-    from greenlove_mlflow.core.timing.drift_model import DriftModel
+    pass
 
 # Compiling or tuning once more takes about as long, not just as long.
 ONE_OFF_LOG_HALF_WIDTH = 0.5
@@ -228,27 +226,6 @@ class OriginalFit:
 
 
 Fit = AdaptiveFit | OriginalFit
-
-
-def fit_log(
-    log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None, drift_model: DriftModel | None = None
-) -> Fit:
-    """The fit of a log, by the formulas of the method that made it.
-
-    Args:
-        log: What a benchmark measured.
-        workload: The plan it is for.
-        drift: The machine's drift as finished runs taught it; the prior when None. The original knows no drift.
-        drift_model: The constants of that prior, of the dated table; those of its first version when None.
-    """
-    # Fits need quantiles of scipy, which a light reader of fits does not have.
-    if log.method == "original":
-        from greenlove_mlflow.core.timing.original_fit import fit_original
-
-        return fit_original(log, workload)
-    from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive
-
-    return fit_adaptive(log, workload, drift=drift, drift_model=drift_model)
 
 
 def _validation_s(workload: Workload) -> float:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import fdtrc
 
-from greenlove_mlflow.core.timing.ranks import spearman_rho
-
 LEAST_SIZES = 3
+LEAST_PAIRS = 3
 LACK_OF_FIT_P = 0.01
 LEAST_BEND = 0.03
 
@@ -110,3 +109,33 @@ def _lack_of_fit_p(lack: float, lack_count: int, pure: float, pure_count: int) -
 def _exponent(sizes: np.ndarray, means: np.ndarray) -> float:
     middle = (len(sizes) - 1) // 2
     return math.log(float(means[-1] / means[middle])) / math.log(float(sizes[-1] / sizes[middle]))
+
+
+def spearman_rho(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Spearman's rank correlation with average ranks; None with fewer than three pairs or without spread.
+
+    >>> spearman_rho([1, 2, 3, 4], [1, 4, 9, 8])
+    0.8
+    """
+    if len(xs) < LEAST_PAIRS:
+        return None
+    ranks_x, ranks_y = _ranks(xs), _ranks(ys)
+    mean = (len(xs) + 1) / 2.0
+    covariance = math.fsum((a - mean) * (b - mean) for a, b in zip(ranks_x, ranks_y, strict=True))
+    spread = math.fsum((a - mean) ** 2 for a in ranks_x) * math.fsum((b - mean) ** 2 for b in ranks_y)
+    return covariance / math.sqrt(spread) if spread > 0.0 else None
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Ranks from 1; ties share the mean of theirs."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        end = start
+        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
+            end += 1
+        for place in order[start : end + 1]:
+            ranks[place] = (start + end) / 2.0 + 1.0
+        start = end + 1
+    return ranks

@@ -14,9 +14,8 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
 from greenlove_mlflow.core.timing.diagnostics import Findings, diagnose
 from greenlove_mlflow.core.timing.fit import OriginalFit
-from greenlove_mlflow.core.timing.growth import Growth, fit_growth
+from greenlove_mlflow.core.timing.growth import Growth, fit_growth, spearman_rho
 from greenlove_mlflow.core.timing.noise import noise_of_blocks
-from greenlove_mlflow.core.timing.ranks import spearman_rho
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import BenchmarkError
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.idle import without_idle
+from greenlove_mlflow.core.account.own_runs import is_same_workload, measured_ratio
 from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
-from greenlove_mlflow.core.energy.idle import without_idle
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, model_power
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest, saving
@@ -22,7 +23,6 @@ from greenlove_mlflow.core.offers.rental import Rental
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
-from greenlove_mlflow.core.speed.own_runs import is_same_workload, measured_ratio
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import UnknownPlaceError
 from greenlove_mlflow.tables import read_default_pue, read_gpu_specs, read_price_sheet, read_regions

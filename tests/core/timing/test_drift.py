@@ -19,7 +19,7 @@ from greenlove_mlflow.core.timing.drift import (
     learned_drift,
     misses_by_chance,
 )
-from greenlove_mlflow.core.timing.fit import fit_log
+from greenlove_mlflow.core.timing.fit_log import fit_log
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining
 from tests.support.factories import a_fit, a_machine, a_workload, an_original_fit
 

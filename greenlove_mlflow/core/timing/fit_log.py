@@ -1,0 +1,27 @@
+"""``fit_log``: the fit of a log, by the formulas of the method that made it."""
+
+from __future__ import annotations
+
+from greenlove_mlflow.core.records import BenchmarkLog
+from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive
+from greenlove_mlflow.core.timing.drift import Drift
+from greenlove_mlflow.core.timing.drift_prior import DriftModel
+from greenlove_mlflow.core.timing.fit import Fit
+from greenlove_mlflow.core.timing.original_fit import fit_original
+from greenlove_mlflow.core.workload import Workload
+
+
+def fit_log(
+    log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None, drift_model: DriftModel | None = None
+) -> Fit:
+    """The fit of a log.
+
+    Args:
+        log: What a benchmark measured.
+        workload: The plan it is for.
+        drift: The machine's drift as finished runs taught it; the prior when None. The original knows no drift.
+        drift_model: The constants of that prior, of the dated table; those of its first version when None.
+    """
+    if log.method == "original":
+        return fit_original(log, workload)
+    return fit_adaptive(log, workload, drift=drift, drift_model=drift_model)
