@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 try:
     from keras.callbacks import Callback as _Base
 except ImportError as error:
-    raise ImportError("greenlove.KerasCallback needs Keras 3: pip install 'greenlove-mlflow[keras]'") from error
+    raise ImportError(
+        f"greenlove.KerasCallback needs Keras 3 on torch ({error}): pip install 'greenlove-mlflow[keras]', and set "
+        "KERAS_BACKEND=torch before Keras is imported"
+    ) from error
 
 
 class KerasCallback(_Base):  # type: ignore[misc]

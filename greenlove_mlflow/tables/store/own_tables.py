@@ -67,26 +67,12 @@ def read_own_table(
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", dated):
         raise TableError(f"{path.name} does not date its rows; give as_of (2026-09-28) in a column or by --as-of")
     title = source or own.source.title or path.name
-    filled = {
-        "as_of": dated,
-        "source": title,
-        "evidence": OWN_EVIDENCE,
-        "producer": OWN_PRODUCER,
-        "licence": OWN_PRODUCER,
-    }
+    filled = {"as_of": dated, "source": title, "evidence": OWN_EVIDENCE}
+    filled |= {"producer": OWN_PRODUCER, "licence": OWN_PRODUCER}
     cells = _filled(cells, {column.name: filled[column.name] for column in schema.columns if column.name in filled})
     sidecar = dataclasses.replace(
         schema,
-        source=Source(
-            producer=OWN_PRODUCER,
-            title=title,
-            url=own.source.url,
-            licence=OWN_PRODUCER,
-            published=dated,
-            accessed=own.source.accessed or dated,
-            table=name,
-            version=version or own.source.version or path.stem,
-        ),
+        source=_own_source(own, title, dated, table=name, version=version or own.source.version or path.stem),
         as_of=dated,
         columns=tuple(_own_column(column) for column in schema.columns),
         row_count=own.row_count,
@@ -103,6 +89,19 @@ def read_own_table(
         path=path,
         units=sidecar.units,
         sidecar=sidecar,
+    )
+
+
+def _own_source(own: Sidecar, title: str, dated: str, *, table: str, version: str) -> Source:
+    return Source(
+        producer=OWN_PRODUCER,
+        title=title,
+        url=own.source.url,
+        licence=OWN_PRODUCER,
+        published=dated,
+        accessed=own.source.accessed or dated,
+        table=table,
+        version=version,
     )
 
 
