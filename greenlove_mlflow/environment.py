@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -133,3 +134,8 @@ def _read_driver_subscriber() -> str | None:
         return "Nsight Systems"
     library = os.environ.get("CUDA_INJECTION64_PATH")
     return Path(library).name if library else None
+
+
+def set_variables(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the environment variables that are set; their values stay where they are."""
+    return tuple(name for name in names if os.environ.get(name))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shlex
 from pathlib import Path
@@ -60,6 +59,7 @@ def command(
     `measured="auto"` takes the ratio from the two runs. Exit code 0 when the file was written, 1 when it was not.
     """
     from greenlove_mlflow.cloud_task import CREDENTIAL_VARIABLES, CloudTask, instance_size
+    from greenlove_mlflow.environment import set_variables
 
     offer, sku = _find_offer(gpu, prices)
     if not tracking_uri:
@@ -76,7 +76,7 @@ def command(
         gpu_count=size,
         region=region,
         install=install,
-        credentials=tuple(name for name in CREDENTIAL_VARIABLES if os.environ.get(name)),
+        credentials=set_variables(CREDENTIAL_VARIABLES),
     )
     _write(task, output, force=force)
     click.echo(json.dumps(_plain(task, output)) if as_json else _in_words(task, output))

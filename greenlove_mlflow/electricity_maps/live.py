@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from datetime import datetime, timedelta, timezone
 
@@ -50,7 +49,7 @@ def live_grid(
     if zone in ("", "WORLD"):
         return grid, (_kept("no place is known (pass country= or a zone as region=)"),)
     try:
-        reading = service_for(key, base_url, timeout_s).fetch_latest(zone, grid.scope)
+        reading = ElectricityMaps(key=key, base_url=base_url, timeout_s=timeout_s).fetch_latest(zone, grid.scope)
     except ServiceError as error:
         logger.warning("live carbon intensity of %s: %s", zone, error)
         hint = "; zones read like DE or US-TEX-ERCO: pass one as region=" if error.reason == "unknown-zone" else ""
@@ -72,7 +71,7 @@ def best_start_in(
     Raises:
         ServiceError: If the service gives no forecast.
     """
-    service = service_for(key, base_url, timeout_s)
+    service = ElectricityMaps(key=key, base_url=base_url, timeout_s=timeout_s)
     return best_start(service.fetch_forecast(zone, scope, hours=DEFAULT_WINDOW_H + hours), hours)
 
 
@@ -112,12 +111,6 @@ def later_start_caveats(
             share=best.saved_share,
         ),
     )
-
-
-@functools.lru_cache(maxsize=8)
-def service_for(key: str, base_url: str, timeout_s: float) -> ElectricityMaps:
-    """The door for that key, one a process, so that its cache is shared."""
-    return ElectricityMaps(key=key, base_url=base_url, timeout_s=timeout_s)
 
 
 def _with_reading(grid: Grid, reading: IntensityReading, base_url: str) -> tuple[Grid, tuple[Caveat, ...]]:

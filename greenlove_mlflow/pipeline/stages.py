@@ -36,6 +36,7 @@ from greenlove_mlflow.tables import (
     read_ram_w_per_gib,
 )
 from greenlove_mlflow.tables.places.grid import find_grid
+from greenlove_mlflow.units import S_PER_H
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.timing.drift import FinishedRun
@@ -212,7 +213,7 @@ def _with_later_start(statistics: RunFacts, options: Options, environment: Envir
     """The statistics with a word on when to start, where the live grid's forecast has a cleaner hour."""
     from greenlove_mlflow.electricity_maps import later_start_caveats
 
-    hours = estimate_training(statistics).time_s.point / 3600.0
+    hours = estimate_training(statistics).time_s.point / S_PER_H
     later = later_start_caveats(statistics.grid, hours, environment.electricity_maps_key, zone=options.live_zone)
     return dataclasses.replace(statistics, caveats=(*statistics.caveats, *later))
 

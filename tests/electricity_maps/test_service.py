@@ -32,7 +32,6 @@ from greenlove_mlflow.electricity_maps import (
     live_grid,
     locate_by_address,
 )
-from greenlove_mlflow.electricity_maps.live import service_for
 from greenlove_mlflow.errors import ElectricityMapsError, InvalidInputError
 from tests.support.factories import a_grid
 
@@ -106,7 +105,6 @@ def a_server() -> Iterator[FakeServer]:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    service_for.cache_clear()
     with a_server() as fake:
         yield fake
 
@@ -254,8 +252,9 @@ def test_an_estimated_or_old_reading_says_so(server: FakeServer) -> None:
 
 def test_an_answer_is_asked_for_once(server: FakeServer) -> None:
     server.answers(an_answer())
+    door = a_door(server)
     for _ in range(3):
-        live_grid(a_grid(), KEY, base_url=server.base_url)
+        door.fetch_latest("DE", "lifecycle")
     assert len(server.asked) == 1
 
 
@@ -288,7 +287,6 @@ def test_the_key_is_in_no_text(server: FakeServer, caplog: pytest.LogCaptureFixt
     caplog.set_level(logging.DEBUG)
     texts = [repr(a_door(server)), str(a_door(server))]
     for status in (200, 401, 403, 429, 500):
-        service_for.cache_clear()
         server.answers({"error": f"Invalid auth-token {KEY}", "carbonIntensity": KEY}, status=status)
         error: BaseException | None = problem(server)
         while error is not None:

@@ -10,6 +10,9 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.speed.ratio import RatioEvidence, speed_ratio
 from greenlove_mlflow.errors import InvalidInputError
 
+# More kinds of home than an experiment holds; beyond them the book starts anew rather than grow.
+MOST_KNOWN = 4096
+
 
 class RatioBook:
     """The speed ratio of any run's machine against any GPU of the specs table.
@@ -38,6 +41,8 @@ class RatioBook:
         counts = (statistics.gpu_count, statistics.home_gpu_count)
         key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind, counts)
         if key not in self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
             self._known[key] = self._work_out(statistics, home, gpu_id)
         return self._known[key]
 

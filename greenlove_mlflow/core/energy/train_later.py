@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.units import S_PER_H
 
 # The hours ahead within which a start is looked for.
 DEFAULT_WINDOW_H = 24.0
-HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def best_start(
     if len(readings) < 2:
         return None
     first = readings[0].at
-    edges = [(reading.at - first).total_seconds() / HOUR_S for reading in readings]
+    edges = [(reading.at - first).total_seconds() / S_PER_H for reading in readings]
     edges.append(2.0 * edges[-1] - edges[-2])
     values = [reading.intensity_g_per_kwh for reading in readings]
     latest = min(window_h, edges[-1] - hours)

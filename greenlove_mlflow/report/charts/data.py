@@ -15,6 +15,7 @@ from greenlove_mlflow.numbers import (
     format_usd,
     format_w,
 )
+from greenlove_mlflow.units import J_PER_KWH
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.interval import Interval
@@ -40,7 +41,6 @@ _FIT_POINTS = 40
 # More points than a chart has pixels only make the page heavier.
 _MOST_SAMPLES = 400
 _MOST_FORECASTS = 200
-_J_PER_KWH = 3.6e6
 
 
 def chart_data(content: ReportContent) -> dict[str, Json]:
@@ -160,7 +160,7 @@ def _power_means(log: BenchmarkLog) -> list[Json]:
 
 def _mean(reading: PowerReading, at_s: float) -> Json:
     factor = math.exp(reading.log_half_width)
-    energy = None if reading.energy_j is None else reading.energy_j / _J_PER_KWH
+    energy = None if reading.energy_j is None else reading.energy_j / J_PER_KWH
     return {
         "at_s": at_s,
         "watts": reading.power_w,
