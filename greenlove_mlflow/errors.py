@@ -5,7 +5,7 @@ A message says what was requested, what was found and what to do next.
     GreenloveError
     ├── InvalidInputError       an argument cannot be used (also a ValueError)
     │   ├── UnknownPlaceError   no grid or price for a place
-    │   ├── UnknownGpuError     a GPU name that no table knows
+    │   ├── UnknownGpuError     a GPU name that is in no table
     │   └── StateNotKeepableError   a benchmark could not restore the training state
     ├── TableError              a data table is missing, truncated or out of range
     ├── BenchmarkError          the training step could not be timed

@@ -98,6 +98,11 @@ class Feed:
 def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int | None = None) -> Feed:
     """The feed of a dataset, a ``DataLoader`` or any loader that can be iterated repeatedly.
 
+    Args:
+        data: Dataset, ``DataLoader``, loader, or a list of samples or of ready batches.
+        batch_size: Samples in a batch of a dataset; a loader's own must match.
+        steps_per_epoch: Batches in an epoch, for data without a length.
+
     Raises:
         InvalidInputError: If the data is empty, has no length and no ``steps_per_epoch``, or contradicts the arguments.
     """

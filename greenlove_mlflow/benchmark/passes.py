@@ -90,7 +90,7 @@ class Pass:
     """What one pass measured; times are of ``time.perf_counter``.
 
     Attributes:
-        start_s: When its first batch was asked for.
+        start_s: When its first batch was requested.
         duration_s: From then until the device is idle after the last step, without callbacks between blocks.
         first_end_s: When its first step had ended.
         first_wait_s: Seconds to get its first batch, including a fresh iterator and its workers; None if not

@@ -11,7 +11,7 @@ def world_size(launched: int = 1) -> int:
     """Number of processes that train together: from ``torch.distributed``, else from the launcher.
 
     Args:
-        launched: What the launcher told this process.
+        launched: World size from the launcher.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size()
@@ -19,10 +19,10 @@ def world_size(launched: int = 1) -> int:
 
 
 def rank_of_process(launched: int = 0) -> int:
-    """Rank of this process: from ``torch.distributed`` first, because a launcher may not set RANK.
+    """Rank of this process: from ``torch.distributed``, else from the launcher, which may not set RANK.
 
     Args:
-        launched: What the launcher told this process.
+        launched: Rank from the launcher.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank()

@@ -54,6 +54,12 @@ def fetch_json(
 ) -> Any:
     """The JSON response within ``timeout_s`` seconds; redirects are not followed, so no header leaks.
 
+    Args:
+        url: Address, https only.
+        params: Query parameters.
+        headers: Request headers, which may hold a key.
+        timeout_s: Limit on the whole request, seconds.
+
     Raises:
         ServiceError: If there is no JSON response in time, or the status is not 200.
     """

@@ -69,6 +69,14 @@ def best_start_in(
 ) -> BestStart | None:
     """The start within the next 24 hours with the least forecast CO2e; None if the forecast is too short.
 
+    Args:
+        zone: Electricity Maps zone.
+        hours: Estimated duration of the run, hours.
+        key: API token of the service.
+        scope: ``lifecycle`` or ``direct``.
+        base_url: Base URL of the API.
+        timeout_s: Timeout of the request, seconds.
+
     Raises:
         ServiceError: If the service returns no forecast.
     """
@@ -116,7 +124,13 @@ def later_start_caveats(
 
 @functools.lru_cache(maxsize=8)
 def service_for(key: str, base_url: str, timeout_s: float) -> ElectricityMaps:
-    """The client for that key, one per process, so that its cache is shared."""
+    """The client for that key, one per process, so that its cache is shared.
+
+    Args:
+        key: API token of the service.
+        base_url: Base URL of the API.
+        timeout_s: Timeout of one request, seconds.
+    """
     return ElectricityMaps(key=key, base_url=base_url, timeout_s=timeout_s)
 
 

@@ -64,7 +64,13 @@ class ElectricityMaps:
     def fetch_forecast(
         self, zone: str, scope: Scope = "lifecycle", *, hours: float = 24.0
     ) -> tuple[IntensityReading, ...]:
-        """The forecast for at least ``hours`` ahead if offered, soonest first; the free plan has no forecast."""
+        """The forecast for at least ``hours`` ahead if offered, soonest first; the free plan has no forecast.
+
+        Args:
+            zone: Electricity Maps zone.
+            scope: ``lifecycle`` or ``direct``.
+            hours: Least time span of the forecast, hours.
+        """
         horizon_h = next((horizon for horizon in HORIZONS_H if horizon >= hours), HORIZONS_H[-1])
         return _readings(self._ask("forecast", zone, scope, horizon_h), "forecast", zone, scope)
 

@@ -184,7 +184,13 @@ def name_device(device: Any) -> str:
 
 
 def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
-    """The devices that training on ``device`` uses, each with its model if it has one."""
+    """The devices that training on ``device`` uses, each with its model if it has one.
+
+    Args:
+        machine: Machine that training runs on.
+        device: Name of the training device, such as ``gpu_0`` or ``cpu``.
+        model: Assumptions for devices that cannot be read.
+    """
     parts: list[Part] = []
     if device != "cpu":
         parts.append(Part(device=device, model=_model_gpu(device, model)))

@@ -190,7 +190,13 @@ def _measure_host(batches: Batches, step: ProfiledStep, found: Findings, until_s
 
 
 def time_host_s(run: Callable[[Any], object], batch: Any, synchronize: Callable[[], None]) -> float:
-    """Seconds until the step function returned, starting with an empty queue; the device is idle afterwards."""
+    """Seconds until the step function returned, starting with an empty queue; the device is idle afterwards.
+
+    Args:
+        run: The step as a function of the batch.
+        batch: The batch to run it on.
+        synchronize: Waits until the device is idle.
+    """
     synchronize()
     begun_s = time.perf_counter()
     run(batch)

@@ -136,6 +136,13 @@ def default_train_step(model: Any, batch: Any, optimizer: Any, criterion: Any, d
     """Run one plain training step (zero the gradients, forward, backward, step) and return its loss.
 
     A batch is ``(x, y)``, ``(x1, x2, ..., y)``, a mapping with labels, or one tensor; a model may return its loss.
+
+    Args:
+        model: Called with the inputs of the batch.
+        batch: The batch, on any device.
+        optimizer: Optimizer of the model's parameters.
+        criterion: ``criterion(output, target)``; None if the model returns its loss.
+        device: Device that the batch is moved to.
     """
     batch = to_device(batch, device)
     if isinstance(optimizer, torch.optim.LBFGS):
@@ -156,6 +163,11 @@ def default_train_step(model: Any, batch: Any, optimizer: Any, criterion: Any, d
 
 def compute_loss(model: Any, batch: Any, criterion: Any) -> Any:
     """The loss of one batch that is already on the device.
+
+    Args:
+        model: Called with the inputs of the batch.
+        batch: The batch, on the model's device.
+        criterion: ``criterion(output, target)``; None if the model returns its loss.
 
     Raises:
         BenchmarkError: If neither the model nor the criterion returns a loss.

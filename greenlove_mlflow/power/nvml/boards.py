@@ -86,7 +86,15 @@ def request_board(
     visible_devices: str | None = None,
     device_order: str | None = None,
 ) -> BoardRequest | None:
-    """What torch knows about its device, to find the board; None if the device is not a CUDA GPU."""
+    """What torch knows about its device, to find the board; None if the device is not a CUDA GPU.
+
+    Args:
+        torch_device: Device that training runs on.
+        uuid: UUID of the board, for torch versions that do not report it.
+        gpu_index: NVML index from the caller.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``.
+        device_order: ``CUDA_DEVICE_ORDER``.
+    """
     kind, _, number = str(torch_device or "").partition(":")
     if kind != "cuda":
         return None

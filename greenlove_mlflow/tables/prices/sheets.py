@@ -96,6 +96,12 @@ def read_own_prices(
 
     It needs the columns ``gpu`` and ``price_usd_per_hour`` (empty if there is no public price).
 
+    Args:
+        path: Path of the CSV.
+        version: Version name; by default from its TOML, else the file name.
+        as_of: Date of the prices, ISO 8601; by default from its TOML or its rows.
+        source: Description of where the prices come from; by default from its TOML, else the file name.
+
     Raises:
         TableError: If the file cannot be used, or its prices have no date in the file, its TOML or the arguments.
     """

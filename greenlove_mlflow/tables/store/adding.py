@@ -27,6 +27,13 @@ def add_table(
 ) -> Table:
     """Add the user's own table permanently: ``read_own_tables`` finds its rows from now on.
 
+    Args:
+        path: Path of the CSV.
+        name: Table that the rows belong to.
+        version: Version name; by default from its TOML, else the file name.
+        as_of: Date of the figures, ISO 8601; by default from its TOML or its rows.
+        source: Description of where the figures come from; by default from its TOML, else the file name.
+
     Raises:
         TableError: If the file fails a check, or its version already exists with other rows.
     """
@@ -65,6 +72,12 @@ def remove_table(name: str, version: str) -> Path:
 
 def keep_table(target: Path, content: bytes, sidecar: str, read: Callable[[Path], object]) -> None:
     """Write a table and its sidecar after ``read`` has read them next to the target; on failure, leave nothing behind.
+
+    Args:
+        target: Path of the CSV to write.
+        content: Content of the CSV.
+        sidecar: Content of the TOML.
+        read: Reads and checks the table at a path.
 
     Raises:
         TableError: If ``read`` cannot read the table as written.

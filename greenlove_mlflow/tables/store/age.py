@@ -24,7 +24,13 @@ def today_utc() -> date:
 
 
 def is_stale(name: str, as_of: str, today: date) -> bool:
-    """Whether figures of that date exceed their table's maximum age."""
+    """Whether figures of that date exceed their table's maximum age.
+
+    Args:
+        name: Name of the table.
+        as_of: Date of the figures, ISO 8601.
+        today: The current date.
+    """
     limit = read_schema(name).max_age_days
     return limit is not None and age_days(as_of, today) > limit
 

@@ -46,6 +46,11 @@ def read_cells(content: bytes, *, name: str) -> pd.DataFrame:
 def check_cells(cells: pd.DataFrame, sidecar: Sidecar, *, name: str) -> pd.DataFrame:
     """The table with typed columns, after checking each cell against its column.
 
+    Args:
+        cells: The cells as text.
+        sidecar: The columns and the key.
+        name: Name of the table for messages.
+
     Raises:
         TableError: On a missing or unknown column, a cell of the wrong type or out of range, a duplicate key, or a
             row count that differs from the sidecar. The message names row and column; the header is row 1.

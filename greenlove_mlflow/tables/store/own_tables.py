@@ -49,6 +49,13 @@ def read_own_table(
     Columns that may be empty may be missing; ``as_of``, ``source``, ``evidence``, ``producer`` and ``licence`` are
     filled in if the file has none.
 
+    Args:
+        path: Path of the CSV.
+        name: Table that the rows belong to.
+        version: Version name; by default from its TOML, else the file name.
+        as_of: Date of the figures, ISO 8601; by default from its TOML or its rows.
+        source: Description of where the figures come from; by default from its TOML, else the file name.
+
     Raises:
         TableError: If the file cannot be read, fails a check, or its rows have no date.
     """

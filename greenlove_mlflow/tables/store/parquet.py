@@ -29,7 +29,13 @@ def parquet_metadata(table: Table) -> dict[str, str]:
 
 
 def write_parquet(frame: pd.DataFrame, path: Path, *, metadata: dict[str, str]) -> None:
-    """Write a frame as Parquet with that metadata in its schema, atomically."""
+    """Write a frame as Parquet with that metadata in its schema, atomically.
+
+    Args:
+        frame: The rows.
+        path: Output path.
+        metadata: Entries of the schema metadata.
+    """
     arrow = pa.Table.from_pandas(frame, preserve_index=False)
     stated = {**(arrow.schema.metadata or {}), **{key.encode(): value.encode() for key, value in metadata.items()}}
     with whole_file(path) as temporary:

@@ -17,9 +17,14 @@ NAME_COLUMNS = ("gpu_id", "name", "aliases", "gpu", "cpu", "code", "region", "pr
 def find_rows(
     table: Table, *, words: Iterable[str] = (), equal: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """The rows whose names contain all of ``words`` as whole words, and whose columns equal ``equal``.
+    """The rows whose names contain all given words as whole words, and whose columns have the given texts.
 
     For display only: ``H100`` finds every H100. No estimate uses the result.
+
+    Args:
+        table: Table to search.
+        words: Words that the names of a row must contain.
+        equal: Column -> text that it must equal, ignoring case.
 
     Raises:
         TableError: If a column is not in the table.
