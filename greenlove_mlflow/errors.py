@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose, as one tree.
+"""All errors that this package raises on purpose, as one tree.
 
 A message says what was requested, what was found and what to do next.
 

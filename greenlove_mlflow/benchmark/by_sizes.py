@@ -146,5 +146,5 @@ def _time(session: Session, phase: Phase, size: int) -> Pass:
 def _exponent(sizes: list[int], seconds: list[float]) -> float:
     """Exponent of the growth in time over the last two sizes; at least 1."""
     if len(sizes) < 2:
-        return 2.0  # nothing is known yet, and kernel methods exist
+        return 2.0  # still unknown, and kernel methods are quadratic
     return max(1.0, math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2]))

@@ -20,7 +20,7 @@ def run_original(session: Session) -> str:
 
 
 class _Seed:
-    """Exploration and grid of one benchmark by the original's rules."""
+    """Exploration and grid of one benchmark, by the original's rules."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -38,7 +38,7 @@ class _Seed:
         return "complete" if self._walk(size, total_s, 1.0 / self.plan.growth) else "cap"
 
     def _explore(self) -> int:
-        """The representative size."""
+        """Find the representative size."""
         size = max(self.least, min(self.plan.initial_sample_count, self.most))
         while True:
             completed, total_s = self._explore_once(size)

@@ -1,4 +1,4 @@
-"""One pass over some batches, timed: the only loop that runs the user's step."""
+"""A timed pass over batches: the only loop that runs the user's step."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Limit:
 
 @dataclass(slots=True)
 class Block:
-    """Consecutive steps between two synchronised edges; ``is_first_use``: one step of a shape not seen before."""
+    """Consecutive steps between two synchronised edges; ``is_first_use`` marks one step of a new shape."""
 
     start_s: float
     step_count: int
@@ -87,7 +87,7 @@ def _shape_of(value: Any) -> Hashable:
 
 @dataclass(slots=True)
 class Pass:
-    """What one pass measured; times are of ``time.perf_counter``.
+    """Measurements of one pass; clock times are those of ``time.perf_counter``.
 
     Attributes:
         start_s: When its first batch was requested.
@@ -99,7 +99,7 @@ class Pass:
             host.
         scatter_count: Steps in that sum, minus one per block.
         close_s: Seconds to drop the iterator (stopping the workers of an unfinished pass).
-        last_loss: What the last step returned.
+        last_loss: Return value of the last step.
     """
 
     start_s: float
@@ -246,7 +246,7 @@ def _run_block(iterator: _Iterator, step: Step, limit: Limit, done: Pass, start_
 
 
 def _most_steps(done: Pass, limit: Limit) -> float:
-    """Steps of the next block at most."""
+    """Maximum steps of the next block."""
     if limit.each_step_apart and len(done.blocks) < FIRST_STEPS_KEPT:
         return 1
     most = _steps_left(done, limit)

@@ -43,7 +43,7 @@ def run_benchmark(
     """Run the benchmark and return its log; the training state is restored bit by bit.
 
     Args:
-        subject: Model, optimizer, criterion and data; or an ``EpochRunner``, for training of any other kind.
+        subject: Model, optimizer, criterion and data; or an ``EpochRunner`` for any other kind of training.
         plan: How to benchmark.
         machine: Machine that it runs on; read from the system when None.
         meter: An open power meter.

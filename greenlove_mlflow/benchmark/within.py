@@ -54,7 +54,7 @@ class StepProfiler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPlan:
-    """When the window closes at the latest.
+    """Limits on the window.
 
     Args:
         total_step_count: Optimizer steps of the whole run; None if no end is known.
@@ -82,7 +82,7 @@ class StepRecorder:
 
     Args:
         session: Stores the records; its feed gives the length of an epoch.
-        plan: When the window closes at the latest.
+        plan: Limits on the window.
         synchronize: Waits until the device is idle; called at the edges of blocks only.
         profiler: Profiles two steps after the timed ones; they are left out of the timing.
         on_close: Called once, in the training thread, when the window closes.

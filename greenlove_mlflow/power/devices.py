@@ -127,7 +127,7 @@ class Part:
 
     @property
     def has_metered_power(self) -> bool:
-        """Whether the meter read its power."""
+        """Whether its power was metered."""
         metered = None if self.meter is None else self.meter.ledger.metered(with_samples=False)
         return metered is not None and (metered.is_counter_believed or metered.sampled_w is not None)
 

@@ -30,7 +30,7 @@ def read_device_memory(training: Training, copied_bytes: int) -> DeviceMemory:
     """The peaks since their last reset, read while the steps' gradients and optimizer state still exist.
 
     Args:
-        training: What was benchmarked.
+        training: The benchmarked training.
         copied_bytes: Bytes of the benchmark's own copies on the device.
     """
     device = training.torch_device

@@ -74,7 +74,7 @@ def read_trace(events: Iterable[Mapping[str, Any]], *, device_index: int) -> tup
 
     Args:
         events: ``traceEvents`` of the trace.
-        device_index: The GPU whose work counts.
+        device_index: Index of the GPU to read.
 
     Source: Kineto's output_json.cpp, where the names of categories and arguments are set.
     """

@@ -55,7 +55,7 @@ class Batches:
 
     Args:
         loader: Source of the batches.
-        takes_long: Whether the step alone takes all the time there is.
+        takes_long: Whether a step alone uses up the time available.
 
     Attributes:
         uses_spare: Whether the spare batch is used.

@@ -62,7 +62,7 @@ class AutocastWatch:
 def describe_model(
     model: Any, optimizer: Any, sample_batch: Any, batch_size: int, *, autocast_dtype: torch.dtype | None = None
 ) -> ModelDescription:
-    """The description of a model as it is trained.
+    """Describe a model as it is trained.
 
     Args:
         model: The model.

@@ -173,7 +173,7 @@ def _flop_count(packet: Any, args: Sequence[Any], kwargs: Mapping[str, Any], res
     if name == _CPU_ATTENTION:
         return _attention_flop_count(*args[:3])
     if name == f"{_CPU_ATTENTION}_backward":
-        return 2.5 * _attention_flop_count(*args[1:4])  # five products in place of two
+        return 2.5 * _attention_flop_count(*args[1:4])  # five products instead of two
     return 0.0
 
 
@@ -207,7 +207,7 @@ def _foreach(optimizers: Iterable[Any]) -> Iterator[None]:
 
 
 class _RecurrentLayers:
-    """The recurrent layers of some modules: on a GPU each is a fused sweep, on a CPU perhaps a loop of operators."""
+    """Recurrent layers of some modules: on a GPU each runs fused, on a CPU it may be a loop of operators."""
 
     def __init__(self, modules: Iterable[Any]) -> None:
         self._layers = [each for each in _members(modules) if isinstance(each, torch.nn.RNNBase)]

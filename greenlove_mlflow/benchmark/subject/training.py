@@ -18,7 +18,7 @@ _LABEL_KEYS = ("labels", "label", "targets", "target")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A model with everything one of its training steps needs.
+    """A model with everything that its training step needs.
 
     Args:
         model: The model on its device; with ``train_step`` also a dictionary of models, or an estimator.

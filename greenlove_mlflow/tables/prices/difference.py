@@ -66,7 +66,7 @@ def _by_name(sheet: PriceSheet) -> dict[Name, Offer]:
 
 
 def _name(offer: Offer) -> Name:
-    # "Contact sales" is what an on-demand price turns into, not another offer.
+    # An on-demand price may change to "contact sales"; that is the same offer.
     billing = "on-demand" if offer.billing == "contact-sales" else offer.billing
     return offer.provider, offer.gpu, billing, offer.gpu_counts
 
