@@ -24,7 +24,7 @@ class BenchmarkPlan:
     """How long and by which rules a run is benchmarked.
 
     Args:
-        method: ``adaptive``, or ``seed`` for the original's exploration and grid of sizes.
+        method: ``adaptive``, or ``original`` for the original's exploration and grid of sizes.
         epoch_count: Epochs of the full run, at least 1.
         batch_size: Samples in a batch if the data is a dataset; with a loader it must equal the loader's.
         steps_per_epoch: Batches in an epoch, for data without a length.
@@ -32,15 +32,15 @@ class BenchmarkPlan:
         kernel_factors: Factors from operators to kernels; without them no step is profiled.
         driver_subscriber: Name of a tool already subscribed to the GPU driver, so that no trace can be taken.
         seed: Seed for choosing samples when part of the data is timed.
-        exploration_epoch_count: ``seed``: epochs at each size.
-        warm_up_epoch_count: ``seed``: how many of them are modelled separately.
-        target_benchmark_s: ``seed``: seconds that the representative size should take.
-        initial_sample_count: ``seed``: size at which exploration starts.
-        exploration_budget_s: ``seed``: maximum total seconds of one exploratory run.
-        growth: ``seed``: ratio of neighbouring sizes.
-        longest_run_s: ``seed``: sizes grow until a run takes longer than this.
-        shortest_run_s: ``seed``: sizes shrink until a run takes less than this.
-        cap_s: ``seed``: hard cap of the whole benchmark.
+        exploration_epoch_count: ``original``: epochs at each size.
+        warm_up_epoch_count: ``original``: how many of them are modelled separately.
+        target_benchmark_s: ``original``: seconds that the representative size should take.
+        initial_sample_count: ``original``: size at which exploration starts.
+        exploration_budget_s: ``original``: maximum total seconds of one exploratory run.
+        growth: ``original``: ratio of neighbouring sizes.
+        longest_run_s: ``original``: sizes grow until a run takes longer than this.
+        shortest_run_s: ``original``: sizes shrink until a run takes less than this.
+        cap_s: ``original``: hard cap of the whole benchmark.
     """
 
     method: Method = "adaptive"
