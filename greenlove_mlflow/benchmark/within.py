@@ -66,7 +66,7 @@ class WindowPlan:
 
     @property
     def largest_step_count(self) -> float:
-        """Maximum steps of the window: a quarter of all steps, minus two."""
+        """Maximum steps of the window: a quarter of all steps, but at least two."""
         if self.total_step_count is None:
             return math.inf
         return max(LEAST_WINDOW_STEPS, int(self.total_step_count * LARGEST_SHARE_OF_STEPS))
