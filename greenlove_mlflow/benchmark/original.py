@@ -67,7 +67,7 @@ class _Seed:
         return self.plan.exploration_epoch_count, time.perf_counter() - begun_s
 
     def _walk(self, size: int, total_s: float, factor: float) -> bool:
-        """Run ever larger or smaller sizes until one is out of range; return whether the cap allowed it."""
+        """Run ever larger or smaller sizes until a duration is out of range; return whether the cap allowed it."""
         growing, start, power = factor > 1.0, size, 1
         while self.plan.shortest_run_s <= total_s if not growing else total_s <= self.plan.longest_run_s:
             following = int(start * factor**power) if growing else int(start / self.plan.growth**power)

@@ -55,7 +55,7 @@ def fetch_json(
     """The JSON response within ``timeout_s`` seconds; redirects are not followed, so no header leaks.
 
     Args:
-        url: Address, https only.
+        url: Address, https only except for loopback hosts.
         params: Query parameters.
         headers: Request headers, which may hold a key.
         timeout_s: Limit on the whole request, seconds.
