@@ -1,4 +1,4 @@
-"""What the process environment says: the one place that reads it."""
+"""The process environment; the only module that reads it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import platformdirs
 
 from greenlove_mlflow.untrusted import SECRET_NAME
 
-# Tells the training on a rented GPU to stop after its benchmark.
+# Tells a run on a rented GPU to stop after its benchmark.
 BENCHMARK_ONLY_VARIABLE = "GREENLOVE_BENCHMARK_ONLY"
 PLACE_VARIABLE = "GREENLOVE_PLACE"
 DATA_VARIABLE = "GREENLOVE_DATA"
 ELECTRICITY_MAPS_KEY_VARIABLE = "ELECTRICITY_MAPS_API_KEY"
 _APP = "greenlove"
-# Shorter values are words and ports, which a message may well need.
+# Shorter values may be words or ports that a message needs.
 _SHORTEST_SECRET = 6
 _NO_SECRETS = ("true", "false")
 _ZONE_LINK = Path("/etc/localtime")
@@ -27,19 +27,19 @@ _ZONE_FILE = Path("/etc/timezone")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What this process was told from outside.
+    """Settings that this process got from outside.
 
     Args:
-        place: Country or region by ``GREENLOVE_PLACE`` ("DE", "US-VA"); None when unset.
-        time_zone: IANA name of the system's time zone; None when it cannot be told.
-        rank: This process's rank in a distributed training; 0 when it is alone.
-        world_size: Processes that a launcher of distributed trainings (torchrun) has started; 1 without one.
-        electricity_maps_key: The key of the live grid service; never shown.
-        visible_devices: ``CUDA_VISIBLE_DEVICES``; None when unset.
-        device_order: ``CUDA_DEVICE_ORDER``; None when unset.
-        driver_subscriber: Name of a tool that listens to the GPU's driver (Nsight Systems, an injected library); None
+        place: Country or region from ``GREENLOVE_PLACE`` ("DE", "US-VA"); None if unset.
+        time_zone: IANA name of the system's time zone; None if unknown.
+        rank: Rank of this process in distributed training; 0 if it is alone.
+        world_size: Processes started by a launcher of distributed training (torchrun); 1 without one.
+        electricity_maps_key: API key of the live grid service; never shown.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``; None if unset.
+        device_order: ``CUDA_DEVICE_ORDER``; None if unset.
+        driver_subscriber: Name of a tool subscribed to the GPU driver (Nsight Systems, an injected library); None
             without one.
-        benchmark_only: Whether a cloud task asked for the benchmark alone, without the training after it.
+        benchmark_only: Whether a cloud task requested only the benchmark, without the training after it.
     """
 
     place: str | None = None
@@ -58,7 +58,7 @@ class Environment:
 
 
 def read_environment() -> Environment:
-    """The environment as it is now."""
+    """The current environment."""
     rank, world_size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     return Environment(
         place=os.environ.get(PLACE_VARIABLE) or None,
@@ -74,23 +74,23 @@ def read_environment() -> Environment:
 
 
 def state_folder() -> Path:
-    """Our folder for what outlives a program and is no setting: what still waits to be sent."""
+    """Our folder for state that outlives a program, such as data still to be sent."""
     return platformdirs.user_state_path(_APP, appauthor=False)
 
 
 def data_folder() -> Path:
-    """Our folder for what the user added for good: price sheets, tables."""
+    """Our folder for what the user added permanently: price sheets and tables."""
     return platformdirs.user_data_path(_APP, appauthor=False)
 
 
 def tables_folder() -> Path:
-    """Where tables of the user's own lie: ``GREENLOVE_DATA``, else below our folder for data of the user."""
+    """Folder of the user's own tables: ``GREENLOVE_DATA``, else a subfolder of the data folder."""
     named = os.environ.get(DATA_VARIABLE)
     return Path(named).expanduser() if named else data_folder() / "tables"
 
 
 def secret_values() -> tuple[str, ...]:
-    """The values of this environment that no message may show: passwords, tokens, keys."""
+    """The environment values that no message may show: passwords, tokens, keys."""
     found = [value for name, value in os.environ.items() if SECRET_NAME.search(name) and _is_secret(value)]
     for name, value in os.environ.items():
         if name.endswith(("_URI", "_URL", "_PROXY", "_proxy")) and "@" in value:
@@ -107,7 +107,7 @@ def _passwords_of(address: str) -> list[str]:
 
 
 def _is_secret(value: str) -> bool:
-    # Folders, files and addresses go by such names too (XAUTHORITY, SSH_AUTH_SOCK); a message needs them.
+    # Folders, files and addresses also use such names (XAUTHORITY, SSH_AUTH_SOCK); messages need them.
     return len(value) >= _SHORTEST_SECRET and not value.startswith("/") and value.lower() not in _NO_SECRETS
 
 
@@ -129,7 +129,7 @@ def _read_time_zone() -> str | None:
 
 
 def _read_driver_subscriber() -> str | None:
-    """Whoever was injected into this process to listen to CUDA; only one can."""
+    """Name of the tool injected into this process to subscribe to CUDA; there can be only one."""
     if os.environ.get("NSYS_PROFILING_SESSION_ID"):
         return "Nsight Systems"
     library = os.environ.get("CUDA_INJECTION64_PATH")

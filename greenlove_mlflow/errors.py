@@ -1,19 +1,19 @@
-"""Every error this package raises on purpose, as one tree.
+"""All errors that this package raises on purpose, as one tree.
 
-A message says what was asked, what was found and what to do next.
+A message says what was requested, what was found and what to do next.
 
     GreenloveError
     ├── InvalidInputError       an argument cannot be used (also a ValueError)
     │   ├── UnknownPlaceError   no grid or price for a place
-    │   ├── UnknownGpuError     a GPU name that no table knows
-    │   └── StateNotKeepableError   a training holds what a benchmark could not put back
-    ├── TableError              a data table is missing, torn or out of range
+    │   ├── UnknownGpuError     a GPU name that is in no table
+    │   └── StateNotKeepableError   a benchmark could not restore the training state
+    ├── TableError              a data table is missing, truncated or out of range
     ├── BenchmarkError          the training step could not be timed
-    │   └── StateNotRestoredError   the benchmark has changed what could not be put back
+    │   └── StateNotRestoredError   a change by the benchmark could not be undone
     ├── TrackingError           MLflow could not be used before the training began
-    ├── TrainingRefused         a limit or a "no" forbids the training, and on_refusal="raise" asked for this
-    ├── LimitReached            a training has spent a limit, and on_limit="raise" asked for this
-    ├── RunDataError            an MLflow run lacks what was asked of it, or holds it broken
+    ├── TrainingRefused         a limit or a "no" forbids training, with on_refusal="raise"
+    ├── LimitReached            training has spent a limit, with on_limit="raise"
+    ├── RunDataError            an MLflow run lacks the requested data, or the data is corrupt
     └── ElectricityMapsError    the live grid could not be read
 """
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 
 class GreenloveError(Exception):
-    """The root of all errors of this package."""
+    """Base class of all errors of this package."""
 
 
 class InvalidInputError(GreenloveError, ValueError):
@@ -29,21 +29,21 @@ class InvalidInputError(GreenloveError, ValueError):
 
 
 class UnknownPlaceError(InvalidInputError):
-    """No carbon intensity or electricity price is known for the place that was named."""
+    """No carbon intensity or electricity price is known for the given place."""
 
 
 class UnknownGpuError(InvalidInputError):
-    """No table knows the GPU that was named."""
+    """The given GPU is in no table."""
 
 
 class StateNotKeepableError(InvalidInputError):
-    """A training holds something that a benchmark before it could not put back; nothing has run.
+    """A benchmark before training could not restore some of its state, so nothing has run.
 
-    A benchmark within the training needs nothing to be put back.
+    A benchmark within training does not need to restore anything.
 
     Args:
-        message: What is asked, found and to be done.
-        found: By name what cannot be kept.
+        message: What was requested, what was found and what to do.
+        found: Names of what cannot be saved.
     """
 
     def __init__(self, message: str, *, found: str = "") -> None:
@@ -60,23 +60,23 @@ class BenchmarkError(GreenloveError):
 
 
 class StateNotRestoredError(BenchmarkError):
-    """The benchmark has changed something that could not be put back; everything else is as it was."""
+    """The benchmark changed something that could not be restored; everything else was restored."""
 
 
 class TrackingError(GreenloveError):
     """MLflow could not be used before the training began."""
 
 
-class TrainingRefused(GreenloveError):  # noqa: N818 - what happened, and no fault of anybody
-    """The estimate breaks a limit, or ``confirm`` said no; the training has not run."""
+class TrainingRefused(GreenloveError):  # noqa: N818 - an event, not an error
+    """The estimate exceeds a limit, or ``confirm`` returned no; training has not run."""
 
 
-class LimitReached(GreenloveError):  # noqa: N818 - what happened, and no fault of anybody
-    """The training has spent a limit; what it did until then is recorded."""
+class LimitReached(GreenloveError):  # noqa: N818 - an event, not an error
+    """Training has spent a limit; what it did until then is recorded."""
 
 
 class RunDataError(GreenloveError):
-    """An MLflow run does not hold what was asked of it, or holds it broken."""
+    """An MLflow run lacks the requested data, or the data is corrupt."""
 
 
 class ElectricityMapsError(GreenloveError):

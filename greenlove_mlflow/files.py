@@ -1,4 +1,4 @@
-"""Files of our own: written whole or not at all, private where they must be, and never through somebody's link."""
+"""File handling: atomic writes, private files where required, and no following of other users' links."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# Windows has neither; there the rights of the user's profile have to do.
+# Windows has neither; there the permissions of the user's profile must suffice.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 class UnsafePathError(OSError):
-    """A path is a link, no plain file, or somebody else's: what it holds may have been planted."""
+    """A path is a link, not a plain file, or owned by another user: its content may have been planted."""
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of ``path`` when the block ends well, and leaves nothing when not.
+    """Yield a path to write to; it replaces ``path`` if the block succeeds, and is removed otherwise.
 
-    It lies in the same folder, ends in the same suffix and is readable by its owner alone until it is in place, where
-    it has the rights that any new file of the user has.
+    It is in the same folder, has the same suffix and is readable by its owner only until it is in place, where it gets
+    the permissions of any new file of the user.
     """
     temporary = path.with_name(f".{path.stem[:60]}.{secrets.token_hex(6)}.tmp{path.suffix}")
     try:
@@ -38,13 +38,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader finds the old content or the new one, never half of it; text is UTF-8."""
+    """Write a file atomically: a reader finds the old content or the new one, never half; text is UTF-8."""
     with whole_file(path) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_private(path: Path, content: str | bytes) -> None:
-    """The same for a file that only its owner may read."""
+    """Write a file atomically that only its owner may read."""
     temporary = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
@@ -56,14 +56,14 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 
 def make_private_folders(base: Path, *names: str) -> Path:
-    """The folder ``base/name/name...``, made where it is missing, each name private to this user.
+    """Create the folder ``base/name/name...`` if it is missing, with each name private to this user.
 
     Args:
-        base: Made like any folder of the user's; whose it is, is not asked.
-        names: Of the folders below it; one that is there already is checked as ``check_private_folder`` does.
+        base: Created like any folder of the user; its owner is not checked.
+        names: Names of the folders below it; an existing one is checked by ``check_private_folder``.
 
     Raises:
-        OSError: If a folder cannot be made, or is not this user's alone.
+        OSError: If a folder cannot be created, or is not private to this user.
     """
     base.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -75,11 +75,11 @@ def make_private_folders(base: Path, *names: str) -> Path:
 
 
 def check_private_folder(path: Path) -> None:
-    """Make sure that a folder is this user's; rights that others have to a folder of the user's own are taken away.
+    """Check that a folder belongs to this user; permissions that others have on it are removed.
 
     Raises:
-        UnsafePathError: If it is a link, no folder, or of another user.
-        OSError: If it is not there.
+        UnsafePathError: If it is a link, not a folder, or owned by another user.
+        OSError: If it does not exist.
     """
     info = path.lstat()
     if not stat.S_ISDIR(info.st_mode):
@@ -90,10 +90,10 @@ def check_private_folder(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """A descriptor of a plain file of this user's, new ones readable by nobody else.
+    """Open a plain file of this user and return its descriptor; a new file is readable by no one else.
 
     Raises:
-        UnsafePathError: If it is a link, has a second name elsewhere, is no plain file, or is of another user.
+        UnsafePathError: If it is a link, has another hard link, is not a plain file, or is owned by another user.
         OSError: If it cannot be opened.
     """
     descriptor = os.open(path, flags | _NO_LINK | _NO_WAIT, PRIVATE_FILE)
@@ -111,7 +111,7 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def read_private(path: Path, *, limit_bytes: int) -> bytes:
-    """The content of a plain file of this user's.
+    """The content of a plain file of this user.
 
     Raises:
         UnsafePathError: As ``open_private``; also if the file is longer than ``limit_bytes``.
@@ -125,7 +125,7 @@ def read_private(path: Path, *, limit_bytes: int) -> bytes:
 
 
 def private_subfolders(root: Path) -> list[Path]:
-    """The folders below a root, links left out, by name; none where the root is missing or not this user's."""
+    """The folders below a root by name, without links; empty if the root is missing or not this user's."""
     try:
         check_private_folder(root)
         with os.scandir(root) as entries:

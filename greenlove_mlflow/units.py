@@ -1,4 +1,4 @@
-"""Unit conversions, each once. Multiply by the constant to go to the smaller unit."""
+"""Unit conversions. Multiply by the constant to convert to the smaller unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that others wrote, made safe for a terminal, a spreadsheet and a message."""
+"""Makes untrusted text safe for a terminal, a spreadsheet and a message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 HIDDEN = "***"
 
-# What turns the direction of the text after it: a name that holds one can read as another.
+# Characters that change text direction: a name containing one can look like another name.
 _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LINE_ENDS = frozenset("\u0085\u2028\u2029")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SECRET_NAME = re.compile(
     r"user|pass|pwd|token|secret|key|credential|auth|signature|(?:^|[_-])sig$|session|cookie", re.IGNORECASE
 )
-# scheme://user:password@host; a password may hold anything that is no blank, slash or quote.
+# scheme://user:password@host; a password may contain anything but blanks, slashes and quotes.
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://)[^\s/'\"<>]*@")
 _QUERY_FIELD = re.compile(r"([?&;]|%3[Ff]|%26)([A-Za-z0-9_.-]{1,60})(=|%3[Dd])([^&\s'\"<>;#)\]}]+)")
 _HEADER = re.compile(
@@ -31,15 +31,15 @@ _FIELD = re.compile(
     r"(['\"]?\b[\w-]*(?:password|passwd|pwd|secret|token|api_?key|access_?key)\b['\"]?)(\s*[:=]\s*['\"]?)([^\s,'\"&}\])]+)",
     re.IGNORECASE,
 )
-# Shorter values are words that a message may well need.
+# Shorter values may be words that a message needs.
 _SHORTEST_SECRET = 4
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""The text with every character that a terminal would obey, not show, replaced by a question mark in a diamond.
+    r"""The text with every character that a terminal would interpret rather than show replaced by U+FFFD.
 
     Args:
-        text: Anybody's.
+        text: Any untrusted text.
         lines: Whether line ends and tabs may stay.
 
     >>> printable("\x1b[31mred\u202e")
@@ -52,12 +52,12 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def is_printable(text: str) -> bool:
-    """Whether a terminal shows the whole text and obeys none of it."""
+    """Whether a terminal shows all of the text and interprets none of it."""
     return all(map(_is_shown, text))
 
 
 def spreadsheet_cell(text: str) -> str:
-    """The text such that a spreadsheet shows it and calculates nothing: an apostrophe before what looks like a formula.
+    """The text as a safe spreadsheet cell: an apostrophe before anything that looks like a formula.
 
     >>> spreadsheet_cell("=HYPERLINK(1)"), spreadsheet_cell("-1.5"), spreadsheet_cell("A100")
     ("'=HYPERLINK(1)", '-1.5', 'A100')
@@ -68,11 +68,11 @@ def spreadsheet_cell(text: str) -> str:
 
 
 def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
-    """The text without passwords, tokens and user names of addresses.
+    """The text without passwords, tokens and user names in URLs.
 
     Args:
-        text: Of an exception, say; others put whole addresses into theirs.
-        secrets: Values known to be secret, hidden wherever they stand.
+        text: For example of an exception; those of other libraries may contain whole URLs.
+        secrets: Values known to be secret, hidden wherever they occur.
 
     >>> scrubbed("no answer from http://me:s3cret@host/api?token=abc&page=2")
     'no answer from http://***@host/api?token=***&page=2'

@@ -1,4 +1,4 @@
-"""The benchmark: it runs the user's own training step for a few seconds and leaves everything as it found it."""
+"""Benchmark: runs the user's own training step for a few seconds and restores the state it found."""
 
 from __future__ import annotations
 

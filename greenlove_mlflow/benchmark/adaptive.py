@@ -1,4 +1,4 @@
-"""The adaptive benchmark: as long as more data helps, and no longer."""
+"""Adaptive benchmark: runs only as long as more measurements still narrow the estimate."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from greenlove_mlflow.benchmark.subject.profile import profile_cost_s
 from greenlove_mlflow.core.timing.adaptive_fit import is_cached, is_precise, later_wait_s, visible_wait_s
 from greenlove_mlflow.core.timing.noise import noise_of_blocks
 
-# Steps of the first contact, the first and at least four that show what a step costs once the first is paid.
+# Steps of the first contact: the first, and at least four more that show the cost of a step after warm-up.
 FIRST_STEP_COUNT = 5
 FIRST_CONTACT_S = 0.4
 REVISIT_S = 0.5
-# Timed passes: at least this long altogether, so that ten percent of a short training is never too little to see.
+# Minimum total duration of the timed passes, so that ten percent of a short run is always enough to measure.
 LEAST_TIMED_S = 3.0
-# A board's energy counter needs so long a steady window.
+# Shortest steady window that a board's energy counter needs.
 LEAST_METERED_S = 5.0
-# What a slow step may take beyond what it is expected to, when it falls into a burst.
+# How far a slow step may exceed its expected duration when it falls into a burst.
 STEP_RESERVE_S = 2.0
-# Truncated passes: long beside what starting them costs, short enough to stop in time.
+# Truncated passes: long compared with their startup cost, short enough to stop in time.
 LONGEST_TRUNCATED_S = 2.5
-# A machine that slows down while it is watched is watched for longer, once.
+# If the machine slows down during the benchmark, the benchmark is extended once.
 DRIFT_EXTENSION_S = 10.0
 LARGEST_SHARE_OF_TOTAL = 0.10
 SCALING_S = 1.0
@@ -35,17 +35,17 @@ SCALING_REPEATS = 2
 
 
 def run_adaptive(session: Session, *, reserve_s: float = 0.0) -> str:
-    """Why the benchmark stopped: ``complete``, ``precise``, ``budget`` or ``cap``.
+    """Run the adaptive benchmark; return why it stopped: ``complete``, ``precise``, ``budget`` or ``cap``.
 
     Args:
         session: The benchmark to run.
-        reserve_s: Seconds to leave under the hard cap for what follows.
+        reserve_s: Seconds of the hard cap to leave for later phases.
     """
     return _Adaptive(session, reserve_s=reserve_s).run()
 
 
 class _Adaptive:
-    """What the phases of one adaptive benchmark hand to each other."""
+    """State shared by the phases of one adaptive benchmark."""
 
     def __init__(self, session: Session, *, reserve_s: float) -> None:
         self.reserve_s = reserve_s
@@ -56,11 +56,11 @@ class _Adaptive:
 
     @property
     def feed(self) -> Feed:
-        """The data, its epoch as long as it turned out to be."""
+        """The data, with the epoch length found while running."""
         return self.session.feed
 
     def run(self) -> str:
-        """Why the benchmark stopped."""
+        """Run all phases; return why the benchmark stopped."""
         first = self._first_contact()
         if first.whole and self.plan.epoch_count <= self.whole_count:
             return "complete"
@@ -91,7 +91,7 @@ class _Adaptive:
         return first
 
     def _set_deadline(self, first: Pass) -> None:
-        """The clock time at which the benchmark ends: by its budget, and by the cap beyond the very first step."""
+        """Set the clock time at which the benchmark ends: by its budget, and by the cap after the first step."""
         slow = self.feed.worker_count > 0 or self.step_s > SLOW_STEP_S
         self.budget_s = self.plan.budget_s or (SLOW_BUDGET_S if slow else DEFAULT_BUDGET_S)
         self.begun_s = time.perf_counter()
@@ -102,7 +102,7 @@ class _Adaptive:
         self.session.planned_s = self.deadline_s - self.session.begun_s
 
     def _probe_revisit(self, first: Pass) -> Any:
-        """A loader over samples that are in a cache by now, when the data turns out to be cached; else None."""
+        """A loader over samples that are cached by now, if the data turns out to be cached; else None."""
         if first.whole:
             return None
         count = int(min(max(2.0, REVISIT_S / max(self.step_s, 1e-9)), self.feed.steps_per_epoch))
@@ -117,7 +117,7 @@ class _Adaptive:
         return part, samples
 
     def _fetch(self, part: Any, samples: int, first: Pass) -> float:
-        """Seconds that a training would wait for one batch of the samples of ``part``; no step is run."""
+        """Seconds that training would wait for one batch of ``part``; no step is run."""
         done = self.session.run(
             "revisit",
             Limit(until_s=self.deadline_s),
@@ -160,7 +160,7 @@ class _Adaptive:
                 head_step_count=head,
             )
             return self.session.run("timed", limit)
-        # Behind the batches in flight at its start: what starts is slower or faster than what goes on.
+        # Skip the batches prefetched at the start: the first fetches are slower or faster than steady ones.
         length_s = min(max(1.0, left_s / 4.0), LONGEST_TRUNCATED_S) + self.startup_s
         length_s += self.feed.prefetch_steps * self.step_s
         least_s = (head + 1) * self.step_s + self.startup_s
@@ -182,7 +182,7 @@ class _Adaptive:
         self.startup_s = max(0.0, head.duration_s - head.step_count * self.step_s) if len(done.blocks) > 1 else 0.0
 
     def _narrow_deadline(self) -> None:
-        """No more than a tenth of what the training itself will take, once there is enough to see."""
+        """Limit the benchmark to a tenth of the run's expected duration, once there is enough data to predict it."""
         total_s = self.plan.epoch_count * (self.startup_s + self.feed.steps_per_epoch * self.step_s)
         most_s = max(LEAST_TIMED_S, LARGEST_SHARE_OF_TOTAL * total_s)
         self.deadline_s = min(self.deadline_s, self.begun_s + most_s)
@@ -190,7 +190,7 @@ class _Adaptive:
             self.deadline_s = max(self.deadline_s, min(self.cap_s, self._metered_until_s()))
 
     def _metered_until_s(self) -> float:
-        """When the energy meter will have seen steady passes for long enough; the past where there is none."""
+        """Clock time at which the energy meter has seen enough steady passes; a past time without a meter."""
         meter = self.session.meter
         if meter is None or meter.energy_j() is None:
             return -math.inf
@@ -198,16 +198,16 @@ class _Adaptive:
         short_s = LEAST_METERED_S - metered_s
         if short_s <= 0.0:
             return -math.inf
-        # The last pass ends before its time is over, by a step and what starting it takes.
+        # The last pass ends early, by one step and its startup cost.
         return time.perf_counter() + short_s + self._scaling_s() + self._least_pass_s()
 
     def _least_pass_s(self) -> float:
-        """What the shortest pass that says something takes, and what a slow step may take beyond that."""
+        """Seconds of the shortest informative pass, plus the allowance for a slow step."""
         head_s = self.startup_s + self.step_s * self.feed.prefetch_steps
         return head_s + self.step_s + min(self.step_s, STEP_RESERVE_S)
 
     def _extend(self) -> bool:
-        """Whether the machine's pace is moving, so that it is watched for longer; once only."""
+        """Whether the machine's pace is drifting, so that the benchmark is extended; at most once."""
         moving = noise_of_blocks(self.session.epochs, self.session.blocks).is_drifting or self.session.is_slowing
         if self.extended or not moving:
             return False
@@ -219,7 +219,7 @@ class _Adaptive:
         return not self.extended and is_precise(self.session.epochs, self.session.blocks)
 
     def _scaling_counts(self) -> list[int]:
-        """Steps of a quarter, a half and all of the data, or of as much of it as fits in a second; else none."""
+        """Steps of a quarter, a half and all of the data, or of what fits in a second; empty if too few."""
         room_s = SCALING_S - SCALING_REPEATS * len(SCALING_SHARES) * self.startup_s
         most = min(
             self.feed.steps_per_epoch,
@@ -233,11 +233,11 @@ class _Adaptive:
         return SCALING_REPEATS * (sum(counts) * self.step_s + len(counts) * self.startup_s)
 
     def _run_scaling(self) -> None:
-        """Short epochs at three sizes, for the diagnostic of how time grows with the data."""
+        """Run short epochs at three sizes, to check how time grows with the data."""
         if time.perf_counter() + self._scaling_s() > self.cap_s:
             return
         steps = self.feed.steps_per_epoch
-        # The sizes take turns, so that a burst does not fall on one of them alone.
+        # The sizes alternate, so that a burst does not affect only one of them.
         for count in SCALING_REPEATS * self._scaling_counts():
             whole = count == steps
             samples = self.feed.sample_count if whole else count * self.feed.batch_size

@@ -1,4 +1,4 @@
-"""EpochRunner: the benchmark for training that is no PyTorch step, of any framework that runs epochs of given size.
+"""EpochRunner: benchmark training without a PyTorch step, in any framework that can run epochs of a given size.
 
 runner = CallableRunner(lambda count: forest.fit(x[:count], y[:count]), sample_count=len(x))
 log = run_benchmark(runner, BenchmarkPlan(epoch_count=1))
@@ -20,10 +20,10 @@ from greenlove_mlflow.core.records import Phase
 from greenlove_mlflow.core.timing.adaptive_fit import is_precise
 from greenlove_mlflow.errors import InvalidInputError
 
-# Exploration starts with so small a share of the data, and grows by no more than this from one size to the next.
+# Exploration starts with this share of the data, and grows by at most this factor from one size to the next.
 FIRST_SHARE = 0.01
 LARGEST_GROWTH = 4.0
-# An epoch that fits so many times into the budget is timed whole.
+# A whole epoch is timed if it fits this many times into the budget.
 EPOCHS_IN_BUDGET = 4
 SIZE_SHARES = (0.25, 0.5)
 
@@ -41,7 +41,7 @@ class EpochRunner(Protocol):
     batch_size: int
 
     def run_epoch(self, sample_count: int) -> object:
-        """Train for one epoch over ``sample_count`` samples, and return when it is done."""
+        """Train for one epoch over ``sample_count`` samples; return when it is done."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class CallableRunner:
     """A function as an ``EpochRunner``.
 
     Args:
-        run: ``run(sample_count)`` trains for one epoch over so many samples.
+        run: ``run(sample_count)`` trains for one epoch over that many samples.
         sample_count: Samples of a whole epoch.
         batch_size: Samples of one step; 1 where there are no batches.
     """
@@ -65,13 +65,13 @@ class CallableRunner:
             )
 
     def run_epoch(self, sample_count: int) -> Any:
-        """Whatever the function returns."""
+        """Run the function and return its result."""
         return self.run(sample_count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerFeed(Feed):
-    """The feed of a runner: one batch an epoch, the number of its samples."""
+    """The feed of a runner: one batch per epoch, which is its number of samples."""
 
     def part(self, sample_count: int, *, seed: int = 0) -> Any:
         """A feed of that many samples."""
@@ -79,7 +79,7 @@ class RunnerFeed(Feed):
         return [sample_count]
 
     def steps_in(self, step_count: int, sample_count: int) -> int:
-        """Steps of the runner's own size that so many samples make."""
+        """Steps of the runner's batch size that cover ``sample_count`` samples."""
         del step_count
         return max(1, math.ceil(sample_count / self.batch_size))
 
@@ -88,7 +88,7 @@ def feed_of_runner(runner: EpochRunner, plan: BenchmarkPlan) -> RunnerFeed:
     """The feed of a runner.
 
     Raises:
-        InvalidInputError: If the plan's batch size is another than the runner's.
+        InvalidInputError: If the plan's batch size differs from the runner's.
     """
     if plan.batch_size not in (None, runner.batch_size):
         raise InvalidInputError(f"batch_size={plan.batch_size}, but the runner's own is {runner.batch_size}")
@@ -102,9 +102,9 @@ def feed_of_runner(runner: EpochRunner, plan: BenchmarkPlan) -> RunnerFeed:
 
 
 def run_by_sizes(session: Session) -> str:
-    """Why the adaptive benchmark of a runner stopped: ``complete``, ``precise``, ``budget`` or ``cap``.
+    """Benchmark a runner; return why it stopped: ``complete``, ``precise``, ``budget`` or ``cap``.
 
-    An epoch cannot be cut short here, so sizes grow until a whole one fits, or until a larger one would not.
+    An epoch cannot be cut short, so sizes grow until a whole one fits, or until a larger one would not.
     """
     plan, most = session.plan, session.feed.sample_count
     budget_s = plan.budget_s or DEFAULT_BUDGET_S
@@ -144,7 +144,7 @@ def _time(session: Session, phase: Phase, size: int) -> Pass:
 
 
 def _exponent(sizes: list[int], seconds: list[float]) -> float:
-    """How steeply time grew at the last two sizes; at least linearly."""
+    """Exponent of the growth in time over the last two sizes; at least 1."""
     if len(sizes) < 2:
-        return 2.0  # nothing is known yet, and kernel methods exist
+        return 2.0  # still unknown, and kernel methods are quadratic
     return max(1.0, math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2]))

@@ -1,4 +1,4 @@
-"""Feed: the user's own data as batches, with the sizes of an epoch and how to take a part of it."""
+"""Feed: the user's own data as batches, with epoch sizes and a way to take a part of the data."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from greenlove_mlflow.benchmark.plan import DEFAULT_BATCH_SIZE
 from greenlove_mlflow.benchmark.subject.batches import count_rows, refuse_what_is_no_data, rows_of_batches
 from greenlove_mlflow.errors import InvalidInputError
 
-# Where a loader over a stream keeps the length that it told last.
+# Where a loader over a stream stores the length it last reported.
 _NOTED_LENGTH = "_IterableDataset_len_called"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """Batches of one epoch, as the real training will draw them.
+    """Batches of one epoch, as real training draws them.
 
     Args:
-        loader: What is iterated, once an epoch.
+        loader: Iterated once per epoch.
         sample_count: Samples in one epoch.
         batch_size: Samples in a full batch.
         steps_per_epoch: Batches in one epoch.
-        worker_count: Processes that load.
-        prefetch_steps: Batches in flight right after an epoch begins: their cost is paid before the first step.
+        worker_count: Number of loader processes.
+        prefetch_steps: Batches prefetched when an epoch begins; their cost is paid before the first step.
         keeps_workers: Whether workers outlive an epoch.
     """
 
@@ -50,20 +50,20 @@ class Feed:
     keeps_workers: bool = False
 
     def samples_in(self, step_count: int) -> int:
-        """How many samples so many steps of an epoch process."""
+        """Samples processed by the first ``step_count`` steps of an epoch."""
         if step_count >= self.steps_per_epoch:
             return self.sample_count
         return max(1, min(self.sample_count, step_count * self.batch_size))
 
     def steps_in(self, step_count: int, sample_count: int) -> int:
-        """Steps that a pass of so many batches and samples counts for."""
+        """Steps that a pass of that many batches and samples counts as."""
         del sample_count
         return step_count
 
     def part(self, sample_count: int, *, seed: int = 0) -> Any:
-        """A loader over ``sample_count`` fixed samples, otherwise like the user's; None when the data has no index."""
+        """A loader over ``sample_count`` fixed samples, otherwise like the user's; None without an index."""
         loader = self.loader
-        # A class of the user's may do its part in __iter__, and a sampler of the user's may leave samples out.
+        # A user's class may do work in __iter__, and a user's sampler may leave samples out.
         if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
             return None
         if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
@@ -88,7 +88,7 @@ class Feed:
         )
 
     def close(self) -> None:
-        """End the workers that iterating left running."""
+        """Stop the workers that iterating left running."""
         iterator = getattr(self.loader, "_iterator", None)
         if self.keeps_workers and iterator is not None:
             iterator._shutdown_workers()
@@ -96,10 +96,15 @@ class Feed:
 
 
 def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int | None = None) -> Feed:
-    """The feed of a dataset, of a ``DataLoader`` or of any loader that can be iterated again and again.
+    """The feed of a dataset, a ``DataLoader`` or any loader that can be iterated repeatedly.
+
+    Args:
+        data: Dataset, ``DataLoader``, loader, or a list of samples or of ready batches.
+        batch_size: Samples in a batch of a dataset; a loader's own must match.
+        steps_per_epoch: Batches in an epoch, for data without a length.
 
     Raises:
-        InvalidInputError: If the data is empty, has no length and no ``steps_per_epoch``, or contradicts what is given.
+        InvalidInputError: If the data is empty, has no length and no ``steps_per_epoch``, or contradicts the arguments.
     """
     if isinstance(data, DataLoader):
         return _feed_of_loader(data, batch_size, steps_per_epoch)
@@ -131,7 +136,7 @@ def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int 
 
 
 def _is_read_once(data: Any) -> bool:
-    """Whether data is its own iterator, told without asking for one; a loader that returns itself has a length."""
+    """Whether data is its own iterator, checked without creating one; a loader that returns itself has a length."""
     return hasattr(type(data), "__next__") and _length(data) is None
 
 
@@ -186,7 +191,7 @@ def _feed_of_loader(loader: DataLoader[Any], batch_size: int | None, steps_per_e
 
 
 def _private_copy(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """The same loader with workers of its own, so that those of the user's loader are left as they are."""
+    """The same loader with its own workers, so that the user's loader and its workers are not touched."""
     if not loader.persistent_workers:
         return loader
     private = copy.copy(loader)
@@ -205,15 +210,15 @@ def _steps(length: int | None, given: int | None, name: str) -> int:
 
 
 def _length(data: Any) -> int | None:
-    """How long data says it is; None when it does not say, whatever it raises instead (many streams do)."""
+    """The length that the data reports; None if it reports none or raises (as many streams do)."""
     noted = vars(data).get(_NOTED_LENGTH) if isinstance(data, DataLoader) else None
     try:
         return len(data)
-    except Exception:  # noqa: BLE001 - the length is the user's own code, and not knowing it is no fault
+    except Exception:  # noqa: BLE001 - __len__ is the user's code, and an unknown length is not an error
         return None
     finally:
         if isinstance(data, DataLoader):
-            vars(data)[_NOTED_LENGTH] = noted  # a loader notes down that it was asked
+            vars(data)[_NOTED_LENGTH] = noted  # a loader records that its length was asked for
 
 
 def _check_batch_size(given: int | None, own: int) -> None:

@@ -15,12 +15,12 @@ from greenlove_mlflow.core.records import Phase
 
 
 def run_original(session: Session) -> str:
-    """Why the benchmark stopped: ``complete`` when the grid was walked to both ends, else ``cap``."""
+    """Run the original's benchmark; return ``complete`` if the grid was walked to both ends, else ``cap``."""
     return _Seed(session).run()
 
 
 class _Seed:
-    """Exploration and grid of one benchmark by the original's rules."""
+    """Exploration and grid of one benchmark, by the original's rules."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -38,7 +38,7 @@ class _Seed:
         return "complete" if self._walk(size, total_s, 1.0 / self.plan.growth) else "cap"
 
     def _explore(self) -> int:
-        """The representative size."""
+        """Find the representative size."""
         size = max(self.least, min(self.plan.initial_sample_count, self.most))
         while True:
             completed, total_s = self._explore_once(size)
@@ -56,7 +56,7 @@ class _Seed:
                 size = max(larger, self.least)
 
     def _explore_once(self, size: int) -> tuple[int, float]:
-        """Epochs completed within the exploration's seconds, and the seconds they took."""
+        """Epochs completed within the exploration budget, and the seconds they took."""
         begun_s = time.perf_counter()
         until_s = begun_s + self.plan.exploration_budget_s
         for completed in range(self.plan.exploration_epoch_count):
@@ -67,7 +67,7 @@ class _Seed:
         return self.plan.exploration_epoch_count, time.perf_counter() - begun_s
 
     def _walk(self, size: int, total_s: float, factor: float) -> bool:
-        """Run ever larger or smaller sizes until one takes too long or too little; whether the cap let it."""
+        """Run ever larger or smaller sizes until a duration is out of range; return whether the cap allowed it."""
         growing, start, power = factor > 1.0, size, 1
         while self.plan.shortest_run_s <= total_s if not growing else total_s <= self.plan.longest_run_s:
             following = int(start * factor**power) if growing else int(start / self.plan.growth**power)
@@ -82,11 +82,11 @@ class _Seed:
         return True
 
     def _run_size(self, size: int) -> float | None:
-        """Seconds of all epochs at one size; None when the cap cut them short."""
+        """Seconds of all epochs at one size; None if the cap cut them short."""
         begun_s = time.perf_counter()
         for epoch in range(self.plan.exploration_epoch_count):
             phase: Phase = "warm-up" if epoch < self.plan.warm_up_epoch_count else "steady"
-            # The very first epoch is run to its end: with no record at all nothing could be said.
+            # The very first epoch is run to its end: without any record there would be nothing to estimate from.
             until_s = self.deadline_s if self._has_whole_record() else float("inf")
             if not self._run_epoch(phase, size, until_s):
                 return None
@@ -95,7 +95,7 @@ class _Seed:
         return time.perf_counter() - begun_s
 
     def _run_epoch(self, phase: Phase, size: int, until_s: float) -> bool:
-        """Whether an epoch over ``size`` samples came to its end."""
+        """Run an epoch over ``size`` samples; return whether it finished."""
         feed = self.session.feed
         size = self._without_lone_sample(size)
         part = None if size >= self.most else feed.part(size, seed=self.plan.seed)
@@ -104,7 +104,7 @@ class _Seed:
         return self.session.run(phase, limit, batches=part, sample_count=size).whole
 
     def _without_lone_sample(self, size: int) -> int:
-        """The size without a last batch of one, which cannot be normalised, unless the training itself has such one."""
+        """The size, avoiding a last batch of one sample (which cannot be normalised) unless training itself has one."""
         batch_size = self.session.feed.batch_size
         is_lone = size > batch_size > 1 and size % batch_size == 1
         return size - 1 if is_lone and self.most % batch_size != 1 else size

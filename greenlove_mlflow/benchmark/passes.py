@@ -1,4 +1,4 @@
-"""One pass over some batches, timed: the only loop that runs the user's step."""
+"""A timed pass over batches: the only loop that runs the user's step."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Blocks are the unit of noise: long enough that a synchronisation is nothing, short enough for ten in a benchmark.
+# Blocks are the unit of noise: long enough to make a synchronisation negligible, short enough for ten per benchmark.
 BLOCK_S = 0.5
-# The durations of the first steps of a first contact are kept one by one.
+# Number of first steps whose durations are recorded individually during first contact.
 FIRST_STEPS_KEPT = 64
 
 Step = Callable[[Any], Any]
@@ -19,20 +19,20 @@ _END = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """Where a pass ends when its data does not end before; one step is always run.
+    """Where a pass ends unless its data ends first; at least one step is run.
 
     Args:
         step_count: Steps at most.
-        until_s: Clock time by which it ends: a step that would end later is not begun.
-        beyond_first_s: The same, in seconds from the end of its first step.
-        enough_step_count: With ``enough_s``: the pass ends once it has so many steps and seconds beyond the first.
+        until_s: Clock time by which it ends: a step that would end later is not started.
+        beyond_first_s: The same limit, in seconds from the end of its first step.
+        enough_step_count: With ``enough_s``: the pass ends after this many steps and seconds beyond the first step.
         enough_s: Seconds beyond the first step that are enough.
-        whole_step_count: Steps that make an epoch although the data goes on; None when the data's end does.
-        reserve_s: What a step may take beyond what it is expected to, at most as much again.
-        head_step_count: Steps of the first block: those that a fresh iterator makes slower or faster than others.
-        each_step_apart: Synchronise after each of the first steps, to tell them apart.
-        second_is_run: A second step is run however long the first took: compiling, tuning, building kernels and cold
-            caches make a first step long, and only the second tells whether others are.
+        whole_step_count: Steps in an epoch if the data continues beyond it; None if the epoch ends with the data.
+        reserve_s: Seconds that a step may exceed its expected duration, at most by that duration again.
+        head_step_count: Steps of the first block, which a fresh iterator makes slower or faster than the others.
+        each_step_apart: Synchronise after each of the first steps, to time them individually.
+        second_is_run: Run a second step however long the first took: compiling, tuning, building kernels and cold
+            caches make a first step long, and only the second shows whether later ones are.
     """
 
     step_count: float = math.inf
@@ -49,7 +49,7 @@ class Limit:
 
 @dataclass(slots=True)
 class Block:
-    """Consecutive steps between two synchronised edges; ``is_first_use``: one step of a shape not seen before."""
+    """Consecutive steps between two synchronised edges; ``is_first_use`` marks one step of a new shape."""
 
     start_s: float
     step_count: int
@@ -60,13 +60,13 @@ class Block:
 
 
 class FirstUses:
-    """Tells batches of a shape that no step has seen: a GPU pays for kernels, heuristics and memory once per shape."""
+    """Detects batches of a new shape: a GPU pays for kernels, heuristics and memory once per shape."""
 
     def __init__(self) -> None:
         self._seen: set[Hashable] = set()
 
     def is_new(self, batch: Any) -> bool:
-        """Whether no batch of this shape came before; it has come now."""
+        """Whether this is the first batch of its shape; the shape is remembered."""
         shape = _shape_of(batch)
         if shape in self._seen:
             return False
@@ -87,19 +87,19 @@ def _shape_of(value: Any) -> Hashable:
 
 @dataclass(slots=True)
 class Pass:
-    """What one pass measured; times are of ``time.perf_counter``.
+    """Measurements of one pass; clock times are those of ``time.perf_counter``.
 
     Attributes:
-        start_s: When its first batch was asked for.
-        duration_s: From then to the device being idle after the last step, callbacks between blocks left out.
+        start_s: When its first batch was requested.
+        duration_s: From then until the device is idle after the last step, without callbacks between blocks.
         first_end_s: When its first step had ended.
-        first_wait_s: What getting its first batch took, a fresh iterator and its workers included; None when nobody
-            saw it.
-        scatter_s2: Sum over its later blocks of the squared deviations of a step from its block's mean, as the host
-            saw them.
-        scatter_count: Steps in that sum, less one a block.
-        close_s: Seconds that dropping the iterator took (workers of an unfinished pass ending).
-        last_loss: What the last step returned.
+        first_wait_s: Seconds to get its first batch, including a fresh iterator and its workers; None if not
+            observed.
+        scatter_s2: Sum over its later blocks of the squared deviations of a step from its block's mean, timed on the
+            host.
+        scatter_count: Steps in that sum, minus one per block.
+        close_s: Seconds to drop the iterator (stopping the workers of an unfinished pass).
+        last_loss: Return value of the last step.
     """
 
     start_s: float
@@ -118,7 +118,7 @@ class Pass:
 
     @property
     def first_steps_s(self) -> list[float]:
-        """Durations of the steps that were timed one by one, from the first one on."""
+        """Durations of the individually timed steps, starting with the first."""
         singles: list[float] = []
         for block in self.blocks:
             if block.step_count != 1 or len(singles) == FIRST_STEPS_KEPT:
@@ -128,13 +128,13 @@ class Pass:
 
     @property
     def steady_step_s(self) -> float:
-        """Mean step without the first, seconds; the first itself when it is alone."""
+        """Mean step without the first, seconds; the first step if it is the only one."""
         if self.step_count < 2:
             return self.duration_s
         return (self.duration_s - self.blocks[0].duration_s) / max(1, self.step_count - self.blocks[0].step_count)
 
     def append(self, block: Block, end_s: float) -> None:
-        """Add a block that ended at a clock time; one without a step adds its time to the last one."""
+        """Add a block that ended at a clock time; a block without steps adds its time to the previous one."""
         self.duration_s += block.duration_s
         self.cpu_s += block.cpu_s
         if block.step_count:
@@ -143,7 +143,7 @@ class Pass:
             self.blocks.append(block)
             self.first_end_s = min(self.first_end_s, end_s)
         elif self.blocks:
-            # The data turned out to end right after the last edge; workers ending are part of an epoch.
+            # The data ended right after the last edge; stopping the workers is part of an epoch.
             self.blocks[-1].duration_s += block.duration_s
 
 
@@ -156,15 +156,15 @@ def run_pass(
     at_block_edge: Callable[[float], None] | None = None,
     first_uses: FirstUses | None = None,
 ) -> Pass:
-    """One pass, timed from asking for the first batch to the device being idle after the last step.
+    """Run one pass, timed from requesting the first batch until the device is idle after the last step.
 
     Args:
         batches: Iterated anew.
         step: The training step as a function of the batch.
         limit: Where it ends at the latest.
         synchronize: Waits until the device is idle; called at the edges of blocks only.
-        at_block_edge: Told the clock at each edge; what it takes is left out of the pass.
-        first_uses: Tells steps of shapes not seen before, each of which becomes a block of its own.
+        at_block_edge: Called with the clock time at each edge; its duration is left out of the pass.
+        first_uses: Detects steps of new shapes, each of which becomes a separate block.
     """
     synchronize()
     cpu_s, start_s = time.process_time(), time.perf_counter()
@@ -187,7 +187,7 @@ def run_pass(
 
 
 class _Iterator:
-    """A pass over batches that can be handed one back."""
+    """An iterator over batches that can take one batch back."""
 
     def __init__(self, batches: Iterable[Any], first_uses: FirstUses | None) -> None:
         self._iterator: Iterator[Any] = iter(batches)
@@ -205,12 +205,12 @@ class _Iterator:
         return batch
 
     def keep(self, batch: Any) -> None:
-        """Hand a batch back."""
+        """Put a batch back, to be returned next."""
         self._kept = batch
 
 
 def _run_block(iterator: _Iterator, step: Step, limit: Limit, done: Pass, start_s: float) -> Block:
-    """The next steps of a pass up to an edge; the caller settles its duration after synchronising."""
+    """Run the next steps of a pass up to an edge; the caller sets the duration after synchronising."""
     count, wait_s, square_s2, now_s = 0, 0.0, 0.0, start_s
     most, edge_s = _most_steps(done, limit), _edge_s(done, limit, start_s)
     is_first_use = False
@@ -222,7 +222,7 @@ def _run_block(iterator: _Iterator, step: Step, limit: Limit, done: Pass, start_
         ready_s = time.perf_counter()
         if iterator.is_first_use:
             if count:
-                # Its step is a block of its own: this one ends here, the batch already fetched.
+                # Its step becomes a separate block: this one ends here, with the batch already fetched.
                 iterator.keep(batch)
                 wait_s += ready_s - now_s
                 break
@@ -246,7 +246,7 @@ def _run_block(iterator: _Iterator, step: Step, limit: Limit, done: Pass, start_
 
 
 def _most_steps(done: Pass, limit: Limit) -> float:
-    """Steps of the next block at most."""
+    """Maximum steps of the next block."""
     if limit.each_step_apart and len(done.blocks) < FIRST_STEPS_KEPT:
         return 1
     most = _steps_left(done, limit)
@@ -255,7 +255,7 @@ def _most_steps(done: Pass, limit: Limit) -> float:
 
 
 def _edge_s(done: Pass, limit: Limit, start_s: float) -> float:
-    """Clock time after which the next block ends with the step that is running."""
+    """Clock time after which the next block ends with the running step."""
     edge_s = min(start_s + BLOCK_S, _deadline_s(done, limit) - _expected_step_s(done, limit))
     if math.isfinite(limit.enough_step_count) and done.step_count:
         edge_s = min(edge_s, max(start_s, done.first_end_s + limit.enough_s))
@@ -274,7 +274,7 @@ def _deadline_s(done: Pass, limit: Limit) -> float:
 def _expected_step_s(done: Pass, limit: Limit) -> float:
     if not done.step_count or (done.step_count == 1 and limit.second_is_run):
         return 0.0
-    # A step that falls into a burst takes longer; the very second one is worth the risk.
+    # A step that falls into a burst takes longer; the second step is worth that risk.
     reserve_s = 0.0 if done.step_count == 1 else min(done.steady_step_s, limit.reserve_s)
     return done.steady_step_s + reserve_s
 

@@ -1,4 +1,4 @@
-"""BenchmarkPlan: how a training is benchmarked; one frozen record for both methods."""
+"""BenchmarkPlan: how a run is benchmarked; one frozen record for both methods."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from greenlove_mlflow.core.timing.kernels import KernelFactors
 from greenlove_mlflow.errors import InvalidInputError
 
 DEFAULT_BATCH_SIZE = 64
-# On a quiet machine 5 s already meet the aims and 20 s add nothing; with first contact it is 12 s altogether.
+# On a quiet machine 5 s already meet the goals and 20 s add nothing; with first contact the total is 12 s.
 DEFAULT_BUDGET_S = 11.5
-# Starting workers and steps of over a second leave too few independent blocks in 12 s.
+# With worker startup and steps longer than a second, 12 s hold too few independent blocks.
 SLOW_BUDGET_S = 20.0
 SLOW_STEP_S = 1.0
-# Nobody waits longer than this for an answer, counted from the end of the very first step.
+# Hard limit on the wait for an answer, counted from the end of the first step.
 HARD_CAP_S = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkPlan:
-    """How long and by which rules a training is benchmarked.
+    """How long and by which rules a run is benchmarked.
 
     Args:
-        method: ``adaptive``, or ``seed`` for the original's exploration and grid of sizes.
-        epoch_count: Epochs of the real training, at least 1.
-        batch_size: Samples in a batch when the data is a dataset; beside a loader it must be the loader's own.
+        method: ``adaptive``, or ``original`` for the original's exploration and grid of sizes.
+        epoch_count: Epochs of the full run, at least 1.
+        batch_size: Samples in a batch if the data is a dataset; with a loader it must equal the loader's.
         steps_per_epoch: Batches in an epoch, for data without a length.
-        budget_s: Seconds of timed passes at most; the plan's own choice when None.
-        kernel_factors: From operators to kernels; a step is profiled with them, and not without.
-        driver_subscriber: Name of a tool that listens to the GPU's driver already, so that no trace can be taken.
-        seed: Of the choice of samples where a part of the data is timed.
-        exploration_epoch_count: ``seed``: epochs at every size.
-        warm_up_epoch_count: ``seed``: how many of them are modelled apart.
-        target_benchmark_s: ``seed``: seconds that the representative size should take.
-        initial_sample_count: ``seed``: size that exploration starts from.
-        exploration_budget_s: ``seed``: seconds in total that one exploratory run may take.
-        growth: ``seed``: ratio of neighbouring sizes.
-        longest_run_s: ``seed``: sizes grow until a run takes longer than this.
-        shortest_run_s: ``seed``: sizes shrink until a run takes less than this.
-        cap_s: ``seed``: hard cap of the whole benchmark.
+        budget_s: Maximum seconds of timed passes; None uses the plan's default.
+        kernel_factors: Factors from operators to kernels; without them no step is profiled.
+        driver_subscriber: Name of a tool already subscribed to the GPU driver, so that no trace can be taken.
+        seed: Seed for choosing samples when part of the data is timed.
+        exploration_epoch_count: ``original``: epochs at each size.
+        warm_up_epoch_count: ``original``: how many of them are modelled separately.
+        target_benchmark_s: ``original``: seconds that the representative size should take.
+        initial_sample_count: ``original``: size at which exploration starts.
+        exploration_budget_s: ``original``: maximum total seconds of one exploratory run.
+        growth: ``original``: ratio of neighbouring sizes.
+        longest_run_s: ``original``: sizes grow until a run takes longer than this.
+        shortest_run_s: ``original``: sizes shrink until a run takes less than this.
+        cap_s: ``original``: hard cap of the whole benchmark.
     """
 
     method: Method = "adaptive"

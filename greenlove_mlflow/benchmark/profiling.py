@@ -1,4 +1,4 @@
-"""Profiling within a benchmark: the user's own step and loader, after the timed part, as the session knows them."""
+"""Profiling within a benchmark: the user's own step and loader, after the timed part of the session."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from greenlove_mlflow.core.timing.noise import startup_of_passes
 
 
 def profile_session(session: Session, subject: Training, first_batch: Any) -> None:
-    """Profile a step of the training, and one of its validation on a GPU, and note both in the session.
+    """Profile a training step, and on a GPU a validation step, and store both in the session.
 
     Args:
-        session: Of the benchmark, its timed part over.
+        session: The benchmark's session, after its timed part.
         subject: What is benchmarked.
-        first_batch: A batch that was trained on, to run steps on where there is no time for the loader.
+        first_batch: A batch already trained on, used for steps if there is no time for the loader.
     """
     factors = session.plan.kernel_factors
     timed = _timed(session)
@@ -97,7 +97,7 @@ def _profiled_loader(session: Session, feed: Feed, spare_batch: Any) -> Profiled
 
 
 def _timed(session: Session) -> list[EpochRecord]:
-    """The records that say what a step takes: those of the timed passes, else those of the first contact."""
+    """The records that determine the step time: those of the timed passes, else those of first contact."""
     for phase in ("timed", "first-contact"):
         records = [record for record in session.epochs if record.phase == phase]
         if records:
@@ -106,7 +106,7 @@ def _timed(session: Session) -> list[EpochRecord]:
 
 
 def _utilization(session: Session) -> float | None:
-    """Share of the timed passes in which the board ran a kernel, by its driver; None when it does not say."""
+    """Share of the timed passes in which the board ran a kernel, by its driver; None if not reported."""
     shares = [each["utilization"] for phase, each in session.readings if phase == "timed" and "utilization" in each]
     return statistics.fmean(shares) if shares else None
 

@@ -1,4 +1,4 @@
-"""Ranks: how many processes train together."""
+"""Ranks of distributed training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from greenlove_mlflow.errors import InvalidInputError
 
 
 def world_size(launched: int = 1) -> int:
-    """How many processes train together: as ``torch.distributed`` has it, else as they were launched.
+    """Number of processes that train together: from ``torch.distributed``, else from the launcher.
 
     Args:
-        launched: What the launcher told this process.
+        launched: World size from the launcher.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size()
@@ -19,10 +19,10 @@ def world_size(launched: int = 1) -> int:
 
 
 def rank_of_process(launched: int = 0) -> int:
-    """Which of them this process is: as ``torch.distributed`` has it, for a launcher may set no RANK.
+    """Rank of this process: from ``torch.distributed``, else from the launcher, which may not set RANK.
 
     Args:
-        launched: What the launcher told this process.
+        launched: Rank from the launcher.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank()
@@ -30,7 +30,7 @@ def rank_of_process(launched: int = 0) -> int:
 
 
 def refuse_several_ranks(launched: int = 1) -> None:
-    """Refuse a training by several processes; each of them calls this, and each is refused.
+    """Refuse training by several processes; each process calls this, and each is refused.
 
     Raises:
         InvalidInputError: If there is more than one.

@@ -1,4 +1,4 @@
-"""``run_benchmark``: the door of this package; the state of the training is the same before and after."""
+"""``run_benchmark``: entry point of this package; it restores the state of the training afterwards."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def run_benchmark(
     progress: Progress | None = None,
     signals: Signals | None = None,
 ) -> BenchmarkLog:
-    """What the benchmark of a training measured; the training itself is left bit by bit as it was found.
+    """Run the benchmark and return its log; the training state is restored bit by bit.
 
     Args:
-        subject: Model, optimizer, criterion and data; or training of another kind that runs epochs of given size.
+        subject: Model, optimizer, criterion and data; or an ``EpochRunner`` for any other kind of training.
         plan: How to benchmark.
-        machine: Where it runs; read here when None.
+        machine: Machine that it runs on; read from the system when None.
         meter: An open power meter.
-        progress: Called with phase, seconds done and seconds planned, outside of what is timed.
-        signals: Reader of the machine's own signals; without one the range follows step noise and bursts alone.
+        progress: Called with phase, seconds done and seconds planned, outside the timed passes.
+        signals: Reader of machine signals; without one the range follows from step noise and bursts alone.
 
     Raises:
-        InvalidInputError: If the data cannot be used; nothing has run then.
+        InvalidInputError: If the data cannot be used; nothing has run in that case.
         BenchmarkError: If no step could be timed.
     """
     options: _SessionOptions = {"meter": meter, "progress": progress, "signals": signals}
@@ -113,7 +113,7 @@ def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _Sessio
 
 
 class _StepRecorder:
-    """The training's step, which keeps the first batch it sees and the precision it computes in."""
+    """The training step, recording the first batch it sees and the precision it computes in."""
 
     def __init__(self, subject: Training) -> None:
         self._subject = subject
@@ -154,15 +154,15 @@ def make_log(
     stop_reason: str,
     memory: DeviceMemory,
 ) -> BenchmarkLog:
-    """The log of a session that has ended.
+    """The log of a finished session.
 
     Args:
-        session: What was timed.
-        machine: Where.
-        description: Of the model.
+        session: The finished session.
+        machine: Machine it ran on.
+        description: Description of the model.
         started_at: When the benchmark began.
         stop_reason: Why it ended.
-        memory: What the training took on its device.
+        memory: Memory that training used on its device.
     """
     feed: Feed = session.feed
     meter: Any = session.meter

@@ -1,4 +1,4 @@
-"""Session: one benchmark while it runs. It times passes and writes their records; the methods decide which passes."""
+"""Session: a running benchmark. It times passes and writes their records; the methods decide which passes to run."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from greenlove_mlflow.core.timing.diagnostics import is_clock_falling
 from greenlove_mlflow.errors import BenchmarkError
 
 Progress = Callable[[str, float, float], None]
-# Blocks are facts about steady steps; those of other phases say nothing that their epoch record does not.
+# Blocks describe steady steps; in other phases they add nothing to the epoch record.
 _PHASES_WITH_BLOCKS = frozenset({"timed", "steady"})
 
 
 class Meter(Protocol):
-    """What a session asks of a power meter."""
+    """What a session needs from a power meter."""
 
     def energy_j(self) -> float | None:
-        """Joules of all counted devices since the meter opened."""
+        """Energy of all counted devices since the meter opened, joules."""
 
     def window(self) -> AbstractContextManager[object]:
-        """A steady segment, to be metered."""
+        """Context manager that marks a steady segment to be metered."""
 
 
 class Signals(Protocol):
-    """A reader of what the machine says of itself."""
+    """A reader of machine signals."""
 
     def read(self) -> Mapping[str, float]:
-        """Readings by name; counters rise, gauges do not. See ``benchmark.signals``."""
+        """Readings by name; counters rise, gauges do not. See ``benchmark.machine.signals``."""
 
 
 class Session:
-    """A benchmark while it runs.
+    """A running benchmark.
 
     Attributes:
         feed: The data.
         step: The training step as a function of the batch.
-        plan: How the benchmark is run.
+        plan: The benchmark's plan.
         epochs: The records so far.
         blocks: The blocks so far.
         first_steps_s: Durations of the first steps of the first contact.
-        stated_steps_per_epoch: Batches that were promised, once the data turned out to hold another number.
-        duration_s: Of the whole benchmark, once it has ended, seconds.
-        validation_s: One whole validation pass, seconds; 0 before it was timed.
-        profile: Where the time of a step goes; None before it was looked at.
-        validation_profile: The same of a step of the validation.
-        loss_is_finite: False once a pass ended with a loss that is not finite; None while no step returned one.
+        stated_steps_per_epoch: Stated batches per epoch, if the data turned out to hold another number.
+        duration_s: Duration of the whole benchmark, once it has ended, seconds.
+        validation_s: One whole validation pass, seconds; 0 until it is timed.
+        profile: Where the time of a step goes; None until it is profiled.
+        validation_profile: The same for a validation step.
+        loss_is_finite: False once a pass ended with a non-finite loss; None until a step returns one.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Session:
         self.meter = meter
         self._synchronize = synchronize
         self._host_sees_steps = host_sees_steps
-        # On a CPU nothing is built per shape that would be worth the look at each batch.
+        # On a CPU too little is built per shape to justify checking each batch.
         self._first_uses = None if host_sees_steps else FirstUses()
         self._progress = progress
         self.signals = signals
@@ -106,14 +106,14 @@ class Session:
         sample_count: int | None = None,
         step: Step | None = None,
     ) -> Pass:
-        """One pass over the user's loader, or over ``batches`` of ``sample_count`` samples, timed and recorded.
+        """Time and record one pass over the user's loader, or over ``batches`` of ``sample_count`` samples.
 
         Args:
-            phase: What it is run for.
+            phase: Phase of the benchmark that the pass belongs to.
             limit: Where it ends at the latest.
-            batches: In place of the user's loader.
-            sample_count: Samples of the pass when it comes to its end.
-            step: In place of the training step.
+            batches: Used instead of the user's loader.
+            sample_count: Samples of the pass if it runs to its end.
+            step: Used instead of the training step.
 
         Raises:
             BenchmarkError: If there was no batch.
@@ -129,7 +129,7 @@ class Session:
         if batches is None and sample_count is None and done.whole:
             self._settle_epoch(done.step_count)
         self._check_loss(done)
-        # A meter that did not move in so short a pass, or whose readings were corrected in it, counted nothing.
+        # A meter that did not advance in such a short pass, or whose readings were corrected in it, counted nothing.
         energy_j = None if before_j is None or after_j is None or after_j <= before_j else after_j - before_j
         self.keep(*self.records_of(phase, done, sample_count=sample_count, energy_j=energy_j))
         return done
@@ -155,28 +155,28 @@ class Session:
 
     @property
     def is_slowing(self) -> bool:
-        """Whether the board's clock has been falling while it was timed; heat alone changes no pace."""
+        """Whether the board's clock has been falling during the timed passes; heat alone does not change the pace."""
         timed = [reading for phase, reading in self.readings if phase == "timed"]
         return is_clock_falling(summarise_board(timed))
 
     def end(self) -> None:
-        """Note how long the benchmark took."""
+        """Record how long the benchmark took."""
         self.duration_s = self.elapsed_s
 
     def show_progress(self, phase: str) -> None:
-        """Tell the caller how far the benchmark is."""
+        """Report progress to the caller."""
         if self._progress is not None:
             self._progress(phase, self.elapsed_s, self.planned_s)
 
     def _settle_epoch(self, step_count: int) -> None:
-        """An epoch that ended early or late is as long as it is, whatever length was stated."""
+        """Correct the epoch length if an epoch ended earlier or later than stated."""
         if step_count != self.feed.steps_per_epoch:
             self.stated_steps_per_epoch = self.feed.steps_per_epoch
             sample_count = max(1, round(self.feed.sample_count * step_count / self.feed.steps_per_epoch))
             self.feed = dataclasses.replace(self.feed, steps_per_epoch=step_count, sample_count=sample_count)
 
     def keep(self, record: EpochRecord, blocks: Sequence[BlockRecord]) -> None:
-        """Keep the records of a pass."""
+        """Store the records of a pass."""
         self.epochs.append(record)
         if record.phase in _PHASES_WITH_BLOCKS:
             self.blocks += blocks
@@ -191,15 +191,15 @@ class Session:
         begins_fresh: bool = True,
         knows_wait: bool = True,
     ) -> tuple[EpochRecord, tuple[BlockRecord, ...]]:
-        """The records of a pass, of the index that the next one kept has.
+        """The records of a pass, with the next free index.
 
         Args:
-            phase: What it was run for.
-            done: What was timed.
+            phase: Phase of the benchmark that the pass belongs to.
+            done: The timed pass.
             sample_count: Samples of the pass when it came to its end; of an epoch when None.
-            energy_j: Joules drawn during the pass.
-            begins_fresh: Whether it began by asking the loader for a first batch.
-            knows_wait: Whether the wait for data was told from the steps.
+            energy_j: Energy drawn during the pass, joules.
+            begins_fresh: Whether it began by requesting a first batch from the loader.
+            knows_wait: Whether the wait for data was timed separately from the steps.
         """
         index = len(self.epochs)
         if sample_count is None or not done.whole:
@@ -209,7 +209,7 @@ class Session:
             phase=phase,
             sample_count=sample_count,
             step_count=self.feed.steps_in(done.step_count, sample_count),
-            duration_s=max(done.duration_s, 1e-9),  # a clock of coarse grain may show no time at all
+            duration_s=max(done.duration_s, 1e-9),  # a coarse clock may show no time at all
             whole=done.whole,
             start_s=done.start_s - self.begun_s,
             data_wait_s=done.data_wait_s if knows_wait else None,
@@ -236,7 +236,7 @@ class Session:
         return record, tuple(blocks)
 
     def read_signals(self, phase: Phase) -> None:
-        """Keep what the machine says of itself now."""
+        """Record the current machine signals."""
         if self.signals is not None:
             self.readings.append((phase, dict(self.signals.read())))
 
@@ -254,7 +254,7 @@ def _step_sd_s(done: Pass) -> float | None:
 
 
 def _is_finite(loss: Any) -> bool | None:
-    """Whether a step's result is finite; None when it is no number at all."""
+    """Whether a step's result is finite; None if it is not a number."""
     if hasattr(loss, "detach"):
         return bool(loss.detach().isfinite().all().item())
     if isinstance(loss, (int, float)):

@@ -1,4 +1,4 @@
-"""The user's validation pass, timed: part of every epoch that the real training validates after."""
+"""Timing of the user's validation pass, which is part of each epoch that ends with validation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.benchmark.subject.training import Training, compute_loss, to_device
 from greenlove_mlflow.errors import BenchmarkError
 
-# One pass is timed to its end when it is short, else for so long.
+# A short pass is timed to its end, a longer one for this many seconds.
 LONGEST_VALIDATION_S = 2.0
 
 
 def time_validation(session: Session, subject: Training) -> None:
-    """Time one validation pass, or the beginning of one, and note in the session what a whole one takes."""
+    """Time one validation pass, or its beginning, and store the duration of a whole pass in the session."""
     if subject.validation is None:
         return
     loader, step = validation_step(subject)
@@ -39,14 +39,14 @@ def time_validation(session: Session, subject: Training) -> None:
 
 
 def validation_step(subject: Training) -> tuple[Any, Callable[[Any], Any]]:
-    """The loader of the validation pass, and its step as a function of the batch."""
+    """The validation loader, and the validation step as a function of the batch."""
     loader, given = subject.validation if isinstance(subject.validation, tuple) else (subject.validation, None)
     return loader, _make_step(subject, given)
 
 
 @contextmanager
 def in_evaluation(subject: Training) -> Iterator[None]:
-    """The model in evaluation inside the block, and in the mode it was in after it."""
+    """Put the model in evaluation mode inside the block, and restore its mode afterwards."""
     modes = [(module, module.training) for module in getattr(subject.model, "modules", list)()]
     if hasattr(subject.model, "eval"):
         subject.model.eval()
@@ -67,7 +67,7 @@ def _make_step(subject: Training, given: Callable[..., Any] | None) -> Callable[
             batch = to_device(batch, device)
             try:
                 return compute_loss(model, batch, criterion)
-            except BenchmarkError:  # a model in evaluation may give no loss; its output is what was timed
+            except BenchmarkError:  # a model in evaluation mode may return no loss; its output was timed
                 return None
 
     return evaluate

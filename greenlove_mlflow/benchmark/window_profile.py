@@ -1,4 +1,4 @@
-"""WindowProfile: two steps of a real training, looked at from the outside, between its steps."""
+"""WindowProfile: profile of two steps of a real run, taken from outside between its steps."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _NOT_RUN_ALONE = "the loader is not run by itself within a training"
 
 
 class WindowProfile:
-    """Traces steps of a training on a GPU; on a CPU there is nothing to trace. What it cannot see is None.
+    """Traces training steps on a GPU; on a CPU there is nothing to trace. What it cannot observe is None.
 
     Args:
-        session: Whose timed part is over.
-        device: Where the training computes.
+        session: The session, after its timed part.
+        device: Device that training runs on.
         synchronize: Waits until the device is idle.
-        factors: From operators to kernels.
+        factors: Factors from operators to kernels.
     """
 
     def __init__(self, session: Session, device: Any, synchronize: Callable[[], None], factors: KernelFactors) -> None:
@@ -42,7 +42,7 @@ class WindowProfile:
         self._step = ExitStack()
 
     def start(self) -> None:
-        """Begin to look; at a step boundary."""
+        """Start profiling; called at a step boundary."""
         if self._device.type == "cpu":
             return
         reason = reason_not_to_trace(self._device)
@@ -52,11 +52,11 @@ class WindowProfile:
         try:
             self._trace = self._open.enter_context(DeviceTrace(self._device))
             self._step.enter_context(self._trace.step())
-        except Exception as error:  # noqa: BLE001 - tracers raise what they like; the training must not see it
+        except Exception as error:  # noqa: BLE001 - tracers raise arbitrary exceptions; they must not reach the training
             self._give_up(error)
 
     def step(self) -> None:
-        """A step has ended, and the next one is looked at too."""
+        """Record that a step has ended and another one follows."""
         if self._trace is None:
             return
         try:
@@ -66,7 +66,7 @@ class WindowProfile:
             self._give_up(error)
 
     def stop(self, step_count: int) -> StepProfile | None:
-        """The profile of so many steps; None when none was timed."""
+        """The profile of ``step_count`` steps; None if none was timed."""
         records = [record for record in self._session.epochs if record.phase == "timed"] or self._session.epochs
         steps = sum(record.step_count for record in records)
         if not step_count or not steps:

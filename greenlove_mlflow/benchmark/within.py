@@ -1,7 +1,7 @@
-"""StepRecorder: the benchmark that is the first seconds of the real training.
+"""StepRecorder: benchmark within training, over the first seconds of the real run.
 
-The training tells it what happens; it runs nothing and changes nothing, so there is nothing to put back. It writes the
-same records as the benchmark before a training, and what is made from them is made by the same code.
+The training loop reports its events; the recorder runs and changes nothing, so there is nothing to restore. It writes
+the same records as the benchmark before training, and the same code evaluates them.
 
     recorder = StepRecorder(session, WindowPlan(total_step_count=10_000))
     recorder.begin()
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.session import Session
     from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase, StepProfile
 
-# The window ends so many seconds after the very first step: on a quiet machine 5 s already meet the aims.
+# The window ends this many seconds after the first step: on a quiet machine 5 s already meet the goals.
 LONGEST_WINDOW_S = 10.0
-# An estimate that comes when most of the training is over is of no use.
+# An estimate that arrives when most of the run is over is useless.
 LARGEST_SHARE_OF_STEPS = 0.25
 LEAST_WINDOW_STEPS = 2
 PROFILED_STEP_COUNT = 2
@@ -40,25 +40,25 @@ _Stage = Literal["before", "first-contact", "timed", "profile", "closed"]
 
 
 class StepProfiler(Protocol):
-    """What looks at a few steps of the window from the outside."""
+    """Profiles a few steps of the window from outside."""
 
     def start(self) -> None:
-        """Called at a step boundary, the device idle."""
+        """Called at a step boundary, with the device idle."""
 
     def step(self) -> None:
         """Called at the boundary between two steps."""
 
     def stop(self, step_count: int) -> StepProfile | None:
-        """What so many steps showed; called at a step boundary, the device idle."""
+        """The profile of ``step_count`` steps; called at a step boundary, with the device idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPlan:
-    """When the window closes at the latest.
+    """Limits on the window.
 
     Args:
-        total_step_count: Optimizer steps of the training that follows; None when no end is known.
-        longest_s: Seconds beyond the end of the very first step.
+        total_step_count: Optimizer steps of the whole run; None if no end is known.
+        longest_s: Seconds after the end of the first step.
     """
 
     total_step_count: int | None = None
@@ -66,29 +66,29 @@ class WindowPlan:
 
     @property
     def largest_step_count(self) -> float:
-        """Steps of the window at most: a quarter of all, but two."""
+        """Maximum steps of the window: a quarter of all steps, but at least two."""
         if self.total_step_count is None:
             return math.inf
         return max(LEAST_WINDOW_STEPS, int(self.total_step_count * LARGEST_SHARE_OF_STEPS))
 
 
 class StepRecorder:
-    """Times the first steps of a training from its own reports.
+    """Times the first steps of a run from the events that its loop reports.
 
-    The training calls ``begin`` before it asks for its first batch, ``step`` after each optimizer step, ``lap`` after
-    each epoch, ``pause`` and ``resume`` around what is no training step (validation, checkpoints), ``end`` when it is
-    over. ``ready`` may say that the next batch has come; then the wait for data is known. Everything is called in the
-    training's thread. After the window has closed, a step costs a comparison.
+    The loop calls ``begin`` before it requests its first batch, ``step`` after each optimizer step, ``lap`` after each
+    epoch, ``pause`` and ``resume`` around everything that is not a training step (validation, checkpoints), and ``end``
+    when it is over. It may call ``ready`` when the next batch has arrived; the wait for data is then known. All calls
+    come from the training thread. After the window has closed, a step costs one comparison.
 
     Args:
-        session: Keeps the records; its feed says how long an epoch is.
-        plan: When the window closes at the latest.
+        session: Stores the records; its feed gives the length of an epoch.
+        plan: Limits on the window.
         synchronize: Waits until the device is idle; called at the edges of blocks only.
-        profiler: Looks at two steps after the timed ones; they are left out of the timing.
-        on_close: Called once, in the training's thread, when the window closes.
+        profiler: Profiles two steps after the timed ones; they are left out of the timing.
+        on_close: Called once, in the training thread, when the window closes.
 
     Attributes:
-        step_count: Steps reported so far, those after the window included.
+        step_count: Steps reported so far, including those after the window.
         stop_reason: Why the window closed: ``precise``, ``budget``, ``share``, ``complete``; empty while it is open.
     """
 
@@ -135,7 +135,7 @@ class StepRecorder:
         return self._stage == "closed"
 
     def begin(self) -> None:
-        """The training is about to ask for its first batch; may be said again while no step has ended."""
+        """Report that the first batch is about to be requested; may be repeated until a step has ended."""
         if self._stage not in ("before", "first-contact") or self.step_count:
             return
         self._begin()
@@ -148,13 +148,13 @@ class StepRecorder:
         self.session.read_signals("first-contact")
 
     def ready(self) -> None:
-        """The next batch has come; the wait for it began when the last step had ended."""
+        """Report that the next batch has arrived; the wait for it began when the last step ended."""
         if self._stage in ("first-contact", "timed") and self._paused_for is None:
             self._block.data_wait_s += time.perf_counter() - self._last_s
             self._knows_wait = True
 
     def step(self) -> None:
-        """An optimizer step has ended."""
+        """Report that an optimizer step has ended."""
         self.step_count += 1
         if self._stage == "closed" or self._paused_for is not None:
             return
@@ -167,7 +167,7 @@ class StepRecorder:
         self._count_step(time.perf_counter())
 
     def pause(self, what: Literal["validation", ""] = "") -> None:
-        """What follows is no training step; ``validation`` is timed for itself."""
+        """Report that no training step follows for now; ``validation`` is timed separately."""
         if not self.is_open or self._paused_for is not None:
             return
         if self._stage == "profile":
@@ -179,7 +179,7 @@ class StepRecorder:
         self._pause_start_s = time.perf_counter()
 
     def resume(self) -> None:
-        """The training goes on."""
+        """Report that training continues."""
         if self._paused_for is None:
             return
         what, self._paused_for = self._paused_for, None
@@ -192,7 +192,7 @@ class StepRecorder:
             self._open_block()
 
     def lap(self) -> None:
-        """An epoch has ended; the next step is the first of a fresh pass over the data."""
+        """Report that an epoch has ended; the next step is the first of a new pass over the data."""
         if self._stage == "first-contact":
             self._end_first_contact_if_enough(at_lap=True)
         elif self._stage == "timed":
@@ -203,7 +203,7 @@ class StepRecorder:
             self._close_if_enough(self._last_s)
 
     def end(self) -> None:
-        """The training is over; a window that is still open closes now."""
+        """Report that training is over; a window that is still open closes now."""
         if self._stage == "before":
             self._stage, self.stop_reason = "closed", "complete"
             return
@@ -250,7 +250,7 @@ class StepRecorder:
             self._open_block()
 
     def _close_if_enough(self, now_s: float) -> None:
-        """Close the window at its latest, or once more steps could no longer help."""
+        """Close the window at its limit, or once more steps would not help."""
         if self.step_count >= self._largest_count:
             self._finish("share")
         elif now_s - self._first_end_s >= self.plan.longest_s:
@@ -261,7 +261,7 @@ class StepRecorder:
                 self._finish("precise")
 
     def _is_precise(self) -> bool:
-        """Whether the machine's drift is all that is left, by the passes so far and the one under way."""
+        """Whether machine drift dominates the remaining uncertainty, by the passes so far and the current one."""
         epochs, blocks = self.session.epochs, self.session.blocks
         if self._pass.step_count:
             record, own = self._records("timed")
@@ -269,7 +269,7 @@ class StepRecorder:
         return is_precise(epochs, blocks, least_pass_count=1)
 
     def _finish(self, reason: str) -> None:
-        """The timed part is over; two steps are left to the profiler where the training has them."""
+        """End the timed part; the profiler gets two more steps if the run has them."""
         total = self.plan.total_step_count
         if self._profiler is None or (total is not None and self.step_count + PROFILED_STEP_COUNT >= total):
             self._close(reason)
@@ -328,7 +328,7 @@ class StepRecorder:
         self._open_block()
 
     def _energy_j(self) -> float | None:
-        """Joules so far; None where they were read a moment ago: asking a board takes longer than a tiny epoch."""
+        """Joules so far; None if just read, because reading a board takes longer than a tiny epoch."""
         now_s = time.perf_counter()
         if now_s - self._energy_read_s < BLOCK_S:
             return None
@@ -347,7 +347,7 @@ class StepRecorder:
             self._block_steps = self.session.feed.prefetch_steps + 1
 
     def _settle_block(self) -> None:
-        """End the block under way: the device idle, its duration known."""
+        """End the current block: the device is idle and its duration is known."""
         block, done = self._block, self._pass
         self._synchronize()
         now_s = time.perf_counter()

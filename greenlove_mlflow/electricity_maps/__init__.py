@@ -1,4 +1,4 @@
-"""Figures that only the network has, each asked for by the caller: the live grid, its forecast, a coarse place."""
+"""Figures from the network, fetched only on request: the live grid, its forecast, an approximate location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The country of this machine's network address: only where ``locate="geoip"`` asked for it, over https only."""
+"""Country of this machine's network address: only if requested by ``locate="geoip"``, over https only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOCATION_URL = "https://get.geojs.io/v1/ip/country.json"
 def locate_by_address(
     *, url: str = LOCATION_URL, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> tuple[str | None, Caveat | None]:
-    """The ISO 3166-1 code of the country the address lies in, or None, and what the reader must know of it."""
+    """The ISO 3166-1 code of the address's country, or None, with its caveats."""
     try:
         answer = fetch_json(url, timeout_s=timeout_s)
     except ServiceError as error:

@@ -1,4 +1,4 @@
-"""One JSON answer over https, bounded in time and size; what went wrong is told apart, and no secret is in it."""
+"""Fetches one JSON response over https, bounded in time and size; errors are classified and contain no secrets."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Reason = Literal[
     "bad-key", "not-allowed", "unknown-zone", "too-many-requests", "timeout", "unreachable", "server-error", "garbage"
 ]
 _REASON_OF_STATUS: dict[int, Reason] = {
-    # Both are seen for a zone that is none.
+    # The service returns either of these for an unknown zone.
     400: "unknown-zone",
     401: "bad-key",
     403: "not-allowed",
     404: "unknown-zone",
     429: "too-many-requests",
 }
-# A forecast of 72 hours is about 10 kB; anything above this is not what was asked for.
+# A forecast of 72 hours is about 10 kB; a larger response cannot be valid.
 MOST_BYTES = 1_000_000
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class ServiceError(ElectricityMapsError):
-    """A question to a service that was not answered, and why.
+    """A failed request to a service, with the reason.
 
     Args:
-        message: What was asked, what was found and what to do.
-        reason: Which of the known ways it failed.
-        retry_after_s: Seconds the service asks to wait; None when it does not say.
+        message: What was requested, what was found and what to do.
+        reason: Category of the failure.
+        retry_after_s: Seconds the service asks to wait; None if not stated.
     """
 
     def __init__(self, message: str, *, reason: Reason, retry_after_s: float | None = None) -> None:
@@ -52,10 +52,16 @@ def fetch_json(
     headers: Mapping[str, str] | None = None,
     timeout_s: float,
 ) -> Any:
-    """The JSON that a server answers within ``timeout_s`` seconds; no redirect is followed, so no header strays.
+    """The JSON response within ``timeout_s`` seconds; redirects are not followed, so no header leaks.
+
+    Args:
+        url: Address, https only except for loopback hosts.
+        params: Query parameters.
+        headers: Request headers, which may hold a key.
+        timeout_s: Limit on the whole request, seconds.
 
     Raises:
-        ServiceError: If it does not answer with JSON in time, or with another status than 200.
+        ServiceError: If there is no JSON response in time, or the status is not 200.
     """
     address = urlsplit(url)
     host = address.hostname or ""
@@ -72,7 +78,7 @@ def fetch_json(
     except requests.Timeout:
         raise ServiceError(f"{host} did not answer within {timeout_s:g} s", reason="timeout") from None
     except requests.RequestException as error:
-        # The cause is named by its type alone: its text may hold a header.
+        # The cause is named only by its type, because its text may contain a header.
         raise ServiceError(f"{host} cannot be reached ({type(error).__name__})", reason="unreachable") from None
     try:
         return json.loads(content)
@@ -81,7 +87,7 @@ def fetch_json(
 
 
 def _read(response: requests.Response, host: str, deadline_s: float) -> bytes:
-    """The body, cut off at the deadline and at a size."""
+    """The body, limited by the deadline and by size."""
     content = bytearray()
     for chunk in response.iter_content(chunk_size=16_384):
         content += chunk
@@ -108,7 +114,7 @@ def _refusal(host: str, response: requests.Response) -> ServiceError:
 
 
 def _retry_after_s(text: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header, which is a number or a date; None when it is neither."""
+    """Seconds to wait from a Retry-After header, which is a number or a date; None if it is neither."""
     if not text:
         return None
     if text.strip().isdigit():

@@ -1,4 +1,4 @@
-"""The live grid of a place in the table's stead; when there is none, the table stays and a caveat says why."""
+"""The live grid of a place, replacing the table's figure; if unavailable, the table's stays and a caveat says why."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, DEFAULT_TIMEO
 
 logger = logging.getLogger(__name__)
 
-# Log standard deviation of a training's grid about the reading at its start.
+# Log standard deviation of a run's grid intensity about the reading at its start.
 LIVE_LOG_SD = 0.10
-# The service may publish hours late; beyond this a reading no longer tells of now.
+# The service may publish hours late; an older reading no longer describes the present.
 MOST_AGE = timedelta(hours=6)
 GIVEN_BY = "the caller"
-# A later start is worth a word when it saves at least this share of the CO2e; less lies inside a forecast's error.
+# A later start is suggested if it saves at least this share of the CO2e; less is within the forecast's error.
 LEAST_SAVED_SHARE = 0.05
 
 
@@ -32,14 +32,14 @@ def live_grid(
     base_url: str = BASE_URL_V3,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> tuple[Grid, tuple[Caveat, ...]]:
-    """The grid with the live carbon intensity of its zone, in its own scope; never raises for the service's sake.
+    """The grid with the live carbon intensity of its zone, in its own scope; a service failure never raises.
 
     Args:
-        grid: As the tables give it; a carbon intensity that the caller gave is kept.
-        key: The service's token; None when there is none.
-        zone: Of Electricity Maps ("DE", "US-TEX-ERCO"); by default the code of the grid's place.
-        base_url: Of the interface.
-        timeout_s: Seconds the service may take.
+        grid: Grid from the tables; a carbon intensity given by the caller is kept.
+        key: API token of the service; None without one.
+        zone: Electricity Maps zone ("DE", "US-TEX-ERCO"); by default the code of the grid's place.
+        base_url: Base URL of the API.
+        timeout_s: Timeout of the request, seconds.
     """
     zone = zone or grid.code
     if grid.intensity_source is not None and grid.intensity_source.producer == GIVEN_BY:
@@ -66,10 +66,18 @@ def best_start_in(
     base_url: str = BASE_URL_V3,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> BestStart | None:
-    """The start within the next 24 hours with the least CO2e by the service's forecast; None when it is too short.
+    """The start within the next 24 hours with the least forecast CO2e; None if the forecast is too short.
+
+    Args:
+        zone: Electricity Maps zone.
+        hours: Estimated duration of the run, hours.
+        key: API token of the service.
+        scope: ``lifecycle`` or ``direct``.
+        base_url: Base URL of the API.
+        timeout_s: Timeout of the request, seconds.
 
     Raises:
-        ServiceError: If the service gives no forecast.
+        ServiceError: If the service returns no forecast.
     """
     service = ElectricityMaps(key=key, base_url=base_url, timeout_s=timeout_s)
     return best_start(service.fetch_forecast(zone, scope, hours=DEFAULT_WINDOW_H + hours), hours)
@@ -84,15 +92,15 @@ def later_start_caveats(
     base_url: str = BASE_URL_V3,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> tuple[Caveat, ...]:
-    """What a later start within a day would save; empty when too little, too long for the forecast, or not forecast.
+    """A caveat on the saving of a later start within a day; empty if it is small or the forecast is short or missing.
 
     Args:
-        grid: Of the training; only one that is live is asked about.
-        hours: That the training is estimated to take.
-        key: The service's token.
-        zone: Of Electricity Maps; by default the code of the grid's place.
-        base_url: Of the interface.
-        timeout_s: Seconds the service may take.
+        grid: Grid of the run; only a live one is looked up.
+        hours: Estimated duration of the run, hours.
+        key: API token of the service.
+        zone: Electricity Maps zone; by default the code of the grid's place.
+        base_url: Base URL of the API.
+        timeout_s: Timeout of the request, seconds.
     """
     if grid.basis != "live" or not key or hours > HORIZONS_H[-1] - DEFAULT_WINDOW_H:
         return ()

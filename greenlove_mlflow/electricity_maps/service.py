@@ -1,4 +1,4 @@
-"""The carbon intensity of a zone as Electricity Maps states it: latest, the last 24 hours, the next."""
+"""Carbon intensity of a zone from Electricity Maps: latest, the past 24 hours, and the forecast."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from greenlove_mlflow.electricity_maps.https import ServiceError, fetch_json
 BASE_URL_V3 = "https://api.electricitymaps.com/v3"
 BASE_URL_V4 = "https://api.electricitymaps.com/v4"
 DEFAULT_TIMEOUT_S = 3.0
-# The service updates hourly; asking again within a quarter of an hour tells nothing new.
+# The service updates hourly; a repeated request within a quarter of an hour returns nothing new.
 CACHE_S = 900.0
-# The horizons that a forecast is offered for.
+# The forecast horizons that the service offers, hours.
 HORIZONS_H = (24, 48, 72)
-# No grid emits more: lignite alone, losses included, stays below 1,500 g/kWh.
+# Upper limit for any grid: even lignite, including losses, stays below 1,500 g/kWh.
 MOST_G_PER_KWH = 2000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElectricityMaps:
-    """A door to the service, with its own cache.
+    """A client of the service, with its own cache.
 
     Args:
-        key: The token; never shown, logged or written.
-        base_url: Of version 3 or 4 of the interface.
-        timeout_s: Seconds that one question may take.
+        key: API token; never shown, logged or written.
+        base_url: Base URL of version 3 or 4 of the API.
+        timeout_s: Timeout of one request, seconds.
 
     Raises:
-        ServiceError: If the key cannot be one.
+        ServiceError: If the key is malformed.
     """
 
     key: str = field(repr=False)
@@ -53,23 +53,29 @@ class ElectricityMaps:
         """The newest reading of a zone.
 
         Raises:
-            ServiceError: If there is no usable answer.
+            ServiceError: If there is no usable response.
         """
         return _reading(self._ask("latest", zone, scope), zone, scope)
 
     def fetch_history(self, zone: str, scope: Scope = "lifecycle") -> tuple[IntensityReading, ...]:
-        """The readings of the last 24 hours, oldest first; hours without a figure are left out."""
+        """The readings of the past 24 hours, oldest first; hours without a figure are left out."""
         return _readings(self._ask("history", zone, scope), "history", zone, scope)
 
     def fetch_forecast(
         self, zone: str, scope: Scope = "lifecycle", *, hours: float = 24.0
     ) -> tuple[IntensityReading, ...]:
-        """At least so many hours ahead where the service offers them, soonest first; the free plan has no forecast."""
+        """The forecast for at least ``hours`` ahead if offered, soonest first; the free plan has no forecast.
+
+        Args:
+            zone: Electricity Maps zone.
+            scope: ``lifecycle`` or ``direct``.
+            hours: Least time span of the forecast, hours.
+        """
         horizon_h = next((horizon for horizon in HORIZONS_H if horizon >= hours), HORIZONS_H[-1])
         return _readings(self._ask("forecast", zone, scope, horizon_h), "forecast", zone, scope)
 
     def _ask(self, question: str, zone: str, scope: Scope, horizon_h: int = 0) -> Any:
-        """The answer to a question, from the cache where it is fresh."""
+        """The response to a query, from the cache if it is fresh."""
         name = (question, zone, scope, horizon_h)
         asked_s, answer = self._answers.get(name, (-math.inf, None))
         if time.monotonic() - asked_s < CACHE_S:
@@ -89,7 +95,7 @@ class ElectricityMaps:
 
 
 def _readings(answer: Any, name: str, zone: str, scope: Scope) -> tuple[IntensityReading, ...]:
-    """The readings in a list of an answer, in order of time; those without a figure are left out."""
+    """The readings in a list of a response, in time order; those without a figure are left out."""
     rows = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(rows, list):
         raise ServiceError(f"Electricity Maps gave no {name} for zone {zone}", reason="garbage")
@@ -98,7 +104,7 @@ def _readings(answer: Any, name: str, zone: str, scope: Scope) -> tuple[Intensit
 
 
 def _reading(answer: Any, zone: str, scope: Scope) -> IntensityReading:
-    """One reading of an answer, checked."""
+    """One validated reading of a response."""
     if not isinstance(answer, dict):
         raise ServiceError(f"Electricity Maps gave no reading for zone {zone}", reason="garbage")
     if answer.get("zone", zone) != zone or answer.get("emissionFactorType", scope) != scope:
@@ -116,10 +122,10 @@ def _reading(answer: Any, zone: str, scope: Scope) -> IntensityReading:
 
 
 def _intensity(value: Any, zone: str) -> float:
-    """Grams CO2e per kWh: 0 is a figure, null is none."""
+    """Carbon intensity, g CO2e/kWh: 0 is a figure, null means none."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= MOST_G_PER_KWH:
         return float(value)
-    # A text is not repeated: it is the server's, and may be the key.
+    # Text is not repeated, because the server controls it and it may contain the key.
     found = f"{value:g}" if isinstance(value, (int, float)) else type(value).__name__
     raise ServiceError(
         f"Electricity Maps gave the carbon intensity {found} for zone {zone}; it must lie in 0..{MOST_G_PER_KWH:g}",
@@ -129,7 +135,7 @@ def _intensity(value: Any, zone: str) -> float:
 
 def _moment(text: Any, zone: str) -> datetime:
     try:
-        # Python 3.10 reads no "Z".
+        # Python 3.10 does not parse "Z".
         moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:
         moment = None

@@ -1,1 +1,1 @@
-"""Trainings that others run: by frameworks, by their callbacks, by any loop of this process."""
+"""Integrations for training run by others: framework callbacks, and any loop of this process."""

@@ -1,4 +1,4 @@
-"""``autolog``: every torch training of this process, by torch's global optimizer hooks; nothing of it is changed."""
+"""``autolog``: meter every torch run of this process through torch's global optimizer hooks, without changing it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from greenlove_mlflow.pipeline.watching import OPEN_LAP_STEPS, prepare_watched
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
-# How often a training is settled and asked whether its MLflow run is still the active one.
+# Interval for recording progress and checking whether the run's MLflow run is still active.
 LOOK_S = 1.0
 
 
 def autolog(*, disable: bool = False, **options: Any) -> None:
-    """Meter every torch training of this process from its first optimizer step on, in the MLflow run that is active.
+    """Meter every torch training run of this process from its first optimizer step on, in the active MLflow run.
 
-    Where none is active, a run of its own is started, which ends with the process or when another run becomes active.
-    No end is known, so nothing is promised: the pace and the energy of each 1,000 steps are kept, and in the end what
-    the training took. Trainings under ``track``, ``watch`` or a callback are theirs. A second call replaces the first.
+    If none is active, a new one is started, which ends with the process or when another run becomes active. The end of
+    training is unknown, so there is no estimate: the pace and energy of each 1,000 steps are recorded, and finally the
+    outcome. Training under ``track``, ``watch`` or a callback is left to them. A second call replaces the first.
 
     Args:
-        disable: Stop, and end what is under way; no hook is left behind.
+        disable: Stop, and end the current run; no hook is left behind.
         **options: See ``greenlove_mlflow.pipeline.options.Options`` (country, prices, ...).
 
     Raises:
@@ -42,7 +42,7 @@ def autolog(*, disable: bool = False, **options: Any) -> None:
 
 
 class _AutoLogger:
-    """The trainings of this process, one after the other."""
+    """Follows the training runs of this process, one after the other."""
 
     _current: _AutoLogger | None = None
 
@@ -60,7 +60,7 @@ class _AutoLogger:
 
     @classmethod
     def replace(cls, new: _AutoLogger | None) -> None:
-        """Make that one the logger of this process, and end the one before it."""
+        """Make ``new`` the logger of this process, and end the previous one."""
         if cls._current is not None:
             cls._current.stop()
         cls._current = new
@@ -68,14 +68,14 @@ class _AutoLogger:
             new.start()
 
     def start(self) -> None:
-        """Count steps from now on."""
+        """Start counting steps."""
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         self._handle = register_optimizer_step_post_hook(self._on_step)
         atexit.register(self.stop)
 
     def stop(self) -> None:
-        """Count no more, and end what is under way."""
+        """Stop counting, and end the current run."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -87,7 +87,7 @@ class _AutoLogger:
         if self._is_opening or (is_busy() and self._run is None):
             return
         if self._run is not None and threading.get_ident() != self._thread_id:
-            return  # one training at a time: that of the thread which began
+            return  # one run at a time: that of the thread which began it
         self._guarded(lambda: self._count(optimizer))
 
     def _count(self, optimizer: Any) -> None:
@@ -120,7 +120,7 @@ class _AutoLogger:
         self._counts, self._looked_s = {}, time.perf_counter()
 
     def _is_another_active(self) -> bool:
-        """Whether the training now belongs to another run: one that became active, or none where ours was joined."""
+        """Whether the active MLflow run changed: another one became active, or the one that we joined has ended."""
         active = _active_run_id()
         return active != self._run_id and not (active is None and self._is_ours)
 
@@ -129,10 +129,10 @@ class _AutoLogger:
         self._open.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """The boundary that keeps our trouble away from a training that did not ask for us."""
+        """Error boundary: our failures must not reach training that did not call us."""
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - whatever fails here, the training must go on
+        except Exception as error:  # noqa: BLE001 - whatever fails here, training must go on
             if self._handle is not None:
                 self._handle.remove()
                 self._handle = None

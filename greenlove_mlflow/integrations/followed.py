@@ -1,4 +1,4 @@
-"""Followed: a training that a framework runs, told of by the framework's events; what all callbacks share."""
+"""Followed: a run driven by a framework and reported by its events; the base of all callbacks."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
     from greenlove_mlflow.tracking.opening import RunToJoin
 
-# Of Keeping, what a caller may choose.
+# The options of Keeping that a caller may set.
 _KEEPING = ("experiment", "run_name", "nested", "log_model", "saved_view")
 
 
 class Followed:
-    """One training after the other, each from ``begin`` to ``end``. Nothing that fails here stops the training.
+    """Follows runs one after the other, each from ``begin`` to ``end``. A failure here never stops training.
 
     Args:
-        limits: What a training may take at most; one that has spent a limit is asked to stop.
-        options: Of ``track``: those of the estimate (country, prices, ...) and of the run (experiment, run_name, ...).
+        limits: Limits of a run; one that has spent a limit is asked to stop.
+        options: Options of ``track``, for the estimate (country, prices, ...) and the run (experiment, run_name, ...).
 
     Raises:
         InvalidInputError: If an option cannot be used.
@@ -39,51 +39,51 @@ class Followed:
         self._keeping = {name: options.pop(name) for name in _KEEPING if name in options}
         self._options = options
         self._open = ExitStack()
-        # An unknown option is refused where it is written, not when the training begins.
+        # An unknown option is refused at construction, not when training begins.
         make_options(None, {"steps": 1, **options})
 
     def begin(self, watched: tuple[Any, ...], plan: dict[str, Any], *, join: RunToJoin | None = None) -> None:
-        """A training begins.
+        """Begin to follow a run.
 
         Args:
-            watched: Its model and optimizers, as far as they are known.
+            watched: Its model and optimizers, as far as known.
             plan: ``epochs`` or ``steps``, ``done``, ``batch_size``, ``steps_per_epoch`` or ``lap_steps``.
-            join: A run that the framework's own logger has opened.
+            join: An MLflow run that the framework's own logger has opened.
         """
         self.end()
         self._guarded(lambda: self._begin(watched, plan, join))
 
     def ready(self) -> None:
-        """A batch has come."""
+        """Report that a batch has arrived."""
         if self.run is not None:
             self.run.ready()
 
     def step(self) -> bool:
-        """An optimizer step has ended; whether the training has to stop."""
+        """Report the end of an optimizer step; return whether training must stop."""
         return self._told(lambda run: run.step())
 
     def lap(self) -> bool:
-        """An epoch has ended; whether the training has to stop. It counts where the training is planned by epochs."""
+        """Report the end of an epoch; return whether training must stop. It counts if the run is planned by epochs."""
         return self._told(lambda run: run.lap() if run.plan.is_epoch else None)
 
     def pause(self, what: str = "") -> None:
-        """What follows is no training step."""
+        """Report that no training step follows for now."""
         if self.run is not None:
             self.run.pause("validation" if what == "validation" else "")
 
     def resume(self) -> None:
-        """The training goes on."""
+        """Report that training continues."""
         if self.run is not None:
             self.run.resume()
 
     def end(self, error: BaseException | None = None) -> None:
-        """The training is over, by an error where there was one; a second call does nothing."""
+        """End the run, with the error if there was one; a second call does nothing."""
         opened, self._open = self._open, ExitStack()
         kind = None if error is None else type(error)
         self._guarded(lambda: opened.__exit__(kind, error, None if error is None else error.__traceback__), error)
 
     def refuse_ranks(self, world_size: int) -> None:
-        """Say that a training on several ranks is not followed."""
+        """Warn that a run on several ranks is not followed."""
         say_on_stderr(f"a training on {world_size} ranks is not followed yet: no estimate, nothing metered or kept")
 
     def _begin(self, watched: tuple[Any, ...], plan: dict[str, Any], join: RunToJoin | None) -> None:
@@ -108,10 +108,10 @@ class Followed:
         return bool(run.must_stop)
 
     def _guarded(self, work: Callable[[], object], error: BaseException | None = None) -> None:
-        """The boundary that keeps our trouble away from the framework's training."""
+        """Error boundary: our failures must not reach the framework's training."""
         try:
             work()
-        except Exception as trouble:  # noqa: BLE001 - whatever fails here, the training must go on
+        except Exception as trouble:  # noqa: BLE001 - whatever fails here, training must go on
             if trouble is error:
                 return
             self._open.pop_all()

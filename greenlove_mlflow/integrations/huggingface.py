@@ -1,4 +1,4 @@
-"""``TrainerCallback``: a Hugging Face ``Trainer`` estimated, metered and kept in MLflow; nothing of it is changed."""
+"""``TrainerCallback``: estimate and meter a Hugging Face ``Trainer`` and record it in MLflow, without changing it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ except ImportError as error:
 
 
 class TrainerCallback(_Base):
-    """Estimates a ``Trainer``'s training from its first seconds, meters it, and keeps both in its MLflow run.
+    """Estimates a ``Trainer`` run from its first seconds, meters it, and records both in its MLflow run.
 
-    ``Trainer(..., callbacks=[TrainerCallback()])`` is all, for trainers derived from it too. The run that
-    ``report_to="mlflow"`` opens is joined, else the active run, else one is started. Evaluation and saving are left out
-    of the steps; a limit that is spent stops the training.
+    Use ``Trainer(..., callbacks=[TrainerCallback()])``, also with subclasses of ``Trainer``. It joins the run that
+    ``report_to="mlflow"`` opens, else the active run, else starts one. Evaluation and saving are left out of the steps;
+    spending a limit stops training.
 
     Args:
-        limits: What the training may take at most.
-        **options: As those of ``greenlove.track`` (country, prices, experiment, ...).
+        limits: Limits of the run.
+        **options: Options of ``greenlove.track`` (country, prices, experiment, ...).
 
     Raises:
         InvalidInputError: If an option cannot be used.
@@ -40,11 +40,11 @@ class TrainerCallback(_Base):
 
     @property
     def run(self) -> TrackedTraining | None:
-        """The training under way, or the last one; None before there was one."""
+        """The current run, or the last one; None before the first."""
         return self._followed.run
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Begin: how many steps are planned and how many are done is known here, resumed or not."""
+        """Begin, with the planned and completed steps, which are known here even for a resumed run."""
         if args.world_size > 1:
             if state.is_world_process_zero:
                 self._followed.refuse_ranks(args.world_size)
@@ -60,24 +60,24 @@ class TrainerCallback(_Base):
         self._followed.begin(watched, plan)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The first batch of a step has come."""
+        """Report that the first batch of a step has arrived."""
         if self._is_paused:
             self._is_paused = False
             self._followed.resume()
         self._followed.ready()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An optimizer step has ended; what follows may be an evaluation or a checkpoint."""
+        """Report the end of an optimizer step; an evaluation or a checkpoint may follow."""
         if self._followed.step():
             control.should_training_stop = True
         self._pause_if_asked(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An evaluation after an epoch comes after this event."""
+        """Report the end of an epoch; an evaluation may follow."""
         self._pause_if_asked(control)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The training has ended, early or not."""
+        """End the run, whether training was complete or stopped early."""
         self._followed.end()
 
     def _pause_if_asked(self, control: Any) -> None:

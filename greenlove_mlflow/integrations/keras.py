@@ -1,4 +1,4 @@
-"""``KerasCallback``: ``model.fit`` of Keras on torch estimated, metered and kept in MLflow."""
+"""``KerasCallback``: estimate and meter ``model.fit`` of Keras on torch, and record it in MLflow."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ except ImportError as error:
 
 
 class KerasCallback(_Base):  # type: ignore[misc]
-    """Estimates a ``fit`` from its first seconds, meters it, and keeps both in MLflow.
+    """Estimates a ``fit`` from its first seconds, meters it, and records both in MLflow.
 
-    ``model.fit(..., callbacks=[KerasCallback()])`` is all. The active run is joined, else one is started. Validation is
-    left out of the steps; a limit that is spent stops the training. Keras tells a callback of no error: a ``fit`` that
-    raises is settled when the next one begins, or when the process ends.
+    Use ``model.fit(..., callbacks=[KerasCallback()])``. It joins the active run, else starts one. Validation is left
+    out of the steps; spending a limit stops training. Keras does not report errors to callbacks: a ``fit`` that raises
+    is closed when the next one begins, or when the process ends.
 
     Args:
-        batch_size: Samples of a batch, as ``fit`` is told; only the words of the estimate use it.
-        limits: What the training may take at most.
-        **options: As those of ``greenlove.track`` (country, prices, experiment, ...).
+        batch_size: Samples in a batch, as passed to ``fit``; used only in the text of the estimate.
+        limits: Limits of the run.
+        **options: Options of ``greenlove.track`` (country, prices, experiment, ...).
 
     Raises:
         InvalidInputError: If an option cannot be used.
@@ -43,11 +43,11 @@ class KerasCallback(_Base):  # type: ignore[misc]
 
     @property
     def run(self) -> TrackedTraining | None:
-        """The training under way, or the last one; None before there was one."""
+        """The current run, or the last one; None before the first."""
         return self._followed.run
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Begin, with the epochs and the steps that Keras plans."""
+        """Begin, with the epochs and steps that Keras plans."""
         epochs, steps = self.params.get("epochs"), self.params.get("steps")
         plan: dict[str, Any] = {"batch_size": self._batch_size}
         if epochs and steps:
@@ -57,28 +57,28 @@ class KerasCallback(_Base):  # type: ignore[misc]
         atexit.register(self._followed.end)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """The batch has come."""
+        """Report that the batch has arrived."""
         self._followed.ready()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """A step has ended."""
+        """Report the end of a step."""
         if self._followed.step():
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """An epoch has ended, its validation included."""
+        """Report the end of an epoch, including its validation."""
         if self._followed.lap():
             self.model.stop_training = True
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Validation is no training step."""
+        """Pause for validation."""
         self._followed.pause("validation")
 
     def on_test_end(self, logs: Any = None) -> None:
-        """The training goes on."""
+        """Resume after validation."""
         self._followed.resume()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """The training has ended, early or not."""
+        """End the run, whether training was complete or stopped early."""
         self._followed.end()
         atexit.unregister(self._followed.end)

@@ -1,4 +1,4 @@
-"""``LightningCallback``: a Lightning training estimated, metered and kept in MLflow; nothing of it is changed."""
+"""``LightningCallback``: estimate and meter a Lightning run and record it in MLflow, without changing it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _callback_class() -> Any:
-    """Lightning's ``Callback`` of the import root that the program uses: ``lightning`` or ``pytorch_lightning``."""
+    """Lightning's ``Callback`` from the package that the program uses: ``lightning`` or ``pytorch_lightning``."""
     first, second = ("lightning.pytorch", "pytorch_lightning")
     if first not in sys.modules and second in sys.modules:
         first, second = second, first
@@ -29,16 +29,15 @@ def _callback_class() -> Any:
 
 
 class LightningCallback(_callback_class()):  # type: ignore[misc]
-    """Estimates a Lightning training from its first seconds, meters it, and keeps both in its MLflow run.
+    """Estimates a Lightning run from its first seconds, meters it, and records both in its MLflow run.
 
-    ``Trainer(callbacks=[LightningCallback()])`` is all. The run of an ``MLFlowLogger`` is joined, else the active run,
-    else one is started. Validation is left out of the steps; a limit that is spent stops the training as early stopping
-    does.
+    Use ``Trainer(callbacks=[LightningCallback()])``. It joins the run of an ``MLFlowLogger``, else the active run, else
+    starts one. Validation is left out of the steps; spending a limit stops training as early stopping does.
 
     Args:
-        limits: What the training may take at most.
-        progress_bar: Whether the hours that are left stand in the progress bar.
-        **options: As those of ``greenlove.track`` (country, prices, experiment, ...).
+        limits: Limits of the run.
+        progress_bar: Whether to show the remaining hours in the progress bar.
+        **options: Options of ``greenlove.track`` (country, prices, experiment, ...).
 
     Raises:
         InvalidInputError: If an option cannot be used.
@@ -54,11 +53,11 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
 
     @property
     def run(self) -> TrackedTraining | None:
-        """The training under way, or the last one; None before there was one."""
+        """The current run, or the last one; None before the first."""
         return self._followed.run
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin, once everything of the trainer is in place and a checkpoint is loaded."""
+        """Begin, once the trainer is set up and a checkpoint is loaded."""
         if trainer.world_size > 1:
             if trainer.global_rank == 0:
                 self._followed.refuse_ranks(trainer.world_size)
@@ -69,11 +68,11 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
         self._followed.begin((pl_module, *trainer.optimizers), plan, join=self._run_to_join(trainer))
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """The batch has come."""
+        """Report that the batch has arrived."""
         self._followed.ready()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count a step where one was taken; accumulated batches take none."""
+        """Count a step if one was taken; accumulated batches take none."""
         if trainer.global_step == self._global_step:
             return
         self._global_step = trainer.global_step
@@ -83,34 +82,34 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
             pl_module.log("left_h", _left_h(self.run), prog_bar=True, logger=False)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """A lap, where laps are epochs."""
+        """Report a lap if laps are epochs."""
         if self._laps_are_epochs and self._followed.lap():
             trainer.should_stop = True
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Validation is no training step."""
+        """Pause for validation."""
         if not trainer.sanity_checking:
             self._followed.pause("validation")
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """The training goes on."""
+        """Resume after validation."""
         if not trainer.sanity_checking:
             self._followed.resume()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """The training has ended, early or not."""
+        """End the run, whether training was complete or stopped early."""
         self._followed.end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """The training has failed, or was interrupted."""
+        """End the run after a failure or an interruption."""
         self._followed.end(exception)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the run, so that a resumed training goes on in it."""
+        """State for a checkpoint: the MLflow run, so that resumed training continues in it."""
         return {"run_id": None if self.run is None else self.run.run_id}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the run that a checkpoint names."""
+        """Continue the MLflow run named in a checkpoint."""
         self._resumed_run_id = state_dict.get("run_id")
 
     def _plan(self, trainer: Any) -> dict[str, Any]:
@@ -142,7 +141,7 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
 
 
 def _steps_per_epoch(trainer: Any, batches: float) -> int | None:
-    """Optimizer steps of an epoch; None where the data has no length."""
+    """Optimizer steps per epoch; None if the data has no length."""
     if not math.isfinite(batches) or batches < 1:
         return None
     accumulated: int = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
@@ -150,7 +149,7 @@ def _steps_per_epoch(trainer: Any, batches: float) -> int | None:
 
 
 def _total_steps(trainer: Any) -> int | None:
-    """Optimizer steps, or with manual optimization batches that step, of the whole training; None without an end."""
+    """Optimizer steps of the whole run (stepping batches under manual optimization); None without an end."""
     batches: float = trainer.num_training_batches
     epochs: int | None = trainer.max_epochs
     if trainer.lightning_module.automatic_optimization:
@@ -162,7 +161,7 @@ def _total_steps(trainer: Any) -> int | None:
 
 
 def _batch_size(trainer: Any) -> int:
-    """Samples of an optimizer step, as far as the loader says."""
+    """Samples per optimizer step, if the loader reports its batch size."""
     loader = trainer.train_dataloader
     size = int(getattr(loader, "batch_size", None) or 1)
     return max(1, size * int(trainer.accumulate_grad_batches))

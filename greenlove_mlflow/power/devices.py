@@ -1,4 +1,4 @@
-"""The devices a meter accounts for, each with what can be read of it and a model for where that fails."""
+"""The devices that a meter covers, each with its readable sources and a fallback model."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PowerSource = ConstantSource | CpuShareSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerModel:
-    """What is known of devices that cannot be read; None where nothing is.
+    """Assumptions for devices that cannot be read; None where nothing is known.
 
     Args:
-        tdp_w: Power of the device trained on at full load as the caller gave it, watts.
-        gpu_utilization: Share of its full power that a board is taken to draw, 0 to 1.
+        tdp_w: Full-load power of the training device as the caller gave it, watts.
+        gpu_utilization: Share of its full power that a board is assumed to draw, 0 to 1.
         gpu_spec: The board's row of the specs table.
-        cpu_power: What the visible cores draw at full load, watts.
+        cpu_power: Full-load power of the visible cores, watts.
         ram_w_per_gib: Watts per GiB of memory.
     """
 
@@ -46,10 +46,10 @@ class PowerModel:
     ram_w_per_gib: Interval | None = None
 
 
-# More of the time than this must have been metered for a figure to be called so; the rest is filled with its mean.
+# Least metered share of time for a figure to count as measured; the rest is filled with the mean.
 MEASURED_SHARE = 0.9
-# Below these shares the mean of what was metered says too little of the rest: the figure is not the meter's, and then
-# a model's alone.
+# Below these shares the metered mean does not represent the rest: first the figure no longer counts as metered, then
+# only the model is used.
 KNOWN_SHARE = 0.5
 LEAST_KNOWN_SHARE = 0.1
 
@@ -58,9 +58,9 @@ class Track(Generic[SourceT_co]):
     """One source with its ledger.
 
     Attributes:
-        edge_count: Edges of windows that its last reading knew of.
+        edge_count: Number of window edges at its last reading.
         is_inside: Whether its last reading was inside a window.
-        sampled_at_s: When it last gave a sample.
+        sampled_at_s: Time of its last sample, seconds since opening.
     """
 
     def __init__(self, source: SourceT_co, *, sample_gap_s: float = SAMPLE_GAP_S) -> None:
@@ -83,29 +83,29 @@ class Part:
 
     @property
     def shown(self) -> Track[Source] | Track[PowerSource] | None:
-        """Whose samples are the device's: the meter's once it has answered, else the model's."""
+        """The track whose samples represent the device: the meter once it has answered, else the model."""
         return self.meter if self.meter is not None and self.meter.ledger.has_answered else self.model
 
     def metered_energy_j(self, at_s: float, *, least_share: float = KNOWN_SHARE) -> float | None:
-        """Joules since opening by the meter, gaps filled with the mean of the rest.
+        """Metered energy since opening, with gaps filled with the mean of the rest.
 
         Args:
-            at_s: Up to when, seconds since opening.
-            least_share: Share of that time that must have been metered.
+            at_s: End of the time span, seconds since opening.
+            least_share: Least share of that time that must have been metered.
 
         Returns:
-            Joules; None without a meter that knows enough of them.
+            Joules; None if no meter covered enough of the time.
         """
         tally = None if self.meter is None else self.meter.ledger.tally(at_s)
         return None if tally is None or tally.known_share < least_share else tally.energy_j
 
     def is_measured(self, at_s: float) -> bool:
-        """Whether the meter saw nearly all the time since opening and still answers."""
+        """Whether the meter covered nearly all the time since opening and still answers."""
         is_lost = self.meter is None or self.meter.ledger.is_lost
         return not is_lost and self.metered_energy_j(at_s, least_share=MEASURED_SHARE) is not None
 
     def energy_j(self, at_s: float) -> float | None:
-        """Joules since opening by the meter, else by the model; None when neither knows them."""
+        """Joules since opening by the meter, else by the model; None if neither has them."""
         metered_j = self.metered_energy_j(at_s, least_share=LEAST_KNOWN_SHARE)
         if metered_j is None and self.model is not None:
             tally = self.model.ledger.tally(at_s)
@@ -113,7 +113,7 @@ class Part:
         return metered_j
 
     def reading(self) -> PowerReading | None:
-        """Its mean power over the windows, by the meter where it read any, else by the model, else None."""
+        """Its mean power over the windows, by the meter if it read any, else by the model, else None."""
         if self.meter is None:
             return self.modelled()
         metered = self.meter.ledger.metered()
@@ -127,12 +127,12 @@ class Part:
 
     @property
     def has_metered_power(self) -> bool:
-        """Whether the meter read its power."""
+        """Whether its power was metered."""
         metered = None if self.meter is None else self.meter.ledger.metered(with_samples=False)
         return metered is not None and (metered.is_counter_believed or metered.sampled_w is not None)
 
     def caveats(self, at_s: float) -> tuple[Caveat, ...]:
-        """What the reader of its power and its energy up to ``at_s`` must know."""
+        """Caveats on its power and its energy up to ``at_s``."""
         if self.meter is None:
             return tuple(self.notes)
         ledger = self.meter.ledger
@@ -160,7 +160,7 @@ def _what_fills(known_share: float) -> str:
 
 
 def model_caveats(parts: Sequence[Part]) -> tuple[Caveat, ...]:
-    """One caveat that names every device whose power is modelled; none when none is."""
+    """One caveat that names every device whose power is modelled; empty if there is none."""
     words, factor = [], 1.0
     for part in parts:
         reading = None if part.has_metered_power else part.modelled()
@@ -184,7 +184,13 @@ def name_device(device: Any) -> str:
 
 
 def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
-    """The devices that a training on ``device`` uses, each with what can be modelled of it."""
+    """The devices that training on ``device`` uses, each with its model if it has one.
+
+    Args:
+        machine: Machine that training runs on.
+        device: Name of the training device, such as ``gpu_0`` or ``cpu``.
+        model: Assumptions for devices that cannot be read.
+    """
     parts: list[Part] = []
     if device != "cpu":
         parts.append(Part(device=device, model=_model_gpu(device, model)))
@@ -199,7 +205,7 @@ def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
 
 
 def attach_rapl(parts: list[Part], root: Path | None = None) -> None:
-    """Gives CPU and memory their RAPL counters where these can be read."""
+    """Attach the RAPL counters of CPU and memory if they can be read."""
     sources, problem = rapl.find_rapl(root or rapl.POWERCAP)
     by_device = {source.device: source for source in sources}
     for part in parts:
@@ -210,12 +216,12 @@ def attach_rapl(parts: list[Part], root: Path | None = None) -> None:
 
 
 def _model_track(source: PowerSource) -> Track[PowerSource]:
-    """A model is known at all times: no time between its samples is a gap."""
+    """A track for a model, which is valid at all times: no time between its samples is a gap."""
     return Track(source, sample_gap_s=math.inf)
 
 
 def _model_ram(machine: Machine, model: PowerModel) -> Track[PowerSource] | None:
-    """The memory that goes with the cores this process may use: on a shared machine the rest is others'."""
+    """A model of the memory in proportion to the visible cores: on a shared machine the rest belongs to others."""
     if model.ram_w_per_gib is None or not machine.memory_gib:
         return None
     share = min(1.0, machine.visible_cpu_count / (os.cpu_count() or machine.visible_cpu_count))

@@ -1,7 +1,7 @@
-"""Ledger: the running totals of one device, from readings of its counter and its power, whatever these say.
+"""Ledger: running totals of one device, from readings of its counter and its power, robust to faulty ones.
 
-A counter that answers is what counts. Time in which it stood still, jumped or did not answer is booked by the power
-samples taken beside it, and time with neither is unknown: a tally says how much of it there was.
+A counter that answers takes precedence. Time in which it stood still, jumped or did not answer is booked from the power
+samples taken alongside, and time with neither is unknown: a tally states how much of it there was.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from greenlove_mlflow.core.energy.power import (
 from greenlove_mlflow.core.records import PowerSample
 from greenlove_mlflow.power.readings import RawReading, SourceTraits
 
-# Two hours of samples at ten a second; beyond, neighbours are merged in pairs, so a run of weeks stays this small.
+# Two hours of samples at ten per second; beyond that, neighbours are merged in pairs, so long runs stay this small.
 MAX_SAMPLE_COUNT = 72_000
-# The noise of a mean needs no more.
+# Enough samples for the noise of a mean.
 MAX_WINDOW_SAMPLE_COUNT = 8_192
-# Samples further apart than this say nothing of the time between them.
+# Samples further apart than this leave the time between them unknown.
 SAMPLE_GAP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Joules of one device since it was first looked at.
+    """Energy of one device since its first reading.
 
     Args:
-        energy_j: Joules, the unknown time filled with the mean of the known.
+        energy_j: Joules, with unknown time filled with the mean of the known.
         known_share: Share of the time that was metered, 0 to 1; the rest was filled.
     """
 
@@ -39,13 +39,13 @@ class Tally:
 
 
 class SampleStore:
-    """The samples of one device, at most ``cap`` of them: when full, neighbours are merged into their mean."""
+    """The samples of one device, at most ``cap``: when full, neighbours are merged into their mean."""
 
     def __init__(self, cap: int) -> None:
         self._cap, self._samples, self._weights = max(2, cap), list[PowerSample](), list[int]()
 
     def append(self, sample: PowerSample) -> None:
-        """Keeps a sample."""
+        """Add a sample."""
         self._samples.append(sample)
         self._weights.append(1)
         if len(self._samples) > self._cap:
@@ -54,21 +54,21 @@ class SampleStore:
             self._samples, self._weights = map(list, zip(*pairs, *kept[len(pairs) * 2 :], strict=True))
 
     def all(self) -> tuple[PowerSample, ...]:
-        """What is kept, in time order."""
+        """The stored samples, in time order."""
         return tuple(self._samples)
 
     def weights(self) -> tuple[int, ...]:
-        """How many samples each of those stands for."""
+        """How many original samples each stored sample stands for."""
         return tuple(self._weights)
 
 
 class Ledger:
-    """The totals of one device since opening and inside steady windows; it knows no clock and raises nothing.
+    """Totals of one device since opening and inside steady windows; it reads no clock and never raises.
 
     Args:
         device: ``gpu_0``, ``cpu`` or ``ram``.
-        traits: What is known of its source.
-        sample_gap_s: Samples further apart say nothing of the time between them, seconds.
+        traits: Traits of its source.
+        sample_gap_s: Samples further apart than this leave the time between them unknown, seconds.
     """
 
     def __init__(self, device: str, traits: SourceTraits | None = None, *, sample_gap_s: float = SAMPLE_GAP_S) -> None:
@@ -80,7 +80,7 @@ class Ledger:
         self._first_s: float | None = None
         self._last_sample: RawReading | None = None
         self._is_inside_since_sample = True
-        # The last reading whose counter is believed, the one at which it moved, and one that contradicts both.
+        # The last reading with a plausible counter, the one at which it last moved, and one that contradicts both.
         self._counted: _Count | None = None
         self._suspect: _Count | None = None
         self._stretch = _Stretch(start_s=0.0)
@@ -91,24 +91,24 @@ class Ledger:
 
     @property
     def has_answered(self) -> bool:
-        """Whether the device ever gave a reading."""
+        """Whether the device ever returned a reading."""
         return self._counted is not None or self._last_sample is not None
 
     @property
     def reset_count(self) -> int:
-        """How often the counter began anew, or seems to have."""
+        """How often the counter was reset, or seems to have been."""
         return self._reset_count + (self._suspect is not None)
 
     @property
     def frozen_s(self) -> float:
-        """Seconds in which the counter stood still though the device ran."""
+        """Seconds in which the counter stood still although the device ran."""
         return self._frozen_s + (self._stretch.still_s if self._is_stalled else 0.0)
 
     def tally(self, at_s: float) -> Tally | None:
-        """Joules since the first look; None while nothing is known of them.
+        """Energy since the first reading; None while nothing is known.
 
         Args:
-            at_s: Up to when, seconds since the meter was opened.
+            at_s: End of the time span, seconds since the meter was opened.
         """
         if self._first_s is None or not self.has_answered:
             return None
@@ -116,7 +116,7 @@ class Ledger:
         if not self._total().is_counter_believed and self._by_counter.j > 0.0 and self._by_counter.s > COUNTER_STALL_S:
             known = self._sampled
         elif self._is_counting and at_s - stretch.start_s <= COUNTER_STALL_S:
-            # The counter is about to move: its last tick is what is known.
+            # The counter is about to move: only the time up to its last tick is known.
             at_s = stretch.start_s
         else:
             known = known.plus(stretch.sampled)
@@ -129,20 +129,20 @@ class Ledger:
         return Tally(energy_j=known.j + known.j / known.s * max(0.0, total_s - known.s), known_share=share)
 
     def begin_window(self, at_s: float) -> None:
-        """A steady stretch begins; one that follows another at once continues it."""
+        """Begin a steady window; one that directly follows another continues it."""
         if at_s - self._steady_until_s > self._traits.tick_s:
             self._window.count += 1
             self._steady_since_s = at_s
 
     def end_window(self, at_s: float) -> None:
-        """The steady stretch ends."""
+        """End the steady window."""
         self._steady_until_s = at_s
 
     def add(self, reading: RawReading, *, inside: bool) -> float | None:
-        """Power now, watts, having booked what happened since the last reading; None when it cannot be told.
+        """Book the time since the last reading and return the current power, watts; None if unknown.
 
         Args:
-            reading: The new look at the device.
+            reading: The new reading of the device.
             inside: Whether all the time since the last one was inside a window.
         """
         if reading.power_w is not None and not self._traits.bounds.hold(reading.power_w):
@@ -156,16 +156,16 @@ class Ledger:
         return mean_w if reading.power_w is None else reading.power_w
 
     def keep_sample(self, sample: PowerSample, *, inside: bool) -> None:
-        """Keeps a sample for the record, and for the noise of the mean when it was inside a window."""
+        """Store a sample for the record, and for the noise of the mean if it was inside a window."""
         self.samples.append(sample)
         if inside:
             self._window_samples.append(sample)
 
     def metered(self, *, with_samples: bool = True) -> MeteredDevice:
-        """What was metered inside the windows; all since opening when no window was marked.
+        """What was metered inside the windows; everything since opening if no window was marked.
 
         Args:
-            with_samples: Whether the samples are wanted too, which tell the noise and may be many.
+            with_samples: Whether to include the samples, which determine the noise and may be many.
         """
         window = self._window
         if window.count == 0:
@@ -206,7 +206,7 @@ class Ledger:
         )
 
     def _book_sample(self, reading: RawReading, *, inside: bool) -> None:
-        """Books the joules between two samples by the trapezoidal rule, unless too much time lies between them."""
+        """Book the joules between two samples by the trapezoidal rule, unless they are too far apart."""
         last, self._is_inside_since_sample = self._last_sample, self._is_inside_since_sample and inside
         if reading.power_w is None:
             return
@@ -224,7 +224,7 @@ class Ledger:
             (self._window.sampled if late else self._window.early).add(mean_w * elapsed_s, elapsed_s)
 
     def _book_counter(self, reading: RawReading, *, inside: bool) -> float | None:
-        """Books what the counter says; gives the mean power since it last moved, None when it did not."""
+        """Book the counter reading; return the mean power since it last moved, None if it did not move."""
         counted = self._counted
         if reading.counter_j is None:
             self._mark_outside(inside)
@@ -234,7 +234,7 @@ class Ledger:
             self._begin(now)
             return None
         self._mark_outside(inside)
-        # What the counter held back since it last moved may arrive at once.
+        # Energy since the counter last moved may arrive at once.
         step_j = self._step_j(counted, now, now.at_s - self._stretch.start_s)
         if step_j is None:
             self._doubt(now)
@@ -261,12 +261,12 @@ class Ledger:
         )
 
     def _begin(self, now: _Count) -> None:
-        """The counter answers for the first time; what was before is known by samples at most."""
+        """Start the counter at its first answer; the time before is known from samples at most."""
         self._counted = now
         self._settle_by_samples(now.at_s)
 
     def _stand_still(self, now: _Count, counted: _Count) -> None:
-        """The counter has not moved: for a while that is its tick, then it has stopped counting."""
+        """Handle a counter that has not moved: up to its tick that is normal, after that it has stopped counting."""
         stretch, window = self._stretch, self._window
         was_stalled = self._is_stalled
         stretch.still_s = now.at_s - stretch.start_s
@@ -279,7 +279,7 @@ class Ledger:
             window.counter.s += now.at_s - counted.at_s
 
     def _move(self, step_j: float, now: _Count, counted: _Count) -> float | None:
-        """Books a step of the counter; after it has stood still, only if the step makes up for that time."""
+        """Book a step of the counter; after a standstill, only if the step accounts for that time."""
         stretch, elapsed_s = self._stretch, now.at_s - self._stretch.start_s
         if not self._is_stalled:
             self._by_counter.add(step_j, elapsed_s)
@@ -297,13 +297,13 @@ class Ledger:
         return step_j / elapsed_s if elapsed_s > 0.0 else None
 
     def _makes_up(self, step_j: float, elapsed_s: float) -> bool:
-        """Whether a step after a standstill holds the joules of all that time, by the samples or the mean before."""
+        """Whether a step after a standstill covers the energy of all that time, by the samples or the mean before."""
         rest = self._stretch.sampled if self._stretch.sampled.s >= elapsed_s / 2.0 else self._by_counter
         mean_w = rest.j / rest.s if rest.s > 0.0 else self._traits.bounds.least_w
         return step_j * CONTRADICTION_RATIO >= mean_w * elapsed_s
 
     def _doubt(self, now: _Count) -> None:
-        """A reading that cannot follow the last: a torn one if the next fits the last, else the counter began anew."""
+        """Hold back an implausible reading: a bad read if the next one fits the last, else a counter reset."""
         suspect = self._suspect
         step_j = None if suspect is None else self._step_j(suspect, now, now.at_s - suspect.at_s)
         if suspect is None or step_j is None:
@@ -322,7 +322,7 @@ class Ledger:
             self._window.counter.add(step_j, since_s)
 
     def _settle_by_samples(self, at_s: float) -> None:
-        """Closes the stretch with what the samples say of it; time without samples stays unknown."""
+        """Close the stretch from its samples; time without samples stays unknown."""
         self._by_samples = self._by_samples.plus(self._stretch.sampled)
         self._stretch = _Stretch(start_s=at_s)
 
@@ -344,7 +344,7 @@ class _Total:
 
 @dataclass(slots=True)
 class _Count:
-    """A reading of the counter, and whether all the time since it was inside a window."""
+    """A counter reading, and whether all the time since then was inside a window."""
 
     at_s: float
     counter_j: float
@@ -353,7 +353,7 @@ class _Count:
 
 @dataclass(slots=True)
 class _Stretch:
-    """The time since the counter last moved, or since the first reading where there is no counter."""
+    """The time since the counter last moved, or since the first reading if there is no counter."""
 
     start_s: float
     still_s: float = 0.0

@@ -1,4 +1,4 @@
-"""PowerMeter: what the devices of a training draw, read beside it and never in its way."""
+"""PowerMeter: power draw of the training devices, read in the background without disturbing training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from greenlove_mlflow.power.worker import CLOSE_TIMEOUT_S, Worker
 
 logger = logging.getLogger(__name__)
 
-# Caveats that say why an energy is not simply what a meter counted.
+# Caveats that explain why an energy is not purely metered.
 ENERGY_CODES = frozenset(
     {
         "energy-counter-frozen",
@@ -42,22 +42,22 @@ ENERGY_CODES = frozenset(
 
 OnSample = Callable[[PowerSample], object]
 
-# A model changes slowly; one sample a second draws its curve.
+# A model changes slowly; one sample per second is enough for its curve.
 MODEL_POLL_INTERVAL_S = 1.0
-# Opening NVML initialises every board of the machine, which takes seconds on large ones without persistence mode.
+# Opening NVML initialises every board, which takes seconds on large machines without persistence mode.
 OPEN_TIMEOUT_S = 10.0
-# A reading at the edge of a window does not become a sample of its own when one was just taken.
+# A reading at a window edge does not become a separate sample if one was just taken.
 MIN_SAMPLE_SPACING_SHARE = 0.5
-# Samples further apart than so many intervals say nothing of the time between them.
+# Samples more than this many intervals apart leave the time between them unknown.
 SAMPLES_PER_GAP = 3.0
-# A reading so soon after the edge of a window was made at it.
+# A reading this soon after a window edge was made for that edge.
 EDGE_SLACK_S = 0.25
 
 
 class PowerMeter:
-    """What the devices of a training draw. Made by ``open_meter``; every method may be called from any thread.
+    """Power draw of the training devices. Made by ``open_meter``; every method may be called from any thread.
 
-    No method raises because of a meter: what cannot be read is None or missing, and ``caveats()`` says why.
+    No method raises because of a failing sensor: what cannot be read is None or missing, and ``caveats()`` says why.
     """
 
     def __init__(
@@ -75,22 +75,22 @@ class PowerMeter:
         self._opened_at = time.perf_counter()
         self._closed_s: float | None = None
         self._hung = False
-        # The windows that are open, how many edges there were, and when the last of them was.
+        # Number of open windows, number of edges so far, and time of the last edge.
         self._depth, self._edge_count, self._edge_s = 0, 0, 0.0
         self._worker: Worker | None = None
         self._monitor: BoardMonitor | None = None
 
     def energy_j(self, *, modelled: bool = False) -> float | None:
-        """Joules of all metered devices since opening; None when the device trained on is not metered.
+        """Energy of all metered devices since opening, joules; None if the training device is not metered.
 
-        Time that a meter did not see is filled with the mean of the rest, unless that is most of it.
+        Time that a meter did not cover is filled with the mean of the rest, unless that is most of the time.
 
         Args:
-            modelled: Count devices that are only modelled too, so that a machine without a meter has a figure.
+            modelled: Also count devices that are only modelled, so that a machine without a meter has a figure.
 
         Returns:
-            Joules, never 0 for unknown: a device of which nothing is known is left out, and without the one trained on
-            there is no figure.
+            Joules, never 0 for unknown: a device without any data is left out, and without the training device there is
+            no figure.
         """
         self._look()
         at_s = self._now_s()
@@ -107,12 +107,12 @@ class PowerMeter:
 
     @property
     def is_metered(self) -> bool:
-        """Whether the device trained on was metered for nearly all the time and still answers."""
+        """Whether the training device was metered for nearly all the time and still answers."""
         return not self._hung and self._part(self._primary).is_measured(self._now_s())
 
     @contextmanager
     def window(self) -> Iterator[None]:
-        """Marks a steady stretch of training, over which mean power is taken; its edges want an idle device."""
+        """Mark a steady stretch of training, over which mean power is taken; the device should be idle at its edges."""
         self._cross_edge(+1)
         try:
             yield
@@ -120,9 +120,9 @@ class PowerMeter:
             self._cross_edge(-1)
 
     def readings(self) -> tuple[PowerReading, ...]:
-        """Mean power of each device over the windows so far; over all the time when none was marked.
+        """Mean power of each device over the windows so far; over all the time if none was marked.
 
-        Empty when the power of the device trained on is not known: the rest alone would look like the whole.
+        Empty if the power of the training device is unknown: the rest alone would look like the total.
         """
         self._look()
         with self._lock:
@@ -131,14 +131,14 @@ class PowerMeter:
         return known if any(reading.device == self._primary for reading in known) else ()
 
     def samples(self) -> tuple[PowerSample, ...]:
-        """The samples so far in time order, thinned when there are very many."""
+        """The samples so far in time order, thinned if there are very many."""
         with self._lock:
             tracks = [part.shown for part in self._parts]
             kept = [sample for track in tracks if track is not None for sample in track.ledger.samples.all()]
         return tuple(sorted(kept, key=lambda sample: sample.at_s))
 
     def caveats(self) -> tuple[Caveat, ...]:
-        """What the reader of power and energy must know."""
+        """Caveats on power and energy."""
         with self._lock:
             caveats = [caveat for part in self._parts for caveat in part.caveats(self._now_s())]
             primary = self._part(self._primary)
@@ -160,31 +160,31 @@ class PowerMeter:
         return tuple({(caveat.code, caveat.message): caveat for caveat in caveats}.values())
 
     def energy_note(self) -> str:
-        """Why the energy since opening is not simply what a meter counted, in words; empty when it is."""
+        """Text on why the energy since opening is not purely metered; empty if it is."""
         return "; ".join(caveat.message for caveat in self.caveats() if caveat.code in ENERGY_CODES)
 
     def signals(self) -> tuple[tuple[str, float], ...]:
-        """What the board said of itself while it was metered, by name; absent what it did not say.
+        """Signals of the board while it was metered, by name; those it did not report are absent.
 
         ``clock_ratio``, ``throttled_share``, ``temperature_rise_c``, ``gpu_utilization``.
         """
         return () if self._monitor is None else self._monitor.summary()
 
     def gauges(self) -> dict[str, float]:
-        """What the board said of itself about a second ago, by name.
+        """Signals of the board about a second ago, by name.
 
         ``clock_ratio``, ``throttled``, ``temperature_c``, ``utilization``. Empty without a board; cheap, because the
-        meter's thread does the asking.
+        meter's thread does the polling.
         """
         return {} if self._monitor is None else dict(self._monitor.latest)
 
     def open(self, request: BoardRequest | None) -> None:
-        """Starts reading. ``request`` says which board; None when the training runs on no NVIDIA GPU."""
+        """Start reading. ``request`` identifies the board; None if training does not run on an NVIDIA GPU."""
         self._worker = Worker(self._tick, MODEL_POLL_INTERVAL_S, self._release)
         if request is not None:
             self._open_board(self._worker, request)
         if self._worker.is_stuck:
-            # The thread that hangs in NVML is left behind; CPU and models are read on another.
+            # A thread that hangs in NVML is abandoned; CPU and models are read on another.
             self._worker = Worker(self._tick, MODEL_POLL_INTERVAL_S, self._release)
         self._worker.ask(lambda: attach_rapl(self._parts))
         if self._metered():
@@ -211,7 +211,7 @@ class PowerMeter:
         part.notes.extend(opened.notes)
 
     def rest(self, idle_baseline_s: float) -> None:
-        """Samples the idle device for so many seconds, so that its idle power is known; 0 does nothing."""
+        """Sample the idle device for that many seconds to learn its idle power; 0 does nothing."""
         part = self._part(self._primary)
         if idle_baseline_s <= 0.0 or part.meter is None:
             return
@@ -221,7 +221,7 @@ class PowerMeter:
             part.idle_power_w = part.meter.ledger.metered().sampled_w
 
     def close(self) -> None:
-        """Stops reading within about two seconds, also when a call hangs. What was read stays."""
+        """Stop reading within about two seconds, even if a call hangs. Readings so far are kept."""
         if self._closed_s is not None or self._worker is None:
             return
         self._look()
@@ -240,11 +240,11 @@ class PowerMeter:
         return [part.model for part in self._parts if part.model is not None]
 
     def _now_s(self) -> float:
-        """Seconds since opening; once closed, those until then."""
+        """Seconds since opening, up to closing."""
         return time.perf_counter() - self._opened_at if self._closed_s is None else self._closed_s
 
     def _cross_edge(self, change: int) -> None:
-        """A window begins (+1) or ends (-1), and every device is looked at."""
+        """Begin (+1) or end (-1) a window, and read every device."""
         with self._lock:
             before, self._depth = self._depth, max(0, self._depth + change)
             if (before > 0) != (self._depth > 0):
@@ -253,7 +253,7 @@ class PowerMeter:
         self._look()
 
     def _look(self) -> None:
-        """Looks at every device."""
+        """Read every device."""
         if self._closed_s is not None or self._worker is None:
             return
         with self._model_lock:
@@ -294,7 +294,7 @@ class PowerMeter:
     def _was_inside(self, track: Track[Any], at_s: float) -> bool:
         """Whether all the time since the track's last reading was inside a window.
 
-        A reading for an edge is made at the edge; one that comes late, or two edges after the last, has both in it.
+        A reading for an edge is made at the edge; a late one, or one two edges after the last, covers both.
         """
         missed = self._edge_count - track.edge_count
         return track.is_inside and (missed == 0 or (missed == 1 and at_s - self._edge_s <= EDGE_SLACK_S))
@@ -308,9 +308,9 @@ class PowerMeter:
         track.is_inside, track.edge_count = is_inside, self._edge_count
 
     def _sample(self, track: Track[Any], at_s: float, power_w: float | None, *, inside: bool) -> PowerSample | None:
-        """The sample to keep and hand out; None when there is none, or one was just taken."""
+        """The sample to store and pass on; None if there is none, or one was just taken."""
         if power_w is None and math.isinf(track.sampled_at_s):
-            # Power by a counter needs two looks; a sample after so short a time as opening takes would be noise.
+            # Power from a counter needs two readings; a sample over a time as short as opening takes would be noise.
             track.sampled_at_s = at_s
         if power_w is None or at_s - track.sampled_at_s < MIN_SAMPLE_SPACING_SHARE * self._poll_interval_s:
             return None
@@ -346,21 +346,21 @@ def open_meter(
     device_order: str | None = None,
     on_sample: OnSample | None = None,
 ) -> Iterator[PowerMeter]:
-    """A meter of the devices that a training on this machine uses, open until the block ends.
+    """Open a meter of the devices that training on this machine uses, until the block ends.
 
     Args:
-        machine: Where the training runs.
-        torch_device: On what; the machine's own device when not given.
-        gpu_index: NVML index of the board, where torch cannot tell which it is.
-        tdp_w: Full power of the device trained on, watts, for where it cannot be read.
-        gpu_utilization: Share of the full power that a model of the board takes, 0 to 1.
+        machine: Machine that training runs on.
+        torch_device: Device that training runs on; the machine's device when not given.
+        gpu_index: NVML index of the board, if torch cannot identify it.
+        tdp_w: Full power of the training device, watts, used if it cannot be read.
+        gpu_utilization: Share of full power that a model of the board assumes, 0 to 1.
         gpu_spec: The board's row of the specs table.
-        cpu_power: What the visible cores draw at full load, watts; CPU power is modelled with it where unreadable.
-        ram_w_per_gib: Watts per GiB; memory is modelled with it where unreadable. None leaves memory out.
+        cpu_power: Full-load power of the visible cores, watts; models CPU power if it cannot be read.
+        ram_w_per_gib: Watts per GiB; models memory power if it cannot be read. None leaves memory out.
         poll_interval_s: Seconds between samples.
         idle_baseline_s: Seconds to sample the idle board before the block begins.
-        visible_devices: ``CUDA_VISIBLE_DEVICES``, for a torch that does not know its board's UUID.
-        device_order: ``CUDA_DEVICE_ORDER``, likewise.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``, for torch versions that do not report the board's UUID.
+        device_order: ``CUDA_DEVICE_ORDER``, for the same case.
         on_sample: Called on the meter's thread with each sample.
     """
     device = torch_device or machine.device

@@ -1,4 +1,4 @@
-"""Models of devices that cannot be read: a board, a CPU and memory, each with the range of a model."""
+"""Power models of devices that cannot be read (a board, a CPU, memory), each with the range of a model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from greenlove_mlflow.power.readings import RawReading, SourceTraits
 
 
 class ConstantSource:
-    """A model of a device that draws the same all the time.
+    """A model of a device that draws constant power.
 
     Args:
         device: ``gpu_0``, ``cpu`` or ``ram``.
-        full_power_w: At full load, watts.
-        share: Of that, what it is taken to draw, 0 to 1.
+        full_power_w: Full-load power, watts.
+        share: Share of that power it is assumed to draw, 0 to 1.
         source: ``modelled`` or ``given``.
-        note: In words.
+        note: Short description.
     """
 
     traits = SourceTraits(tick_s=0.0, lag_s=0.0)
@@ -30,20 +30,20 @@ class ConstantSource:
         self.device, self.full_power_w, self.share, self.source, self.note = device, full_power_w, share, source, note
 
     def read(self, now_s: Callable[[], float]) -> RawReading:
-        """Its power, which is always the same."""
+        """Its constant power."""
         return RawReading(at_s=now_s(), power_w=self.full_power_w.point * self.share)
 
     def reading(self, metered: MeteredDevice) -> PowerReading:
-        """Its mean power with the range of a model, whatever was counted of it."""
+        """Its mean power with the range of a model, regardless of what was metered."""
         return model_power(self.device, self.full_power_w, self.share, source=self.source, note=self.note)
 
 
 class CpuShareSource:
-    """A model of the CPU: what it draws at full load, times the share of its cores that this process keeps busy.
+    """A model of the CPU: its full-load power times the share of cores that this process keeps busy.
 
     Args:
-        full_power_w: All visible cores at full load, watts.
-        core_count: Visible cores.
+        full_power_w: Power of all visible cores at full load, watts.
+        core_count: Number of visible cores.
     """
 
     device = "cpu"
@@ -62,7 +62,7 @@ class CpuShareSource:
         return RawReading(at_s=now_s(), counter_j=cpu_s * self._core_power_w)
 
     def reading(self, metered: MeteredDevice) -> PowerReading:
-        """Its mean power with the range of a model; at full load where no CPU seconds were counted."""
+        """Its mean power with the range of a model; full-load power if no CPU seconds were counted."""
         full_w, mean_w = self.full_power_w, metered.counter_w
         if mean_w is None or full_w.point <= 0.0:
             return model_power("cpu", full_w, 1.0, note=f"{full_w.point:.3g} W at full load, taken as fully used")
@@ -71,7 +71,7 @@ class CpuShareSource:
 
 
 def read_worker_cpu_s() -> dict[int, float]:
-    """CPU seconds of each process this one has started (loader workers), by process id; empty where not readable."""
+    """CPU seconds of each child process (loader workers), by process id; empty if they cannot be read."""
     own = os.getpid()
     try:
         pids = Path(f"/proc/{own}/task/{own}/children").read_text(encoding="ascii").split()
@@ -82,10 +82,10 @@ def read_worker_cpu_s() -> dict[int, float]:
 
 
 def _process_cpu_s(pid: str) -> float | None:
-    """CPU seconds of a process so far; None when it is gone."""
+    """CPU seconds of a process so far; None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        # Fields 14 and 15 of proc(5), counted after the command, which may itself hold spaces.
+        # Fields 14 and 15 of proc(5), counted after the command, which may itself contain spaces.
         user, system = stat.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError):

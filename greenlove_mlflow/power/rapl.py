@@ -1,4 +1,4 @@
-"""RAPL: the energy counters of a CPU and its memory, which Linux shows as files, mostly to the administrator only."""
+"""RAPL: energy counters of a CPU and its memory, which Linux exposes as files, usually readable by root only."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from greenlove_mlflow.power.readings import RawReading, SourceTraits
 
 POWERCAP = Path("/sys/class/powercap")
 MICRO = 1e-6
-# Some boards with several dies show one counter under several names. Two of them that agree to a joule, of the tens of
-# thousands they count to, are one: read a moment apart, a mirrored counter moves by millijoules.
+# Some boards with several dies expose one counter under several names. Two that agree to a joule, out of tens of
+# thousands, are the same counter: read a moment apart, a mirrored counter moves by millijoules.
 MIRROR_TOLERANCE_J = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaplDomain:
-    """One counter: ``package-0``, ``dram``; ``wraps_at_j`` is where it starts again from 0."""
+    """One counter, such as ``package-0`` or ``dram``; it wraps to 0 at ``wraps_at_j``."""
 
     name: str
     energy_file: Path
     wraps_at_j: float | None
 
     def read_j(self) -> float:
-        """Its reading, joules.
+        """The current reading, joules.
 
         Raises:
-            OSError: If it may not be read.
-            ValueError: If it holds no number.
+            OSError: If it cannot be read.
+            ValueError: If it does not hold a number.
         """
         return int(self.energy_file.read_text(encoding="ascii")) * MICRO
 
@@ -39,10 +39,10 @@ class RaplSource:
 
     Args:
         device: ``cpu`` or ``ram``.
-        domains: Counters that do not contain each other.
+        domains: Counters of which none includes another.
     """
 
-    # RAPL moves every millisecond, so an edge errs by nothing that matters.
+    # RAPL updates every millisecond, so the error at an edge is negligible.
     traits = SourceTraits(tick_s=0.0, lag_s=0.0)
     note = "RAPL counter"
 
@@ -52,7 +52,7 @@ class RaplSource:
         self._total_j = 0.0
 
     def read(self, now_s: Callable[[], float]) -> RawReading:
-        """Joules since the first look; goes backwards when a counter jumped, as a reset counter does."""
+        """Joules since the first reading; decreases if a counter jumped, as after a reset."""
         try:
             now_j = tuple(domain.read_j() for domain in self.domains)
         except (OSError, ValueError):
@@ -71,7 +71,7 @@ class RaplSource:
 
 
 def find_rapl(root: Path = POWERCAP) -> tuple[tuple[RaplSource, ...], str]:
-    """The readable counters of CPU and memory, and why there are none where there are none."""
+    """The readable counters of CPU and memory, and the reason if there are none."""
     found, refused = _read_domains(root)
     packages = _without_mirrors([domain for domain in found if domain.name.startswith("package")])
     memory = _without_mirrors([domain for domain in found if domain.name == "dram"])
@@ -87,10 +87,10 @@ def find_rapl(root: Path = POWERCAP) -> tuple[tuple[RaplSource, ...], str]:
 
 
 def _read_domains(root: Path) -> tuple[list[RaplDomain], list[Path]]:
-    """The counters that can be read, and the files that may not be."""
+    """The readable counters, and the files without read permission."""
     found: list[RaplDomain] = []
     refused: list[Path] = []
-    # intel-rapl-mmio shows the same packages a second time.
+    # intel-rapl-mmio lists the same packages a second time.
     for folder in sorted(root.glob("intel-rapl:*")):
         energy_file = folder / "energy_uj"
         try:
@@ -107,7 +107,7 @@ def _read_domains(root: Path) -> tuple[list[RaplDomain], list[Path]]:
 
 
 def _without_mirrors(domains: list[RaplDomain]) -> tuple[RaplDomain, ...]:
-    """The counters that are not a second sight of another one."""
+    """The counters without mirrors of another one."""
     kept: list[tuple[RaplDomain, float]] = []
     for domain in domains:
         try:
@@ -120,7 +120,7 @@ def _without_mirrors(domains: list[RaplDomain]) -> tuple[RaplDomain, ...]:
 
 
 def _read_number(path: Path) -> float | None:
-    """Joules in a file of microjoules; None when it is not there or 0."""
+    """Joules in a file of microjoules; None if it is missing or 0."""
     try:
         return int(path.read_text(encoding="ascii")) * MICRO or None
     except (OSError, ValueError):

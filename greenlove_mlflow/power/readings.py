@@ -1,4 +1,4 @@
-"""What a device is asked and what it answers: the readings that a ledger books."""
+"""Device sources and their readings, which a ledger books."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from greenlove_mlflow.core.energy.power import ANY_POWER, COUNTER_TICK_S, POWER_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawReading:
-    """One look at one device.
+    """One reading of one device.
 
     Args:
         at_s: Seconds since the meter was opened.
-        counter_j: Its energy counter, joules from an unknown start; None when it has none or did not answer.
-        power_w: Its power, watts; None when it has no such reading or did not answer.
+        counter_j: Its energy counter, joules from an unknown start; None if it has none or did not answer.
+        power_w: Its power, watts; None if it does not report power or did not answer.
     """
 
     at_s: float
@@ -26,13 +26,13 @@ class RawReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceTraits:
-    """What is known of a source before it is read.
+    """What is known about a source before it is read.
 
     Args:
-        tick_s: How often its counter moves, seconds.
-        lag_s: How long a power reading still shows what was before, seconds.
-        wraps_at_j: Where its counter starts again from 0; None when it does not.
-        bounds: Between what its power can lie.
+        tick_s: Update interval of its counter, seconds.
+        lag_s: Delay with which a power reading follows a change, seconds.
+        wraps_at_j: Value at which its counter wraps to 0, joules; None if it does not.
+        bounds: Possible range of its power.
         may_rest: Whether its counter may stand still while the device runs, as a count of CPU seconds may.
     """
 
@@ -44,21 +44,21 @@ class SourceTraits:
 
 
 class DeviceLostError(Exception):
-    """The device will not answer again. Never leaves this package."""
+    """The device is lost and will not answer again. Never leaves this package."""
 
 
 class Source(Protocol):
-    """A device that can be looked at."""
+    """A device that can be read."""
 
     device: str
     traits: SourceTraits
-    # Where its figures come from, in words.
+    # Description of where its figures come from.
     note: str
 
     def read(self, now_s: Callable[[], float]) -> RawReading:
-        """One look; a part that did not answer is None.
+        """Read the device once; a part that did not answer is None.
 
         Args:
-            now_s: Seconds since the meter was opened, asked for once the device has answered.
+            now_s: Returns seconds since the meter was opened; called once the device has answered.
         """
         ...

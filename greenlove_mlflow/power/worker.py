@@ -1,4 +1,4 @@
-"""One daemon thread that alone speaks to the meters, so that a call that hangs hangs nobody else."""
+"""A daemon thread that makes all sensor calls, so that a hanging call blocks nothing else."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A reading takes about a millisecond; half a second without an answer is a hang, and training waits no longer.
+# A reading takes about a millisecond; half a second without an answer counts as a hang, and training waits no longer.
 ASK_TIMEOUT_S = 0.5
-# How long closing waits for a call that is under way; with the last reading, two seconds at most.
+# How long closing waits for a call in progress; with the last reading, two seconds at most.
 CLOSE_TIMEOUT_S = 1.5
 
 
 class Worker:
-    """A daemon thread that runs ``tick`` at an interval and any task it is asked for in between.
+    """A daemon thread that runs ``tick`` at an interval, and requested tasks in between.
 
     Args:
-        tick: Called when ``interval_s`` passed without a request; what it raises is logged.
+        tick: Called after ``interval_s`` without a request; exceptions are logged.
         interval_s: Seconds between ticks.
-        at_end: Called on the thread when it ends.
+        at_end: Called on the thread before it ends.
     """
 
     def __init__(self, tick: Callable[[], object], interval_s: float, at_end: Callable[[], object]) -> None:
@@ -38,13 +38,13 @@ class Worker:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a request is still unanswered after its time."""
+        """Whether a request is still unanswered after its timeout."""
         return self._overdue is not None and not self._overdue.done()
 
     def ask(self, task: Callable[[], T], timeout_s: float = ASK_TIMEOUT_S) -> T | None:
-        """What ``task`` returns on the thread; None when it raised or did not answer in time.
+        """Run ``task`` on the thread and return its result; None if it raised or did not finish in time.
 
-        While one request is overdue, later ones are not made: the caller waits for a hang once.
+        While one request is overdue, later ones are skipped: a caller waits for a hang only once.
         """
         if self.is_stuck:
             return None
@@ -55,16 +55,16 @@ class Worker:
         except FutureTimeoutError:
             self._overdue = answer
             logger.warning("a power meter did not answer within %.1f s", timeout_s)
-        except Exception as error:  # noqa: BLE001 - a meter's trouble must not reach the training
+        except Exception as error:  # noqa: BLE001 - a meter failure must not reach the training
             logger.warning("a power meter failed: %s", error)
         return None
 
     def abandon(self) -> None:
-        """Lets the thread end by itself once its call returns, if ever."""
+        """Let the thread end by itself when its call returns, if ever."""
         self._requests.put(None)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Whether the thread ended within ``timeout_s``; one that hangs is left behind as a daemon."""
+        """Stop the thread; return whether it ended within ``timeout_s``. A hanging thread is left as a daemon."""
         self._requests.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -77,7 +77,7 @@ class Worker:
             _quietly(self._at_end)
 
     def _serve(self) -> bool:
-        """Whether to go on after one request or one tick."""
+        """Handle one request or tick; return whether to go on."""
         try:
             request = self._requests.get(timeout=self.interval_s)
         except queue.Empty:
@@ -88,7 +88,7 @@ class Worker:
         task, answer = request
         try:
             answer.set_result(task())
-        except Exception as error:  # noqa: BLE001 - handed to whoever asked
+        except Exception as error:  # noqa: BLE001 - passed to the caller
             answer.set_exception(error)
         return True
 
@@ -96,5 +96,5 @@ class Worker:
 def _quietly(call: Callable[[], object]) -> None:
     try:
         call()
-    except Exception as error:  # noqa: BLE001 - the thread outlives a meter's trouble
+    except Exception as error:  # noqa: BLE001 - the thread survives a meter failure
         logger.debug("a power meter failed: %s", error)

@@ -1,4 +1,4 @@
-"""The dated, sourced tables in ``data/``: read, checked and handed out as records of the core."""
+"""The dated, sourced tables in ``data/``, read, checked and returned as core records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet shows as it is: no cell of text is taken for a formula."""
+"""CSV that is safe to open in a spreadsheet: no text cell is evaluated as a formula."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from greenlove_mlflow.untrusted import spreadsheet_cell
 
 
 def write_csv(frame: pd.DataFrame, path: Path, *, index: bool = False) -> None:
-    """Write a table as CSV, its texts such that a spreadsheet calculates nothing.
+    """Write a table as CSV, with text cells that a spreadsheet does not evaluate.
 
     Args:
-        frame: Any table; its texts may be anybody's.
-        path: Where to.
-        index: Whether the index is a column too.
+        frame: Any table; its text may be untrusted.
+        path: Output path.
+        index: Whether to write the index as a column.
     """
     safe_cells(frame).to_csv(path, index=index)
 
 
 def safe_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before every text that a spreadsheet would take for a formula."""
+    """The table with an apostrophe before every text that a spreadsheet would evaluate as a formula."""
     texts = [name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
     return frame.assign(**{name: frame[name].map(_safe, na_action="ignore") for name in texts})
 

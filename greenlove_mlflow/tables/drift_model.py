@@ -1,4 +1,4 @@
-"""The constants of the drift that a benchmark lets expect."""
+"""Constants of the model of drift expected after a benchmark."""
 
 from __future__ import annotations
 

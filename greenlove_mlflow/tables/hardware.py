@@ -54,7 +54,7 @@ def read_gpu_specs() -> tuple[GpuSpec, ...]:
 
 @kept
 def read_throughput() -> tuple[ThroughputRow, ...]:
-    """Every published training throughput that its log bears out."""
+    """Every published training throughput that is confirmed by its log."""
     return tuple(
         ThroughputRow(
             suite=row["suite"],
@@ -72,14 +72,14 @@ def read_throughput() -> tuple[ThroughputRow, ...]:
 
 @kept
 def read_suite_bridges() -> tuple[SuiteBridge, ...]:
-    """How much faster the same GPUs are in a newer suite."""
+    """Speedups of the same GPUs between an older and a newer benchmark suite."""
     names = ("from_suite", "to_suite", "task", "precision", "gpu_count", "ratio_median", "ratio_min", "ratio_max")
     return tuple(SuiteBridge(**{name: row[name] for name in names}) for _, row in rows_of("gpu_throughput_bridge"))
 
 
 @kept
 def read_mlperf() -> tuple[MlperfRow, ...]:
-    """The best time of each round, benchmark, GPU and count: what the makers' own tuning reaches."""
+    """The best time per round, benchmark, GPU and GPU count, as tuned by the vendors."""
     best: dict[tuple[str, str, str, int], float] = {}
     for _, row in rows_of("mlperf"):
         key = (row["round"], row["benchmark"], row["gpu_id"], row["gpu_count"])
@@ -91,10 +91,10 @@ def read_mlperf() -> tuple[MlperfRow, ...]:
 
 
 def read_default_pue(kind: Literal["local", "cloud"]) -> tuple[Interval, Source]:
-    """Power usage effectiveness where nobody stated one, and the table's source.
+    """The default power usage effectiveness (PUE), and the table's source.
 
-    ``local`` is 1 by definition: the meter is the machine. ``cloud`` is the median of the operators' fleets, from the
-    best of them to the mean of all data centres surveyed, because the offers' own is not published.
+    ``local`` is 1 by definition: the machine itself is metered. ``cloud`` is the median of the operators' fleets, with
+    a range from the best fleet to the mean of all surveyed data centres, because no offer's own PUE is published.
     """
     rows = [(table, row) for table, row in rows_of("pue") if row["pue"] is not None]
     if kind == "local":
@@ -107,12 +107,12 @@ def read_default_pue(kind: Literal["local", "cloud"]) -> tuple[Interval, Source]
 
 
 def read_cpu_power(cpu_name: str | None, visible_cpu_count: int, *, system_cpu_count: int | None = None) -> CpuPower:
-    """The power of the threads of a CPU that this process may use, as ``core.energy.cpu_power`` works it out.
+    """Power of the CPU threads that this process may use, computed by ``core.energy.cpu_power``.
 
     Args:
-        cpu_name: As the system names it; None when unknown.
+        cpu_name: CPU name reported by the system; None if unknown.
         visible_cpu_count: Threads this process may use, at least 1.
-        system_cpu_count: Threads that the system has; None when unknown.
+        system_cpu_count: Threads of the whole system; None if unknown.
     """
     return cpu_power(cpu_name, visible_cpu_count, read_cpu_models(), system_cpu_count=system_cpu_count)
 
@@ -133,10 +133,10 @@ def read_cpu_models() -> tuple[CpuModel, ...]:
 
 
 def read_ram_w_per_gib() -> Interval:
-    """Power of memory in watts per GiB, by the rules that other tools use, none of which measures it.
+    """Power of memory in watts per GiB, by rules from other tools, none of which is a measurement.
 
-    A rule a GB suits small modules, a rule a module says that a GB of a large one draws a tenth of that. Nothing says
-    which modules hold the memory of a virtual machine: the range goes from one to the other.
+    A rule per GB suits small modules; a rule per module implies a tenth of that per GB for large modules. The modules
+    behind a virtual machine's memory are unknown, so the range covers both rules.
     """
     rules = [row["w_per_unit"] * GB_PER_GIB for _, row in rows_of("ram_power") if row["unit"] == "W per GB"]
     return Interval(point=math.sqrt(min(rules) * max(rules)), low=min(rules), high=max(rules))

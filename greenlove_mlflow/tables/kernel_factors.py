@@ -1,4 +1,4 @@
-"""Factors between the operators of a step, the kernels of a GPU and what tracing takes of the host."""
+"""Factors relating a step's operators, GPU kernels and the host overhead of tracing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that the tables know about how fast GPUs are against each other, as one record of the core."""
+"""All evidence in the tables on relative GPU speeds, as one core record."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ def read_ratio_model() -> RatioModel:
 
 @kept
 def read_ratio_book() -> RatioBook:
-    """The speed ratios that the tables know of; one book for the process, as it remembers what it worked out."""
+    """The book of speed ratios from the tables; one per process, because it caches its results."""
     return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, read_ratio_evidence())

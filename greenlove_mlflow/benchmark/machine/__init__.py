@@ -1,1 +1,1 @@
-"""The machine that a training runs on: what it is, what it says of itself, how fast it is."""
+"""The machine that training runs on: its description, its signals and its speed."""

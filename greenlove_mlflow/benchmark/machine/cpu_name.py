@@ -1,4 +1,4 @@
-"""What the CPU is called: by Linux, by the identification register of an ARM core, by macOS, by Windows' registry."""
+"""Name of the CPU, from Linux, the identification register of an ARM core, macOS or the Windows registry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ARM_PARTS = {
 
 
 def read_cpu_name() -> str | None:
-    """The CPU's name as the system has it; None where nothing says one."""
+    """The CPU's name as the system reports it; None if it reports none."""
     if sys.platform == "darwin":
         return _read_brand_string() or _plain_processor()
     if sys.platform == "win32":
@@ -46,7 +46,7 @@ def read_cpu_name() -> str | None:
 
 
 def name_in_cpu_info(text: str) -> str | None:
-    r"""The name in the text of /proc/cpuinfo: the model's, else that of an ARM core's part.
+    r"""The CPU name in the text of /proc/cpuinfo: the model name, else the name of the ARM part.
 
     >>> name_in_cpu_info("model name : AMD EPYC 7763 64-Core Processor")
     'AMD EPYC 7763 64-Core Processor'
@@ -67,7 +67,7 @@ def name_in_cpu_info(text: str) -> str | None:
 
 
 def _read_brand_string() -> str | None:
-    """MacOS's own name of the chip ("Apple M2 Pro")."""
+    """MacOS's name for the chip ("Apple M2 Pro")."""
     try:
         done = subprocess.run(_BRAND_COMMAND, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
@@ -76,7 +76,7 @@ def _read_brand_string() -> str | None:
 
 
 def _read_registry() -> str | None:
-    """The name that Windows keeps in its registry."""
+    """The name in the Windows registry."""
     if sys.platform != "win32":
         return None
     import winreg
@@ -89,6 +89,6 @@ def _read_registry() -> str | None:
 
 
 def _plain_processor() -> str | None:
-    """What Python calls the processor, unless that is an architecture alone."""
+    """The processor name that Python reports, unless it is only an architecture."""
     name = platform.processor()
     return None if re.fullmatch(r"|arm|arm64|aarch64|x86_64|i\d86", name) else name

@@ -1,4 +1,4 @@
-"""The machine that a training runs on, read once."""
+"""The machine that training runs on, read once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from greenlove_mlflow.core.records import Machine
 
 BYTES_PER_GIB = 2**30
 
-# A driver that hangs hangs no training.
+# A hanging driver must not block training.
 DRIVER_TIMEOUT_S = 2.0
 
 
 def read_machine(device: Any = None) -> Machine:
-    """This machine as a record; what cannot be read is None.
+    """This machine as a record; fields that cannot be read are None.
 
     Args:
-        device: Where the training runs; the CPU when None.
+        device: Device that training runs on; the CPU when None.
     """
     place = torch.device(device if device is not None else "cpu")
     fields: dict[str, Any] = {
@@ -44,19 +44,19 @@ def read_machine(device: Any = None) -> Machine:
 
 
 def pick_device() -> torch.device:
-    """The device that a training without one of its own would run on: the current GPU where torch has one."""
+    """The default training device: the current GPU if torch has one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def count_visible_cpus() -> int:
-    """Cores that this process may use: its affinity, within the quota of its container."""
+    """Number of cores that this process may use: its affinity, limited by its container's quota."""
     affinity = getattr(os, "sched_getaffinity", None)
     count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()[:2]
         if quota != "max":
             count = min(count, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no control groups, or of the older kind
+    except (OSError, ValueError):  # no control groups, or cgroup v1
         pass
     return count
 
@@ -75,7 +75,7 @@ def _read_gpu(place: torch.device) -> dict[str, Any]:
 
 
 def _read_driver_version() -> str | None:
-    """The driver's version; None when NVML does not tell it, or does not answer at all."""
+    """The driver's version; None if NVML does not report it or does not answer."""
     found: list[str] = []
     reader = threading.Thread(target=_ask_driver_version, args=(found,), name="greenlove-driver", daemon=True)
     reader.start()
@@ -92,6 +92,6 @@ def _ask_driver_version(found: list[str]) -> None:
             version = pynvml.nvmlSystemGetDriverVersion()
         finally:
             pynvml.nvmlShutdown()
-    except Exception:  # noqa: BLE001 - NVML raises its own types and OSError; a version is worth no failure
+    except Exception:  # noqa: BLE001 - NVML raises its own types and OSError; a missing version must not fail the run
         return
     found.append(version.decode(errors="replace") if isinstance(version, bytes) else str(version))

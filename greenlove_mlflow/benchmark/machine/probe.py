@@ -1,7 +1,7 @@
-"""A probe of hardware that no table knows: a matrix product and a copy, two seconds at most.
+"""Probe of hardware without published specs: a matrix product and a copy, in at most two seconds.
 
-It stands in for published specs, so it measures what those state: dense matrix TFLOPS at the training's precision and
-memory bandwidth. It draws no random numbers and leaves torch's settings as they were.
+It replaces published specs, so it measures the same figures: dense matrix TFLOPS at the training precision and
+memory bandwidth. It draws no random numbers and leaves torch's settings unchanged.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from greenlove_mlflow.errors import BenchmarkError
 
 FLOP_PER_TFLOP = 1e12
 BYTES_PER_GB = 1e9
-# Repeats bound each loop even when the clock stands still; the median of a dozen is steady to a few percent.
+# Repeats bound each loop even if the clock does not advance; the median of a dozen is stable to a few percent.
 MAX_REPEATS = 12
-# The first product is this small, so that it takes milliseconds on any CPU; the timed one is sized from it.
+# The first product is small enough to take milliseconds on any CPU; the timed one is sized from it.
 FIRST_SIDE = 256
 MAX_SIDE = 8192
 # Larger than the caches of a server CPU, small enough for any device.
 COPY_BYTES = 256 * 2**20
-# At least this wide on the log scale: a probe sees one moment of one machine.
+# Least log standard deviation: a probe sees one machine at one moment.
 LEAST_LOG_HALF_WIDTH = 0.08
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "tf32": torch.float32, "fp32": torch.float32}
@@ -36,16 +36,16 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "tf32": torch.float32,
 def probe_hardware(
     device: Any, precision: Precision, *, budget_s: float = 2.0, device_name: str | None = None
 ) -> ProbeResult:
-    """What the device does in a matrix product at that precision, and in a copy, each with its range.
+    """Measured TFLOPS of a matrix product at that precision and bandwidth of a copy, each with its range.
 
     Args:
-        device: As torch takes it.
-        precision: Of the training's matrix products.
-        budget_s: Seconds for both together, above 0.
-        device_name: What to call it; None asks torch or the operating system.
+        device: As torch names it.
+        precision: Precision of the training's matrix products.
+        budget_s: Seconds for both measurements together, above 0.
+        device_name: Name to report; None asks torch or the operating system.
 
     Raises:
-        BenchmarkError: If the device can do no matrix product at all.
+        BenchmarkError: If the device cannot run a matrix product at all.
     """
     where = torch.device(device)
     with torch.no_grad(), _matmul_precision(precision):
@@ -66,7 +66,7 @@ def _matmul_tflops(device: torch.device, dtype: torch.dtype, budget_s: float) ->
     first()
     first_s = _seconds(first, device)
     # The work grows with the cube of the side; a tenth of the budget leaves room for repeats.
-    # A clock that does not move (a simulation's) says nothing of how large it may be.
+    # A clock that does not advance (in a simulation) cannot tell how large it may be.
     growth = (budget_s / 10.0 / first_s) ** (1.0 / 3.0) if first_s > 0.0 else 1.0
     side = max(FIRST_SIDE, min(MAX_SIDE, int(FIRST_SIDE * growth) // 64 * 64))
     durations = _repeat(product_of(side), device, budget_s)
@@ -81,7 +81,7 @@ def _copy_gb_per_s(device: torch.device, budget_s: float) -> Interval:
 
 
 def _repeat(work: Callable[[], object], device: torch.device, budget_s: float) -> list[float]:
-    """Durations of some repeats in seconds, the first run left out where there are more."""
+    """Durations of the repeats in seconds, without the first run if there are more."""
     began_s = time.perf_counter()
     durations: list[float] = []
     for _ in range(MAX_REPEATS):
@@ -107,13 +107,13 @@ def _rate(amount: float, durations: list[float]) -> Interval:
 
 
 def _pattern(side: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """A matrix that is neither constant nor random: a constant one lets a GPU clock higher than training does."""
+    """A matrix that is neither constant nor random: with a constant one a GPU clocks higher than in training."""
     values = torch.arange(side * side, device=device, dtype=torch.float32)
     return values.remainder(251.0).div(251.0).sub(0.5).reshape(side, side).to(dtype)
 
 
 def _usable_dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    """The precision's type, or FP32 where the device has no such product."""
+    """The dtype of the precision, or FP32 if the device does not support its matrix product."""
     for dtype in dict.fromkeys((_DTYPES[precision], torch.float32)):
         with contextlib.suppress(RuntimeError, TypeError):
             tile = torch.ones(16, 16, device=device, dtype=dtype)
@@ -124,7 +124,7 @@ def _usable_dtype(device: torch.device, precision: Precision) -> torch.dtype:
 
 @contextlib.contextmanager
 def _matmul_precision(precision: Precision) -> Iterator[None]:
-    """TF32 on for ``tf32`` and off otherwise, and back to what it was."""
+    """Enable TF32 for ``tf32``, disable it otherwise, and restore the setting afterwards."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:

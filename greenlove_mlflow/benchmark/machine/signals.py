@@ -1,4 +1,4 @@
-"""What the machine says of itself while it is benchmarked: who else computes, who waits, what throttles."""
+"""Machine signals during a benchmark: load from other processes, waiting time, throttling."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from greenlove_mlflow.core.records import Phase
 
 _NS_PER_S = 1e9
-# A clock that runs so much faster or slower than the machine's own is a simulation's: its signals mean nothing.
+# A clock this much faster or slower than the machine's own is simulated, and its signals are meaningless.
 _CLOCK_TOLERANCE = 0.2
 
 
 class MachineSignals:
-    """Reads this machine's signals; every reading takes well under a millisecond.
+    """Reads this machine's signals; each reading takes well under a millisecond.
 
     Counters (rising): ``clock_s``, ``real_s``, ``cpu_s``, ``run_wait_s`` (this process ready but not running),
     ``steal_s`` (the hypervisor running others), ``busy_s`` (all processes). Gauges: ``load``, ``core_count``,
@@ -34,7 +34,7 @@ class MachineSignals:
             self._constant["virtual"] = float(is_virtual)
 
     def read(self) -> Mapping[str, float]:
-        """The readings of now, by name."""
+        """The current readings, by name."""
         times = os.times()
         reading = {
             "clock_s": time.perf_counter(),
@@ -54,11 +54,11 @@ class MachineSignals:
 
 
 def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> dict[str, float]:
-    """Shares and ratios over the timed passes, by name; what could not be read is absent.
+    """Shares and ratios over the timed passes, by name; those that could not be read are absent.
 
     ``cpu_share``, ``run_wait_share``, ``steal_share``, ``neighbour_share``, ``load_ratio``, ``virtual``,
-    ``throttled_share``, ``clock_ratio``, ``clock_change_ratio``, ``temperature_rise_c``. Nothing under a clock that is
-    not the machine's.
+    ``throttled_share``, ``clock_ratio``, ``clock_change_ratio``, ``temperature_rise_c``. Empty under a simulated
+    clock.
     """
     timed = [reading for phase, reading in readings if phase in ("timed", "steady")] or [r for _, r in readings]
     if len(timed) < 2 or not _clock_is_real(timed):
@@ -84,10 +84,10 @@ def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> 
 
 
 def summarise_board(timed: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """What a board said of its clock and its heat, by name: means, and the change from the first reading to the last.
+    """A board's clock and temperature signals, by name: means, and the change from the first reading to the last.
 
     ``throttled_share``, ``clock_ratio``, ``clock_change_ratio`` (-0.05 for a clock that fell by 5 %),
-    ``temperature_rise_c``; what it did not say is absent.
+    ``temperature_rise_c``; those it did not report are absent.
     """
     found: dict[str, float] = {}
     for gauge, name in (("throttled", "throttled_share"), ("clock_ratio", "clock_ratio")):
@@ -112,10 +112,10 @@ def _clock_is_real(timed: Sequence[Mapping[str, float]]) -> bool:
 
 
 def _read_run_wait_s() -> float | None:
-    """Seconds that the threads of this process were ready but not running; None where the kernel does not say."""
+    """Seconds that the threads of this process were ready but not running; None if the kernel does not report it."""
     total_ns, found = 0, False
     try:
-        for task in os.listdir("/proc/self/task"):  # noqa: PTH208 - read at every pass; a Path each is slower
+        for task in os.listdir("/proc/self/task"):  # noqa: PTH208 - read at every pass; creating a Path each time is slower
             try:
                 content = Path(f"/proc/self/task/{task}/schedstat").read_text(encoding="ascii").split()
             except OSError:  # a thread that has just ended
@@ -128,7 +128,7 @@ def _read_run_wait_s() -> float | None:
 
 
 def is_virtual_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
-    """Whether the processor says that a hypervisor runs it; None where it says nothing of its features."""
+    """Whether the CPU flags report a hypervisor; None if no flags are listed."""
     try:
         with cpuinfo.open(encoding="ascii", errors="replace") as file:
             flags = next((line for line in file if line.startswith("flags")), None)

@@ -1,1 +1,1 @@
-"""The state of a training: found by following references, kept aside, put back where it changed, and checked."""
+"""Training state: found by following references, saved, restored where it changed, and verified."""

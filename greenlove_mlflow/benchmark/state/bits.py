@@ -1,4 +1,4 @@
-"""Bits: copies of tensors and arrays, whether two hold the same bits, and their checksums."""
+"""Bits: copying, bitwise comparison and checksums of tensors and arrays."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int
 # Odd, so that no regular layout hides a shift from the sums over columns.
 _COLUMNS = 61
 _WORD_BYTES = 8
-# Larger tensors are summed by torch, on as many cores as it has.
+# Larger tensors are summed by torch, which uses several cores.
 SMALL_BYTES = 1 << 16
 
 
 def compact(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor without its gradient and without the repetitions of an expanded one: a view of the same memory."""
+    """A view of the tensor's memory, without its gradient and without the repetitions of an expanded tensor."""
     view = tensor.detach()
     for axis, (size, stride) in enumerate(zip(view.shape, view.stride(), strict=True)):
         if stride == 0 and size > 1:
@@ -26,7 +26,7 @@ def compact(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def can_be_copied(tensor: torch.Tensor) -> bool:
-    """Whether a tensor holds bits of its own: it is initialised, on a device, and of a plain layout."""
+    """Whether a tensor's bits can be copied: it is initialised, on a device, and has a plain layout."""
     return (
         not torch.nn.parameter.is_lazy(tensor)
         and not tensor.is_meta
@@ -44,7 +44,7 @@ def copy_bits(tensor: torch.Tensor, *, to_cpu: bool) -> torch.Tensor:
 
 
 def hold_same_bits(tensor: torch.Tensor, kept: torch.Tensor) -> bool:
-    """Whether a tensor holds the very bits of the copy; unlike ``==`` this tells -0 from 0 and takes NaN for NaN."""
+    """Whether a tensor holds the same bits as the copy; unlike ``==``, -0 differs from 0 and NaN equals NaN."""
     view = compact(tensor)
     if view.shape != kept.shape or view.dtype != kept.dtype:
         return False
@@ -58,7 +58,7 @@ def write_bits(tensor: torch.Tensor, kept: torch.Tensor) -> None:
 
 
 def checksum(tensor: torch.Tensor) -> torch.Tensor | int:
-    """A number that changes with any bit of what a tensor holds, and with their order; on a GPU it stays there."""
+    """A checksum over all bits of a tensor, sensitive to their order; for a tensor on a GPU it stays there."""
     raw = _as_integers(compact(tensor).contiguous().reshape(-1)).reshape(-1).view(torch.uint8)
     if raw.device.type == "cpu" and raw.numel() <= SMALL_BYTES:
         return zlib.crc32(raw.numpy().tobytes())
@@ -66,7 +66,7 @@ def checksum(tensor: torch.Tensor) -> torch.Tensor | int:
 
 
 def array_checksum(array: np.ndarray[Any, Any]) -> int:
-    """The same of an array."""
+    """The checksum of an array."""
     raw = _raw(array)
     if raw.nbytes <= SMALL_BYTES:
         return zlib.crc32(raw.tobytes())
@@ -81,7 +81,7 @@ def array_checksum(array: np.ndarray[Any, Any]) -> int:
 
 
 def arrays_hold_same_bits(array: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> bool:
-    """Whether an array holds the very bits of a copy."""
+    """Whether an array holds the same bits as the copy."""
     if array.shape != kept.shape or array.dtype != kept.dtype:
         return False
     return bool(np.array_equal(_raw(array), _raw(kept)))
@@ -101,7 +101,7 @@ def _as_integers(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _words(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bytes as words of eight, and those that are left over."""
+    """Bytes as 8-byte words, and the remaining bytes."""
     whole = raw.numel() // _WORD_BYTES * _WORD_BYTES
     head = raw[:whole]
     if head.storage_offset() % _WORD_BYTES:
@@ -110,7 +110,7 @@ def _words(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _sums(words: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-    """The words by place: a weight for each column, and one for each row."""
+    """Weighted sums of the words: a weight for each column, and one for each row."""
     rows = words.numel() // _COLUMNS * _COLUMNS
     table, tail = words[:rows].view(-1, _COLUMNS), words[rows:]
     weights = torch.arange(1, 2 * _COLUMNS, 2, device=words.device)

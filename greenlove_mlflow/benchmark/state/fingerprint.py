@@ -1,4 +1,4 @@
-"""Fingerprint: a number for everything that a training reaches, taken before and after, so that a change shows."""
+"""Fingerprint: a checksum of everything that training reaches, taken before and after to detect changes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from greenlove_mlflow.benchmark.state.generators import position_of, shared_posi
 from greenlove_mlflow.benchmark.state.kinds import Kind
 from greenlove_mlflow.benchmark.state.walk import Found, attributes_of, contents_of, has_attributes
 
-# Of what is too large to be copied, so many places of so many bytes are read.
+# Objects too large to copy are sampled: the number of places, and the bytes at each.
 WATCHED_PLACES = 64
 WATCHED_BYTES = 4096
-# Of longer containers not every item is part of the number; their keepers compare every one.
+# The fingerprint samples the items of longer containers; their keepers compare every item.
 LONG = 100_000
 _VALUES = frozenset({Kind.TENSOR, Kind.ARRAY, Kind.RANDOM, Kind.BYTES})
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What was found, in its order.
+    """Checksums of what was found, in order.
 
     Args:
-        marks: For each object by its identity: where it was found, and a number for what it holds.
-        shared: Where the random numbers of the whole process stand.
+        marks: For each object, by identity: where it was found, and a checksum of its content.
+        shared: Positions of the process-wide random number generators.
     """
 
     marks: dict[int, tuple[Found, Any]]
@@ -39,12 +39,12 @@ class Fingerprint:
 
 
 def take_fingerprint(found: Iterable[Found], watched: set[int], device_type: str) -> Fingerprint:
-    """The fingerprint of what a walk found.
+    """Take the fingerprint of what a walk found.
 
     Args:
         found: The objects.
-        watched: Those that are too large to be read whole, by id.
-        device_type: Of the training.
+        watched: Those too large to be read completely, by id.
+        device_type: Device type of the training.
     """
     items = list(found)
     marks = _settled([_mark(each, is_whole=id(each.thing) not in watched) for each in items])
@@ -55,7 +55,7 @@ def take_fingerprint(found: Iterable[Found], watched: set[int], device_type: str
 
 
 def differing(before: Fingerprint, after: Fingerprint) -> tuple[list[str], list[str]]:
-    """The paths of what differs: of tensors, arrays and random numbers, and of other objects."""
+    """The paths that differ: first tensors, arrays and random numbers, then other objects."""
     values = [] if before.shared == after.shared else ["the random numbers of the process"]
     structure: list[str] = []
     for identity, (found, mark) in before.marks.items():
@@ -65,7 +65,7 @@ def differing(before: Fingerprint, after: Fingerprint) -> tuple[list[str], list[
 
 
 def _settled(marks: list[Any]) -> list[Any]:
-    """The marks with those that wait on a GPU read, all at once for each device."""
+    """The marks, with those still on a GPU read back, in one transfer per device."""
     waiting: dict[torch.device, list[int]] = {}
     for number, mark in enumerate(marks):
         if isinstance(mark, torch.Tensor):
@@ -87,7 +87,7 @@ def _mark(found: Found, *, is_whole: bool) -> Any:
 
 
 def _identities(items: Any) -> tuple[int, ...]:
-    """Which objects a container holds; of very many, some spread over all of them."""
+    """Identities of the objects in a container; an evenly spread sample if there are very many."""
     if len(items) > LONG:
         items = list(itertools.islice(items, 0, None, len(items) // LONG))
     return tuple(map(id, items))
@@ -115,7 +115,7 @@ def _tensor_mark(tensor: torch.Tensor, *, is_whole: bool) -> Any:
 
 
 def _places(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Some of an array's bytes, from places spread over all of it."""
+    """A sample of an array's bytes, spread over the whole array."""
     if not array.flags.c_contiguous:
         return array[:: max(1, len(array) // WATCHED_PLACES)][:WATCHED_PLACES] if array.ndim else array
     raw = array.reshape(-1).view(np.uint8)

@@ -1,4 +1,4 @@
-"""Generators of random numbers: where each stands, and how to set it back there."""
+"""Random number generators: their positions, and how to restore them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Restore = Callable[[], object]
 
 
 def position_of(generator: Any) -> Any:
-    """Where a generator of torch, NumPy or Python stands."""
+    """The position of a torch, NumPy or Python generator."""
     if isinstance(generator, random.Random):
         return generator.getstate()
     if isinstance(generator, np.random.Generator):
@@ -25,7 +25,7 @@ def position_of(generator: Any) -> Any:
 
 
 def set_position(generator: Any, position: Any) -> None:
-    """Set a generator back to where it stood."""
+    """Restore a generator's position."""
     if isinstance(generator, random.Random):
         generator.setstate(position)
     elif isinstance(generator, np.random.Generator):
@@ -37,7 +37,7 @@ def set_position(generator: Any, position: Any) -> None:
 
 
 def keep_shared_generators(device_type: str) -> list[tuple[str, Restore]]:
-    """How to set back each generator that a whole process shares, with its name."""
+    """The name of each process-wide generator, with a function that restores it."""
     torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
     kept: list[tuple[str, Restore]] = [
         ("torch's random numbers", lambda: torch.set_rng_state(torch_state)),
@@ -54,7 +54,7 @@ def keep_shared_generators(device_type: str) -> list[tuple[str, Restore]]:
 
 
 def shared_positions(device_type: str) -> str:
-    """Where those generators stand, as text that is equal when they stand at the same place."""
+    """Positions of the process-wide generators, as text that is equal if the positions are."""
     numpy_state = [each.tobytes() if isinstance(each, np.ndarray) else each for each in np.random.get_state()]
     states: list[Any] = [torch.get_rng_state().numpy().tobytes(), tuple(numpy_state), random.getstate()]
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

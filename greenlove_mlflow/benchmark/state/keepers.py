@@ -1,4 +1,4 @@
-"""Keepers: for each kind of object, what it is now, whether that has changed, and how it is put back, in place."""
+"""Keepers: for each kind of object, save its state, detect changes, and restore it in place."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from greenlove_mlflow.benchmark.state.walk import (
 
 
 class Keeper(Protocol):
-    """One aspect of one object, as it was."""
+    """The saved state of one aspect of an object."""
 
     def put_back(self) -> bool:
-        """Put the object back where it changed; whether it had."""
+        """Restore the object if it changed; return whether it had."""
 
 
 class KeptDict:
@@ -49,9 +49,9 @@ class KeptDict:
         if len(table) == len(kept) and all(map(operator.is_, table, kept)):
             if all(map(operator.is_, dict.values(table), kept.values())):
                 return False
-            dict.update(table, kept)  # the keys stand as they did, so their order does too
+            dict.update(table, kept)  # same keys, so the order is kept too
             return True
-        # The methods of the built-in types: those of a class of the user's may do more.
+        # The methods of the built-in types, because those of a user's class may do more.
         kind = collections.OrderedDict if isinstance(table, collections.OrderedDict) else dict
         kind.clear(table)
         for key, value in kept.items():
@@ -96,7 +96,7 @@ class KeptSet:
 
 
 class KeptBytes:
-    """Bytes that can be written to: of a bytearray, an array, a number shared between processes."""
+    """Writable bytes: of a bytearray, an array, a number shared between processes."""
 
     __slots__ = ("_kept", "_target")
 
@@ -118,7 +118,7 @@ class KeptBytes:
 
 
 class KeptSlots:
-    """The attributes of an object that are no entries of a dictionary, and its class."""
+    """An object's attributes that are not in a dictionary (slots), and its class."""
 
     __slots__ = ("_class", "_slots", "_thing")
 
@@ -129,7 +129,7 @@ class KeptSlots:
     def put_back(self) -> bool:  # noqa: D102
         changed = type(self._thing) is not self._class
         if changed:
-            self._thing.__class__ = self._class  # a lazy module becomes another class by its first batch
+            self._thing.__class__ = self._class  # a lazy module changes its class at its first batch
         for slot, value in self._slots:
             if slot_value(slot, self._thing) is not value:
                 changed = True
@@ -156,7 +156,7 @@ class KeptCell:
 
 
 class KeptNames:
-    """Global variables that a function uses, in its own module and in those of the user's that it names."""
+    """Global variables that a function uses, in its own module and in the user modules that it names."""
 
     __slots__ = ("_tables",)
 
@@ -184,7 +184,7 @@ class KeptNames:
 
 
 class KeptClass:
-    """The values that a class of the user's holds for all of its objects."""
+    """The class attributes of a user's class."""
 
     __slots__ = ("_class", "_kept")
 
@@ -205,7 +205,7 @@ class KeptClass:
 
 
 class KeptGenerator:
-    """Where a generator of random numbers stands."""
+    """The position of a random number generator."""
 
     __slots__ = ("_generator", "_position")
 
@@ -218,7 +218,7 @@ class KeptGenerator:
 
 
 class KeptFile:
-    """Where an open file stands that is read from, and what a buffer in memory holds."""
+    """The position of a file open for reading, and the content of an in-memory buffer."""
 
     __slots__ = ("_file", "_position", "_value")
 
@@ -257,7 +257,7 @@ class KeptArray:
 
 
 class KeptTensor:
-    """A tensor: its memory and the bits there, its class, gradient, and whether it needs one."""
+    """A tensor: its memory and bits, its class, its gradient and ``requires_grad``."""
 
     __slots__ = ("_class", "_copy", "_grad", "_has_grad", "_is_leaf", "_memory", "_requires_grad", "_tensor")
 
@@ -275,7 +275,7 @@ class KeptTensor:
 
     @property
     def copied_bytes(self) -> int:
-        """What the copy takes on the tensor's own device."""
+        """Bytes that the copy takes on the tensor's own device."""
         kept = self._copy
         if kept is None or kept.layout is not torch.strided or kept.device != self._memory.device:
             return 0

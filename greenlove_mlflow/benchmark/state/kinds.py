@@ -1,4 +1,4 @@
-"""Kinds: how an object that a training reaches can be kept, told from its type alone."""
+"""Kinds: how an object that training reaches can be saved, by its type alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ import torch
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 _INSTALLED_FOLDERS = ("site-packages", "dist-packages")
-# Objects of these libraries hold no state of a training, or none that may be put back behind their back.
+# Objects of these libraries hold no training state, or none that may be restored from outside.
 _OPAQUE_LIBRARIES = frozenset(
     {
         "asyncio", "concurrent", "contextlib", "ctypes", "datetime", "decimal", "fractions", "importlib", "inspect",
@@ -55,7 +55,7 @@ _RANDOM = (torch.Generator, np.random.Generator, np.random.BitGenerator, np.rand
 
 
 class Kind(enum.Enum):
-    """How an object is kept."""
+    """How an object is saved."""
 
     ATOM = "cannot change, or holds nothing of a training"
     TENSOR = "a tensor"
@@ -117,7 +117,7 @@ _BUILT_IN: dict[type, Kind] = {
 
 
 class Kinds:
-    """Tells the kind of an object; what was told of a type is remembered."""
+    """Determines the kind of an object, cached by type."""
 
     def __init__(self) -> None:
         self._of_type: dict[type, Kind] = dict(_BUILT_IN)
@@ -133,7 +133,7 @@ class Kinds:
         return kind
 
     def is_library(self, module_name: object) -> bool:
-        """Whether a module is not the user's own code: the standard library, or installed."""
+        """Whether a module belongs to the standard library or an installed package, not to the user's code."""
         name = module_name if isinstance(module_name, str) else ""
         known = self._is_library.get(name)
         if known is None:
@@ -156,7 +156,7 @@ class Kinds:
 
 
 def slots_of(kind_of: type) -> tuple[types.MemberDescriptorType, ...]:
-    """The attributes of a class that are no entries of a dictionary."""
+    """The attributes of a class that are not in a dictionary (slots)."""
     return tuple(
         value
         for each in kind_of.__mro__
@@ -177,7 +177,7 @@ def _is_library(name: str) -> bool:
 
 
 def _is_installed_beside(top: str) -> bool:
-    """Whether a package lies where an installer put it, also in a folder of another name: records lie beside it."""
+    """Whether an installer placed the package there (also under another folder name), by the metadata beside it."""
     path = getattr(sys.modules.get(top), "__file__", None)
     if path is None:
         return False
@@ -193,7 +193,7 @@ def _is_opaque(kind_of: type) -> bool:
 
 
 def _iterates_in_c(kind_of: type) -> bool:
-    """Whether objects of a type are iterators whose position is nowhere in Python."""
+    """Whether objects of a type are iterators whose position is not visible in Python."""
     for each in kind_of.__mro__:
         step = vars(each).get("__next__")
         if step is not None:
@@ -202,5 +202,5 @@ def _iterates_in_c(kind_of: type) -> bool:
 
 
 def _is_foreign(kind_of: type) -> bool:
-    """Whether a type is known to hold what a training changes outside Python (TensorFlow's variables)."""
+    """Whether a type is known to hold state outside Python that training changes (TensorFlow's variables)."""
     return kind_of.__module__.partition(".")[0] == "tensorflow" and hasattr(kind_of, "assign")

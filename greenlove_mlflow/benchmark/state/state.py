@@ -1,4 +1,4 @@
-"""State: what a benchmark could change, kept aside, put back bit by bit where it changed, and checked."""
+"""State: what a benchmark could change, saved, restored bit by bit where it changed, and verified."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from greenlove_mlflow.errors import StateNotKeepableError, StateNotRestoredError
 
 logger = logging.getLogger(__name__)
 
-# Keeping a copy on the device is refused when it would take more than this share of the memory still free there.
+# A copy on the device is refused if it would take more than this share of the memory still free there.
 FREE_MEMORY_SHARE = 0.5
-# Arrays and tensors that no module or optimizer holds are copied while they fit in so much, the smallest first; the
-# others (a data set in memory) are watched, not copied. What a step holds (averaged weights) may be so many times as
-# large as the training itself beside that.
+# Arrays and tensors that no module or optimizer holds are copied up to this many bytes, the smallest first; the
+# others (a data set in memory) are watched, not copied. On top of that, what a step holds (averaged weights) may be
+# this many times as large as the training state itself.
 LARGEST_COPY_OF_DATA_BYTES = 256 * 2**20
 COPIES_OF_A_TRAINING = 3
 _NAMES_SHOWN = 3
@@ -68,26 +68,26 @@ _SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
 
 
 def check_state(training: Training) -> None:
-    """Refuse a training whose state could not be put back; nothing of it is changed or used up.
+    """Refuse training whose state could not be restored; nothing is changed or consumed.
 
     Raises:
-        StateNotKeepableError: By the names of what cannot be kept.
+        StateNotKeepableError: If something cannot be saved; the message names it.
     """
     _refuse_unkeepable(_walk(training).found)
 
 
 @contextmanager
 def preserved(subject: Any) -> Iterator[int]:
-    """Everything that training steps change, as it was before the block, also when the block raises.
+    """Restore everything that training steps change when the block ends, also if it raises.
 
-    The block is given the bytes that the copies kept meanwhile take on the training's own device.
+    Yields the bytes that the saved copies take on the training device.
 
     Args:
         subject: A ``Training``, or any object whose methods train.
 
     Raises:
-        StateNotKeepableError: If something cannot be kept; the block does not run then.
-        StateNotRestoredError: If something could not be put back; everything else has been.
+        StateNotKeepableError: If something cannot be saved; the block does not run.
+        StateNotRestoredError: If something could not be restored; everything else has been.
     """
     kept = _State(subject)
     try:
@@ -103,13 +103,13 @@ def preserved(subject: Any) -> Iterator[int]:
 
 
 def count_state_bytes(training: Training) -> int:
-    """The bytes that a training holds on its device whatever the batch size: weights, buffers, gradients, states."""
+    """Bytes on the device that do not depend on batch size: weights, buffers, gradients, optimizer state."""
     roots = Roots(training=_roots_of(training).training)
     return _bytes_on(training.torch_device.type, Walk(roots).found)
 
 
 class _State:
-    """The state of a training, kept."""
+    """The saved state of a run."""
 
     def __init__(self, subject: Any) -> None:
         self._subject = subject
@@ -134,7 +134,7 @@ class _State:
         self._before = take_fingerprint(walk.found, self._watched, device.type)
 
     def put_back(self) -> list[str]:
-        """Put everything back, each on its own; what could not be, by name and cause."""
+        """Restore everything, each item independently; return the failures by name and cause."""
         with without_collection():
             tried = [(found, _try(keeper.put_back)) for found, keeper in self._kept]
         problems = [f"{found.path} ({problem})" for found, problem in tried if problem]
@@ -145,17 +145,17 @@ class _State:
     def _compare(self, after: Fingerprint) -> list[str]:
         values, structure = differing(self._before, after)
         if structure:
-            # Another thread may have changed them since; weights, data and random numbers are as they were.
+            # Another thread may have changed them since; weights, data and random numbers are restored.
             names = ", ".join(structure[:_NAMES_SHOWN])
             warnings.warn(f"after the benchmark these are not what they were before it: {names}", stacklevel=2)
         return values
 
 
 def _try(restore: Callable[[], Any]) -> str:
-    """Put one thing back; what went wrong in words, empty when nothing did."""
+    """Restore one item; return the error text, empty on success."""
     try:
         restore()
-    except Exception as error:  # noqa: BLE001 - whatever stops this one must not keep the others from their place
+    except Exception as error:  # noqa: BLE001 - a failure here must not prevent restoring the others
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -182,7 +182,7 @@ def _roots_of(subject: Any) -> Roots:
 def _keep(found: Found, watched: set[int], *, to_cpu: bool) -> list[Keeper]:
     try:
         return list(_keepers_of(found, watched, to_cpu=to_cpu))
-    except Exception as error:  # whatever a library's own object says in place of what it holds
+    except Exception as error:  # a library's object may raise anything when asked for its content
         raise _not_keepable(f"{found.path} ({type(error).__name__}: {error})") from error
 
 
@@ -206,7 +206,7 @@ def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Ke
 
 
 def _is_left_alone(thing: Any, kind: Kind) -> bool:
-    """Whether nothing can be, or is to be, written back: into an array that is read only, into a file of a log."""
+    """Whether an object is not restored: a read-only array, the file of a log."""
     return (kind is Kind.ARRAY and not thing.flags.writeable) or (kind is Kind.FILE and not _is_read(thing))
 
 
@@ -243,12 +243,12 @@ def _cannot_be_kept(found: Found) -> bool:
 
 
 def _is_read(file: Any) -> bool:
-    """Whether an open file is read from, and can be set back to where it stands."""
+    """Whether an open file is being read and its position can be restored."""
     try:
         if isinstance(file, (io.BytesIO, io.StringIO)):
             return not file.closed
         return not file.closed and file.readable() and not file.writable() and file.seekable() and file.tell() >= 0
-    except (OSError, ValueError):  # closed meanwhile, or in the middle of being iterated
+    except (OSError, ValueError):  # closed meanwhile, or being iterated
         return False
 
 
@@ -260,7 +260,7 @@ def _may_read(file: Any) -> bool:
 
 
 def _too_large_to_copy(found: Iterable[Found]) -> set[int]:
-    """The arrays and tensors that are watched, not copied, by id."""
+    """The arrays and tensors that are watched instead of copied, by id."""
     sized = [(_byte_count(each.thing), each) for each in found if each.kind in (Kind.ARRAY, Kind.TENSOR)]
     own = sum(count for count, each in sized if each.owner == "training")
     room = {"data": LARGEST_COPY_OF_DATA_BYTES, "step": LARGEST_COPY_OF_DATA_BYTES + COPIES_OF_A_TRAINING * own}

@@ -1,4 +1,4 @@
-"""Walk: everything that training steps can change, found by following references; no code of the user's is run."""
+"""Walk: finds everything that training steps can change, by following references; no user code is run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 
 from greenlove_mlflow.benchmark.state.kinds import Kind, Kinds, slots_of
 
-# The items of a container of more than so many are its rows, and are looked into last.
+# The items of a container with more than this many are rows, and are visited last.
 ROWS_FROM = 1_000
-# Objects in rows that are looked into; rows beyond are taken as they are, all but a sample that is watched.
+# Number of objects visited in rows; rows beyond that are skipped, except for a sample that is watched.
 MOST_OBJECTS_IN_ROWS = 20_000
 WATCHED_ROWS = 1_000
 _BUILT_IN = frozenset({dict, list, tuple, set, frozenset, collections.deque, collections.OrderedDict})
@@ -32,19 +32,19 @@ MISSING = object()
 
 @dataclass(slots=True)
 class Found:
-    """An object that a training reaches.
+    """An object that training reaches.
 
     Args:
         thing: The object.
-        kind: How it is kept.
-        label: What its holder calls it (``.hidden``, ``[3]``).
-        holder: What it was found in; None for the training's own.
-        owner: ``training`` for what model, optimizer, criterion or a module holds; else ``step`` or ``data``, by what
-            leads to it.
+        kind: How it is saved.
+        label: Its name within its holder (``.hidden``, ``[3]``).
+        holder: The object it was found in; None for a root.
+        owner: ``training`` for what the model, optimizer, criterion or a module holds; else ``step`` or ``data``, by
+            the root that leads to it.
         names: Global names that a function uses; empty otherwise.
         modules: The user's own modules among them.
-        slots: Attributes that are no entries of a dictionary.
-        is_far: Whether only the code of a class leads to it, most of whose methods a training never calls.
+        slots: Attributes that are not in a dictionary.
+        is_far: Whether only the code of a class leads to it; training never calls most of its methods.
     """
 
     thing: Any
@@ -59,13 +59,13 @@ class Found:
 
     @property
     def path(self) -> str:
-        """How the user reaches it, as code (``model.cell.hidden``)."""
+        """The path to it, as code (``model.cell.hidden``)."""
         return (self.holder.path if self.holder is not None else "") + self.label
 
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """No search for garbage while very many objects are made that are all kept."""
+    """Pause garbage collection while very many objects are created that are all kept."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -77,11 +77,11 @@ def without_collection() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roots:
-    """Where a walk begins: objects by what the user calls them.
+    """Starting points of a walk: objects by the user's name for them.
 
     Args:
-        training: Model, optimizer, criterion and what else is trained.
-        step: Functions of the user's that run steps.
+        training: Model, optimizer, criterion and anything else that is trained.
+        step: User functions that run steps.
         data: Loaders and data sets.
     """
 
@@ -91,11 +91,11 @@ class Roots:
 
 
 class Walk:
-    """Everything that some objects reach, each once, those near the roots first and the rows of data last.
+    """Everything reachable from the roots, each object once, near objects first and rows of data last.
 
     Attributes:
-        found: What was found, in an order that is the same as long as nothing has changed.
-        rows_passed_over: Rows that were too many to be looked into.
+        found: What was found, in an order that is stable as long as nothing changes.
+        rows_passed_over: Number of rows that were skipped because there were too many.
     """
 
     def __init__(self, roots: Roots) -> None:
@@ -120,7 +120,7 @@ class Walk:
         self._follow_rows()
 
     def _set_the_clock_apart(self) -> None:
-        """Time goes on also where somebody has replaced the process's clock by one that the step moves."""
+        """Exclude the clock from the walk, so that time keeps advancing even if a step moves a replacement clock."""
         for name in _CLOCKS:
             clock = getattr(time, name)
             cells = [contents_of(each) for each in getattr(clock, "__closure__", None) or ()]
@@ -176,7 +176,7 @@ class Walk:
         thing = found.thing
         is_own_loader = id(thing) in self._own_loaders
         for name, value in list(attributes_of(thing).items()):
-            # A loader's workers in use are left alone: the benchmark uses workers of its own.
+            # A loader's active workers are left alone: the benchmark uses its own workers.
             if not (is_own_loader and name == "_iterator"):
                 yield f".{name}", value
         found.slots, classes = self._parts_of(type(thing))
@@ -204,7 +204,7 @@ class Walk:
             yield from self._of_names(found, function.__globals__)
 
     def _of_names(self, found: Found, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """What the global names lead to; in a module of the user's, what the same names lead to there."""
+        """The objects behind the global names; in a user module, the objects of those names there."""
         modules = []
         for name in found.names:
             value = table.get(name)
@@ -216,19 +216,19 @@ class Walk:
 
 
 def names_of(code: types.CodeType) -> tuple[str, ...]:
-    """Every global name and attribute that a function and those inside it use."""
+    """Every global name and attribute used by a function and its nested functions."""
     inner = [name for each in code.co_consts if isinstance(each, types.CodeType) for name in names_of(each)]
     return tuple(dict.fromkeys([*code.co_names, *inner]))
 
 
 def stored_globals(code: types.CodeType) -> set[str]:
-    """The global names that a function, or one inside it, sets."""
+    """The global names set by a function or its nested functions."""
     own = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_GLOBAL"}
     return own.union(*(stored_globals(each) for each in code.co_consts if isinstance(each, types.CodeType)))
 
 
 def own_table(thing: Any) -> dict[str, Any] | None:
-    """The dictionary of an object's attributes itself; None where it has none."""
+    """The attribute dictionary of an object itself, not a copy; None if it has none."""
     try:
         table = object.__getattribute__(thing, "__dict__")
     except AttributeError:
@@ -237,17 +237,17 @@ def own_table(thing: Any) -> dict[str, Any] | None:
 
 
 def attributes_of(thing: Any) -> dict[str, Any]:
-    """The attributes of an object that are entries of its dictionary."""
+    """The attributes in an object's dictionary."""
     return own_table(thing) or {}
 
 
 def has_attributes(thing: Any) -> bool:
-    """Whether an object may have attributes of its own, beside what it contains."""
+    """Whether an object may have its own attributes besides its content."""
     return type(thing) not in _BUILT_IN
 
 
 def slot_value(slot: types.MemberDescriptorType, thing: Any) -> Any:
-    """What a slot holds; ``MISSING`` where it is empty."""
+    """The value of a slot; ``MISSING`` if it is empty."""
     try:
         return slot.__get__(thing)
     except AttributeError:
@@ -255,7 +255,7 @@ def slot_value(slot: types.MemberDescriptorType, thing: Any) -> Any:
 
 
 def contents_of(cell: types.CellType) -> Any:
-    """What a variable of an enclosing function holds; ``MISSING`` before it is set."""
+    """The value of a variable of an enclosing function; ``MISSING`` before it is set."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -263,7 +263,7 @@ def contents_of(cell: types.CellType) -> Any:
 
 
 def is_plain_attribute(name: str, value: Any) -> bool:
-    """Whether a class attribute is a value (a counter, a list), not a part of how the class works."""
+    """Whether a class attribute is a value (a counter, a list) rather than part of the class's behaviour."""
     dunder = name.startswith("__") and name.endswith("__")
     return not dunder and not callable(value) and not hasattr(type(value), "__get__") and name != "_abc_impl"
 
@@ -309,7 +309,7 @@ def _numbered(items: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _are_plain(items: Iterable[Any]) -> bool:
-    """Whether nothing can be found in any of the items: told at the speed of C, for there may be millions."""
+    """Whether no item holds references to follow; checked at C speed, because there may be millions."""
     return set(map(type, items)) <= _PLAIN
 
 

@@ -1,1 +1,1 @@
-"""The training that is benchmarked: its step, its loader, its profile, its kind and its memory."""
+"""What is benchmarked: the training step, loader, profile, model kind and memory."""

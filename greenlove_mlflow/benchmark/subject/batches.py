@@ -1,4 +1,4 @@
-"""What data that is no loader holds: samples, batches that are ready, or neither; told from what lies there."""
+"""Classifies data that is not a loader: samples, ready batches, or neither, by its items."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 
 from greenlove_mlflow.errors import InvalidInputError
 
-# So many items of a list are looked at, from its beginning, and its last.
+# Number of items of a list that are inspected from its beginning, besides its last.
 _LOOKED_AT = 8
 _MOST_COLUMNS = 4
 
 
 def refuse_what_is_no_data(data: Any) -> None:
-    """Refuse what has a length and items but is neither samples nor a loader, with what to pass instead.
+    """Refuse an object with length and items that is neither samples nor a loader; the message says what to pass.
 
     Raises:
         InvalidInputError: For text, mappings, tables and a pair of arrays.
@@ -39,7 +39,7 @@ def refuse_what_is_no_data(data: Any) -> None:
 
 
 def rows_of_batches(data: Any) -> int | None:
-    """How many rows each item of a list holds, when the items look like ready batches of one size; else None."""
+    """Rows of each item of a list, if the items look like ready batches of one size; else None."""
     if type(data) not in (list, tuple) or not data:
         return None
     looked_at = [_rows_of(item) for item in data[:_LOOKED_AT]]
@@ -51,12 +51,12 @@ def rows_of_batches(data: Any) -> int | None:
 
 
 def count_rows(data: Sequence[Any]) -> int:
-    """The rows of all ready batches together."""
+    """Total rows of all ready batches."""
     return sum(_rows_of(item) or 1 for item in data)
 
 
 def _rows_of(item: Any) -> int | None:
-    """The rows that every array of an item has, when there are several arrays and one of them is no vector."""
+    """Rows common to the arrays of an item, if there are several arrays and one of them is not a vector."""
     parts = list(item.values()) if isinstance(item, Mapping) else item
     if not isinstance(parts, (list, tuple)):
         return None

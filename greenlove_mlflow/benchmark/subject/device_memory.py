@@ -1,4 +1,4 @@
-"""The memory that a training takes on its GPU, without what the benchmark itself kept there."""
+"""GPU memory that training uses, without the benchmark's own copies."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from greenlove_mlflow.benchmark.subject.training import Training
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """What a training took at most, GiB; None where the device does not say.
+    """Peak device memory of training, GiB; None if the device does not report it.
 
     Args:
-        peak_allocated_gib: In tensors.
-        peak_reserved_gib: Held by the allocator, tensors and the room between them.
-        fixed_gib: Of that, what no smaller batch saves: weights, buffers, gradients, optimizer state.
+        peak_allocated_gib: Allocated to tensors.
+        peak_reserved_gib: Reserved by the allocator, for tensors and the gaps between them.
+        fixed_gib: The part independent of batch size: weights, buffers, gradients, optimizer state.
     """
 
     peak_allocated_gib: float | None = None
@@ -27,11 +27,11 @@ class DeviceMemory:
 
 
 def read_device_memory(training: Training, copied_bytes: int) -> DeviceMemory:
-    """The peaks since they were last reset, read while gradients and optimizer state of the steps still stand.
+    """The peaks since their last reset, read while the steps' gradients and optimizer state still exist.
 
     Args:
-        training: What was benchmarked.
-        copied_bytes: What the benchmark keeps on the device beside the training.
+        training: The benchmarked training.
+        copied_bytes: Bytes of the benchmark's own copies on the device.
     """
     device = training.torch_device
     if device.type != "cuda":

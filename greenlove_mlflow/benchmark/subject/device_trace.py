@@ -1,4 +1,4 @@
-"""A trace of what the host asks of a GPU and what the GPU does, by torch's own profiler; nothing is left behind."""
+"""Trace of host calls and GPU activity, by torch's own profiler; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch.profiler import ProfilerActivity, profile, record_function, supported
 from greenlove_mlflow.core.timing.timeline import Activity, ActivityKind
 
 STEP_NAME = "greenlove/step"
-# Host calls, CUDA's and HIP's names alike: what starts work, and what returns only when the device is done. A copy
-# that is not asynchronous waits for itself.
+# Host calls by their CUDA and HIP names: those that launch work, and those that return only when the device is done.
+# A synchronous copy waits for its own completion.
 _LAUNCH = re.compile(r"(cuda|cu|hip)\w*(Launch(?!HostFunc)\w*|Memcpy\w*Async\w*|Memset\w*)")
 _WAIT = re.compile(r"(cuda|cu|hip)\w*(Device|Stream|Event|Ctx)Synchronize\w*|(cuda|cu|hip)Memcpy\w*")
 
@@ -25,13 +25,13 @@ _DEVICE_WORK = frozenset({"kernel", "gpu_memset", "gpu_memcpy"})
 
 
 class DeviceTrace:
-    """One trace. Enter it, mark each step with ``step()``, leave it; then ``activities`` holds what was seen.
+    """One trace. Enter it, mark each step with ``step()``, leave it; then ``activities`` holds the result.
 
-    Steps begin and end with the device idle: ``step`` waits for it on both sides.
+    Steps begin and end with an idle device: ``step`` synchronises before and after.
 
     Attributes:
-        activities: What was seen, once the trace has ended.
-        operator_count: Operators that the tracer stopped at within the steps; each took some microseconds of the host.
+        activities: The recorded activities, once the trace has ended.
+        operator_count: Operators traced within the steps; each cost some microseconds on the host.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -43,14 +43,14 @@ class DeviceTrace:
     def __enter__(self) -> DeviceTrace:
         self._profile = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
         self._profile.start()
-        # Without work that is known to be over, a tracer that has just begun drops the first kernels.
+        # A tracer that has just started drops the first kernels unless some work has completed before.
         torch.zeros(1, device=self._device).add_(1.0)
         torch.cuda.synchronize(self._device)
         return self
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """A step of the training, marked."""
+        """Mark a training step."""
         torch.cuda.synchronize(self._device)
         with record_function(STEP_NAME):
             yield
@@ -70,11 +70,11 @@ class DeviceTrace:
 
 
 def read_trace(events: Iterable[Mapping[str, Any]], *, device_index: int) -> tuple[tuple[Activity, ...], int]:
-    """What the events of a Chrome trace say of one GPU, and how many operators they hold within the marked steps.
+    """The activities of one GPU in the events of a Chrome trace, and the number of operators within the marked steps.
 
     Args:
         events: ``traceEvents`` of the trace.
-        device_index: The GPU whose work counts.
+        device_index: Index of the GPU to read.
 
     Source: Kineto's output_json.cpp, where the names of categories and arguments are set.
     """
@@ -111,11 +111,11 @@ def read_trace(events: Iterable[Mapping[str, Any]], *, device_index: int) -> tup
 
 
 def reason_not_to_trace(device: torch.device, *, subscriber: str | None = None) -> str:
-    """Why no trace can be taken now; empty when one can.
+    """Why no trace can be taken now; empty if one can.
 
     Args:
-        device: Where the training runs.
-        subscriber: Name of the tool that listens to the driver already, as the environment says; None without one.
+        device: Device that training runs on.
+        subscriber: Name of a tool already subscribed to the driver, from the environment; None without one.
     """
     if device.type != "cuda":
         return f"torch's profiler records no kernels on {device.type}"

@@ -1,4 +1,4 @@
-"""The loader that a training really uses, found where only its data set is known."""
+"""Finds the loader that training really uses when only the data set is known."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class LoaderInUse:
     """A loader over the training's data that is being iterated.
 
     Args:
-        batch_size: Its own; None where its sampler decides.
-        batch_count: Batches of an epoch; None when it has no length.
-        drawn_count: Batches drawn from it in the epoch under way; None when it does not say.
-        worker_count: Processes that load.
+        batch_size: Its batch size; None if its sampler decides.
+        batch_count: Batches in an epoch; None if it has no length.
+        drawn_count: Batches drawn from it in the current epoch; None if not reported.
+        worker_count: Number of loader processes.
     """
 
     batch_size: int | None
@@ -27,9 +27,9 @@ class LoaderInUse:
 
 
 def find_loader_in_use(data: Any) -> LoaderInUse | None:
-    """The one loader over that data set that is being iterated now; None when there is none, or more than one.
+    """The only loader over that data set being iterated now; None if there is none, or more than one.
 
-    Nothing is iterated, called or kept: torch's loader iterators that live in this process are looked at. It takes some
+    Nothing is iterated, called or kept: torch's live loader iterators in this process are inspected, which takes some
     tens of milliseconds in a large process.
     """
     ours = [each for each in gc.get_objects() if issubclass(type(each), _BaseDataLoaderIter) and each._dataset is data]

@@ -1,4 +1,4 @@
-"""What a loader does for a batch: the pace of its workers, and what the step's own thread has left to do."""
+"""Cost of loading a batch: the throughput of the workers, and the work left to the training thread."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# How long the loader is watched alone, and what starting its workers may take for that.
+# How long the loader is timed alone, and how long starting its workers may take for that.
 WATCHED_S = 0.35
 LONGEST_STARTUP_S = 0.6
 MOST_ROUNDS = 8
-# A worker's next batch is ready after so many times what one takes.
+# A worker's next batch is ready after this many times its loading time.
 READY_AFTER_BATCHES = 2.0
 LONGEST_SETTLING_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfiledLoader:
-    """The batches of a step to be profiled.
+    """The batches of a profiled step.
 
     Args:
-        batches: Iterated anew; as in the training.
-        worker_count: Processes that load; 0 where the step's own thread does.
-        prefetch_steps: Batches in flight right after an iterator begins.
-        startup_s: Seconds that a fresh iterator takes before its first batch, beyond what a step does.
-        spare_batch: A batch to run steps on where no time is left for the loader.
+        batches: Iterated anew, as in training.
+        worker_count: Number of loader processes; 0 if the training thread loads.
+        prefetch_steps: Batches prefetched when an iterator starts.
+        startup_s: Seconds that a fresh iterator takes before its first batch, beyond a step's own time.
+        spare_batch: A batch for steps if no time is left for the loader.
     """
 
     batches: Iterable[Any]
@@ -37,11 +37,11 @@ class ProfiledLoader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """What a loader does for one batch; None where it was not measured, and why.
+    """Cost of loading one batch; None where it was not measured, with the reason.
 
     Args:
-        loader_s: Seconds a batch that its workers sustain; 0 without workers.
-        fetch_s: Seconds that the step's own thread spends on a batch that lies ready.
+        loader_s: Sustained seconds per batch of the workers; 0 without workers.
+        fetch_s: Seconds that the training thread spends on a batch that is ready.
         reason: Why something is None.
     """
 
@@ -51,15 +51,15 @@ class Loading:
 
 
 class Batches:
-    """Batches for profiled steps: from one iterator, begun anew at its end; the spare one where there is no time.
+    """Batches for profiled steps: from one iterator, restarted at its end, or the spare batch if time is short.
 
     Args:
-        loader: Where they come from.
-        takes_long: Whether the step alone takes all the time there is.
+        loader: Source of the batches.
+        takes_long: Whether a step alone uses up the time available.
 
     Attributes:
-        uses_spare: Whether the spare batch is given.
-        is_at_end: Whether the data has come to its end once.
+        uses_spare: Whether the spare batch is used.
+        is_at_end: Whether the data has ended once.
     """
 
     def __init__(self, loader: ProfiledLoader, *, takes_long: bool = False) -> None:
@@ -69,7 +69,7 @@ class Batches:
         self.is_at_end = False
 
     def next(self) -> Any:
-        """The next batch; starting workers anew for one more is not worth the time."""
+        """The next batch; workers are not restarted for one more batch, which would take too long."""
         if self.uses_spare:
             return self.loader.spare_batch
         if self._iterator is None:
@@ -84,16 +84,16 @@ class Batches:
         return next(self._iterator)
 
     def close(self) -> None:
-        """Let the iterator and its workers go."""
+        """Release the iterator and its workers."""
         self._iterator = None
 
 
 def measure_loading(batches: Batches, *, fetch_s: float) -> Loading:
-    """What a loader does for a batch, from a pass without training.
+    """Measure the cost of loading a batch in a pass without training.
 
     Args:
-        batches: Of the loader.
-        fetch_s: What a batch takes where the step's own thread loads it, seconds.
+        batches: Batches from the loader.
+        fetch_s: Loading time of a batch if the training thread loads it, seconds.
     """
     loader = batches.loader
     if not loader.worker_count:
@@ -111,7 +111,7 @@ def measure_loading(batches: Batches, *, fetch_s: float) -> Loading:
     loader_s = _pace_s(arrivals_s, loader.worker_count)
     if loader_s is None:
         return Loading(reason="the loader gave too few batches to tell its pace")
-    # Once the workers have had the time, a batch lies ready: getting it is all that is left.
+    # After this wait the workers have a batch ready, so only fetching it is timed.
     time.sleep(min(LONGEST_SETTLING_S, READY_AFTER_BATCHES * loader.worker_count * loader_s))
     begun_s = time.perf_counter()
     fetch_s = _next_s(batches) - begun_s
@@ -126,7 +126,7 @@ def _next_s(batches: Batches) -> float:
 
 
 def _pace_s(arrivals_s: list[float], worker_count: int) -> float | None:
-    """Seconds a batch, over rounds in which each worker gives one; None with less than one round after the first.
+    """Seconds per batch, over rounds of one batch per worker; None with less than one round after the first.
 
     >>> _pace_s([1.0, 1.0, 3.0, 3.0, 5.0, 5.0], 2)
     1.0

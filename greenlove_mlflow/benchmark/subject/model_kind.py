@@ -1,4 +1,4 @@
-"""What kind of model is trained, at which precision, and a fingerprint that tells equal workloads."""
+"""The kind of model, its training precision, and a fingerprint that identifies equal workloads."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from greenlove_mlflow.core.speed.gpus import Precision
 _PRECISION_OF_DTYPE: dict[torch.dtype, Precision] = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 _RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 _CONVOLUTIONAL = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.ConvTranspose2d)
-# NVIDIA boards multiply in TF32 from this compute capability on.
+# Least compute capability at which NVIDIA boards support TF32.
 _TF32_CAPABILITY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDescription:
-    """A model in a few words.
+    """Short description of a model.
 
     Args:
         kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``.
-        precision: Of its matrix products.
+        precision: Precision of its matrix products.
         fingerprint: Twelve hexadecimal digits, equal for the same structure, optimizer, batch and data shape.
-        parameter_count: Parameters, trained or frozen.
+        parameter_count: Number of parameters, trained or frozen.
     """
 
     kind: str
@@ -37,14 +37,14 @@ class ModelDescription:
 
 
 class AutocastWatch:
-    """Notes the type that mixed precision computes in, while a step runs."""
+    """Records the dtype that mixed precision computes in while a step runs."""
 
     def __init__(self) -> None:
         self.dtype: torch.dtype | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Every autocast region entered inside the block is noted."""
+        """Record every autocast region entered inside the block."""
         original: Any = torch.autocast.__enter__
 
         def noting(region: Any) -> Any:
@@ -62,14 +62,14 @@ class AutocastWatch:
 def describe_model(
     model: Any, optimizer: Any, sample_batch: Any, batch_size: int, *, autocast_dtype: torch.dtype | None = None
 ) -> ModelDescription:
-    """The description of a model as it is trained.
+    """Describe a model as it is trained.
 
     Args:
         model: The model.
-        optimizer: Its optimizer; its type is part of the workload.
-        sample_batch: One batch: its shapes are part of the workload.
+        optimizer: Its optimizer, whose type is part of the workload.
+        sample_batch: One batch, whose shapes are part of the workload.
         batch_size: Samples in a full batch.
-        autocast_dtype: Type that mixed precision was seen to use; the state of now is looked at when None.
+        autocast_dtype: Dtype that mixed precision was observed to use; None reads the current autocast state.
     """
     if not isinstance(model, torch.nn.Module):
         return ModelDescription(
@@ -105,7 +105,7 @@ def _kind_of(model: torch.nn.Module) -> str:
 def _is_attention(module: torch.nn.Module) -> bool:
     if isinstance(module, torch.nn.MultiheadAttention):
         return True
-    # Other libraries write their own; gates in convolutional nets also bear the name but hold no projections.
+    # Other libraries implement their own; gates in convolutional nets use the same name but hold no projections.
     named = type(module).__name__.endswith("Attention")
     return named and sum(isinstance(child, torch.nn.Linear) for child in module.modules()) >= 2
 

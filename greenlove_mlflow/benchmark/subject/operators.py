@@ -1,4 +1,4 @@
-"""The operators of a step, counted as they are dispatched: how many do work, how much, on how many bytes."""
+"""Counts the operators of a step as they are dispatched: how many do work, their flops and their bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.flop_counter import flop_registry
 
 from greenlove_mlflow.core.timing.kernels import OperatorCounts
 
-# What makes a view without saying so in its schema, and what only asks for memory or for a number.
+# Operators that return a view without declaring it in their schema, or that only allocate memory or read a number.
 _NO_WORK = frozenset(
     {
         "_unsafe_view",
@@ -32,9 +32,9 @@ _NO_WORK = frozenset(
         "set_",
     }
 )
-# Attention on a CPU has names of its own, which torch's table of formulas came to know late.
+# Attention on a CPU has separate operator names, which older torch formula tables lack.
 _CPU_ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
-# Dispatch is timed on so many operators, so often; the least counts, because a disturbance only adds.
+# Dispatch is timed on this many operators, this often; the minimum counts, because a disturbance only adds time.
 _DISPATCH_OPERATORS = 64
 _DISPATCH_REPEATS = 5
 
@@ -43,7 +43,7 @@ class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts every operator that is dispatched while it is entered, backward passes included.
 
     Attributes:
-        is_complete: False once it was past ``until_s`` and let the rest go uncounted.
+        is_complete: False once ``until_s`` has passed and the rest went uncounted.
     """
 
     def __init__(self, *, until_s: float = math.inf) -> None:
@@ -57,7 +57,7 @@ class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """The operator's own result, having counted it."""
+        """Count the operator and return its own result."""
         del types
         named = dict(kwargs or {})
         if not self.is_complete:
@@ -81,16 +81,16 @@ def count_operators(
     *,
     until_s: float = math.inf,
 ) -> OperatorCounts | None:
-    """What one step dispatches, as it would on a GPU: optimizers over all parameters at once, recurrent layers fused.
+    """Operators of one step as a GPU would run it: optimizers over all parameters at once, recurrent layers fused.
 
     Args:
         step: Runs one training step.
-        modules: Whose recurrent layers are told apart.
-        optimizers: Whose parameters are updated all at once, where the caller has not said otherwise.
+        modules: Modules whose recurrent layers are counted separately.
+        optimizers: Optimizers that update all parameters at once, unless the caller chose otherwise.
         until_s: Clock time after which the rest of the step goes uncounted.
 
     Returns:
-        The counts; None when there was no time for all of the step.
+        The counts; None if there was no time for the whole step.
     """
     layers = _RecurrentLayers(modules)
     with _foreach(optimizers), layers.watched(), OperatorCounter(until_s=until_s) as counter:
@@ -107,7 +107,7 @@ def count_operators(
 
 
 def reason_not_to_count(model: Any, train_step: Any = None) -> str:
-    """Why a step cannot be counted; empty when it can. Counting a compiled model would leave it slow for good."""
+    """Why a step cannot be counted; empty if it can. Counting a compiled model would slow it down permanently."""
     dynamo = sys.modules.get("torch._dynamo.utils")
     frames = getattr(dynamo, "counters", {}).get("frames", {}) if dynamo is not None else {}
     compiled = any(getattr(each, "_compiled_call_impl", None) is not None for each in _members([model]))
@@ -120,9 +120,9 @@ def reason_not_to_count(model: Any, train_step: Any = None) -> str:
 
 
 def time_dispatch_s() -> float | None:
-    """Seconds that this machine's CPU takes for one operator and its gradient, next to no arithmetic.
+    """Seconds that this machine's CPU takes to dispatch one operator and its gradient, with hardly any arithmetic.
 
-    None under a clock that does not move.
+    None if the clock does not advance.
     """
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
         value, factor = torch.ones(1, requires_grad=True), torch.ones(1)
@@ -145,7 +145,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 @lru_cache(maxsize=4096)
 def _is_composite(func: Any) -> bool:
-    """Whether the operator is made of others on every device, and has no formula of its own."""
+    """Whether the operator is composed of others on every device and has no formula itself."""
     if func._overloadpacket in flop_registry or func is torch.ops.prim.device.default:
         return False
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
@@ -153,7 +153,7 @@ def _is_composite(func: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_view(func: Any) -> bool:
-    """Whether the operator only looks at memory in another way, or does nothing a GPU would see."""
+    """Whether the operator only creates a view, or does nothing that reaches a GPU."""
     schema = func._schema
     if schema.name.rpartition("::")[2] in _NO_WORK:
         return True
@@ -173,7 +173,7 @@ def _flop_count(packet: Any, args: Sequence[Any], kwargs: Mapping[str, Any], res
     if name == _CPU_ATTENTION:
         return _attention_flop_count(*args[:3])
     if name == f"{_CPU_ATTENTION}_backward":
-        return 2.5 * _attention_flop_count(*args[1:4])  # five products in place of two
+        return 2.5 * _attention_flop_count(*args[1:4])  # five products instead of two
     return 0.0
 
 
@@ -190,7 +190,7 @@ def _bytes_of(value: Any) -> int:
 
 @contextmanager
 def _foreach(optimizers: Iterable[Any]) -> Iterator[None]:
-    """Optimizers that leave it open update all parameters at once inside the block, as they do on a GPU."""
+    """Make optimizers with ``foreach=None`` update all parameters at once inside the block, as on a GPU."""
     groups = [
         group
         for optimizer in optimizers
@@ -207,7 +207,7 @@ def _foreach(optimizers: Iterable[Any]) -> Iterator[None]:
 
 
 class _RecurrentLayers:
-    """The recurrent layers of some modules: on a GPU each is a fused sweep, on a CPU perhaps a loop of operators."""
+    """Recurrent layers of some modules: on a GPU each runs fused, on a CPU it may be a loop of operators."""
 
     def __init__(self, modules: Iterable[Any]) -> None:
         self._layers = [each for each in _members(modules) if isinstance(each, torch.nn.RNNBase)]
@@ -221,7 +221,7 @@ class _RecurrentLayers:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Calls inside the block are counted."""
+        """Count calls inside the block."""
         handles = [each.register_forward_pre_hook(self._note) for each in self._layers]
         try:
             yield
@@ -230,14 +230,14 @@ class _RecurrentLayers:
                 handle.remove()
 
     def settle(self) -> tuple[float, float]:
-        """Operators that were counted for time steps one by one, and flops that no operator's formula knew."""
+        """Operators that were counted once per time step, and flops that no operator's formula covered."""
         unrolled = flop_count = 0.0
         for layer in self._layers:
             steps = self._steps.get(id(layer), 0.0)
             if steps:
                 each = _operators_per_time_step(layer)
                 unrolled += each * steps
-                flop_count += 0.0 if each else 3.0 * self._flop_count[id(layer)]  # backward twice as much as forward
+                flop_count += 0.0 if each else 3.0 * self._flop_count[id(layer)]  # backward costs twice forward
         return unrolled, flop_count
 
     def _note(self, layer: torch.nn.RNNBase, inputs: tuple[Any, ...]) -> None:
@@ -249,7 +249,7 @@ class _RecurrentLayers:
 
 
 def _time_steps(layer: torch.nn.RNNBase, value: Any) -> tuple[int, float]:
-    """Time steps of an input, and its samples."""
+    """Number of time steps and of samples of an input."""
     if isinstance(value, torch.nn.utils.rnn.PackedSequence):
         count = len(value.batch_sizes)
         return count, float(value.data.shape[0]) / max(1, count)
@@ -260,7 +260,7 @@ def _time_steps(layer: torch.nn.RNNBase, value: Any) -> tuple[int, float]:
 
 
 def _operators_per_time_step(layer: torch.nn.RNNBase) -> float:
-    """Operators that one more time step of such a layer dispatches here, forward and backward; 0 where it is fused."""
+    """Operators that one more time step of the layer dispatches here, forward and backward; 0 if fused."""
     weight = next(iter(layer.parameters()))
     kind: Any = {"LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}.get(layer.mode, torch.nn.RNN)
     with torch.random.fork_rng(devices=[]):

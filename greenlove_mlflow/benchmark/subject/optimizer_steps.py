@@ -1,4 +1,4 @@
-"""The optimizer steps of a training, told by torch's own hooks; nothing of the training is changed."""
+"""Observes optimizer steps by torch's own hooks; training itself is not changed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-# Wrappers keep the optimizer that really steps under one of these names.
+# Wrappers store the wrapped optimizer under one of these names.
 _INNER_NAMES = ("optimizer", "base_optimizer", "_optimizer")
 
 
 def find_optimizers(given: Any) -> tuple[torch.optim.Optimizer, ...]:
-    """Every torch optimizer in what was given: one, several in a list or mapping, one inside a wrapper."""
+    """Every torch optimizer in ``given``: one, several in a list or mapping, or one inside a wrapper."""
     return tuple({id(each): each for each in _walk(given, depth=4)}.values())
 
 
@@ -34,10 +34,10 @@ def _walk(given: Any, depth: int) -> Iterator[torch.optim.Optimizer]:
 
 @contextmanager
 def watched_steps(optimizers: Iterable[torch.optim.Optimizer], on_step: Callable[[], None]) -> Iterator[None]:
-    """Within the block, ``on_step`` is called after each step of the optimizer that steps most.
+    """Call ``on_step`` after each step, inside the block, of the optimizer that steps most.
 
-    Of several optimizers (a GAN's two, one inside another) each batch moves every one; the count is that of the one
-    that has stepped most, so that a batch counts once.
+    With several optimizers (two in a GAN, one inside another) each batch steps all of them; only the one that has
+    stepped most is counted, so that a batch counts once.
     """
     counts: dict[int, int] = {}
     most = 0

@@ -1,8 +1,8 @@
-"""The step profile, measured: a few steps and a short pass of the loader, 1.5 s at most, after what is timed.
+"""Measures the step profile: a few steps and a short loader pass, at most 1.5 s, after the timed part.
 
-Each figure is right or None with the reason. A step that takes longer than all of that is run once, under the one
-instrument that says most. ``assemble_profile`` makes the record from figures measured elsewhere, such as between the
-hooks of a training that runs.
+Each figure is correct, or None with the reason. A step longer than this limit is run once, under the most informative
+instrument. ``assemble_profile`` builds the record from figures measured elsewhere, such as between the hooks of a
+run in progress.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from greenlove_mlflow.core.timing.timeline import Activity, TracedSteps, read_st
 from greenlove_mlflow.units import US_PER_S
 
 PROFILE_BUDGET_S = 1.5
-# A step beyond this is not run once more for its profile alone.
+# A longer step is not run again just for its profile.
 LONGEST_STEP_S = 6.0
-# What stopping a tracer and reading what it wrote takes, beside the steps.
+# Time to stop a tracer and read its output, besides the steps.
 TRACE_OVERHEAD_S = 0.3
 HOST_STEP_COUNT = 3
 TRACED_STEP_COUNT = 2
@@ -34,20 +34,20 @@ TRACED_STEP_COUNT = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfiledStep:
-    """A training step to be profiled.
+    """A training step to profile.
 
     Args:
         run: The step as a function of the batch.
-        device: Where it computes.
+        device: Device that it runs on.
         synchronize: Waits until the device is idle.
-        step_s: Seconds that a step takes, its batch included.
-        fetch_s: Of it, what getting a batch takes, waiting included, seconds.
-        model: What is trained.
+        step_s: Duration of a step including its batch, seconds.
+        fetch_s: Part of it spent on getting the batch, including waiting, seconds.
+        model: The trained model.
         train_step: The user's own step function; None for the default one.
         modules: Every module it reaches.
         optimizers: Every optimizer it reaches.
-        utilization_share: Share of the time in which the board ran a kernel, by its driver; None when not read.
-        subscriber: Name of a tool that listens to the driver already; None without one.
+        utilization_share: Share of the time in which the board ran a kernel, by its driver; None if not read.
+        subscriber: Name of a tool already subscribed to the driver; None without one.
     """
 
     run: Callable[[Any], object]
@@ -64,13 +64,13 @@ class ProfiledStep:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the host computes."""
+        """Whether the step runs on the CPU."""
         return self.device.type == "cpu"
 
 
 @dataclass(slots=True)
 class Findings:
-    """What was measured of a step, before it is made a record of; None and empty where it was not."""
+    """Measurements of a step before they become a record; None or empty where not measured."""
 
     loader_s: float | None = None
     fetch_s: float | None = None
@@ -83,13 +83,13 @@ class Findings:
 
     @property
     def has_graphs(self) -> bool:
-        """Whether one launch started several kernels, as a replayed CUDA graph does."""
+        """Whether one launch started several kernels, as replaying a CUDA graph does."""
         started = [each.correlation for each in self.activities if each.kind == "kernel" and each.correlation]
         return len(set(started)) < len(started)
 
 
 def profile_cost_s(step_s: float) -> float:
-    """Seconds that profiling a step of that length may take; 0 for one that is too long to be profiled."""
+    """Seconds that profiling a step of that duration may take; 0 if the step is too long to profile."""
     if step_s > LONGEST_STEP_S:
         return 0.0
     return max(PROFILE_BUDGET_S, _slow_step_s(step_s))
@@ -98,13 +98,13 @@ def profile_cost_s(step_s: float) -> float:
 def measure_profile(
     step: ProfiledStep, loader: ProfiledLoader, factors: KernelFactors, *, budget_s: float = PROFILE_BUDGET_S
 ) -> StepProfile:
-    """The profile of a step; it changes what training steps change, and nothing else.
+    """Measure the profile of a step; this changes what training steps change, and nothing else.
 
     Args:
         step: The training step.
         loader: Its batches.
-        factors: From operators to kernels.
-        budget_s: Seconds that it may take; one step is run however long it is.
+        factors: Factors from operators to kernels.
+        budget_s: Seconds that profiling may take; one step is run however long it takes.
     """
     found = Findings()
     if not profile_cost_s(step.step_s):
@@ -126,12 +126,12 @@ def measure_profile(
 
 
 def assemble_profile(step: ProfiledStep, found: Findings, factors: KernelFactors) -> StepProfile:
-    """The record of what was found of a step.
+    """The profile record of a step from its measurements.
 
     Args:
         step: The training step.
-        found: What was measured of it.
-        factors: From operators to kernels.
+        found: Measurements of the step.
+        factors: Factors from operators to kernels.
     """
     reasons = list(found.reasons)
     traced = TracedSteps()
@@ -144,7 +144,7 @@ def assemble_profile(step: ProfiledStep, found: Findings, factors: KernelFactors
     launch_count = traced.launch_count
     if step.on_cpu and found.counts is not None:
         launch_count = expected_launches(found.counts, factors)
-    # Without a trace nothing tells what the host did from what it waited for.
+    # Without a trace, host work cannot be separated from waiting.
     host_s = max(0.0, step.step_s - step.fetch_s) if step.on_cpu else traced.host_s
     return StepProfile(
         loader_s=found.loader_s,
@@ -167,7 +167,7 @@ def _read_trace(found: Findings, factors: KernelFactors) -> TracedSteps:
     untraced_s = _median(found.host_steps_s) if found.host_steps_s else None
     share = min(0.8, factors.tracer_s * found.tracer_operator_count / marked_s) if marked_s > 0.0 else 0.0
     if untraced_s is None:
-        # A step too long to be run twice: what the tracer takes is all that is known to be too much.
+        # A step too long to be run twice: only the tracer's overhead is known to be excess.
         count = max(1, sum(each.kind == "step" for each in found.activities))
         untraced_s = (1.0 - share) * marked_s / count
     return read_steps(found.activities, untraced_s=untraced_s, tracer_share=share)
@@ -183,14 +183,20 @@ def _measure_host(batches: Batches, step: ProfiledStep, found: Findings, until_s
         return
     for _ in range(HOST_STEP_COUNT):
         left_s = until_s - time.perf_counter()
-        # A trace that follows needs a step too, and says more.
+        # A trace still to come needs a step too, and is more informative.
         if left_s < 2.0 * step.step_s + _slow_step_s(step.step_s) and (found.host_steps_s or _is_slow(step)):
             break
         found.host_steps_s.append(time_host_s(step.run, batches.next(), step.synchronize))
 
 
 def time_host_s(run: Callable[[Any], object], batch: Any, synchronize: Callable[[], None]) -> float:
-    """Seconds until the step function returned, its queue empty at the start; the device is idle afterwards."""
+    """Seconds until the step function returned, starting with an empty queue; the device is idle afterwards.
+
+    Args:
+        run: The step as a function of the batch.
+        batch: The batch to run it on.
+        synchronize: Waits until the device is idle.
+    """
     synchronize()
     begun_s = time.perf_counter()
     run(batch)
@@ -218,7 +224,7 @@ def _measure_device(batches: Batches, step: ProfiledStep, found: Findings, until
                 batch = batches.next()
                 with trace.step():
                     step.run(batch)
-    except Exception as error:  # noqa: BLE001 - tracers raise what they like, and a profile is worth no failure
+    except Exception as error:  # noqa: BLE001 - tracers raise arbitrary exceptions, and a profile must not fail the run
         found.reasons.append(f"the profiler failed ({type(error).__name__})")
         return
     found.activities, found.tracer_operator_count = trace.activities, trace.operator_count
@@ -242,7 +248,7 @@ def _count(batches: Batches, step: ProfiledStep, found: Findings, until_s: float
         batch = batches.next()
         found.counts = count_operators(lambda: step.run(batch), step.modules, step.optimizers, until_s=last_s)
         found.dispatch_s = time_dispatch_s() if step.on_cpu else None
-    except Exception as error:  # noqa: BLE001 - a step may fail under a counting mode alone, and need not be counted
+    except Exception as error:  # noqa: BLE001 - a step may fail only under the counting mode, and need not be counted
         found.reasons.append(f"the step cannot be counted ({type(error).__name__})")
         return
     if found.counts is None:

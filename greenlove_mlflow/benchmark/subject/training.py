@@ -1,4 +1,4 @@
-"""Training: what is benchmarked, and the training step that is used when the user gives none."""
+"""Training: what is benchmarked, and the default training step."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _LABEL_KEYS = ("labels", "label", "targets", "target")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A model with everything one of its training steps needs.
+    """A model with everything that its training step needs.
 
     Args:
-        model: As it will be trained, on its device; with ``train_step`` also a dictionary of models, or an estimator.
-        optimizer: Over the model's parameters.
-        criterion: ``criterion(output, target)``; None when the model returns its loss.
+        model: The model on its device; with ``train_step`` also a dictionary of models, or an estimator.
+        optimizer: Optimizer of the model's parameters.
+        criterion: ``criterion(output, target)``; None if the model returns its loss.
         data: A ``Dataset``, a ``DataLoader`` or a loader that can be iterated anew each epoch.
-        train_step: ``train_step(model, batch, optimizer, criterion, device)`` in place of the default step.
-        device: Where batches go; the model's own device when None.
+        train_step: ``train_step(model, batch, optimizer, criterion, device)``, replacing the default step.
+        device: Device that batches are moved to; the model's device when None.
         validation: A loader, or a pair of a loader and a step of the same signature, timed once.
-        extra_state: Further objects that a step changes: gradient scaler, scheduler, averaged model.
+        extra_state: Other objects that a step changes: gradient scaler, scheduler, averaged model.
     """
 
     model: Any
@@ -66,7 +66,7 @@ class Training:
 
     @property
     def torch_device(self) -> torch.device:
-        """Where the training runs."""
+        """The device that training runs on."""
         if self.device is not None:
             return torch.device(self.device)
         return _device_of(self.model) or _device_of_optimizer(self.optimizer) or torch.device("cpu")
@@ -79,7 +79,7 @@ class Training:
         return any(isinstance(each, compiled) or each._compiled_call_impl is not None for each in modules)
 
     def make_step(self) -> Callable[[Any], Any]:
-        """The training step as a function of the batch alone; it returns the loss, or None when the step does not."""
+        """The training step as a function of the batch alone; it returns the loss, or None if the step does not."""
         model, optimizer, criterion = self.model, self.optimizer, self.criterion
         device, step = self.torch_device, self.train_step
         if step is None:
@@ -100,7 +100,7 @@ class Training:
 
 
 class _DefaultStep:
-    """The default step; where it does not fit the first batch, the error says what it did and what to pass instead."""
+    """The default step; if it fails on the first batch, the error says what it tried and what to pass instead."""
 
     def __init__(self, training: Training) -> None:
         self._training, self._fits = training, False
@@ -113,7 +113,7 @@ class _DefaultStep:
             )
         except (BenchmarkError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # the user's model or criterion, called as it is not meant to be
+        except Exception as error:  # the user's model or criterion may not support this call
             if self._fits:
                 raise
             raise BenchmarkError(
@@ -133,9 +133,16 @@ def _call_in_words(batch: Any) -> str:
 
 
 def default_train_step(model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> Any:
-    """The loss of one plain training step: zero the gradients, forward, backward, step.
+    """Run one plain training step (zero the gradients, forward, backward, step) and return its loss.
 
     A batch is ``(x, y)``, ``(x1, x2, ..., y)``, a mapping with labels, or one tensor; a model may return its loss.
+
+    Args:
+        model: Called with the inputs of the batch.
+        batch: The batch, on any device.
+        optimizer: Optimizer of the model's parameters.
+        criterion: ``criterion(output, target)``; None if the model returns its loss.
+        device: Device that the batch is moved to.
     """
     batch = to_device(batch, device)
     if isinstance(optimizer, torch.optim.LBFGS):
@@ -157,8 +164,13 @@ def default_train_step(model: Any, batch: Any, optimizer: Any, criterion: Any, d
 def compute_loss(model: Any, batch: Any, criterion: Any) -> Any:
     """The loss of one batch that is already on the device.
 
+    Args:
+        model: Called with the inputs of the batch.
+        batch: The batch, on the model's device.
+        criterion: ``criterion(output, target)``; None if the model returns its loss.
+
     Raises:
-        BenchmarkError: If neither the model nor the criterion gives one.
+        BenchmarkError: If neither the model nor the criterion returns a loss.
     """
     if isinstance(batch, Mapping):
         return _mapping_loss(model, batch, criterion)
@@ -218,7 +230,7 @@ def _accepts(model: Any, name: str) -> bool:
 
 
 def to_device(batch: Any, device: Any) -> Any:
-    """The batch with every tensor in it on the device, its shape of tuples, lists and mappings kept."""
+    """The batch with all its tensors on the device, keeping its structure of tuples, lists and mappings."""
     if isinstance(batch, torch.Tensor) or hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, Mapping):
@@ -251,7 +263,7 @@ def _parse_device(device: Any) -> torch.device | None:
 
 
 def _device_of(model: Any) -> torch.device | None:
-    """Where a model's first parameter is, also when it is a bound method or several models together."""
+    """The device of a model's first parameter, also for a bound method or several models."""
     model = getattr(model, "__self__", model)
     if isinstance(model, (dict, list, tuple)):
         inner = model.values() if isinstance(model, dict) else model
@@ -262,7 +274,7 @@ def _device_of(model: Any) -> torch.device | None:
 
 
 def _device_of_optimizer(optimizer: Any) -> torch.device | None:
-    """Where the first trained tensor is: what a model that is a function leaves to go by."""
+    """The device of the first trained tensor: the only clue if the model is a function."""
     inner = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
     for each in inner:
         for group in getattr(each, "param_groups", ()):

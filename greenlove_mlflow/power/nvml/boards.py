@@ -1,4 +1,4 @@
-"""Which board NVML must read: the one the training runs on, found by UUID, never by a bare index on the wrong board."""
+"""Finds the board that training runs on in NVML, by UUID; a bare index could name the wrong board."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# The largest values of 64 bits stand for "not available".
+# The largest 64-bit values mean "not available".
 _NOT_AVAILABLE = 2.0**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardRequest:
-    """What is known of the board a training runs on.
+    """What is known about the board that training runs on.
 
     Args:
-        index: Index of the device as torch counts it.
-        uuid: Its UUID by torch, with or without ``GPU-``; None when torch does not say.
-        bus_id: Its PCI address by torch, ``0000:65:00.0``; None when torch does not say.
+        index: Device index in torch's order.
+        uuid: Its UUID by torch, with or without ``GPU-``; None if torch does not report it.
+        bus_id: Its PCI address by torch, ``0000:65:00.0``; None if torch does not report it.
         name: Its name by torch.
-        gpu_index: NVML index that the caller named; None when none was.
-        visible_devices: ``CUDA_VISIBLE_DEVICES``; None when unset or not handed in.
+        gpu_index: NVML index from the caller; None if not given.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``; None if unset or not passed in.
         device_order: ``CUDA_DEVICE_ORDER``.
     """
 
@@ -39,7 +39,7 @@ class BoardRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """A board that was found: its NVML handle, and whether it is cut in slices (MIG) of which the training has one."""
+    """A board that was found: its NVML handle, and whether training runs on one MIG slice of it."""
 
     handle: Any
     is_sliced: bool
@@ -47,14 +47,14 @@ class Board:
 
 
 class BoardNotFoundError(Exception):
-    """No board could be told to be the training's; the text says why. Never leaves this package."""
+    """The board of the training could not be identified; the message says why. Never leaves this package."""
 
 
 def find_board(nvml: Any, request: BoardRequest) -> Board:
-    """The board that the training runs on.
+    """The board that training runs on.
 
     Raises:
-        BoardNotFoundError: If no board, or more than one, could be it.
+        BoardNotFoundError: If no board matches, or more than one does.
     """
     if request.uuid is not None:
         board = _by_uuid(nvml, request.uuid, "uuid")
@@ -70,10 +70,10 @@ def find_board(nvml: Any, request: BoardRequest) -> Board:
 
 
 def load_nvml() -> Any:
-    """The ``pynvml`` module; None when it cannot be imported."""
+    """The ``pynvml`` module; None if it cannot be imported."""
     try:
         return importlib.import_module("pynvml")
-    except Exception as error:  # noqa: BLE001 - a torn binding raises whatever it likes, and power is optional
+    except Exception as error:  # noqa: BLE001 - a broken installation may raise anything, and power is optional
         logger.debug("no pynvml: %s", error)
         return None
 
@@ -86,7 +86,15 @@ def request_board(
     visible_devices: str | None = None,
     device_order: str | None = None,
 ) -> BoardRequest | None:
-    """What torch knows of its device, to find the board by; None when the device is no CUDA GPU."""
+    """What torch knows about its device, to find the board; None if the device is not a CUDA GPU.
+
+    Args:
+        torch_device: Device that training runs on.
+        uuid: UUID of the board, for torch versions that do not report it.
+        gpu_index: NVML index from the caller.
+        visible_devices: ``CUDA_VISIBLE_DEVICES``.
+        device_order: ``CUDA_DEVICE_ORDER``.
+    """
     kind, _, number = str(torch_device or "").partition(":")
     if kind != "cuda":
         return None
@@ -105,7 +113,7 @@ def request_board(
 
 
 def visible_entries(visible_devices: str) -> tuple[str, ...]:
-    """The entries of ``CUDA_VISIBLE_DEVICES`` that CUDA honours: all before the first that is empty or invalid.
+    """The entries of ``CUDA_VISIBLE_DEVICES`` that CUDA honours: all before the first empty or invalid one.
 
     >>> visible_entries(" 1, GPU-8f3c ,0,")
     ('1', 'GPU-8f3c', '0')
@@ -123,16 +131,16 @@ def visible_entries(visible_devices: str) -> tuple[str, ...]:
 
 
 def call(nvml: Any, function: str, *arguments: Any) -> Any:
-    """What an NVML function returns; None when it is missing, not supported or failed."""
+    """The result of an NVML function; None if it is missing, not supported or failed."""
     try:
         return getattr(nvml, function)(*arguments)
-    except Exception as error:  # noqa: BLE001 - the binding's boundary: beside NVMLError it raises whatever ctypes made of it
+    except Exception as error:  # noqa: BLE001 - boundary to the binding: besides NVMLError it raises whatever ctypes raises
         logger.debug("%s: %s", function, error)
         return None
 
 
 def as_number(value: Any) -> float | None:
-    """A finite number as a float; None for everything else that a binding may give ("N/A", None, NaN, a sentinel).
+    """A finite number as a float; None for anything else that a binding may return ("N/A", None, NaN, a sentinel).
 
     >>> [as_number(value) for value in (60, 1.5, "N/A", None, float("nan"), True, 2**64 - 1)]
     [60.0, 1.5, None, None, None, None, None]
@@ -147,12 +155,12 @@ def as_number(value: Any) -> float | None:
 
 
 def as_text(value: Any) -> str:
-    """A name or UUID as text: older bindings give bytes."""
+    """A name or UUID as text; older bindings return bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _by_uuid(nvml: Any, uuid: str, found_by: str) -> Board | None:
-    """The board of a UUID with or without its prefix, or of a slice's UUID; None when NVML knows neither."""
+    """The board with a UUID (with or without prefix), or of a slice with that UUID; None if NVML knows neither."""
     bare = uuid.removeprefix("GPU-")
     spellings = (uuid,) if uuid.startswith("MIG-") else (f"GPU-{bare}", f"MIG-{bare}")
     for spelling in spellings:
@@ -163,7 +171,7 @@ def _by_uuid(nvml: Any, uuid: str, found_by: str) -> Board | None:
 
 
 def _board(nvml: Any, handle: Any, found_by: str) -> Board:
-    """The board of a handle; for a slice's handle the board it is a slice of, because only that has a power sensor."""
+    """The board of a handle; for a slice its whole board, because only that has a power sensor."""
     if call(nvml, "nvmlDeviceIsMigDeviceHandle", handle):
         parent = call(nvml, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
         if parent is None:
@@ -175,7 +183,7 @@ def _board(nvml: Any, handle: Any, found_by: str) -> Board:
 
 
 def _by_environment(nvml: Any, request: BoardRequest) -> Board:
-    """The board by what CUDA was told, where torch could not say which it is."""
+    """The board by CUDA's environment variables, if torch could not identify it."""
     if request.visible_devices is not None:
         entries = visible_entries(request.visible_devices)
         if request.index >= len(entries):
@@ -188,7 +196,7 @@ def _by_environment(nvml: Any, request: BoardRequest) -> Board:
 
 
 def _by_prefix(nvml: Any, entry: str) -> Board:
-    """The board whose UUID begins with an entry of ``CUDA_VISIBLE_DEVICES``, which CUDA allows to be cut short."""
+    """The board whose UUID starts with an entry of ``CUDA_VISIBLE_DEVICES``, which CUDA allows to be abbreviated."""
     board = _by_uuid(nvml, entry, "CUDA_VISIBLE_DEVICES")
     if board is not None:
         return board
@@ -204,9 +212,9 @@ def _by_prefix(nvml: Any, entry: str) -> Board:
 
 
 def _by_index(nvml: Any, request: BoardRequest, index: int) -> Board:
-    """The board of a CUDA or NVML index, where both count alike; else the only board of the training's name.
+    """The board of a CUDA or NVML index if both use the same order; else the only board with torch's device name.
 
-    CUDA counts the fastest first unless ``CUDA_DEVICE_ORDER=PCI_BUS_ID``; NVML counts by PCI address.
+    CUDA orders the fastest first unless ``CUDA_DEVICE_ORDER=PCI_BUS_ID``; NVML orders by PCI address.
     """
     boards = _all_boards(nvml)
     named = [handle for handle, _, name in boards if request.name is None or name == request.name]
@@ -242,7 +250,7 @@ def _current_device() -> int:
 
 
 def _device_properties(index: int) -> Any:
-    """What torch knows of a CUDA device; None when torch is not there or built without CUDA."""
+    """Torch's properties of a CUDA device; None if torch is not installed or built without CUDA."""
     torch = sys.modules.get("torch")
     if torch is None:
         return None
@@ -253,7 +261,7 @@ def _device_properties(index: int) -> Any:
 
 
 def _bus_id(properties: Any) -> str | None:
-    """The PCI address of a board as NVML spells it; None when torch does not say."""
+    """The PCI address of a board as NVML spells it; None if torch does not report it."""
     bus = getattr(properties, "pci_bus_id", None)
     if bus is None:
         return None

@@ -1,4 +1,4 @@
-"""BoardMonitor: opens a training's board by NVML and looks at its clocks, temperature and company now and then."""
+"""BoardMonitor: opens the training board in NVML and polls its clocks, temperature and other processes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from greenlove_mlflow.power.nvml.source import NvmlSource
 
 logger = logging.getLogger(__name__)
 
-# Clocks and temperature change over seconds, so every tenth tick asks for them.
+# Clocks and temperature change over seconds, so they are polled every tenth tick.
 TICKS_PER_LOOK = 10
 
 
 class BoardMonitor:
-    """Looks at a board's clocks, temperature and company now and then; runs on the meter's thread."""
+    """Polls a board's clocks, temperature and other processes about once a second, on the meter's thread."""
 
     def __init__(self, nvml: Any, source: NvmlSource) -> None:
         self._nvml, self._source = nvml, source
@@ -32,7 +32,7 @@ class BoardMonitor:
         self.look(now=True)
 
     def look(self, *, now: bool = False) -> None:
-        """Asks the board, every so many calls."""
+        """Poll the board, if ``now`` or on every tenth call."""
         self._tick_count += 1
         if not now and self._tick_count % TICKS_PER_LOOK:
             return
@@ -54,20 +54,20 @@ class BoardMonitor:
             self._last_c = signals.temperature_c
 
     def summary(self) -> tuple[tuple[str, float], ...]:
-        """Means over the looks so far, by name."""
+        """Means over the polls so far, by name."""
         means = [(name, total / count) for name, (total, count) in tuple(self._sums.items())]
         if self._first_c is not None and self._last_c is not None:
             means.append(("temperature_rise_c", self._last_c - self._first_c))
         return tuple(means)
 
     def caveats(self) -> tuple[Caveat, ...]:
-        """That somebody else is on the board, if so."""
+        """A caveat if other processes use the board; else empty."""
         if not self._others:
             return ()
         return (Caveat.of("gpu-shared", count=self._others),)
 
     def release(self) -> None:
-        """Lets NVML go."""
+        """Release NVML."""
         call(self._nvml, "nvmlShutdown")
 
     def _count(self, name: str, value: float | None) -> None:
@@ -78,7 +78,7 @@ class BoardMonitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedBoard:
-    """What opening a board gave: its track and its monitor, None where it cannot be read, and what to say about it."""
+    """Result of opening a board: its track and monitor, None if it cannot be read, and caveats."""
 
     track: Track[NvmlSource] | None = None
     monitor: BoardMonitor | None = None
@@ -88,26 +88,26 @@ class OpenedBoard:
 def open_board(
     name: str, request: BoardRequest, *, tdp_w: float | None = None, sample_gap_s: float = SAMPLE_GAP_S
 ) -> OpenedBoard:
-    """The training's board by NVML, or why it cannot be read.
+    """Open the training board in NVML, or report why it cannot be read.
 
     Args:
-        name: Ours for it, ``gpu_0``.
-        request: What is known of it.
-        tdp_w: Its design power by a table, watts; None when unknown.
-        sample_gap_s: Samples further apart say nothing of the time between them, seconds.
+        name: Its name in readings, such as ``gpu_0``.
+        request: What is known about it.
+        tdp_w: Its TDP from a table, watts; None if unknown.
+        sample_gap_s: Samples further apart than this leave the time between them unknown, seconds.
     """
     nvml = load_nvml()
     if nvml is None:
         return _unreadable(name, "the pynvml module cannot be imported")
     try:
         nvml.nvmlInit()
-    except Exception as error:  # noqa: BLE001 - a missing or mismatched driver raises what its binding likes
+    except Exception as error:  # noqa: BLE001 - a missing or mismatched driver may raise anything
         return _unreadable(name, f"NVML does not start: {error}")
     try:
         source = NvmlSource(nvml, find_board(nvml, request), name, tdp_w=tdp_w)
         source.read(lambda: 0.0)
         monitor = BoardMonitor(nvml, source)
-    except Exception as error:  # noqa: BLE001 - whatever the board did, the training goes on with a model
+    except Exception as error:  # noqa: BLE001 - whatever failed, training continues with a model
         call(nvml, "nvmlShutdown")
         known = isinstance(error, BoardNotFoundError)
         return _unreadable(name, str(error) if known else f"the board does not answer: {error}")

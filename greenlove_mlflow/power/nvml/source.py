@@ -1,4 +1,4 @@
-"""NvmlSource: one board's energy counter and power, as NVML tells them."""
+"""NvmlSource: energy counter and power of one board, read through NVML."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from greenlove_mlflow.power.readings import DeviceLostError, RawReading, SourceT
 logger = logging.getLogger(__name__)
 
 MILLI = 1e-3
-# Some drivers keep the counter of millijoules in 32 bits, which 200 W fill in six hours.
+# Some drivers keep the millijoule counter in 32 bits, which overflows after six hours at 200 W.
 _COUNTER_WRAPS_AT_J = 2**32 * MILLI
-# Codes of nvml.h: what a board will never answer, and what says that it is gone.
+# Error codes of nvml.h: queries a board will never answer, and those that mean it is gone.
 _NEVER_CODES = frozenset({3, 4, 13})
 _LOST_CODES = frozenset({1, 9, 15, 16, 18, 28})
-# Field of nvml.h: power now, where the plain call gives a mean of the past second.
+# Field of nvml.h: instantaneous power, whereas the plain call returns a mean over the past second.
 _FIELD_POWER_INSTANT = 186
-# Where a field's value lies, by its type (nvml.h).
+# Union member that holds a field's value, by its type (nvml.h).
 _VALUE_FIELDS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 
 
 class NvmlSource:
-    """A board by NVML: its energy counter and its power.
+    """Energy counter and power of a board, through NVML.
 
     Args:
         nvml: The ``pynvml`` module, initialised.
         board: Which board.
         device: ``gpu_0``.
-        tdp_w: Its design power by a table, watts; None when unknown.
+        tdp_w: Its TDP from a table, watts; None if unknown.
     """
 
     def __init__(self, nvml: Any, board: Board, device: str, *, tdp_w: float | None = None) -> None:
@@ -50,13 +50,13 @@ class NvmlSource:
         )
 
     def read(self, now_s: Callable[[], float]) -> RawReading:
-        """One look at counter and power.
+        """Read the counter and the power once.
 
         Raises:
             DeviceLostError: If the board fell off the bus or the driver was unloaded.
         """
         counter_mj = as_number(self._ask("nvmlDeviceGetTotalEnergyConsumption", self.board.handle))
-        # A call may take its time: the counter told of the moment at which it returned.
+        # A call may be slow: its reading is dated to the moment it returned.
         at_s = now_s()
         power_w = self._instant_w()
         if power_w is None:
@@ -65,16 +65,16 @@ class NvmlSource:
         return RawReading(at_s=at_s, counter_j=counter_j, power_w=power_w)
 
     def signals(self) -> GpuSignals:
-        """What the board says of itself now."""
+        """The board's current signals."""
         return read_signals(self._nvml, self.board.handle)
 
     def _watts(self, milliwatts: Any) -> float | None:
-        """A power in watts; None when it is no number or none that a board can draw."""
+        """A power in watts; None if it is not a number or not a power that a board can draw."""
         number = as_number(milliwatts)
         return number * MILLI if number is not None and self._bounds.hold(number * MILLI) else None
 
     def _limit_w(self) -> float | None:
-        """The highest limit that the board's power can be set to, watts; None when it does not say."""
+        """The highest power limit that the board supports, watts; None if not reported."""
         limits = call(self._nvml, "nvmlDeviceGetPowerManagementLimitConstraints", self.board.handle)
         highest = limits[1] if isinstance(limits, (list, tuple)) and len(limits) == 2 else None
         if as_number(highest) is None:
@@ -90,7 +90,7 @@ class NvmlSource:
                 if not self._has_instant:
                     self._dead.add("nvmlDeviceGetFieldValues")
                 return None
-            # A board that does not know the field may leave 0 in it; no board at work draws nothing.
+            # A board without this field may leave it at 0; a working board never draws 0 W.
             power_w = self._watts(getattr(field.value, _VALUE_FIELDS[int(field.valueType)]))
         except (AttributeError, IndexError, TypeError, ValueError):
             return None
@@ -98,7 +98,7 @@ class NvmlSource:
         return power_w
 
     def _ask(self, function: str, *arguments: Any) -> Any:
-        """What the function returns; None when it failed this time or is known never to answer."""
+        """The result of the function; None if it failed now or is known to be unsupported."""
         if function in self._dead:
             return None
         try:
@@ -113,7 +113,7 @@ class NvmlSource:
         except AttributeError:
             self._dead.add(function)
             return None
-        except Exception as error:  # noqa: BLE001 - the binding's boundary: it raises whatever ctypes made of it
+        except Exception as error:  # noqa: BLE001 - boundary to the binding: it raises whatever ctypes raises
             logger.debug("%s: %s", function, error)
             return None
         self._alive.add(function)

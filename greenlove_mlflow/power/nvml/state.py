@@ -1,4 +1,4 @@
-"""What a board says of itself beside its power: clocks, what holds them down, temperature, who else is on it."""
+"""Board signals besides power: clocks, throttle reasons, temperature, other processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from greenlove_mlflow.power.nvml.boards import as_number, as_text, call
 # NVML's clock domain of the streaming multiprocessors, and its only temperature sensor (nvml.h).
 _CLOCK_SM = 1
 _TEMPERATURE_GPU = 0
-# Reasons that take speed away (nvml.h); idle, application clocks, sync boost and display settings do not.
+# Throttle reasons that reduce speed (nvml.h); idle, application clocks, sync boost and display settings do not.
 _THROTTLE_REASONS = {
     0x04: "power cap",
     0x08: "hardware slowdown",
@@ -20,23 +20,23 @@ _THROTTLE_REASONS = {
     0x40: "thermal, hardware",
     0x80: "power brake",
 }
-# What these can be; beyond, a driver filled in a placeholder.
+# Possible ranges; a value outside is a driver's placeholder.
 _CLOCK_RANGE_MHZ = (1.0, 20_000.0)
 _TEMPERATURE_RANGE_C = (1.0, 150.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSignals:
-    """One look at a board; None where it does not say.
+    """One reading of a board's signals; None where not reported.
 
     Args:
-        name: By NVML.
-        sm_clock_mhz: Clock of the multiprocessors now, MHz.
-        max_sm_clock_mhz: The highest it can run at, MHz.
-        temperature_c: Of the chip, degrees Celsius.
-        throttle_reasons: What holds the clock down, in words; empty when nothing does.
-        utilization_share: Share of the last moments in which a kernel ran, 0 to 1.
-        other_process_count: Processes beside this one that hold the board.
+        name: Name by NVML.
+        sm_clock_mhz: Current clock of the multiprocessors, MHz.
+        max_sm_clock_mhz: Its maximum clock, MHz.
+        temperature_c: Temperature of the chip, degrees Celsius.
+        throttle_reasons: Text on what limits the clock; empty if nothing does.
+        utilization_share: Share of the last sampling period in which a kernel ran, 0 to 1.
+        other_process_count: Number of other processes using the board.
     """
 
     name: str | None = None
@@ -49,19 +49,19 @@ class GpuSignals:
 
     @property
     def clock_ratio(self) -> float | None:
-        """The clock now over the highest, 0 to 1."""
+        """Current clock over maximum clock, 0 to 1."""
         if self.sm_clock_mhz is None or not self.max_sm_clock_mhz:
             return None
         return self.sm_clock_mhz / self.max_sm_clock_mhz
 
     @property
     def is_throttled(self) -> bool | None:
-        """Whether heat or power holds the clock down."""
+        """Whether heat or power limits the clock."""
         return None if self.throttle_reasons is None else bool(self.throttle_reasons)
 
 
 def read_signals(nvml: Any, handle: Any) -> GpuSignals:
-    """What the board of a handle says of itself now; None for what is no number or none that it can be."""
+    """The current signals of a board; None for values that are not numbers or out of range."""
     reasons = as_number(call(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle))
     if reasons is None:
         reasons = as_number(call(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle))
@@ -80,7 +80,7 @@ def read_signals(nvml: Any, handle: Any) -> GpuSignals:
 
 
 def _within(value: Any, least: float, most: float) -> float | None:
-    """A number in its possible range; None for everything else."""
+    """A number within its possible range; None for anything else."""
     number = as_number(value)
     return number if number is not None and least <= number <= most else None
 
@@ -90,10 +90,10 @@ def _throttle_words(reasons: int) -> tuple[str, ...]:
 
 
 def _count_others(nvml: Any, handle: Any) -> int | None:
-    """Processes on the board that are not this one; None when NVML does not say.
+    """Number of other processes on the board; None if NVML does not report it.
 
-    Inside a container the process ids are another name space's: then one of them is taken to be this process, if it
-    has opened CUDA.
+    Inside a container the process ids belong to another namespace: then one of them is assumed to be this process, if
+    it has opened CUDA.
     """
     processes = call(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
     if not isinstance(processes, (list, tuple)):

@@ -1,1 +1,1 @@
-"""The electricity of a place."""
+"""Carbon intensity and price of electricity by place."""

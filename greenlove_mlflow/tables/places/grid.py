@@ -1,4 +1,4 @@
-"""The electricity of a place: grams CO2e and dollars per kWh, each with its range, its source and how it was found."""
+"""Electricity of a place: g CO2e/kWh and USD/kWh, each with its range, its source and how it was found."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from greenlove_mlflow.tables.places.index import (
 )
 from greenlove_mlflow.tables.places.time_zones import countries_of_time_zone, country_of_time_zone
 
-# Log standard deviations of one training's electricity about the figure of a table: a year's mean of a country, state
-# or zone differs by about a quarter from the hours of one run; a world mean may be half or double of any grid.
+# Log standard deviations of a run's electricity about a table's figure: the annual mean of a country, state or zone
+# differs by about a quarter from the hours of one run; the world mean may be half or twice that of any grid.
 # The tariff of one household differs by about 15 % from its country's mean.
 AREA_LOG_SD = 0.25
 WORLD_LOG_SD = 0.50
 AREA_PRICE_LOG_SD = 0.15
-# Three neighbours may agree by chance: a part of the world is taken to differ by at least this, about the median of the
-# parts that this release has.
+# Three neighbours may agree by chance: prices within a world region are assumed to differ by at least this, about the
+# median of the regions in this release.
 LEAST_REGION_PRICE_LOG_SD = 0.40
 # Prices differ more between countries than grids do: the log SD of this release's country rows is 0.67.
 WORLD_PRICE_LOG_SD = 0.65
-# What is added where a lifecycle figure is worked out from a direct one: over 19 US states and subregions, the figures
-# so made differ from the lifecycle figures of their Electricity Maps zones by 0.13 (root mean square of logs).
+# Added width where a lifecycle figure is computed from a direct one: over 19 US states and subregions, such figures
+# differ from the lifecycle figures of their Electricity Maps zones by 0.13 (root mean square of logs).
 DERIVED_LOG_SD = 0.15
 
 Located = tuple[Place, str, tuple[Caveat, ...]]
@@ -53,24 +53,24 @@ def find_grid(
     time_zone: str | None = None,
     scope: Scope = "lifecycle",
 ) -> tuple[Grid, tuple[Caveat, ...]]:
-    """The electricity a training uses, and what its reader must know of it.
+    """The grid that a run uses, with its caveats.
 
-    Each figure is the one given, else that of the place: named, by environment, by network address, by time zone,
-    else the world's.
+    Each figure is the given one, else that of the place, which is found by name, environment, network address or time
+    zone, else the world's.
 
     Args:
         country: ISO 3166-1 code or English name.
-        region: US state, eGRID subregion, zone of Electricity Maps, Australian state or Chinese province.
-        carbon_intensity_g_per_kwh: A figure of the caller's own, at least 0.
-        electricity_price_usd_per_kwh: A figure of the caller's own, at least 0.
-        environment_place: Country or region that the environment names.
-        address_country: ISO 3166-1 code that a look-up of the network address gave, when the caller asked for one.
+        region: US state, eGRID subregion, Electricity Maps zone, Australian state or Chinese province.
+        carbon_intensity_g_per_kwh: Carbon intensity given by the caller, at least 0.
+        electricity_price_usd_per_kwh: Price given by the caller, at least 0.
+        environment_place: Country or region named by the environment.
+        address_country: ISO 3166-1 code from a network address lookup, if the caller requested one.
         time_zone: IANA name of the system's time zone.
         scope: ``lifecycle`` or ``direct``; the two are never mixed.
 
     Raises:
-        UnknownPlaceError: If a country or region was named that no table knows.
-        InvalidInputError: If a given figure is negative or not finite, or the scope is neither.
+        UnknownPlaceError: If a given country or region is in no table.
+        InvalidInputError: If a given figure is negative or not finite, or the scope is invalid.
     """
     if scope not in ("lifecycle", "direct"):
         raise InvalidInputError(f"scope must be 'lifecycle' or 'direct', got {scope!r}")
@@ -115,7 +115,7 @@ def _grid_as_given(intensity: Interval | None, price: Interval | None, scope: Sc
 
 
 def _given(name: str, value: float | None) -> Interval | None:
-    """A figure of the caller's own, exact."""
+    """A figure given by the caller, taken as exact."""
     if value is None:
         return None
     if isinstance(value, bool) or not math.isfinite(value) or value < 0.0:
@@ -130,7 +130,7 @@ def _locate(
     address_country: str | None,
     time_zone: str | None,
 ) -> Located:
-    """The place, how it was found, and the caveats of that."""
+    """The place, how it was found, and the caveats."""
     if country is not None or region is not None:
         return _named(country, region), "named", _code_caveats(country)
     if environment_place:
@@ -141,7 +141,7 @@ def _locate(
 
 
 def _by_time_zone(time_zone: str) -> Located:
-    """The country a time zone is named for, else the world."""
+    """The country of the time zone, else the world."""
     code = country_of_time_zone(time_zone)
     if code is None:
         return _world(f"the time zone {time_zone} names no place")
@@ -192,7 +192,7 @@ def _intensity(place: Place, scope: Scope) -> Found:
 
 
 def _derived(place: Place, nation: Place, scope: Scope) -> Found | None:
-    """A region's figure carried from the other scope by its nation's ratio of the two; None where that is unknown."""
+    """A region's figure converted from the other scope by the national ratio of the two; None if that is unknown."""
     other: Scope = "direct" if scope == "lifecycle" else "lifecycle"
     known, national, national_other = (
         place.intensities.get(other),
@@ -211,7 +211,7 @@ def _derived(place: Place, nation: Place, scope: Scope) -> Found | None:
 
 
 def _national(place: Place, nation: Place, scope: Scope) -> Found:
-    """The figure of the whole country in place of a region's."""
+    """The national figure, used instead of a region's."""
     interval, source, caveats = _intensity(nation, scope)
     if interval is None:
         return interval, source, caveats
@@ -220,7 +220,7 @@ def _national(place: Place, nation: Place, scope: Scope) -> Found:
 
 
 def _price(place: Place) -> Found:
-    """US dollars per kWh of a place: its own price, its country's, its part of the world's, else the world's."""
+    """US dollars per kWh of a place: its own price, else that of its country, its world region or the world."""
     if place.price is not None:
         width = WORLD_PRICE_LOG_SD if place.code == WORLD else AREA_PRICE_LOG_SD
         return _interval(place.price, width), place.price.source, ()
@@ -231,7 +231,7 @@ def _price(place: Place) -> Found:
 
 
 def _price_of_region(place: Place) -> Found | None:
-    """What the countries around a place pay; None where the tables know no part of the world that it lies in."""
+    """The price of the world region around a place; None if its world region is in no table."""
     region = region_price(place.country_code)
     if region is None:
         return None

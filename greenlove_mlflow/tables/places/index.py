@@ -1,4 +1,4 @@
-"""Every place that the tables know, found by code or name; a name that none has is refused with the nearest ones."""
+"""Index of all places in the tables, by code or name; an unknown name is refused with the nearest matches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from greenlove_mlflow.tables.store.rows import row_source, rows_of
 WORLD = "WORLD"
 # Codes in wide use that ISO 3166-1 reserves or lacks.
 _OTHER_CODES = {"UK": "GB", "EL": "GR"}
-# Places that ISO 3166-2 lists below a country and ISO 3166-1 as countries of their own (US-PR is PR).
+# Places that ISO 3166-2 lists below a country and ISO 3166-1 as separate countries (US-PR is PR).
 _TERRITORIES = {
     "US": frozenset({"PR", "GU", "VI", "AS", "MP"}),
     "FR": frozenset({"GP", "MQ", "GF", "RE", "YT", "PM", "BL", "MF", "NC", "PF", "WF"}),
@@ -30,7 +30,7 @@ _WHOLE = ("country", "union")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One number of a table and where it comes from."""
+    """A figure from a table, with its source."""
 
     value: float
     source: Source
@@ -38,16 +38,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place and what the tables say of its electricity; a scope that no table gives is missing.
+    """A place and its electricity figures; a scope that is in no table is missing.
 
     Args:
-        code: ISO 3166 code, eGRID subregion, zone of Electricity Maps, or ``WORLD``.
-        name: In words.
-        country_code: The country it lies in; empty for the world.
+        code: ISO 3166 code, eGRID subregion, Electricity Maps zone, or ``WORLD``.
+        name: Display name.
+        country_code: The country it belongs to; empty for the world.
         kind: ``country``, ``union``, ``world``, ``us_state``, ``egrid_subregion``, ``au_state``, ``cn_province`` or
             ``zone``.
         intensities: Grams CO2e per kWh by scope.
-        price: US dollars per kWh at home; None when the tables have none for exactly this place.
+        price: Household price, US dollars per kWh; None if the tables have none for exactly this place.
     """
 
     code: str
@@ -78,7 +78,7 @@ def places() -> dict[str, Place]:
         place = found.setdefault(
             row["code"], Place(code=row["code"], name=row["name"], country_code=row["country_code"], kind=kind)
         )
-        # Ember's figure of a country stands before the zone's: one producer for all countries.
+        # Ember's figure of a country takes precedence over the zone's, so that one producer covers all countries.
         figure = Figure(value=row["intensity_g_per_kwh"], source=row_source(table, row))
         place.intensities.setdefault(row["scope"], figure)
     return {code: _priced(place) for code, place in found.items()}
@@ -108,7 +108,7 @@ def _prices() -> dict[str, Figure]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionPrice:
-    """What the countries of a part of the world pay: their geometric mean, and the log SD between them."""
+    """Electricity price of a world region: geometric mean over its countries, and the log SD between them."""
 
     name: str
     figure: Figure
@@ -117,7 +117,7 @@ class RegionPrice:
 
 
 def region_price(country_code: str) -> RegionPrice | None:
-    """What the countries around one pay for electricity; None where the tables know no such part of the world."""
+    """Electricity price of a country's world region; None if the region is in no table."""
     subregion = _subregions().get(country_code)
     for table, row in rows_of("electricity_prices"):
         if row["geo_type"] == "region" and row["code"] == subregion:
@@ -136,10 +136,10 @@ def _subregions() -> dict[str, str]:
 
 
 def find_country(text: str) -> Place:
-    """The country of that ISO code (two or three letters) or English name, without figures where no table has any.
+    """The country with that ISO code (two or three letters) or English name, without figures if no table has any.
 
     Raises:
-        UnknownPlaceError: If there is no such country; the message names the nearest.
+        UnknownPlaceError: If there is no such country; the message names the nearest match.
     """
     code = text.strip().upper()
     code = _OTHER_CODES.get(code, code)
@@ -155,10 +155,10 @@ def find_country(text: str) -> Place:
 
 
 def find_region(text: str, country: Place | None = None) -> Place:
-    """The US state, eGRID subregion, zone or province of that code or name, inside ``country`` when one is given.
+    """The US state, eGRID subregion, zone or province with that code or name, inside ``country`` if given.
 
     Raises:
-        UnknownPlaceError: If there is none, or the name fits several.
+        UnknownPlaceError: If there is none, or the name matches several.
     """
     plain = _plain(text)
     inside = [place for place in _regions() if country is None or place.country_code == country.code]
@@ -181,7 +181,7 @@ def find_region(text: str, country: Place | None = None) -> Place:
 
 
 def find_place(text: str) -> Place:
-    """The country or region of that code or name.
+    """The country or region with that code or name.
 
     >>> find_place("US-VA").name
     'Virginia'
@@ -197,7 +197,7 @@ def find_place(text: str) -> Place:
 
 
 def is_other_code(text: str) -> bool:
-    """Whether a code is understood although ISO 3166-1 writes it differently (``UK``)."""
+    """Whether a code is accepted although ISO 3166-1 writes it differently (``UK``)."""
     return text.strip().upper() in _OTHER_CODES
 
 
@@ -208,7 +208,7 @@ def _regions() -> tuple[Place, ...]:
 
 @kept
 def _country_names() -> dict[str, str]:
-    """The code of every country by plain name and by three letters."""
+    """The code of every country, by plain name and by three-letter code."""
     names = {_plain(name): code for code, name in country_names().items()}
     for _, row in rows_of("carbon_intensity"):
         if row["geo_type"] in _WHOLE:
@@ -226,6 +226,6 @@ def _nearest(text: str, known: dict[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name without accents, case and surrounding space."""
+    """A name without accents, case and surrounding spaces."""
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter)).strip().casefold()

@@ -1,4 +1,4 @@
-"""Regions of a cloud with the grid they draw from, and the CO2e equivalences."""
+"""Cloud regions with their grids, and the CO2e equivalences."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SCOPES: tuple[Scope, ...] = ("lifecycle", "direct")
 
 @kept
 def read_regions() -> tuple[Region, ...]:
-    """Every region of Crusoe Cloud and of others with its grid's carbon intensity, in each scope; None where unknown.
+    """Every region of Crusoe Cloud and other clouds, with its grid's carbon intensity per scope; None if unknown.
 
-    Crusoe's lifecycle figures are those of the region's Electricity Maps zone, direct ones those of its eGRID
-    subregion; the others' are those of the state or country that the provider names.
+    For Crusoe, lifecycle figures are those of the region's Electricity Maps zone, and direct ones those of its eGRID
+    subregion; for other clouds, those of the state or country that the provider names.
     """
     return (*_crusoe_regions(), *_other_regions())
 

@@ -1,4 +1,4 @@
-"""The country of an IANA time zone, by the zone tables of the tzdata package, else of the system."""
+"""Country of an IANA time zone, from the zone tables of the tzdata package, else of the system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 _SYSTEM_FOLDER = Path("/usr/share/zoneinfo")
-# These name an offset, not a place, though the time zone database links some of them to one.
+# These name an offset, not a place, although the time zone database links some of them to one.
 _PLACELESS_NAMES = (
     "UTC UCT GMT GMT0 GMT+0 GMT-0 Zulu Universal Greenwich Factory CET MET EET WET EST MST HST EST5EDT "
     "CST6CDT MST7MDT PST8PDT localtime posixrules"
@@ -16,10 +16,10 @@ _PLACELESS = frozenset(_PLACELESS_NAMES.split())
 
 
 def country_of_time_zone(zone: str) -> str | None:
-    """The ISO 3166-1 alpha-2 code of the country a time zone is named for; None for UTC and the like.
+    """The ISO 3166-1 alpha-2 code of a time zone's country; None for UTC and the like.
 
-    ``Europe/Oslo`` is Norway, although the database keeps its clock with Berlin's: ``zone.tab`` names one country per
-    zone. Old names (``Asia/Calcutta``, ``US/Pacific``) are followed to the zone they stand for.
+    ``Europe/Oslo`` is Norway, although the database links its clock to Berlin's: ``zone.tab`` names one country per
+    zone. Old names (``Asia/Calcutta``, ``US/Pacific``) are resolved to their current zone.
 
     >>> country_of_time_zone("Africa/Windhoek")
     'NA'
@@ -37,7 +37,7 @@ def country_of_time_zone(zone: str) -> str | None:
 
 
 def countries_of_time_zone(zone: str) -> tuple[str, ...]:
-    """All countries whose clocks follow that zone, by ``zone1970.tab``; empty when it is not known."""
+    """All countries that use the zone, by ``zone1970.tab``; empty if it is unknown."""
     canonical = zone if zone in _countries() else _links().get(zone, zone)
     return _countries().get(canonical, ())
 
@@ -60,7 +60,7 @@ def _countries() -> dict[str, tuple[str, ...]]:
 
 @functools.lru_cache(maxsize=1)
 def _links() -> dict[str, str]:
-    """The zone behind each old name."""
+    """The current zone for each old name."""
     fields = (line.split() for line in _text("tzdata.zi").splitlines() if line.startswith("L "))
     return {link[2]: link[1] for link in fields if len(link) == 3}
 
@@ -70,7 +70,7 @@ def _rows(name: str) -> list[list[str]]:
 
 
 def _text(name: str) -> str:
-    """A file of the time zone database; empty where there is none."""
+    """The text of a file of the time zone database; empty if there is none."""
     try:
         return (resources.files("tzdata") / "zoneinfo" / name).read_text(encoding="utf-8")
     except (ModuleNotFoundError, OSError):

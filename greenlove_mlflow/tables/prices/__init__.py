@@ -1,1 +1,1 @@
-"""Price sheets: ours and the user's own."""
+"""Price sheets: the published ones and the user's own."""

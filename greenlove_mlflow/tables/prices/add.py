@@ -1,4 +1,4 @@
-"""A price sheet of the user's own, checked and kept under a version, so that ``prices=VERSION`` finds it."""
+"""Adds the user's own price sheet under a version, after checks, so that ``prices=VERSION`` finds it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def add_price_sheet(
     source: str | None = None,
     folder: Path | None = None,
 ) -> Table:
-    """The table as it is kept from now on: the CSV unchanged, beside it a TOML with version, date, source and digest.
+    """Add a price sheet and return its table: the CSV unchanged, with a TOML for version, date, source and digest.
 
     Args:
         path: A CSV with at least ``gpu`` and ``price_usd_per_hour``.
-        version: What it is called from now on; by default what its TOML or rows say, else the file's name.
-        as_of: Date of the prices, ISO 8601; by default what its TOML or rows say.
-        source: Where the prices come from, in words.
-        folder: Where sheets are kept; by default the user's data folder.
+        version: Version name; by default from its TOML or rows, else the file name.
+        as_of: Date of the prices, ISO 8601; by default from its TOML or rows.
+        source: Description of where the prices come from.
+        folder: Folder for sheets; by default the user's data folder.
 
     Raises:
-        TableError: If the sheet fails a check, or a published or added version has that name with other content.
+        TableError: If the sheet fails a check, or that version already exists with other content.
     """
     table = read_own_prices(path, version=version, as_of=as_of, source=source)
-    price_sheet(table)  # Every row must make an offer.
+    price_sheet(table)  # Raises unless every row makes an offer.
     check_shown(table)
     _check_version(table.version)
     folder = folder or own_folder()

@@ -1,4 +1,4 @@
-"""What changed from one price sheet to another."""
+"""Differences between two price sheets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class PriceChange:
     """One offer in two price sheets.
 
     Args:
-        provider: Who rents it out.
+        provider: Cloud provider.
         gpu: Name on the price sheet.
         billing: On demand, spot or reserved.
-        change: What happened to it.
-        before_usd_per_hour: Price in the first sheet; None when it was not there or not public.
-        after_usd_per_hour: Price in the second sheet; None when it is not there or not public.
+        change: Kind of change.
+        before_usd_per_hour: Price in the first sheet; None if it is missing there or not public.
+        after_usd_per_hour: Price in the second sheet; None if it is missing there or not public.
     """
 
     provider: str
@@ -32,7 +32,7 @@ class PriceChange:
 
     @property
     def relative_change(self) -> float | None:
-        """The change as a share of the first price; None when either is unknown."""
+        """The change as a share of the first price; None if either is unknown."""
         if self.before_usd_per_hour is None or self.after_usd_per_hour is None:
             return None
         return self.after_usd_per_hour / self.before_usd_per_hour - 1.0
@@ -51,9 +51,9 @@ _ORDER: tuple[Change, ...] = (
 
 
 def compare_sheets(before: PriceSheet, after: PriceSheet) -> tuple[PriceChange, ...]:
-    """Every offer of either sheet and what happened to it: what rose first, what stayed last.
+    """Changes of all offers in either sheet, from price rises to unchanged prices.
 
-    A GPU that vanished was not given by the source of the second sheet, which does not prove that it is not sold.
+    A GPU that vanished is missing from the source of the second sheet, which does not prove that it is no longer sold.
     """
     first, second = _by_name(before), _by_name(after)
     changes = [_change(name, first.get(name), second.get(name)) for name in {**first, **second}]
@@ -61,12 +61,12 @@ def compare_sheets(before: PriceSheet, after: PriceSheet) -> tuple[PriceChange, 
 
 
 def _by_name(sheet: PriceSheet) -> dict[Name, Offer]:
-    # Where a sheet has one offer at two dates, the later counts.
+    # If a sheet has an offer at two dates, the later one counts.
     return {_name(offer): offer for offer in sorted(sheet.offers, key=lambda offer: offer.as_of)}
 
 
 def _name(offer: Offer) -> Name:
-    # "Contact sales" is what an on-demand price turns into, not another offer.
+    # An on-demand price may change to "contact sales"; that is the same offer.
     billing = "on-demand" if offer.billing == "contact-sales" else offer.billing
     return offer.provider, offer.gpu, billing, offer.gpu_counts
 

@@ -1,4 +1,4 @@
-"""How long an instance takes from the request to its first command."""
+"""Startup time of an instance, from the request to its first command."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ANY_PROVIDER = "any"
 
 
 def read_instance_start(provider: str = ANY_PROVIDER) -> tuple[Interval, Source]:
-    """Seconds from the request of a GPU instance to its first command, with the table's source.
+    """Seconds from requesting a GPU instance to its first command, with the table's source.
 
     Args:
-        provider: As price sheets name it ("AWS"); one that the table does not know gets the figures of all together.
+        provider: Name as in price sheets ("AWS"); one that is not in the table gets the pooled figures of all.
 
     Returns:
         The median and the 10 and 90 % quantiles, in seconds; ``level`` is 0.8.

@@ -1,4 +1,4 @@
-"""Price sheets: a dated version of ours, or a CSV of the user's own, as offers of GPUs."""
+"""Price sheets as GPU offers: a published, dated version or the user's own CSV."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from greenlove_mlflow.tables.store.rows import plain_rows, rows_of
 from greenlove_mlflow.tables.store.schema import Sidecar, read_sidecar
 from greenlove_mlflow.tables.store.store import NEWEST, Table, read_schema, read_table, read_table_file, table_versions
 
-# What is taken for a price sheet: ``newest``, a version, the path of a CSV, or the sheet itself.
+# Accepted as a price sheet: ``newest``, a version, the path of a CSV, or a sheet.
 Prices = str | Path | PriceSheet
 
 PRICE_TABLE = "crusoe_prices"
 CLOUD_TABLE = "cloud_prices"
-# Column of a price sheet -> how that price is billed.
+# Column of a price sheet -> billing of that price.
 BILLINGS = {
     "price_usd_per_hour": "on-demand",
     "spot_usd_per_hour": "spot",
@@ -42,14 +42,14 @@ def read_price_sheet(
     as_of: str | None = None,
     source: str | None = None,
 ) -> PriceSheet:
-    """The offers of one price sheet, on demand, spot and reserved; a GPU without a public price has None.
+    """The offers of a price sheet (on demand, spot and reserved); the price is None if it is not public.
 
     Args:
-        prices: ``newest``, a version of ``crusoe_prices``, ``cloud_prices`` (other clouds), a version that ``greenlove
-            tables add`` kept, the path of a CSV of one's own, or a sheet, which is returned as it is.
-        version: What a CSV of one's own is called; by default what its TOML says, else the file's name.
-        as_of: The date of its prices, ISO 8601; by default what its TOML or its rows say.
-        source: Where its prices come from, in words; by default what its TOML says.
+        prices: ``newest``, a version of ``crusoe_prices``, ``cloud_prices`` (other clouds), a version added by
+            ``greenlove tables add``, the path of your own CSV, or a sheet, which is returned unchanged.
+        version: Version name for your own CSV; by default from its TOML, else the file name.
+        as_of: Date of its prices, ISO 8601; by default from its TOML or its rows.
+        source: Description of where its prices come from; by default from its TOML.
 
     Raises:
         TableError: If there is no such version or file, or a row cannot be used; the message names row and column.
@@ -71,9 +71,9 @@ def read_price_sheet(
 
 
 def sheet_of_version(version: str) -> PriceSheet | None:
-    """The price sheet of that version, published or added by the user; None when there is none that can be read.
+    """The price sheet of that version, published or added by the user; None if there is none that can be read.
 
-    A run says which version it was priced with, and anybody may have written the run: a version that is a path is none.
+    The version may come from a run written by anyone, so a version that is a path is not accepted.
     """
     if not version or _is_path(version):
         return None
@@ -92,12 +92,19 @@ def price_sheet(table: Table) -> PriceSheet:
 def read_own_prices(
     path: Path, *, version: str | None = None, as_of: str | None = None, source: str | None = None
 ) -> Table:
-    """A CSV of the user's own prices, checked by the columns of ours, of which it needs ``gpu`` and
-    ``price_usd_per_hour`` (empty where there is no public price).
+    """The price sheet in the user's own CSV, checked against the published columns.
+
+    It needs the columns ``gpu`` and ``price_usd_per_hour`` (empty if there is no public price).
+
+    Args:
+        path: Path of the CSV.
+        version: Version name; by default from its TOML, else the file name.
+        as_of: Date of the prices, ISO 8601; by default from its TOML or its rows.
+        source: Description of where the prices come from; by default from its TOML, else the file name.
 
     Raises:
-        TableError: If the file cannot be used, or neither it, its TOML nor the caller dates its prices.
-    """  # noqa: D205 - the sentence does not fit one line
+        TableError: If the file cannot be used, or its prices have no date in the file, its TOML or the arguments.
+    """
     schema = read_schema(PRICE_TABLE)
     stated = path.with_suffix(".toml")
     own = read_sidecar(stated) if stated.is_file() else Sidecar(source=Source(producer="", title=""), as_of="")
@@ -113,7 +120,7 @@ def read_own_prices(
         schema,
         source=source_of,
         as_of=as_of or own.as_of,
-        # One GPU may be offered by several clouds, in several sizes, or at several dates.
+        # A GPU may be offered by several clouds, in several sizes, or at several dates.
         key=("provider", "gpu", "gpu_counts", "regions", "version", "as_of"),
         row_count=own.row_count,
         sha256=own.sha256,
@@ -122,7 +129,7 @@ def read_own_prices(
 
 
 def _dated(table: Table, *, is_titled: bool) -> Table:
-    """The table with version and date from its rows where nothing else states them."""
+    """The table, with version and date from its rows if not stated elsewhere."""
     frame = table.frame
     dates = sorted(frame["as_of"].dropna()) if "as_of" in frame else []
     versions = sorted(frame["version"].dropna().unique()) if "version" in frame else []
@@ -148,7 +155,7 @@ def _is_path(prices: str) -> bool:
 
 
 def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
-    """One offer for each price of a row; one without a price where there is no public price."""
+    """One offer per price in a row; one without a price if there is no public price."""
     gpu_id = row.get("gpu_id") or _gpu_id(row, index, table)
     spec = _specs().get(gpu_id)
     if spec is None:
@@ -188,7 +195,7 @@ def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
 
 
 def _gpu_id(row: dict[str, Any], index: int, table: Table) -> str:
-    """The specs key of a GPU that a user's own sheet names."""
+    """The specs key of a GPU in the user's own sheet."""
     try:
         return _find(row["gpu"], row.get("memory_gib")).gpu_id
     except UnknownGpuError as error:
@@ -198,9 +205,9 @@ def _gpu_id(row: dict[str, Any], index: int, table: Table) -> str:
 
 
 def gpu_id_of_name(name: str, memory_gib: float | None = None) -> str | None:
-    """The specs key of a GPU by the name of any price sheet of ours, its key, its name or an alias; None when unknown.
+    """The specs key of a GPU by its name in a published price sheet, its key, name or alias; None if unknown.
 
-    A name that fits several GPUs is settled by memory, and is None where that does not settle it.
+    A name that matches several GPUs is resolved by memory; None if that is not enough.
     """
     try:
         return _find(name, memory_gib).gpu_id
@@ -209,11 +216,11 @@ def gpu_id_of_name(name: str, memory_gib: float | None = None) -> str | None:
 
 
 def _find(name: str, memory_gib: float | None) -> GpuSpec:
-    """The GPU that a name means, the names of all our price sheets among them."""
+    """The GPU with a given name, including the names in all published price sheets."""
     keys = _sheet_names().get(" ".join(name.lower().split()), set())
     if len(keys) == 1:
         return _specs()[next(iter(keys))]
-    # Another cloud's H100 need not be the board that Crusoe sells under that name.
+    # Another cloud's H100 may not be the board that Crusoe sells under that name.
     return find_gpu(name, _specs().values(), memory_gib=memory_gib, offer_names=_crusoe_names(), offers_settle=False)
 
 
@@ -229,7 +236,7 @@ def _specs() -> dict[str, GpuSpec]:
 
 @kept
 def _sheet_names() -> dict[str, set[str]]:
-    """The specs keys behind every name that a price sheet of ours uses."""
+    """The specs keys for every name used in a published price sheet."""
     found: dict[str, set[str]] = {}
     sheets = [rows_of(PRICE_TABLE, version) for version in table_versions(PRICE_TABLE)] + [rows_of(CLOUD_TABLE)]
     for rows in sheets:

@@ -1,4 +1,4 @@
-"""Price sheets of the user's own that were added for good, kept by version in the user's data folder."""
+"""The user's own price sheets that were added permanently, stored by version in the user's data folder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from greenlove_mlflow.environment import data_folder
 
 
 def own_folder() -> Path:
-    """The folder of added price sheets, below our folder for data of the user."""
+    """The folder of added price sheets, inside the data folder."""
     return data_folder() / "prices"
 
 
 def own_versions(folder: Path | None = None) -> tuple[str, ...]:
-    """The versions of the price sheets that were added, sorted; none where the folder cannot be read."""
+    """The versions of added price sheets, sorted; empty if the folder cannot be read."""
     return tuple(sorted(path.stem for path in (folder or own_folder()).glob("*.csv")))

@@ -1,1 +1,1 @@
-"""Dated tables on disk: read, checked against their schema, written as Parquet."""
+"""Dated tables on disk: read, checked against their schema and written as Parquet."""

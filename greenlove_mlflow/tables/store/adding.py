@@ -1,4 +1,4 @@
-"""Tables of the user's own: added for good after every check, and taken back."""
+"""Adds and removes the user's own tables."""
 
 from __future__ import annotations
 
@@ -25,10 +25,17 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def add_table(
     path: Path, name: str, *, version: str | None = None, as_of: str | None = None, source: str | None = None
 ) -> Table:
-    """Keep a table of the user's own: its rows are used from now on, as ``read_own_tables`` finds them.
+    """Add the user's own table permanently: ``read_own_tables`` finds its rows from now on.
+
+    Args:
+        path: Path of the CSV.
+        name: Table that the rows belong to.
+        version: Version name; by default from its TOML, else the file name.
+        as_of: Date of the figures, ISO 8601; by default from its TOML or its rows.
+        source: Description of where the figures come from; by default from its TOML, else the file name.
 
     Raises:
-        TableError: If the file fails a check, or its version is taken by other rows.
+        TableError: If the file fails a check, or its version already exists with other rows.
     """
     table = read_own_table(path, name, version=version, as_of=as_of, source=source)
     check_references(table)
@@ -48,7 +55,7 @@ def add_table(
 
 
 def remove_table(name: str, version: str) -> Path:
-    """Take back a table of the user's own; the path it lay at.
+    """Remove the user's own table; return the path it had.
 
     Raises:
         TableError: If no such version was added.
@@ -64,10 +71,16 @@ def remove_table(name: str, version: str) -> Path:
 
 
 def keep_table(target: Path, content: bytes, sidecar: str, read: Callable[[Path], object]) -> None:
-    """Write a table and its sidecar once ``read`` has read them beside the target; else nothing is left of them.
+    """Write a table and its sidecar after ``read`` has read them next to the target; on failure, leave nothing behind.
+
+    Args:
+        target: Path of the CSV to write.
+        content: Content of the CSV.
+        sidecar: Content of the TOML.
+        read: Reads and checks the table at a path.
 
     Raises:
-        TableError: What ``read`` raises of a table that cannot be read as it would be kept.
+        TableError: If ``read`` cannot read the table as written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".adding-", dir=target.parent) as scratch:
@@ -75,7 +88,7 @@ def keep_table(target: Path, content: bytes, sidecar: str, read: Callable[[Path]
         trial.write_bytes(content)
         trial.with_suffix(".toml").write_text(sidecar, encoding="utf-8")
         read(trial)
-    # The TOML first: a CSV that is seen has its provenance beside it.
+    # The TOML first, so that a visible CSV always has its provenance.
     write_whole(target.with_suffix(".toml"), sidecar)
     try:
         write_whole(target, content)
@@ -85,10 +98,10 @@ def keep_table(target: Path, content: bytes, sidecar: str, read: Callable[[Path]
 
 
 def check_shown(table: Table) -> None:
-    """Make sure that a table has rows, a day, and only text that a terminal can show.
+    """Check that a table has rows, a date, and only printable text.
 
     Raises:
-        TableError: If it has not.
+        TableError: If a check fails.
     """
     if table.frame.empty:
         raise TableError("the table has no rows, so there is nothing to add")

@@ -1,4 +1,4 @@
-"""How old tables are, and which of them are too old to be trusted without a word."""
+"""Age of tables, and caveats for those that are too old."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from greenlove_mlflow.tables.store.store import read_schema, read_table
 
 
 def age_days(as_of: str, today: date) -> int:
-    """Days from a date, ISO 8601, to today.
+    """Days from a date (ISO 8601) to today.
 
     >>> age_days("2026-11-20", date(2026, 11, 27))
     7
@@ -19,18 +19,24 @@ def age_days(as_of: str, today: date) -> int:
 
 
 def today_utc() -> date:
-    """The date of now in UTC."""
+    """The current date in UTC."""
     return datetime.now(tz=timezone.utc).date()
 
 
 def is_stale(name: str, as_of: str, today: date) -> bool:
-    """Whether figures of that date are older than their table allows."""
+    """Whether figures of that date exceed their table's maximum age.
+
+    Args:
+        name: Name of the table.
+        as_of: Date of the figures, ISO 8601.
+        today: The current date.
+    """
     limit = read_schema(name).max_age_days
     return limit is not None and age_days(as_of, today) > limit
 
 
 def stale_caveats(names: Iterable[str], today: date | None = None) -> tuple[Caveat, ...]:
-    """A caveat for each of those tables whose newest version is older than it may be."""
+    """A caveat for each of these tables whose newest version exceeds its maximum age."""
     now = today or today_utc()
     tables = [read_table(name) for name in names]
     return tuple(

@@ -1,4 +1,4 @@
-"""What was read from tables is kept, until the user adds or removes one."""
+"""Cache of everything read from tables, until the user adds or removes one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _KEPT: list[Any] = []
 
 
 def kept(function: _Function) -> _Function:
-    """A function that answers the same question once, until ``forget`` is called."""
+    """The function with its results cached until ``forget`` is called."""
     cached = functools.lru_cache(maxsize=64)(function)
     _KEPT.append(cached)
     return cached  # type: ignore[return-value]
 
 
 def forget() -> None:
-    """Read everything again from now on."""
+    """Clear the cache, so that everything is read again."""
     for function in _KEPT:
         function.cache_clear()

@@ -1,4 +1,4 @@
-"""The checks that every table passes before a figure is taken from it; a refusal names row and column."""
+"""Checks that every table must pass before its figures are used; an error names row and column."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TRUTHS = {"true": True, "false": False}
 
 
 def read_cells(content: bytes, *, name: str) -> pd.DataFrame:
-    """The cells of a CSV as text, None where one is empty.
+    """The cells of a CSV as text, None for empty cells.
 
     Raises:
-        TableError: If the bytes are no UTF-8 CSV with one header.
+        TableError: If the bytes are not a UTF-8 CSV with one header.
     """
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
@@ -38,18 +38,22 @@ def read_cells(content: bytes, *, name: str) -> pd.DataFrame:
     for index, row in enumerate(rows[1:]):
         if row and len(row) != len(header):
             raise TableError(f"{name}, row {index + 2}: {len(row)} cells, but the header has {len(header)} columns")
-    # Read without pandas, which takes the country code of Namibia for a missing value and renames a doubled column.
+    # Read without pandas, which treats the country code of Namibia (NA) as missing and renames a duplicate column.
     cells = [[cell.strip() or None for cell in row] for row in rows[1:] if row]
     return pd.DataFrame(cells, columns=header, dtype=object)
 
 
 def check_cells(cells: pd.DataFrame, sidecar: Sidecar, *, name: str) -> pd.DataFrame:
-    """The table with its columns typed, each cell having passed the checks of its column.
+    """The table with typed columns, after checking each cell against its column.
+
+    Args:
+        cells: The cells as text.
+        sidecar: The columns and the key.
+        name: Name of the table for messages.
 
     Raises:
-        TableError: On a missing or unknown column, a cell of the wrong type or out of range, a key that is there
-            twice, or another number of rows than the sidecar states. The message names row and column; the header
-            is row 1.
+        TableError: On a missing or unknown column, a cell of the wrong type or out of range, a duplicate key, or a
+            row count that differs from the sidecar. The message names row and column; the header is row 1.
     """
     _check_columns(list(cells.columns), sidecar, name=name)
     typed: dict[str, Any] = {}
@@ -76,7 +80,7 @@ def _check_columns(found: list[str], sidecar: Sidecar, *, name: str) -> None:
 def _typed(
     values: list[str | None], column: Column, cells: pd.DataFrame, sidecar: Sidecar, name: str
 ) -> pd.Series[Any]:
-    # Columns repeat themselves: each different cell is checked and parsed once.
+    # Columns repeat values: each distinct cell is checked and parsed once.
     parsed: dict[str | None, Any] = {}
     for value in dict.fromkeys(values):
         problem = _problem(value, column)
@@ -103,7 +107,7 @@ def _parsed(value: str | None, column: Column) -> Any:
 
 
 def _problem(value: str | None, column: Column) -> str:
-    """What is wrong with a cell; empty when nothing is."""
+    """The problem with a cell; empty if there is none."""
     if value is None:
         return "" if column.blank else "the cell is empty"
     if column.type in ("number", "integer"):

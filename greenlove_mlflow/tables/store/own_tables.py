@@ -1,7 +1,7 @@
-"""Tables of the user's own: rows that stand beside ours, or in place of those of the same key.
+"""The user's own tables: rows that extend the published tables, or replace rows with the same key.
 
-They lie in ``GREENLOVE_DATA``, by default in the user's data folder, as ``<table>/<version>.csv`` with a TOML, pass the
-checks of our tables, and are shown as the user's own.
+They are stored in ``GREENLOVE_DATA``, by default in the user's data folder, as ``<table>/<version>.csv`` with a TOML,
+pass the same checks as published tables, and are shown as the user's own.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from greenlove_mlflow.tables.store.schema import Column, Sidecar, read_sidecar
 from greenlove_mlflow.tables.store.store import Table, read_schema
 
 OWN_PRODUCER = "your own"
-# What evidence an own row has: nobody but its owner read its source.
+# Evidence of a user's own row: only its owner has read its source.
 OWN_EVIDENCE = "own"
 
 
 def own_table_versions(name: str) -> tuple[str, ...]:
-    """The versions of a table that the user added, sorted; none where there are none."""
+    """The versions of a table that the user added, sorted; may be empty."""
     return tuple(sorted(path.stem for path in (tables_folder() / name).glob("*.csv")))
 
 
 def read_own_tables(name: str) -> tuple[Table, ...]:
-    """Every table of the user's own under that name, in the order of its versions.
+    """All of the user's own tables of that name, in version order.
 
     Raises:
-        TableError: If one fails a check or was edited since it was added.
+        TableError: If one fails a check or was edited after it was added.
     """
     return tuple(
         read_own_table(tables_folder() / name / f"{version}.csv", name) for version in own_table_versions(name)
@@ -44,13 +44,20 @@ def read_own_tables(name: str) -> tuple[Table, ...]:
 def read_own_table(
     path: Path, name: str, *, version: str | None = None, as_of: str | None = None, source: str | None = None
 ) -> Table:
-    """A table of the user's own in one CSV, checked by the schema of ours.
+    """The user's own table from a CSV, checked against the published schema.
 
     Columns that may be empty may be missing; ``as_of``, ``source``, ``evidence``, ``producer`` and ``licence`` are
-    filled where the file has none.
+    filled in if the file has none.
+
+    Args:
+        path: Path of the CSV.
+        name: Table that the rows belong to.
+        version: Version name; by default from its TOML, else the file name.
+        as_of: Date of the figures, ISO 8601; by default from its TOML or its rows.
+        source: Description of where the figures come from; by default from its TOML, else the file name.
 
     Raises:
-        TableError: If the file cannot be read, fails a check, or nothing dates its rows.
+        TableError: If the file cannot be read, fails a check, or its rows have no date.
     """
     schema = read_schema(name)
     stated = path.with_suffix(".toml")
@@ -106,13 +113,13 @@ def _own_source(own: Sidecar, title: str, dated: str, *, table: str, version: st
 
 
 def _own_column(column: Column) -> Column:
-    """The column with its checks, missing where it may be empty; its evidence may be the user's own."""
+    """The column with its checks, optional if it may be empty; its evidence may be the user's own."""
     values = (*column.values, OWN_EVIDENCE) if column.name == "evidence" else column.values
     return dataclasses.replace(column, required=not column.blank, values=values)
 
 
 def _filled(cells: pd.DataFrame, defaults: dict[str, str]) -> pd.DataFrame:
-    """The cells with what every row of a user's own has where the file says nothing."""
+    """The cells, with the defaults of a user's own rows filled in."""
     cells = cells.copy()
     for name, value in defaults.items():
         cells[name] = cells[name].fillna(value) if name in cells else value

@@ -15,7 +15,7 @@ PREFIX = "greenlove."
 
 
 def parquet_metadata(table: Table) -> dict[str, str]:
-    """What a Parquet copy of a table says of itself: ``greenlove.table``, ``.version``, ``.as_of``, ``.source``..."""
+    """Metadata for a Parquet copy of a table: ``greenlove.table``, ``.version``, ``.as_of``, ``.source``..."""
     notice = {f"{PREFIX}notice": table.notice} if table.notice else {}
     return notice | {
         f"{PREFIX}table": table.name,
@@ -29,7 +29,13 @@ def parquet_metadata(table: Table) -> dict[str, str]:
 
 
 def write_parquet(frame: pd.DataFrame, path: Path, *, metadata: dict[str, str]) -> None:
-    """Write a frame as Parquet with that metadata in its schema, whole or not at all."""
+    """Write a frame as Parquet with that metadata in its schema, atomically.
+
+    Args:
+        frame: The rows.
+        path: Output path.
+        metadata: Entries of the schema metadata.
+    """
     arrow = pa.Table.from_pandas(frame, preserve_index=False)
     stated = {**(arrow.schema.metadata or {}), **{key.encode(): value.encode() for key, value in metadata.items()}}
     with whole_file(path) as temporary:

@@ -1,4 +1,4 @@
-"""What one table says of another: every reference must lead to a row."""
+"""References between tables: every reference must resolve to a row."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from greenlove_mlflow.tables.store.store import Table
 
 
 def check_references(table: Table) -> None:
-    """Nothing, when every cell of a referring column is found in the newest version of the table it refers to.
+    """Check that every cell of a referring column is found in the newest version of the table it refers to.
 
     Raises:
-        TableError: If one is not; the message names row and column.
+        TableError: If one is not found; the message names row and column.
     """
     for column in table.sidecar.columns:
         if not column.reference or column.name not in table.frame:

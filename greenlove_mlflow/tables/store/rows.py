@@ -1,4 +1,4 @@
-"""Rows of a table as plain dictionaries, None where a cell is empty, and the source of one row."""
+"""Rows of a table as plain dictionaries, with None for empty cells, and the source of each row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"https?://[^\s,;)]+")
 
 @kept
 def rows_of(name: str, version: str = NEWEST) -> tuple[tuple[Table, dict[str, Any]], ...]:
-    """Each row of a table, beside its table; the newest version with the user's own rows, in place of their like."""
+    """Each row of a table, with its table; in the newest version, the user's own rows replace rows of the same key."""
     table = read_table(name, version)
     rows = [(table, row) for row in plain_rows(table)]
     if version != NEWEST or not own_table_versions(name):
@@ -31,16 +31,16 @@ def _key(table: Table, row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def plain_rows(table: Table) -> list[dict[str, Any]]:
-    """The rows of a table as dictionaries, None where a cell is empty."""
+    """The rows of a table as dictionaries, with None for empty cells."""
     frame = table.frame.astype(object)
     rows = frame.where(frame.notna(), None).to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def row_source(table: Table, row: dict[str, Any]) -> Source:
-    """The source of one row: its own text, address, date and licence, the table's where it states none."""
+    """The source of one row: its own text, URL, date and licence, or the table's if it states none."""
     stated = str(row.get("source") or "")
-    # A corrected row says first where it came from, then where its corrections do.
+    # A corrected row names its original source first, then that of its corrections.
     first, separator, corrections = stated.partition("; ")
     text = table.sidecar.row_sources.get(first, first) + separator + corrections
     address = _ADDRESS.search(text)

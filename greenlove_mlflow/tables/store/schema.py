@@ -1,4 +1,4 @@
-"""What a table must look like: its sidecar file, read, checked and written."""
+"""Schema of a table: its sidecar file, read, checked and written."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Column:
     """One column of a table.
 
     Args:
-        name: As in the file's header.
+        name: Name in the file's header.
         type: ``text``, ``number``, ``integer``, ``boolean`` or ``date`` (ISO 8601).
-        unit: Of its numbers; empty for what has none.
-        required: Whether the column must be there.
+        unit: Unit of its numbers; empty if there is none.
+        required: Whether the column must be present.
         blank: Whether a cell may be empty.
-        minimum: Least allowed number; None when there is no limit.
-        maximum: Greatest allowed number; None when there is no limit.
-        values: The only allowed texts; empty when any will do.
-        pattern: Regular expression that a text must match as a whole; empty when any will do.
-        reference: ``table.column`` that every text must be found in; empty when there is none.
-        description: In words.
+        minimum: Minimum allowed number; None for no limit.
+        maximum: Maximum allowed number; None for no limit.
+        values: The allowed texts; empty if any is allowed.
+        pattern: Regular expression that a text must fully match; empty if any text is allowed.
+        reference: ``table.column`` that must contain every text; empty if there is none.
+        description: Description of the column.
     """
 
     name: str
@@ -51,19 +51,19 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """What the TOML beside a table's CSV says.
+    """The content of the TOML next to a table's CSV.
 
     Args:
         source: Producer, title, address, licence and dates; its table and version name this one.
-        as_of: Date the figures hold for, ISO 8601.
+        as_of: Date the figures apply to, ISO 8601.
         description: What one row is.
-        key: Columns that together name a row.
-        columns: In the order of the file.
-        row_count: Rows in the file; None when it is not stated.
-        sha256: Of the file's bytes, hexadecimal; empty when it is not stated.
-        notes: What a reader of the table must know: gaps, conflicts between sources, how figures were made.
-        max_age_days: After how many days its figures are called old; None where they do not age.
-        row_sources: Full texts of the short names in the column ``source``; empty when that column is plain.
+        key: Columns that together identify a row.
+        columns: The columns, in file order.
+        row_count: Rows in the file; None if not stated.
+        sha256: SHA-256 of the file's bytes, hexadecimal; empty if not stated.
+        notes: Notes for readers: gaps, conflicts between sources, how figures were derived.
+        max_age_days: Age in days after which its figures count as old; None if they do not age.
+        row_sources: Full texts for the short names in the column ``source``; empty if it holds full texts.
     """
 
     source: Source
@@ -84,10 +84,10 @@ class Sidecar:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """The sidecar in that TOML file.
+    """The sidecar from a TOML file.
 
     Raises:
-        TableError: If the file is missing, no TOML, or names something that no sidecar has.
+        TableError: If the file is missing, not valid TOML, or has an unknown key.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -99,7 +99,7 @@ def read_sidecar(path: Path) -> Sidecar:
 
 
 def parse_sidecar(content: dict[str, Any], *, name: str) -> Sidecar:
-    """The sidecar that a TOML file's content describes; ``name`` is for the error."""
+    """The sidecar from the content of a TOML file; ``name`` is used in errors."""
     try:
         source = Source(
             table=content.get("table", ""),
@@ -137,7 +137,7 @@ def _column(name: str, entry: dict[str, Any]) -> Column:
 
 
 def format_sidecar(sidecar: Sidecar) -> str:
-    """The sidecar as TOML, the same as ``read_sidecar`` reads."""
+    """The sidecar as TOML, in the format that ``read_sidecar`` reads."""
     source = sidecar.source
     lines = [
         f"table = {_toml(source.table)}",

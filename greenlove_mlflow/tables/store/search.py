@@ -1,4 +1,4 @@
-"""Rows of any table by the words of a name or by a column's text."""
+"""Searches the rows of any table by words of a name or by a column's text."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables.store.rows import plain_rows
 from greenlove_mlflow.tables.store.store import Table
 
-# The columns that a GPU, a CPU or a place is looked for in.
+# The columns in which a GPU, a CPU or a place is searched.
 NAME_COLUMNS = ("gpu_id", "name", "aliases", "gpu", "cpu", "code", "region", "provider", "operator", "key")
 
 
 def find_rows(
     table: Table, *, words: Iterable[str] = (), equal: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """The rows whose names hold all those words as whole words, and whose columns hold those texts.
+    """The rows whose names contain all given words as whole words, and whose columns have the given texts.
 
-    This is for reading: ``H100`` finds every H100. Nothing is estimated from what it finds.
+    For display only: ``H100`` finds every H100. No estimate uses the result.
+
+    Args:
+        table: Table to search.
+        words: Words that the names of a row must contain.
+        equal: Column -> text that it must equal, ignoring case.
 
     Raises:
         TableError: If a column is not in the table.
@@ -41,5 +46,5 @@ def _row_words(row: dict[str, Any]) -> set[str]:
 
 
 def _words(text: str) -> set[str]:
-    # A name is found by its parts and by the whole: "US-VA", "us", "va".
+    # A name matches by its parts and as a whole: "US-VA", "us", "va".
     return {word for word in re.split(r"[\s|]+", text.lower()) if word} | set(re.findall(r"[^\W_]+", text.lower()))

@@ -1,4 +1,4 @@
-"""Where tables lie, which versions there are, and one of them read, checked and typed."""
+"""Locates tables and their versions, and reads one as a checked, typed table."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Table:
     """One version of one table.
 
     Args:
-        name: Of the table ("gpu_specs").
-        version: Its date, or what its sidecar calls it.
-        as_of: Date the figures hold for, ISO 8601.
-        sha256: Of the CSV's bytes, hexadecimal.
+        name: Name of the table ("gpu_specs").
+        version: Its date, or the version in its sidecar.
+        as_of: Date the figures apply to, ISO 8601.
+        sha256: SHA-256 of the CSV's bytes, hexadecimal.
         source: Producer, title, address, licence and dates.
         frame: The rows, typed; empty cells are NaN or None.
-        path: Of the CSV.
+        path: Path of the CSV.
         units: The unit of every column that has one.
-        sidecar: Everything its TOML says.
+        sidecar: The content of its TOML.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Table:
 
     @property
     def notice(self) -> str:
-        """What must travel with every copy of the table; empty where its licence asks for nothing."""
+        """Notice that every copy of the table must include; empty if its licence requires none."""
         path = self.path.parent / NOTICE_FILE
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
@@ -84,7 +84,7 @@ def table_versions(name: str) -> tuple[str, ...]:
 
 
 def read_schema(name: str) -> Sidecar:
-    """The columns and the key that every version of a table has."""
+    """The columns and the key of every version of a table."""
     path = data_root() / name / SCHEMA_FILE
     if not path.is_file():
         raise TableError(f"no table {name!r}; the tables are {', '.join(table_names())}")
@@ -93,7 +93,7 @@ def read_schema(name: str) -> Sidecar:
 
 @functools.lru_cache(maxsize=64)
 def read_table(name: str, version: str = NEWEST) -> Table:
-    """One version of a table, every check passed.
+    """One version of a table, after passing every check.
 
     Args:
         name: One of ``table_names``.
@@ -110,7 +110,7 @@ def read_table(name: str, version: str = NEWEST) -> Table:
 
 
 def read_table_file(path: Path, sidecar: Sidecar | None = None) -> Table:
-    """The table in one CSV, checked against its sidecar, by default the TOML of the same name beside it."""
+    """The table from a CSV, checked against its sidecar, by default the TOML of the same name next to it."""
     sidecar = sidecar or read_sidecar(path.with_suffix(".toml"))
     name = f"{path.parent.name}/{path.name}" if sidecar.source.table == path.parent.name else path.name
     try:
