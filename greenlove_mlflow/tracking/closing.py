@@ -76,7 +76,7 @@ def has_ended(spool: Spool) -> bool:
 
 
 def likely_status(spool: Spool) -> str:
-    """The likely status of a training whose spool lacks an end: its last recorded status, else judged by its outcome."""
+    """The likely status of a training whose spool lacks an end: its last recorded status, else from its outcome."""
     status, is_whole = "", False
     for _, event in spool.events():
         if isinstance(event, TagsEvent):

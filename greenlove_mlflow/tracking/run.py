@@ -259,7 +259,7 @@ class TrackedRun(RunEvents):
         self.tags({names.TAG_STATUS: status, names.TAG_REASON: reason})
 
     def say_ran_although(self, reason: str) -> None:
-        """Record that a refused training ran after all: it gets its usual status and keeps the reason for the refusal."""
+        """Record that a refused training ran after all: it gets its usual status and keeps the reason for refusal."""
         self._label = ""
         self._notice = f"Ran although it was refused: {reason}."
         self.tags({names.TAG_STATUS: names.STATUS_RUNNING, names.TAG_REFUSAL: reason})

@@ -191,7 +191,7 @@ def _store_uri_of(spool: Spool, store_uri: str | None) -> str | None:
 
 
 def find_spools(state: Path, kind: str = SPOOLS) -> tuple[list[Spool], list[tuple[Path, str]]]:
-    """All spools of a state folder, oldest first; and the folders without a readable spool of this user, with reasons."""
+    """All spools of a state folder, oldest first; and folders without a readable spool of this user, with reasons."""
     spools, odd = [], []
     for folder in private_subfolders(state / kind):
         try:
