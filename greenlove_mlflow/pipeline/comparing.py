@@ -153,6 +153,11 @@ def check_offers(
 ) -> PriceSheet:
     """The requested price sheet, checked for the kinds of price and the GPUs asked for.
 
+    Args:
+        prices: ``newest``, a version, a path to a price sheet, or a ``PriceSheet``.
+        billing: Kinds of price to compare.
+        speed_ratios: Known speed ratios by GPU.
+
     Raises:
         InvalidInputError: If no offer has such a kind of price, or a GPU is in no table; the message lists valid ones.
         TableError: If the sheet is invalid.

@@ -312,7 +312,15 @@ def identify_machine(torch_device: Any) -> tuple[Machine, GpuSpec | None]:
 def meter_opener(
     options: Options, environment: Environment, machine: Machine, spec: GpuSpec | None, torch_device: Any
 ) -> tuple[OpenMeter, Caveat | None]:
-    """A function that opens the machine's power meter with the power figures of tables and caller."""
+    """A function that opens the machine's power meter with the power figures of tables and caller.
+
+    Args:
+        options: The caller's options.
+        environment: The environment of the process.
+        machine: The machine to meter.
+        spec: Specs of its GPU; None if it is in no table, and on a CPU.
+        torch_device: Device of the training.
+    """
     cpu_power = read_cpu_power(machine.cpu_name, machine.visible_cpu_count, system_cpu_count=os.cpu_count())
     utilization = {} if options.gpu_utilization is None else {"gpu_utilization": options.gpu_utilization}
 

@@ -180,7 +180,13 @@ class TrackedTraining(LiveTraining):
 
 
 def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: str | None = None) -> Estimate:
-    """The estimate with each offer's speed ratio, and how it was requested, stored in its run facts."""
+    """The estimate with each offer's speed ratio, and how it was requested, stored in its run facts.
+
+    Args:
+        estimate: The estimate at home.
+        comparison: The comparison that holds the ratios.
+        cloud_region: Region of the offers as requested; None when not given.
+    """
     if estimate.statistics is None:
         return estimate
     ratios = {row.offer.gpu_id: row for row in comparison.rows}

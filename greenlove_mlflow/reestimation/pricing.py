@@ -68,7 +68,13 @@ class Pricer:
     start_s: float = 0.0
 
     def price(self, facts: Sequence[StoredFacts], offers: OfferColumns, change: Change) -> PricedPage:
-        """Price every run on every offer, with the overrides of ``change``."""
+        """Price every run on every offer, with the overrides of ``change``.
+
+        Args:
+            facts: Stored facts of the runs.
+            offers: The offers as columns.
+            change: Overrides for the runs' values.
+        """
         prepared = [_prepare(each, offers, change) for each in facts]
         ready = [each for each in prepared if isinstance(each, _Ready)]
         columns = run_columns(

@@ -77,7 +77,14 @@ def find_same(client: MlflowClient, experiment_id: str, digest: str) -> str | No
 
 
 def record(client: MlflowClient, experiment_id: str, content: Content, *, run_name: str | None = None) -> str:
-    """Record a re-estimation in a new run and return its id; the run is FAILED when it is incomplete."""
+    """Record a re-estimation in a new run and return its id; the run is FAILED when it is incomplete.
+
+    Args:
+        client: Client of the store.
+        experiment_id: Experiment of the new run.
+        content: Everything that the run holds.
+        run_name: Name of the new run; chosen by default when None.
+    """
     versions = [sheet.version for sheet in content.sheets]
     tags = {
         names.TAG_SCHEMA_VERSION: SCHEMA_VERSION,

@@ -172,7 +172,13 @@ def _offer_line(comparison: Comparison, index: int) -> OptionLine:
 
 
 def quantity_cell(value: Interval | None, scale: Scale, missing: str = UNKNOWN) -> Cell:
-    """A cell of a column with the given unit."""
+    """A cell of a column with the given unit.
+
+    Args:
+        value: The quantity; None when unknown.
+        scale: Unit of the column.
+        missing: Text of the cell when the value is unknown.
+    """
     if value is None:
         return Cell(point=missing, missing=missing)
     bare = Scale(unit="", factor=scale.factor, prefix=scale.prefix, fewest_decimals=scale.fewest_decimals)

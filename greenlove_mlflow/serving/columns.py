@@ -21,7 +21,13 @@ def figure_columns(figures: RowFigures) -> dict[str, FloatArray]:
 
 
 def range_columns(name: str, values: Intervals, factor: float = 1.0) -> dict[str, FloatArray]:
-    """A quantity as three columns (point, low, high), converted to another unit by an exact factor."""
+    """A quantity as three columns (point, low, high), converted to another unit by an exact factor.
+
+    Args:
+        name: Name of the point's column.
+        values: The quantity.
+        factor: Multiplier from the unit of the values to that of the columns.
+    """
     return {name: values.point * factor, f"{name}_lo": values.low * factor, f"{name}_hi": values.high * factor}
 
 

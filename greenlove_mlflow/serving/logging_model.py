@@ -27,7 +27,13 @@ _SERVED = Path(__file__).with_name("served.py")
 
 
 def save_estimator_model(path: Path | str, facts: ModelFacts, *, mlflow_model: Any = None) -> None:
-    """Write the model to a new or empty folder."""
+    """Write the model to a new or empty folder.
+
+    Args:
+        path: The folder.
+        facts: The data of the model.
+        mlflow_model: MLflow's ``Model`` to add to; a new one when None.
+    """
     import mlflow.pyfunc
 
     with tempfile.TemporaryDirectory(prefix="greenlove-model-") as scratch, warnings.catch_warnings():
@@ -79,7 +85,13 @@ def has_model(client: MlflowClient, run_id: str) -> bool:
 
 
 def log_facts(run_id: str, facts: ModelFacts, *, client: MlflowClient) -> str:
-    """Log a model with these facts in a run and return its URI."""
+    """Log a model with these facts in a run and return its URI.
+
+    Args:
+        run_id: Id of the run.
+        facts: The data of the model.
+        client: Client of the store that holds the run.
+    """
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 

@@ -89,6 +89,12 @@ def read_pages(
 
     Oldest first, so that runs started meanwhile come last and shift no page. Re-estimations are skipped; other unusable
     runs are returned with the reason.
+
+    Args:
+        client: Client of the store.
+        experiment_ids: Ids of the experiments.
+        filter_string: MLflow's filter for the runs.
+        page_size: Runs per page.
     """
     seen: set[str] = set()
     token: str | None = None

@@ -33,7 +33,13 @@ _READERS = 8
 
 
 def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> ReportContent:
-    """The content of a run's report, read from MLflow."""
+    """The content of a run's report, read from MLflow.
+
+    Args:
+        run_id: Id of the run.
+        store_uri: Address of the store.
+        prices: Price sheet to compare with; the one that the run was priced with when None.
+    """
     stored = read_run(run_id, store_uri=store_uri)
     estimate = estimate_training(stored.statistics)
     comparison = StoredComparer(prices).compare(estimate, _billing(stored, store_uri))
@@ -53,7 +59,13 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
 
 
 def experiment_content(name: str, *, store_uri: str, prices: str | None = None) -> ExperimentContent:
-    """The content of an experiment's report, read from MLflow."""
+    """The content of an experiment's report, read from MLflow.
+
+    Args:
+        name: Name of the experiment.
+        store_uri: Address of the store.
+        prices: Price sheet to compare with; the one that each run was priced with when None.
+    """
     comparer = StoredComparer(prices)
     runs, skipped = _read_runs(name, store_uri)
     estimates = [estimate_training(stored.statistics) for stored in runs]
@@ -113,7 +125,13 @@ def price_history(stored: StoredRun, store_uri: str) -> tuple[PricePoint, ...]:
 
 
 def refresh_report(run_id: str, page: str, *, store_uri: str) -> None:
-    """Replace the report page in the run."""
+    """Replace the report page in the run.
+
+    Args:
+        run_id: Id of the run.
+        page: The page as HTML.
+        store_uri: Address of the store.
+    """
     with tempfile.TemporaryDirectory(prefix="greenlove-") as folder:
         path = Path(folder) / Path(names.ARTIFACT_REPORT).name
         path.write_text(page, encoding="utf-8")

@@ -75,6 +75,11 @@ def write_estimates(estimate: Estimate, comparison: Comparison | None, path: Pat
     """Write all estimates in the format of MLflow's ``log_table``, home first.
 
     MLflow's page groups by the first column and compares the second across runs, so the order is GPU, cost, time, CO2.
+
+    Args:
+        estimate: The estimate at home.
+        comparison: The comparison with offers; None when there is none.
+        path: The file to write.
     """
     rows = [_estimate_row("local", estimate, None)]
     if comparison is not None:
@@ -89,6 +94,11 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None) -> BenchmarkLog:
     """Read back a log written by ``write_epochs``, ``write_blocks`` and ``measurements.write_power``.
+
+    Args:
+        epochs: Parquet file of the epochs.
+        blocks: Parquet file of the blocks of steps; None without one.
+        power: Parquet file of the power samples; None without one.
 
     Raises:
         RunDataError: If a file was not written by this package.

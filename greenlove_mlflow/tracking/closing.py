@@ -121,6 +121,12 @@ def _file_of(
 def waiting_file(spool: Spool, path: str, write: Callable[[Path], object], *, is_table: bool = False) -> ArtifactEvent:
     """The event of a file written by ``write`` at the path it is given; outside the spool if that cannot be written.
 
+    Args:
+        spool: The spool to add the file to.
+        path: Path of the file in the run.
+        write: Writes the file at the path it is given.
+        is_table: Whether MLflow shows it as a table.
+
     Raises:
         OSError: If no folder is writable.
     """

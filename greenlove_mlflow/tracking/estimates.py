@@ -56,7 +56,14 @@ def keep_files(run: TrackedRun, estimate: Estimate, comparison: Comparison | Non
 
 
 def keep_points(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None, *, streamed: bool = False) -> None:
-    """Record the benchmark's measurements as metrics."""
+    """Record the benchmark's measurements as metrics.
+
+    Args:
+        run: The run to record in.
+        log: The benchmark's log.
+        spearman_rho: Spearman correlation of the passes' time with their samples; None when unknown.
+        streamed: Whether the log's power samples were already recorded as they were taken.
+    """
     for point in record.benchmark_points(log, spearman_rho):
         run.metric(point.key, point.value, point.step, point.timestamp_ms)
     began_ms = record.started_ms(log)
@@ -120,6 +127,14 @@ def keep_page(
     """Record the figures, the report and, on a run that this package started, the note.
 
     With an outcome or a notice, report and note replace the earlier ones; the figures show the estimate and stay.
+
+    Args:
+        run: The run to record in.
+        estimate: The estimate at home.
+        comparison: The comparison with offers; None when there is none.
+        log: The benchmark's log.
+        outcome: The outcome; None when there is none yet.
+        notice: Text shown first; empty without one.
     """
     from greenlove_mlflow.report import ReportContent, render_report
 

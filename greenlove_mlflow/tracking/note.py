@@ -24,6 +24,13 @@ def make_note(
 
     The page collapses a note after its first lines, so the notice (that the training was refused) and the verdict come
     first. A picture can be shown by a relative address, on servers that serve artifacts.
+
+    Args:
+        estimate: The estimate at home.
+        comparison: The comparison with offers; None when there is none.
+        run_id: Id of the run, to show its picture; None to show none.
+        outcome: The outcome; None when there is none yet.
+        notice: Text shown first; empty without one.
     """
     verdict = [
         *filter(None, [notice]),

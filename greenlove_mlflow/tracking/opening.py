@@ -80,6 +80,14 @@ def find_run(
 ) -> Opened:
     """Open the run for a training; offline, with one warning, when the store does not answer.
 
+    Args:
+        experiment: Name of the experiment for a new run; the one MLflow is set to when None.
+        run_name: Name of a new run.
+        nested: True forces a child of the active run, False forbids one; None opens one if the run holds a training.
+        run_id: Id of a run to resume, if none is active.
+        continues: Whether this continues the training that the run already holds.
+        join: A run opened by other code, to use instead of the active one.
+
     Raises:
         TrackingError: If the store answers but no run can be opened in it.
     """
@@ -155,6 +163,11 @@ def leave_runs(run_ids: tuple[str, ...], status: str, *, is_sent: bool) -> None:
 
     If the store has taken everything, the status included, ``end_run`` does it. If not, ``end_run`` would hang for
     minutes, now and again at exit, so the runs leave the stack without a request to the store.
+
+    Args:
+        run_ids: Ids of the runs, innermost first.
+        status: MLflow's status to end them with.
+        is_sent: Whether the store has taken everything.
     """
     import mlflow
 

@@ -54,7 +54,7 @@ class HistoryPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """A tracked run as MLflow keeps it.
+    """A tracked run as stored in MLflow.
 
     Args:
         run_id: Id of the run.
@@ -132,7 +132,13 @@ def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True
 
 
 def read_history(run_id: str, key: str, *, store_uri: str | None = None) -> tuple[HistoryPoint, ...]:
-    """All points of one metric of a run, sorted by step and time; an estimate has one per price sheet."""
+    """All points of one metric of a run, sorted by step and time; an estimate has one per price sheet.
+
+    Args:
+        run_id: Id of the run.
+        key: Key of the metric.
+        store_uri: Its store; the one that MLflow is set to when not given.
+    """
     import mlflow
 
     client = make_client(store_uri or mlflow.get_tracking_uri())
@@ -223,6 +229,11 @@ def _statistics(run: Run) -> RunFacts:
 
 def leave_out(run_id: str, *, store_uri: str | None = None, bring_back: bool = False) -> None:
     """Leave a run out of what later estimates learn from, or bring it back.
+
+    Args:
+        run_id: Id of the run.
+        store_uri: Its store; the one that MLflow is set to when not given.
+        bring_back: Whether to include the run again instead.
 
     Raises:
         RunDataError: If there is no such run.

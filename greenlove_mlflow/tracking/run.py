@@ -122,14 +122,28 @@ class TrackedRun(RunEvents):
     def log_promise(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
     ) -> None:
-        """Record the benchmark, the estimates and everything behind them, figures and report included."""
+        """Record the benchmark, the estimates and everything behind them, figures and report included.
+
+        Args:
+            estimate: The estimate at home.
+            comparison: The comparison with offers; None when there is none.
+            log: The benchmark's log.
+            saved_view: Whether to save a view of the experiment page.
+        """
         self.log_estimates(estimate, comparison, log)
         self.log_page(estimate, comparison, log, saved_view=saved_view)
 
     def log_estimates(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
     ) -> None:
-        """Record the estimates and the benchmark's measurements; takes milliseconds."""
+        """Record the estimates and the benchmark's measurements; takes milliseconds.
+
+        Args:
+            estimate: The estimate at home.
+            comparison: The comparison with offers; None when there is none.
+            log: The benchmark's log.
+            streamed: Whether the log's power samples were already recorded as they were taken.
+        """
         from greenlove_mlflow.tracking.estimates import keep_promise
 
         if self._spool is not None:
@@ -139,7 +153,14 @@ class TrackedRun(RunEvents):
     def log_page(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
     ) -> None:
-        """Record the tables behind the estimates, the figures and the report; takes seconds, thread-safe."""
+        """Record the tables behind the estimates, the figures and the report; takes seconds, thread-safe.
+
+        Args:
+            estimate: The estimate at home.
+            comparison: The comparison with offers; None when there is none.
+            log: The benchmark's log.
+            saved_view: Whether to save a view of the experiment page.
+        """
         from greenlove_mlflow.tracking.estimates import keep_files, keep_page
         from greenlove_mlflow.tracking.saved_view import saved_view as make_saved_view
 
@@ -156,7 +177,14 @@ class TrackedRun(RunEvents):
     def log_outcome(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, outcome: Outcome | None
     ) -> None:
-        """Record the outcome, or the reason why there is none, and update the report."""
+        """Record the outcome, or the reason why there is none, and update the report.
+
+        Args:
+            estimate: The estimate at home.
+            comparison: The comparison with offers; None when there is none.
+            log: The benchmark's log.
+            outcome: The outcome; None when no epoch was run.
+        """
         from greenlove_mlflow.tracking.estimates import keep_outcome, keep_page
 
         if self._spool is None or (outcome is None and not self._notice):
@@ -225,7 +253,15 @@ class TrackedRun(RunEvents):
         *,
         is_epoch: bool = True,
     ) -> None:
-        """Record one lap of the real training (an epoch or a number of steps) and the forecast made after it."""
+        """Record one lap of the real training (an epoch or a number of steps) and the forecast made after it.
+
+        Args:
+            epoch: Index of the lap, from 0.
+            duration_s: Duration of the lap, seconds.
+            energy_j: Energy of the lap, joules; None when unknown.
+            forecast_s: Forecast of the whole training, seconds; None without one.
+            is_epoch: Whether the lap is an epoch.
+        """
         ends = None if forecast_s is None else (forecast_s.point, forecast_s.low, forecast_s.high)
         lap = LapEvent(
             index=epoch,

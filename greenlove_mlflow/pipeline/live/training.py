@@ -266,7 +266,7 @@ class LiveTraining:
         self._laps.close()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait ``timeout_s`` seconds for the estimate, return whether it is done; the next step or lap uses it."""
+        """Wait up to ``timeout_s`` seconds for the estimate, return whether it is done; the next step takes it over."""
         return self._making is None or self._making.wait(timeout_s)
 
     def wait_for_page(self) -> None:

@@ -95,7 +95,13 @@ def coloured(field: str, looks: dict[str, str], *, seen: str = "") -> Any:
 
 
 def finished(chart: Any, *, height: Any, description: str) -> Any:
-    """The chart with the common settings: full width, its height, colours as parameters, no frame."""
+    """The chart with the common settings: full width, its height, colours as parameters, no frame.
+
+    Args:
+        chart: The Altair chart.
+        height: Height of the chart, or a step per row.
+        description: Text alternative for readers who cannot see the chart.
+    """
     params = [alt.param(name=name, value=value) for name, value in {**COLOURS, **TITLES, **SEEN}.items()]
     return (
         chart.properties(width="container", height=height, background="transparent", description=description)

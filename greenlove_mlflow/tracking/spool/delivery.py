@@ -136,7 +136,14 @@ def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: EndEven
 
 
 def terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> None:
-    """Set status and end time; ``set_terminated`` would also print links from this thread into the user's output."""
+    """Set status and end time; ``set_terminated`` would also print links from this thread into the user's output.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        status: MLflow's status.
+        end_ms: End, milliseconds since 1970.
+    """
     from mlflow.entities import RunStatus
 
     store: Any = getattr(getattr(client, "_tracking_client", None), "store", None)

@@ -55,7 +55,14 @@ class RunEvents:
             self._spool, self._state = _make_spool(state, opened.header)
 
     def metric(self, key: str, value: float | None, step: int, timestamp_ms: int | None = None) -> None:
-        """Record one point of a metric; None is skipped."""
+        """Record one point of a metric; None is skipped.
+
+        Args:
+            key: Key of the metric.
+            value: Value of the point.
+            step: MLflow step of the point.
+            timestamp_ms: Milliseconds since 1970; the current time when None.
+        """
         if value is not None:
             point = MetricEvent(key=key, value=float(value), timestamp_ms=timestamp_ms or now_ms(), step=step)
             self._put(point)
