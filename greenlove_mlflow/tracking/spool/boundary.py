@@ -47,7 +47,7 @@ class Boundary:
         """A block whose exceptions become a warning; ``doing`` names what was attempted."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - this is the boundary: a store may raise anything, and training continues
+        except Exception as error:  # noqa: BLE001 - the boundary: a store may raise anything, training continues
             self.warn(f"{doing} failed: {first_line(error)}", error)
 
     def warn(self, message: str, error: BaseException | None = None) -> None:

@@ -179,7 +179,7 @@ def _result(spool: Spool, fate: Fate, **what: object) -> Recovered:
 def _store_uri_of(spool: Spool, store_uri: str | None) -> str | None:
     """The store's address, with credentials if it is the one that MLflow is set to; None when it is another.
 
-    A store that is a file on this machine always gets its own spools, since no other server sees them.
+    A store that is a file on this machine always gets its own spools, since nothing leaves the machine.
     """
     import mlflow
 
