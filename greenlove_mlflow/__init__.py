@@ -1,4 +1,4 @@
-"""What a training will take in hours, dollars, kWh and CO2e, how sure that is, and where else it could run.
+"""Estimates a training run's time, cost, energy and CO2e with ranges, here and on other GPUs.
 
     import greenlove_mlflow as greenlove
 

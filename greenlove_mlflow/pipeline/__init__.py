@@ -39,23 +39,23 @@ def estimate(
     steps: int | None = None,
     **options: Unpack[TrackOptions],
 ) -> Estimate:
-    """The estimate of a training, by a benchmark of a few seconds; no MLflow, no network, nothing changed.
+    """Estimate a training by a benchmark of a few seconds, without MLflow or network; the model's state is restored.
 
     Args:
-        model: The module to train, on the device it will be trained on; or an ``EpochRunner`` alone, for training that
-            is no PyTorch step.
+        model: The module to train, on its training device; or an ``EpochRunner`` alone, for training that is not a
+            PyTorch step.
         optimizer: Its optimizer.
         criterion: The loss; None when the model returns its own.
         data: A ``Dataset`` or the ``DataLoader`` of the real training.
         epochs: Epochs of the real training, at least 1; 1 for an ``EpochRunner`` when not given.
-        steps: Its optimizer steps, in place of ``epochs``.
+        steps: Optimizer steps of the real training, instead of ``epochs``.
         **options: See ``greenlove_mlflow.pipeline.options.Options``.
 
     Returns:
-        Seconds, kWh, US dollars and grams CO2e, each with the range that holds the truth 95 % of the time.
+        Time in s, energy in kWh, cost in US dollars and CO2e in grams, each with a 95 % range.
 
     Raises:
-        InvalidInputError: If an argument cannot be used; nothing has run then.
+        InvalidInputError: If an argument is invalid; raised before anything runs.
     """
     from greenlove_mlflow.benchmark.ranks import refuse_several_ranks
     from greenlove_mlflow.benchmark.state.state import check_state
@@ -89,25 +89,28 @@ def compare(
     gpus: int | None = None,
     start_s: float | None = None,
 ) -> Comparison:
-    """The same training on each offer of a price sheet.
+    """Compare the estimate with the same training on each offer of a price sheet.
 
     Args:
-        estimate: Of the training at home.
-        gpu: The home GPU, when it is not the one that was measured.
-        prices: ``newest``, a version, a path to a sheet of one's own, or a ``PriceSheet``.
+        estimate: The estimate of the training at home.
+        gpu: The home GPU, if not the one that was measured.
+        prices: ``newest``, a version, a path to your own price sheet, or a ``PriceSheet``.
         region: Region of the offers; the median of their regions when not given.
         task: Published benchmark to take speed ratios from.
-        precision: Of the training's matrix products.
-        speed_ratios: Known ratios by GPU.
-        measured: ``auto`` or a run id: take ratios from own runs of the same workload in MLflow.
-        billing: Which prices to compare.
-        gpus: GPUs at work: 1, 2, 4 or 8; as many as at home when not given. The smallest instance that has them is
-            what is rented, and all of it is paid.
-        start_s: Seconds that an instance needs to start; a sourced figure when not given.
+        precision: Precision of the training's matrix products.
+        speed_ratios: Known speed ratios by GPU.
+        measured: ``auto`` or a run id: take ratios from your own runs of the same workload in MLflow.
+        billing: Kinds of price to compare.
+        gpus: GPUs used: 1, 2, 4 or 8; as many as at home when not given. The smallest instance that has them is
+            rented and paid in full.
+        start_s: Seconds that an instance needs to start; a sourced value when not given.
+
+    Returns:
+        Home and every offer with its time, energy, cost and CO2e.
 
     Raises:
-        UnknownGpuError: If no table knows ``gpu``; the nearest names are listed.
-        TableError: If the price sheet cannot be used; row and column are named.
+        UnknownGpuError: If no table lists ``gpu``; the message suggests the nearest names.
+        TableError: If the price sheet is invalid; the message names row and column.
     """
     return compare_estimate(
         estimate,
@@ -145,39 +148,38 @@ def track(
     saved_view: bool = True,
     **options: Unpack[TrackOptions],
 ) -> Iterator[TrackedTraining]:
-    """A training with its promise, kept in an MLflow run.
+    """Estimate a training, then meter it while it runs, and record both in an MLflow run.
 
-    Joins the active run and leaves it running, or starts one; estimates, compares, records; then meters the body from
-    its beginning to its end. In a loop of your own, epochs are told by the optimizer's steps; ``run.epochs()`` and
-    ``run.steps()`` tell them exactly, and end early when a limit is spent. An exception in the body ends a run of ours
-    as FAILED, Ctrl-C as KILLED, and always goes on to the caller. MLflow's trouble after entry costs one warning, never
-    the training.
+    Joins the active run and leaves it open, or starts one; estimates, compares and records; then meters the body of
+    the ``with`` block. In your own loop, epochs are inferred from optimizer steps; ``run.epochs()`` and ``run.steps()``
+    mark them exactly, and end early when a limit is reached. An exception in the body ends a run that was started here
+    as FAILED, Ctrl-C as KILLED, and always propagates to the caller. After entry, MLflow failures become one warning,
+    never an exception in training.
 
     Args:
-        model: The module to train, on the device it will be trained on; or an ``EpochRunner``, which ``run.train()``
-            runs.
+        model: The module to train, on its training device; or an ``EpochRunner``, which ``run.train()`` runs.
         optimizer: Its optimizer.
         criterion: The loss; None when the model returns its own.
         data: A ``Dataset`` or the ``DataLoader`` of the real training.
         epochs: Epochs of the real training, at least 1.
-        steps: Its optimizer steps, in place of ``epochs``.
-        confirm: Asked with the estimate; a "no" leaves ``run.epochs()`` empty.
-        limits: What the training may take at most; an estimate above it leaves ``run.epochs()`` empty, and a training
-            that has spent one ends with the epoch.
-        on_refusal: ``raise`` raises ``TrainingRefused`` in place of an empty loop.
-        on_limit: ``raise`` raises ``LimitReached`` once a limit is spent, also in a loop of your own.
-        experiment: MLflow experiment for a run of ours; the active or default one when not given.
-        run_name: Name of a run of ours.
-        nested: Whether to open a child of the active run; on its own when that run holds a training already.
-        run_id: Of a run to take up again, where none is active; with ``done=``, its account goes on.
+        steps: Optimizer steps of the real training, instead of ``epochs``.
+        confirm: Called with the estimate; False leaves ``run.epochs()`` empty.
+        limits: Upper limits for the training; an estimate above one leaves ``run.epochs()`` empty, and a training that
+            reaches one ends with the epoch.
+        on_refusal: ``raise`` raises ``TrainingRefused`` instead of leaving the loop empty.
+        on_limit: ``raise`` raises ``LimitReached`` once a limit is reached, also in your own loop.
+        experiment: MLflow experiment for a new run; the active or default one when not given.
+        run_name: Name of a new run.
+        nested: Whether to open a child of the active run; by default only if that run already holds a training.
+        run_id: Id of a run to resume, if none is active; with ``done=``, its totals are continued.
         log_model: Whether to log the estimator as an MLflow model.
         saved_view: Whether to save a view of the experiment page.
         **options: See ``greenlove_mlflow.pipeline.options.Options``.
 
     Raises:
-        InvalidInputError: If an argument cannot be used; nothing has run then and no run is opened.
-        TrackingError: If the MLflow store cannot be used before anything ran.
-        TrainingRefused: If the training may not run, and ``on_refusal="raise"``.
+        InvalidInputError: If an argument is invalid; raised before anything runs or a run is opened.
+        TrackingError: If the MLflow store cannot be used; raised before anything runs.
+        TrainingRefused: If the training is refused and ``on_refusal="raise"``.
     """
     from greenlove_mlflow.benchmark.ranks import refuse_several_ranks
     from greenlove_mlflow.pipeline.running import Keeping, running

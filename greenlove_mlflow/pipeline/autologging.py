@@ -1,4 +1,4 @@
-"""Autologging: MLflow's own, off while a benchmark runs, whose fits are no trainings."""
+"""Turns MLflow's autologging off while a benchmark runs, since its fits are not training runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SWITCH = "_AUTOLOGGING_GLOBALLY_DISABLED"
 
 @contextmanager
 def autologging_off() -> Iterator[None]:
-    """A block in which nothing is logged by itself; afterwards it is as it was, off or on.
+    """A block without autologging; the previous setting is restored afterwards.
 
     MLflow's own ``disable_autologging`` leaves it on, whatever it was before.
     """
     module: Any = sys.modules.get(_MODULE)
     if module is None or not hasattr(module, _SWITCH):
-        yield  # nothing that could log has been loaded
+        yield  # no library that could autolog is loaded
         return
     was_off = getattr(module, _SWITCH)
     setattr(module, _SWITCH, True)

@@ -1,4 +1,4 @@
-"""Checks: whether a value that a caller gave is of the right type and range; each returns it as it is used."""
+"""Argument checks: each validates type and range and returns the value in the form used internally."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NAMES_SHOWN = 12
 
 
 def whole(name: str, value: Any, *, least: int = 1) -> int:
-    """A whole number, NumPy's included.
+    """Check for a whole number; NumPy integers are accepted.
 
     Raises:
-        InvalidInputError: If it is none, or below ``least``.
+        InvalidInputError: If it is not one, or is below ``least``.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -30,17 +30,17 @@ def whole(name: str, value: Any, *, least: int = 1) -> int:
 
 
 def number(name: str, value: Any, *, least: float = 0.0, most: float = math.inf, above: bool = False) -> float:
-    """A finite number of a range.
+    """Check for a finite number within a range.
 
     Args:
-        name: What the caller calls it.
-        value: As given; text is no number.
-        least: The least it may be; what it must be above, with ``above``.
-        most: The most it may be.
-        above: Whether ``least`` itself is too little.
+        name: Name of the argument.
+        value: The value as given; text is not accepted.
+        least: Lower bound.
+        most: Upper bound.
+        above: Whether the lower bound itself is excluded.
 
     Raises:
-        InvalidInputError: If it is no number or out of range.
+        InvalidInputError: If it is not a number or out of range.
     """
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not (value > least if above else value >= least) or not value <= most or math.isinf(value):
@@ -52,10 +52,10 @@ def number(name: str, value: Any, *, least: float = 0.0, most: float = math.inf,
 
 
 def choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
-    """One of some choices.
+    """Check for one of several choices.
 
     Raises:
-        InvalidInputError: If it is another; the choices are listed.
+        InvalidInputError: If it is none of them; the message lists the choices.
     """
     known = list(choices)
     if not any(type(value) is type(each) and value == each for each in known):
@@ -65,21 +65,21 @@ def choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False.
+    """Check for True or False.
 
     Raises:
         InvalidInputError: If it is neither.
     """
-    if not isinstance(value, bool) and type(value).__name__ != "bool":  # NumPy's own is no bool
+    if not isinstance(value, bool) and type(value).__name__ != "bool":  # NumPy's bool does not subclass bool
         raise InvalidInputError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
 
 def text(name: str, value: Any) -> str:
-    """Text that is not empty.
+    """Check for non-empty text.
 
     Raises:
-        InvalidInputError: If it is something else.
+        InvalidInputError: If it is anything else.
     """
     if not isinstance(value, str) or not value:
         raise InvalidInputError(f"{name} must be text, got {value!r}")
@@ -87,10 +87,10 @@ def text(name: str, value: Any) -> str:
 
 
 def function(name: str, value: Any) -> Any:
-    """Something that can be called.
+    """Check for a callable.
 
     Raises:
-        InvalidInputError: If it cannot.
+        InvalidInputError: If it is not callable.
     """
     if not callable(value):
         raise InvalidInputError(f"{name} must be a function, got {value!r}")
@@ -98,10 +98,10 @@ def function(name: str, value: Any) -> Any:
 
 
 def texts(name: str, value: Any) -> tuple[str, ...]:
-    """One or several texts, as a tuple.
+    """Check for one or several texts and return them as a tuple.
 
     Raises:
-        InvalidInputError: If there is none, or one is no text.
+        InvalidInputError: If there is none, or one is not text.
     """
     items = (value,) if isinstance(value, str) else value
     if not isinstance(items, (list, tuple, set, frozenset)) or not items:
@@ -110,10 +110,10 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
 
 
 def named(name: str, value: str, known: Iterable[str]) -> str:
-    """A name among those known.
+    """Check for a known name.
 
     Raises:
-        InvalidInputError: If it is another; the nearest are named, or all where they are few.
+        InvalidInputError: If it is unknown; the message suggests the nearest names, or lists all if there are few.
     """
     names = sorted(set(known))
     if value in names:
@@ -126,10 +126,10 @@ def named(name: str, value: str, known: Iterable[str]) -> str:
 
 
 def ratios(name: str, value: Any) -> dict[str, float]:
-    """Ratios above 0 by name.
+    """Check for a mapping from names to ratios above 0.
 
     Raises:
-        InvalidInputError: If it is no mapping, or a ratio is none.
+        InvalidInputError: If it is not a mapping, or a ratio is invalid.
     """
     if not isinstance(value, Mapping):
         raise InvalidInputError(f"{name} must map names of GPUs to numbers, got {value!r}")

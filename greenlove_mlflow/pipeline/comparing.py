@@ -1,4 +1,4 @@
-"""From an estimate to a comparison: which GPU home is, which ratio each offer gets, and what is asked of MLflow."""
+"""From an estimate to a comparison: the home GPU, the speed ratio of each offer, and ratios from MLflow."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from greenlove_mlflow.tables import (
 from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 from greenlove_mlflow.tables.store.age import stale_caveats
 
-# The tables that a comparison rests on, beside the price sheet, whose age is told by its own caveat.
+# The tables behind a comparison, besides the price sheet, which has its own caveat about age.
 COMPARED_BY = ("gpu_specs", "gpu_throughput", "mlperf", "carbon_intensity", "electricity_prices")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """What the ratios start from; no hardware where the work of a CPU's step was counted."""
+    """The hardware that ratios are relative to; none if the operations of a step were counted on a CPU."""
 
     hardware: GpuSpec | ProbeResult | None
     name: str
@@ -61,7 +61,7 @@ def compare_estimate(
     gpus: int | None,
     start_s: float | None,
 ) -> Comparison:
-    """The comparison that ``greenlove.compare`` returns; see there."""
+    """The comparison that ``greenlove.compare`` returns; see there for the arguments."""
     statistics = estimate.statistics
     if statistics is None:
         raise InvalidInputError("only the estimate of a measured training can be compared, not that of an offer")
@@ -77,7 +77,7 @@ def compare_estimate(
         find_gpu(name, specs.values(), offer_names=offer_names).gpu_id: ratio for name, ratio in speed_ratios.items()
     }
     if isinstance(home.hardware, GpuSpec) and statistics.profile is not None and statistics.profile.on_cpu:
-        # A CPU's step says nothing of the parts of a step on the GPU that is named.
+        # A step on a CPU says nothing about the parts of a step on the named GPU.
         statistics = dataclasses.replace(statistics, profile=None, validation_profile=None)
         estimate = dataclasses.replace(estimate, statistics=statistics)
     used = statistics.home_gpu_count if gpus is None else gpus
@@ -102,7 +102,7 @@ def compare_estimate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """A training, and what it is held against; how many GPUs are at work is asked apart."""
+    """A training and what it is compared with, except the number of GPUs used."""
 
     estimate: Estimate
     asked: RunFacts
@@ -116,7 +116,7 @@ class _Question:
     start_s: Interval
 
     def compared(self, offers: tuple[Offer, ...], used_gpu_count: int) -> Comparison:
-        """The comparison with those offers."""
+        """The comparison with those offers, at that number of GPUs."""
         asked = dataclasses.replace(self.asked, gpu_count=used_gpu_count)
         offered = [self.specs[offer.gpu_id] for offer in offers]
         return compare_offers(
@@ -135,13 +135,13 @@ class _Question:
         )
 
     def with_all_at_work(self, row: ComparisonRow) -> ComparisonRow:
-        """The row with what all GPUs that are rented would take together, and a note that says so."""
+        """The row with the figures for using all rented GPUs, and a note that says so."""
         if row.rented_gpu_count == row.used_gpu_count or row.speed_ratio.basis == "given":
             return row
         try:
             time_s = self.compared((row.offer,), row.rented_gpu_count).rows[0].estimate.time_s
         except InvalidInputError:
-            # Nobody published runs on that many GPUs with such links.
+            # There are no published runs on that many GPUs with such links.
             return row
         note = Caveat.of("all-at-work", gpu=row.offer.gpu, count=row.rented_gpu_count, time=spoken_point(time_s))
         estimate = dataclasses.replace(row.estimate, caveats=(*row.estimate.caveats, note))
@@ -151,11 +151,16 @@ class _Question:
 def check_offers(
     prices: str | Path | PriceSheet, *, billing: tuple[str, ...], speed_ratios: Mapping[str, float]
 ) -> PriceSheet:
-    """The price sheet that is asked for, once it is known to hold what is asked of it.
+    """The requested price sheet, checked for the kinds of price and the GPUs asked for.
+
+    Args:
+        prices: ``newest``, a version, a path to a price sheet, or a ``PriceSheet``.
+        billing: Kinds of price to compare.
+        speed_ratios: Known speed ratios by GPU.
 
     Raises:
-        InvalidInputError: If no offer is billed so, or no table knows a GPU; what is known is listed.
-        TableError: If the sheet cannot be used.
+        InvalidInputError: If no offer has such a kind of price, or a GPU is in no table; the message lists valid ones.
+        TableError: If the sheet is invalid.
     """
     sheet = read_price_sheet(prices)
     for each in billing:
@@ -175,7 +180,7 @@ def _ratios(
     given: Mapping[str, float],
     own: Mapping[str, tuple[Interval, str]],
 ) -> dict[str, SpeedRatio]:
-    """The ratio of every GPU on offer: given, measured in own runs (and by which), else from the tables."""
+    """The speed ratio of every offered GPU: as given, else from the user's own runs, else from the tables."""
     evidence = read_ratio_evidence()
     ratios: dict[str, SpeedRatio] = {}
     for spec in offered:
@@ -201,12 +206,12 @@ def _ratios(
 
 
 def instance_start_s(given: float | None) -> Interval:
-    """Seconds that an instance needs to start: as given, else as a table says of all clouds together."""
+    """Seconds that an instance needs to start: as given, else a table's figure across clouds."""
     return read_instance_start()[0] if given is None else Interval.exactly(given)
 
 
 def with_probe(estimate: Estimate) -> Estimate:
-    """The estimate with its hardware probed, where no table knows it: what later re-estimations start from."""
+    """The estimate with a probe of its hardware if it is in no table, for later re-estimations."""
     statistics = estimate.statistics
     if statistics is None or statistics.home is not None or statistics.probe is not None:
         return estimate
@@ -222,7 +227,7 @@ def _probe(statistics: RunFacts) -> ProbeResult:
 
 
 def find_home(statistics: RunFacts, gpu: str | None, offer_names: Mapping[str, str] | None = None) -> Home:
-    """The hardware that the ratios start from: the named GPU, the measured one, or a probe of what no table knows."""
+    """The hardware that ratios are relative to: the named GPU, the measured one, or a probe of unlisted hardware."""
     if gpu is not None:
         spec = find_gpu(gpu, read_gpu_specs(), offer_names=offer_names)
         if statistics.home is not None and spec.gpu_id == statistics.home.gpu_id:

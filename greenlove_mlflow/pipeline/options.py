@@ -1,4 +1,4 @@
-"""Options: what a caller may say beside model, optimizer, criterion and data; checked before anything runs."""
+"""Options: arguments besides model, optimizer, criterion and data, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.offers.offer import PriceSheet
 
-# before: a benchmark of its own, whose traces are put back; within: the first seconds of the training.
+# before: a separate benchmark, after which all state is restored; within: the first seconds of the training.
 BenchmarkMode = Literal["before", "within"]
 Progress = Callable[[str, float, float], None]
 TrainStep = Callable[..., Any]
@@ -33,53 +33,53 @@ class Options:
     """Every option of ``track`` and ``estimate``.
 
     Args:
-        epochs: Epochs of the real training, at least 1; None where it is planned by ``steps``.
+        epochs: Epochs of the real training, at least 1; None if it is planned by ``steps``.
         steps: Optimizer steps of the real training; exactly one of ``epochs`` and ``steps`` is given.
         done: Epochs, or steps, that earlier parts of the training have done.
-        accumulation: Batches to one optimizer step, where gradients are accumulated.
-        lap_steps: Optimizer steps that are metered as one; an epoch's where the data has a length.
-        benchmark: ``before`` the training, whose state is put back, or ``within`` its first seconds.
-        batch_size: Samples in a batch when ``data`` is a dataset (64 when not given); beside a loader it must be the
-            loader's own.
-        device: Where the training runs; the model's own device when not given.
-        train_step: ``train_step(model, batch, optimizer, criterion, device)`` in place of the default step.
-        steps_per_epoch: Batches in an epoch, for data without a length.
+        accumulation: Batches per optimizer step, with gradient accumulation.
+        lap_steps: Optimizer steps metered as one lap; those of an epoch if the data has a length.
+        benchmark: ``before`` the training, with all state restored, or ``within`` its first seconds.
+        batch_size: Samples per batch when ``data`` is a dataset (64 when not given); with a loader it must equal the
+            loader's.
+        device: Device of the training; the model's device when not given.
+        train_step: ``train_step(model, batch, optimizer, criterion, device)``, replaces the default step.
+        steps_per_epoch: Batches per epoch, for data without a length.
         extra_state: Objects with ``state_dict`` that the step changes (gradient scaler, scheduler, EMA).
-        validation: A loader, or a pair of loader and step, that runs after an epoch.
-        validation_every_epochs: After every so many epochs.
-        extra_per_epoch_s: Seconds an epoch takes beside that (checkpoints).
-        one_off_s: Seconds paid once beside that (preprocessing).
+        validation: A loader, or a pair of loader and step, to run after an epoch.
+        validation_every_epochs: Number of epochs between validations.
+        extra_per_epoch_s: Additional seconds per epoch (checkpoints).
+        one_off_s: Additional seconds paid once (preprocessing).
         method: ``adaptive``, or ``original`` for the original's formulas.
-        budget_s: Seconds the benchmark may take; its own choice when not given.
-        precision: Of the training's matrix products; detected when not given.
+        budget_s: Seconds the benchmark may take; chosen automatically when not given.
+        precision: Precision of the training's matrix products; detected when not given.
         task: Published benchmark to take speed ratios from; a mean over tasks when not given.
-        country: Two-letter country code of the machine's place.
-        region: State, subregion or zone inside it ("VA", "SRVC", "CA-QC").
+        country: Two-letter country code of the machine's location.
+        region: State, subregion or zone inside the country ("VA", "SRVC", "CA-QC").
         scope: ``lifecycle`` or ``direct`` grid intensity, the same on both sides of a comparison.
-        carbon_intensity_g_per_kwh: Grid intensity in place of the table's.
-        electricity_price_usd_per_kwh: Electricity price in place of the table's.
-        pue: Power usage effectiveness of the place, at least 1.
-        tdp_w: Board power where it cannot be measured, watts.
-        gpu_utilization: Share of the board power that a modelled figure assumes, 0 to 1.
+        carbon_intensity_g_per_kwh: Grid intensity, instead of the table's.
+        electricity_price_usd_per_kwh: Electricity price, instead of the table's.
+        pue: Power usage effectiveness of the location, at least 1.
+        tdp_w: Board power to assume when it cannot be measured, watts.
+        gpu_utilization: Share of the board power to assume when power is modelled, 0 to 1.
         gpu_index: NVML index of the board to meter; the training's own when not given.
-        net_of_idle: Count only what the training adds to the power that the machine draws anyway.
-        live_carbon: Ask Electricity Maps for the grid now (needs the key in the environment).
-        live_zone: Electricity Maps zone to ask for ("US-MIDA-PJM"); the place's own code when not given.
-        locate: ``"geoip"`` looks the place up by the machine's address; nothing is looked up otherwise.
-        prices: ``newest``, a version, a path to a sheet of one's own, or a ``PriceSheet``.
-        speed_ratios: Known ratios by GPU, ``{"H100 HGX 80GB": 2.5}``.
-        measured: ``auto`` takes ratios from own runs of the same workload in MLflow; a run id takes that run's.
+        net_of_idle: Count only power above idle.
+        live_carbon: Ask Electricity Maps for the current grid intensity (needs the key in the environment).
+        live_zone: Electricity Maps zone to ask for ("US-MIDA-PJM"); the location's code when not given.
+        locate: ``"geoip"`` finds the location by the machine's IP address; no lookup otherwise.
+        prices: ``newest``, a version, a path to your own price sheet, or a ``PriceSheet``.
+        speed_ratios: Known speed ratios by GPU, ``{"H100 HGX 80GB": 2.5}``.
+        measured: ``auto`` takes ratios from your own runs of the same workload in MLflow; a run id takes that run's.
         cloud_region: Region of the offers; the median of their regions when not given.
-        billing: Which prices to compare (``on-demand``, ``spot``, ``reserved-1y``, ...).
-        gpus: GPUs at work on an offer: 1, 2, 4 or 8; as many as at home when not given. The smallest instance that has
-            them is what is rented, and all of it is paid.
-        start_s: Seconds that a rented instance needs to start; a sourced figure when not given.
-        home_usd_per_hour: What renting this machine costs an hour, in place of its electricity.
+        billing: Kinds of price to compare (``on-demand``, ``spot``, ``reserved-1y``, ...).
+        gpus: GPUs used on an offer: 1, 2, 4 or 8; as many as at home when not given. The smallest instance that has
+            them is rented and paid in full.
+        start_s: Seconds that a rented instance needs to start; a sourced value when not given.
+        home_usd_per_hour: Hourly rent of this machine, instead of its electricity cost.
         history: Learn the machine's drift from finished runs in MLflow.
         power_poll_interval_s: Seconds between power samples.
         progress: Called with phase, seconds done and seconds planned while the benchmark runs.
         on_epoch: Called after each real epoch with epochs done, epochs planned and the forecast.
-        plan: Fields of ``BenchmarkPlan`` to set otherwise.
+        plan: Fields of ``BenchmarkPlan`` to override.
     """
 
     epochs: int | None = None
@@ -137,7 +137,7 @@ class Options:
 
 
 def make_options(epochs: int | None, given: Mapping[str, Any]) -> Options:
-    """The checked options of a call; an unknown name is refused with the nearest ones."""
+    """The checked options of a call; an unknown name raises an error that suggests the nearest ones."""
     known = [field.name for field in dataclasses.fields(Options)]
     for name in given:
         if name not in known:
@@ -148,7 +148,7 @@ def make_options(epochs: int | None, given: Mapping[str, Any]) -> Options:
 
 
 def is_runner(model: Any) -> bool:
-    """Whether what was given as a model is an ``EpochRunner``: training of another kind, that runs its own epochs."""
+    """Whether the given model is an ``EpochRunner``, which runs its own epochs."""
     return hasattr(model, "run_epoch") and hasattr(model, "sample_count")
 
 
@@ -163,7 +163,7 @@ def _check_plan(epochs: Any, steps: Any, done: Any) -> None:
 
 
 def _of_objects(name: str, value: Any) -> tuple[Any, ...]:
-    """Objects with a state; one alone is taken for several of one."""
+    """Objects with a state, as a tuple; a single object is accepted."""
     if hasattr(value, "state_dict"):
         return (value,)
     if not isinstance(value, (list, tuple)):

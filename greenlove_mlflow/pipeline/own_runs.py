@@ -1,4 +1,4 @@
-"""Speed ratios from one's own runs of the same workload, as MLflow holds them."""
+"""Speed ratios from the user's own runs of the same workload in MLflow."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ AUTO = "auto"
 
 
 def own_ratios(statistics: RunFacts, measured: str | None) -> Mapping[str, tuple[Interval, str]]:
-    """Ratio and run id by GPU of the specs table; the latest run counts where there are several.
+    """Speed ratio and run id by GPU of the specs table; of several runs, the latest counts.
 
     Args:
-        statistics: Of the training at home.
-        measured: ``auto`` looks for runs of the same workload, a run id takes that run, None looks for nothing.
+        statistics: Facts of the training at home.
+        measured: ``auto`` searches for runs of the same workload, a run id takes that run, None takes none.
 
     Raises:
-        InvalidInputError: If the named run is of another workload, or of a GPU that no table knows.
-        RunDataError: If the named run holds no benchmark.
+        InvalidInputError: If the given run is of another workload, or of a GPU in no table.
+        RunDataError: If the given run holds no benchmark.
     """
     if measured is None:
         return {}

@@ -1,6 +1,6 @@
-"""A training under way: opened, kept in an MLflow run, and settled whatever ends it.
+"""Runs a training: opens its MLflow run, records it, and settles it whatever ends it.
 
-``track``, ``watch``, ``autolog`` and the callbacks of frameworks all run their trainings through here.
+``track``, ``watch``, ``autolog`` and the framework callbacks all use this module.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """How a training is kept in MLflow.
+    """How a training is recorded in MLflow.
 
     Args:
-        experiment: MLflow experiment for a run of ours; the active or default one when not given.
-        run_name: Name of a run of ours.
-        nested: Whether to open a child of the active run; on its own when that run holds a training already.
+        experiment: MLflow experiment for a new run; the active or default one when not given.
+        run_name: Name of a new run.
+        nested: Whether to open a child of the active run; by default only if that run already holds a training.
         log_model: Whether to log the estimator as an MLflow model.
         saved_view: Whether to save a view of the experiment page.
-        join: A run that somebody else has opened, in place of the active one.
-        run_id: Of a run to take up again, where none is active.
+        join: A run opened by other code, to use instead of the active one.
+        run_id: Id of a run to resume, if none is active.
     """
 
     experiment: str | None = None
@@ -71,19 +71,19 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undertaking:
-    """A training that is about to run, and all that is known of it beforehand.
+    """A training that is about to run, with everything known about it beforehand.
 
     Args:
         subject: Model, optimizer, device.
-        feed: What an epoch (or another lap) is: its steps, its samples.
-        plan: How many there shall be.
-        options: What the caller said.
-        environment: What the process was told.
-        ground: The machine, its meter, its place.
+        feed: Steps and samples of an epoch (or another lap).
+        plan: Length and number of the laps.
+        options: The caller's options.
+        environment: The environment of the process.
+        ground: The machine, its meter and its location.
         synchronize: Waits until the device is idle.
-        keeping: How it is kept.
-        policy: What it may take.
-        optimizers: Those whose steps are counted; empty where the steps are told by calls.
+        keeping: How it is recorded in MLflow.
+        policy: What it is allowed to take.
+        optimizers: Optimizers whose steps are counted; empty if steps are reported by calls.
         runner: An ``EpochRunner`` that ``run.train()`` runs.
     """
 
@@ -108,17 +108,17 @@ def running(
     refusal: str = "",
     ends_at_last_touch: bool = False,
 ) -> Iterator[TrackedTraining]:
-    """A training in its MLflow run, metered from the beginning of the block to its end.
+    """A training in its MLflow run, metered from the beginning to the end of the block.
 
     Args:
-        undertaking: What is about to run.
+        undertaking: The training that is about to run.
         measure: Runs the benchmark before it; None when its own first seconds are the benchmark.
-        refusal: Why it may not run, where that is known beforehand.
-        ends_at_last_touch: Whether the training ends when it last reported, not with the block.
+        refusal: Why it may not run, if that is known beforehand.
+        ends_at_last_touch: Whether the training ends at its last report rather than with the block.
 
     Raises:
-        TrainingRefused: If it may not run and the caller asked for this.
-        TrackingError: If the MLflow store cannot be used before anything ran.
+        TrainingRefused: If it may not run and the caller asked for an exception.
+        TrackingError: If the MLflow store cannot be used; raised before anything runs.
     """
     from greenlove_mlflow.tracking import open_run
     from greenlove_mlflow.tracking.saved_view import print_view_link
@@ -206,7 +206,7 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun) -> Window:
 
 
 def feed_of_steps(undertaking: Undertaking) -> Feed:
-    """The feed as its optimizer steps see it: of several batches each where gradients are accumulated."""
+    """The feed by optimizer step, each of several batches if gradients are accumulated."""
     feed, batches = undertaking.feed, undertaking.options.accumulation or 1
     steps = undertaking.plan.steps_per_lap or feed.steps_per_epoch
     if batches == 1:
@@ -215,7 +215,7 @@ def feed_of_steps(undertaking: Undertaking) -> Feed:
 
 
 def workload_within(undertaking: Undertaking, log: BenchmarkLog) -> Workload:
-    """What is left of the plan, an epoch as long as the feed says."""
+    """The rest of the plan, with the feed's epoch length."""
     options, feed = undertaking.options, feed_of_steps(undertaking)
     return Workload(
         sample_count=feed.sample_count,
@@ -230,10 +230,10 @@ def workload_within(undertaking: Undertaking, log: BenchmarkLog) -> Workload:
 
 
 def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, undertaking: Undertaking) -> Promise:
-    """The promise of an estimate: compared with the offers, and kept in the run; pictures and page follow beside it."""
+    """Compare an estimate with the offers and record both in the run; figures and page follow in the background."""
     options, keeping = undertaking.options, undertaking.keeping
     if tracked.is_continued:
-        # The run keeps what was promised first; what is left now is a forecast of it.
+        # The run keeps its first estimate; the estimate of what is left now is a forecast of it.
         comparison, estimate = compare_or_say_why(estimate, options)
         return Promise(log=log, estimate=estimate, comparison=comparison)
     benchmark = "within" if WITHIN_CAVEAT in estimate.caveats else "before"
@@ -251,7 +251,7 @@ def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, und
 
 
 def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
-    """Keep what happened, and what it teaches later estimates."""
+    """Record the outcome, and what later estimates learn from it."""
     run.wait_for_page()
     if run.estimate is None or run.log is None:
         return
@@ -268,7 +268,7 @@ def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
 
 
 def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison | None, Estimate]:
-    """The comparison, and the estimate that remembers its ratios; a comparison that fails costs a caveat only."""
+    """The comparison, and the estimate with its ratios stored; a failed comparison only adds a caveat."""
     try:
         estimate = with_probe(estimate)
         comparison = compare_estimate(
@@ -293,12 +293,12 @@ def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison
 
 
 def with_caveats(estimate: Estimate, *caveats: Caveat) -> Estimate:
-    """The estimate with more that its reader must know."""
+    """The estimate with these caveats added."""
     return dataclasses.replace(estimate, caveats=(*estimate.caveats, *caveats))
 
 
 def params_of_plan(plan: LapPlan, options: Options, benchmark: str) -> dict[str, str]:
-    """The run's params that say how it was planned, beside those of its estimate."""
+    """The run's params for its plan, besides those of its estimate."""
     steps = {
         names.PARAM_STEPS: options.steps,
         names.PARAM_DONE: options.done or None,
@@ -311,7 +311,7 @@ def params_of_plan(plan: LapPlan, options: Options, benchmark: str) -> dict[str,
 
 
 def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
-    """Have the estimator logged as an MLflow model, once everything before it has been sent."""
+    """Have the estimator logged as an MLflow model once everything recorded before has been sent."""
     from greenlove_mlflow.serving.gather import gather_facts
 
     sheet = None if comparison is None else comparison.prices
@@ -319,7 +319,7 @@ def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Compar
 
 
 def _see_plan(undertaking: Undertaking) -> Callable[[int], LapPlan | None] | None:
-    """A look at the loader that the training really uses, for a plan that rests on its data set alone."""
+    """A function that checks the loader actually used, if the plan was made from the data set alone."""
     training, options, plan = undertaking.subject.training, undertaking.options, undertaking.plan
     stated = options.steps_per_epoch is not None or options.accumulation is not None
     if training is None or stated or not plan.is_epoch or options.steps is not None:

@@ -1,4 +1,4 @@
-"""The flow from a training step to an estimate, one named stage a function."""
+"""The flow from a training step to an estimate, one function per stage."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.power import PowerMeter
 
-# Long enough for a board's clocks to fall and for twenty samples.
+# Long enough for a board's clocks to drop and for twenty samples.
 IDLE_BASELINE_S = 2.0
 OpenMeter = Callable[..., "AbstractContextManager[PowerMeter]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the electricity comes from, and what must be said about how that was found."""
+    """The source of the electricity, with caveats about how it was found."""
 
     grid: Grid
     pue: Interval
@@ -60,14 +60,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What is known before anything runs.
+    """The machine, its meter and its location, known before anything runs.
 
     Args:
-        machine: Where the training runs.
-        spec: Of its board; None where no table knows it, and on a CPU.
+        machine: The machine that trains.
+        spec: Specs of its GPU; None if it is in no table, and on a CPU.
         open_meter: Opens a meter of its power.
-        place: Where its electricity comes from.
-        caveats: What must be said of all that.
+        place: Source of its electricity.
+        caveats: Caveats about the above.
     """
 
     machine: Machine
@@ -79,7 +79,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A benchmark that has run, the estimate made from it, and how to meter the same machine again."""
+    """A finished benchmark, the estimate made from it, and how to meter the same machine again."""
 
     log: BenchmarkLog
     estimate: Estimate
@@ -87,7 +87,7 @@ class Measured:
 
 
 def make_training(model: Any, optimizer: Any, criterion: Any, data: Any, options: Options) -> Training:
-    """The training as the benchmark takes it, its data checked before anything runs."""
+    """The training in the form that the benchmark takes, its data checked before anything runs."""
     training = Training(
         model=model,
         optimizer=optimizer,
@@ -112,16 +112,16 @@ def measure_training(
     history: Callable[[], Sequence[FinishedRun]] = tuple,
     trains_here: bool = False,
 ) -> Measured:
-    """The benchmark of a training and its estimate: machine, meter, benchmark, fit, estimate, in that order.
+    """Benchmark a training and estimate it: machine, meter, benchmark, fit, estimate, in that order.
 
     Args:
-        training: What is benchmarked.
-        options: What the caller said.
-        environment: What the process was told.
-        place: Where the electricity comes from.
-        ground: What is known of the machine; read here when None.
+        training: The training to benchmark.
+        options: The caller's options.
+        environment: The environment of the process.
+        place: Source of the electricity.
+        ground: The machine and its meter; identified now when None.
         history: Reads the finished runs that the machine's drift is learned from.
-        trains_here: Whether the training follows in this process, which has then paid the one-off cost.
+        trains_here: Whether training follows in this process, which has then already paid the one-off cost.
     """
     device = training.torch_device if isinstance(training, Training) else torch.device("cpu")
     ground = ground or read_ground(device, options, environment, place)
@@ -151,7 +151,7 @@ def measure_training(
 
 
 def read_ground(torch_device: Any, options: Options, environment: Environment, place: Place) -> Ground:
-    """What is known before anything runs."""
+    """Identify the machine and how to meter it, before anything runs."""
     machine, spec = identify_machine(torch_device)
     open_meter, cpu_caveat = meter_opener(options, environment, machine, spec, torch_device)
     caveats = (*place.caveats, *([cpu_caveat] if cpu_caveat else []))
@@ -169,17 +169,17 @@ def estimate_log(
     history: Callable[[], Sequence[FinishedRun]] = tuple,
     one_off_paid: bool = False,
 ) -> Estimate:
-    """The estimate of a plan from what was measured, wherever the benchmark ran.
+    """The estimate of a plan from a benchmark's log, wherever the benchmark ran.
 
     Args:
-        log: What was measured.
+        log: The benchmark's log.
         workload: The plan.
-        ground: Of the machine that it was measured on.
-        options: What the caller said.
-        environment: What the process was told.
-        power_caveats: Of the meter.
+        ground: The machine it was measured on.
+        options: The caller's options.
+        environment: The environment of the process.
+        power_caveats: Caveats of the meter.
         history: Reads the finished runs that the machine's drift is learned from.
-        one_off_paid: Whether the process that trains has paid the one-off cost in its benchmark.
+        one_off_paid: Whether the training process has paid the one-off cost in its benchmark.
     """
     statistics = RunFacts(
         machine=log.machine,
@@ -210,7 +210,7 @@ def estimate_log(
 
 
 def _with_later_start(statistics: RunFacts, options: Options, environment: Environment) -> RunFacts:
-    """The statistics with a word on when to start, where the live grid's forecast has a cleaner hour."""
+    """The run facts with a caveat that names a cleaner start time, if the live grid's forecast has one."""
     from greenlove_mlflow.electricity_maps import later_start_caveats
 
     hours = estimate_training(statistics).time_s.point / S_PER_H
@@ -219,7 +219,7 @@ def _with_later_start(statistics: RunFacts, options: Options, environment: Envir
 
 
 def _without_one_off(statistics: RunFacts) -> RunFacts:
-    """The statistics of a process that has paid the one-off cost, which is then named apart where it matters."""
+    """The run facts of a process that has paid the one-off cost; a caveat states that cost if it matters."""
     fit = statistics.fit
     said = [caveat for caveat in fit.caveats if caveat.code == "warm-up-share"]
     if said:
@@ -229,13 +229,13 @@ def _without_one_off(statistics: RunFacts) -> RunFacts:
 
 
 def _net_of_idle(statistics: RunFacts) -> RunFacts:
-    """The statistics without idle power; as they are, with a caveat, where that was not measured."""
+    """The run facts without idle power; unchanged and with a caveat if it was not measured."""
     gross = Caveat.of("idle-not-measured")
     return without_idle(statistics) or dataclasses.replace(statistics, caveats=(*statistics.caveats, gross))
 
 
 def find_place(options: Options, environment: Environment) -> Place:
-    """The grid and the PUE of the machine's place; the network is asked only where the caller asked for it."""
+    """The grid and PUE of the machine's location; no network access unless the caller asked for it."""
     address_country = None
     caveats: list[Caveat] = []
     if options.locate == "geoip":
@@ -264,7 +264,7 @@ def find_place(options: Options, environment: Environment) -> Place:
 
 
 def make_plan(options: Options, environment: Environment | None = None) -> BenchmarkPlan:
-    """The benchmark that the options ask for, in that environment."""
+    """The benchmark plan for the options and environment."""
     return BenchmarkPlan(
         **{
             "method": options.method,
@@ -280,11 +280,11 @@ def make_plan(options: Options, environment: Environment | None = None) -> Bench
 
 
 def planned_laps(options: Options, batch_count: int) -> float:
-    """Epochs of the whole training; of one that is planned by steps, so many parts of an epoch.
+    """Epochs of the whole training; fractional if it is planned by steps.
 
     Args:
-        options: What the caller said.
-        batch_count: Batches of one epoch.
+        options: The caller's options.
+        batch_count: Batches per epoch.
     """
     if options.steps is None:
         return options.epochs or 1
@@ -292,17 +292,17 @@ def planned_laps(options: Options, batch_count: int) -> float:
 
 
 def done_laps(options: Options, batch_count: int) -> float:
-    """The same of what earlier parts of the training have done."""
+    """Epochs done by earlier parts of the training, likewise."""
     return options.done if options.steps is None else options.done / steps_of_epoch(options, batch_count)
 
 
 def steps_of_epoch(options: Options, batch_count: int) -> int:
-    """Optimizer steps of an epoch of so many batches."""
+    """Optimizer steps of an epoch of ``batch_count`` batches."""
     return max(1, math.ceil(batch_count / (options.accumulation or 1)))
 
 
 def identify_machine(torch_device: Any) -> tuple[Machine, GpuSpec | None]:
-    """The machine, and the specs of its GPU where a table knows it."""
+    """The machine and the specs of its GPU; None for the specs of a GPU in no table."""
     machine = read_machine(torch_device)
     if machine.gpu_name is None:
         return machine, None
@@ -313,7 +313,15 @@ def identify_machine(torch_device: Any) -> tuple[Machine, GpuSpec | None]:
 def meter_opener(
     options: Options, environment: Environment, machine: Machine, spec: GpuSpec | None, torch_device: Any
 ) -> tuple[OpenMeter, Caveat | None]:
-    """A function that opens the machine's power meter, told all that tables and caller know of its power."""
+    """A function that opens the machine's power meter with the power figures of tables and caller.
+
+    Args:
+        options: The caller's options.
+        environment: The environment of the process.
+        machine: The machine to meter.
+        spec: Specs of its GPU; None if it is in no table, and on a CPU.
+        torch_device: Device of the training.
+    """
     cpu_power = read_cpu_power(machine.cpu_name, machine.visible_cpu_count, system_cpu_count=os.cpu_count())
     utilization = {} if options.gpu_utilization is None else {"gpu_utilization": options.gpu_utilization}
 
@@ -335,7 +343,7 @@ def meter_opener(
 
 
 def _plan_workload(options: Options, log: BenchmarkLog) -> Workload:
-    """The plan that the caller stated, with what the benchmark learned of its data."""
+    """The caller's plan, completed by what the benchmark learned about its data."""
     return Workload(
         sample_count=log.sample_count,
         batch_size=log.batch_size,

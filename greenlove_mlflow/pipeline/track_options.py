@@ -1,6 +1,6 @@
-"""The options of ``track`` and ``estimate`` as types, so that editors complete them and mypy refuses a misspelt one.
+"""The options of ``track`` and ``estimate`` as types, so that editors complete them and mypy rejects misspellings.
 
-What each means stands in ``pipeline.options.Options``, which checks them.
+``pipeline.options.Options`` documents and checks them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from greenlove_mlflow.pipeline.options import BenchmarkMode, Progress, TrainStep
 
 
 class TrackOptions(TypedDict, total=False):
-    """Every option of ``track`` and ``estimate`` that they take by keyword beside their own parameters."""
+    """The keyword options of ``track`` and ``estimate``, besides their named parameters."""
 
     done: int
     accumulation: int | None

@@ -1,4 +1,4 @@
-"""The object that ``track`` hands to the body: a live training, with the loops that tell it what happens."""
+"""TrackedTraining: the object that ``track`` yields, a live training with loops that report to it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.compare import Comparison
 
 Batch = TypeVar("Batch")
-# A loop that is left so late in an epoch, measured by the epochs before, was left after it.
+# A loop left later than this share of an epoch, judged by earlier epochs, counts the epoch as done.
 LEAST_SHARE_OF_LAP = 0.5
 
 
 class TrackedTraining(LiveTraining):
-    """A training with its promise.
+    """A training with its estimate.
 
-    What the body does is metered from beginning to end. Its laps are told by the optimizers' own steps, or by the loop
-    that one of ``epochs``, ``steps`` and ``train`` runs.
+    The body is metered from beginning to end. Laps are inferred from the optimizers' steps, or reported by the loop of
+    ``epochs``, ``steps`` or ``train``.
 
     Attributes:
-        estimate: What the training was promised to take.
-        comparison: The same training on each offer; None when the comparison could not be made.
-        log: What the benchmark measured.
-        approved: False when ``confirm`` said no or a limit is broken; ``epochs()`` is then empty.
-        refusal: Why it is not approved, in words; empty when it is.
-        must_stop: Why it has to end now, in words; empty while it need not.
-        forecast: The estimate made again from the epochs done so far.
-        outcome: What really happened; None before the first epoch has ended.
+        estimate: The estimate from before training.
+        comparison: The comparison with offers; None when it could not be made.
+        log: The benchmark's log.
+        approved: False when ``confirm`` returned False or a limit is exceeded; ``epochs()`` is then empty.
+        refusal: Why the training is not approved; empty when it is.
+        must_stop: Why training has to end now; empty when it need not.
+        forecast: The estimate updated from the epochs done so far.
+        outcome: The outcome so far; None before the first epoch has ended.
     """
 
     def __init__(self, *, optimizers: Iterable[Any] = (), runner: Any = None, **parts: Any) -> None:
@@ -51,7 +51,7 @@ class TrackedTraining(LiveTraining):
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run that keeps everything; None while the server cannot be reached."""
+        """Id of the MLflow run; None while the server cannot be reached."""
         return self._tracked.run_id
 
     @property
@@ -65,37 +65,37 @@ class TrackedTraining(LiveTraining):
 
     @property
     def url(self) -> str | None:
-        """Where the run can be looked at in a browser; None when the store has no pages."""
+        """URL of the run's page; None when the store has no pages."""
         return self._tracked.url
 
     @property
     def how_to_open(self) -> str:
-        """A command or an address that shows the run."""
+        """A URL or a command that shows the run."""
         return self._tracked.how_to_open
 
     def begin(self) -> None:
-        """The training begins: from now on it is metered, and the optimizers' steps are counted."""
+        """Begin the training: start metering and counting the optimizers' steps."""
         if not self._has_begun:
             self._hooks.enter_context(watched_steps(self._optimizers, self.step))
         super().begin()
 
     def end(self, *, at_last_touch: bool = False) -> None:
-        """The training is over; a second call does nothing."""
+        """End the training; a second call does nothing."""
         self._hooks.close()
         if not self._has_ended and self._laps_by == "caller":
             self._end_lap_under_way(by_time=False)
         super().end(at_last_touch=at_last_touch)
 
     def lap(self) -> None:
-        """A lap has ended."""
+        """Report that a lap has ended."""
         self._longest_lap_steps = max(self._longest_lap_steps, self._laps.steps_in_lap(self.step_count))
         super().lap()
 
     def epochs(self) -> Iterator[int]:
-        """The epochs of the training, each timed and metered from its start to the start of the next.
+        """Iterate over the epochs, each timed and metered from its start to the start of the next.
 
-        Empty when the training is not approved; it ends early when a limit is spent. Leaving the loop early is fine:
-        the outcome then says so. The first one is 0, or ``done=`` of a training that is resumed.
+        Empty when the training is not approved; ends early when a limit is reached. You may leave the loop early, and
+        the outcome then says so. The first epoch is 0, or ``done=`` of a resumed training.
         """
         if self._may_not_run():
             return
@@ -113,9 +113,9 @@ class TrackedTraining(LiveTraining):
                 return
 
     def steps(self) -> Iterator[int]:
-        """The optimizer steps of the training, metered in laps of so many; empty when the training is not approved.
+        """Iterate over the optimizer steps, metered in laps of several; empty when the training is not approved.
 
-        The first one is 0, or ``done=`` of a training that is resumed. It ends early when a limit is spent.
+        The first step is 0, or ``done=`` of a resumed training. Ends early when a limit is reached.
         """
         if self._may_not_run():
             return
@@ -132,7 +132,7 @@ class TrackedTraining(LiveTraining):
                 return
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, one by one; what the training waits for them is then known."""
+        """Iterate over batches and measure the wait for them."""
         for batch in batches:
             self.ready()
             yield batch
@@ -164,7 +164,7 @@ class TrackedTraining(LiveTraining):
         return bool(self.refusal or self.must_stop)
 
     def _end_lap_under_way(self, *, by_time: bool) -> None:
-        """Close the lap under way when it is whole: by its steps, or where none were seen, by its time."""
+        """End the current lap if it is complete, by its steps or, if none were seen, by its time."""
         if self._has_ended:
             return
         steps = self._laps.steps_in_lap(self.step_count)
@@ -180,7 +180,13 @@ class TrackedTraining(LiveTraining):
 
 
 def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: str | None = None) -> Estimate:
-    """The estimate whose statistics remember the speed ratio that each offer was given, and how it was asked for."""
+    """The estimate with each offer's speed ratio, and how it was requested, stored in its run facts.
+
+    Args:
+        estimate: The estimate at home.
+        comparison: The comparison that holds the ratios.
+        cloud_region: Region of the offers as requested; None when not given.
+    """
     if estimate.statistics is None:
         return estimate
     ratios = {row.offer.gpu_id: row for row in comparison.rows}

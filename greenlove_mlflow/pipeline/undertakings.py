@@ -1,4 +1,4 @@
-"""From what a caller hands over to a training that can be run: a model with its data, or an ``EpochRunner``."""
+"""Prepares a caller's model and data, or ``EpochRunner``, to be benchmarked and run."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A training that can be run, and the benchmark before it; None when its first seconds are the benchmark."""
+    """A training ready to run, and the benchmark before it; None when its first seconds are the benchmark."""
 
     undertaking: Undertaking
     measure: Callable[[TrackedRun], Promise | None] | None
 
 
 def subject_of(model: Any, optimizer: Any, criterion: Any, data: Any, options: Options) -> Training | EpochRunner:
-    """What is benchmarked, checked before anything runs.
+    """The training or runner to benchmark, checked before anything runs.
 
     Raises:
-        InvalidInputError: If something is missing or cannot be used.
+        InvalidInputError: If an argument is missing or invalid.
     """
     if is_runner(model):
         if optimizer is not None or criterion is not None or data is not None:
@@ -71,17 +71,17 @@ def prepare_training(
     policy: Policy,
     keeping: Keeping,
 ) -> Prepared:
-    """A training made ready to run; nothing has run yet and no run is opened.
+    """Prepare a training; nothing is run and no MLflow run is opened yet.
 
     Args:
         parts: Model, optimizer, criterion, data; or an ``EpochRunner`` and nothing else.
-        options: What the caller said.
-        environment: What the process was told.
-        policy: What the training may take.
-        keeping: How it is kept in MLflow.
+        options: The caller's options.
+        environment: The environment of the process.
+        policy: What the training is allowed to take.
+        keeping: How it is recorded in MLflow.
 
     Raises:
-        InvalidInputError: If something is missing or cannot be used.
+        InvalidInputError: If an argument is missing or invalid.
     """
     subject = subject_of(*parts, options)
     options = _with_what_can_be_kept(subject, options, policy)
@@ -113,7 +113,7 @@ def prepare_training(
 
 
 def _with_what_can_be_kept(subject: Training | EpochRunner, options: Options, policy: Policy) -> Options:
-    """The options, with the benchmark within the training where one before it could not put everything back."""
+    """The options, with the benchmark moved within the training if one before it could not restore all state."""
     if options.benchmark == "within" or not isinstance(subject, Training):
         return options
     try:
@@ -129,7 +129,7 @@ def _with_what_can_be_kept(subject: Training | EpochRunner, options: Options, po
 
 
 def lap_plan(options: Options, feed: Feed) -> LapPlan:
-    """Laps as the caller planned them, an epoch as long as the data."""
+    """The laps that the caller planned, with the data's epoch length."""
     return LapPlan(
         lap_count=planned_laps(options, feed.steps_per_epoch),
         steps_per_lap=steps_of_epoch(options, feed.steps_per_epoch),

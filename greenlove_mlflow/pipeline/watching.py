@@ -1,4 +1,4 @@
-"""``watch``: a training of any kind of loop; no step is handed over, its own first seconds are the benchmark."""
+"""``watch``: tracks any kind of training loop, whose first seconds are the benchmark."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.workload import Limits
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
-# Where the end is known, so many laps; where it is not, a lap is so many steps.
+# Number of laps if the end is known; if not, a lap is a fixed number of steps.
 USUAL_LAP_COUNT = 50
 OPEN_LAP_STEPS = 1000
 
@@ -45,30 +45,30 @@ def watch(
     saved_view: bool = True,
     **options: Any,
 ) -> Iterator[TrackedTraining]:
-    """Any training, watched by its optimizer's steps and kept in an MLflow run.
+    """Watch any training by its optimizer steps and record it in an MLflow run.
 
-    Nothing is run beforehand: the first seconds of the training are the benchmark, and ``run.estimate`` is None until
-    they have passed. ``run.over(loader)`` lets the wait for data be known, ``run.pause()`` and ``run.resume()`` leave a
-    validation out of the steps, and ``run.must_stop`` says when a limit is spent.
+    Nothing is run beforehand: the first seconds of training are the benchmark, and ``run.estimate`` is None until they
+    have passed. ``run.over(loader)`` measures the wait for data, ``run.pause()`` and ``run.resume()`` exclude a
+    validation from the steps, and ``run.must_stop`` says when a limit is reached.
 
     Args:
-        *watched: The optimizer or optimizers, and the model if its kind and precision shall be known.
-        steps: Optimizer steps of the whole training; without it (and ``epochs``) there is no end, and the pace of each
-            1,000 steps is kept.
-        epochs: Epochs, in place of ``steps``; ``steps_per_epoch=`` says how long one is.
-        batch_size: Samples of a step.
-        limits: What the training may take at most.
-        on_limit: ``raise`` raises ``LimitReached`` once a limit is spent.
-        experiment: MLflow experiment for a run of ours; the active or default one when not given.
-        run_name: Name of a run of ours.
+        *watched: The optimizer or optimizers, and optionally the model, to record its kind and precision.
+        steps: Optimizer steps of the whole training; without ``steps`` and ``epochs`` it has no known end, and the pace
+            of each 1,000 steps is recorded.
+        epochs: Epochs, instead of ``steps``; ``steps_per_epoch=`` gives their length.
+        batch_size: Samples per step.
+        limits: Upper limits for the training.
+        on_limit: ``raise`` raises ``LimitReached`` once a limit is reached.
+        experiment: MLflow experiment for a new run; the active or default one when not given.
+        run_name: Name of a new run.
         nested: Whether to open a child of the active run.
-        run_id: Of a run to take up again, where none is active; with ``done=``, its account goes on.
+        run_id: Id of a run to resume, if none is active; with ``done=``, its totals are continued.
         log_model: Whether to log the estimator as an MLflow model.
         saved_view: Whether to save a view of the experiment page.
-        **options: See ``greenlove_mlflow.pipeline.options.Options``; those of a benchmark beforehand do nothing here.
+        **options: See ``greenlove_mlflow.pipeline.options.Options``; those for a benchmark before training are ignored.
 
     Raises:
-        InvalidInputError: If an argument cannot be used; no run is opened then.
+        InvalidInputError: If an argument is invalid; no run is opened then.
         TrackingError: If the MLflow store cannot be used.
     """
     undertaking = prepare_watched(
@@ -91,17 +91,17 @@ def watch(
 def prepare_watched(
     watched: tuple[Any, ...], given: dict[str, Any], *, policy: Policy, keeping: Keeping, tells_steps: bool = False
 ) -> Undertaking:
-    """A training of which only optimizers and model are known, made ready to be watched.
+    """Prepare to watch a training of which only optimizers and model are known.
 
     Args:
         watched: Optimizers, models, or both.
         given: Options by name; with neither ``epochs`` nor ``steps`` the training has no known end.
-        policy: What it may take.
-        keeping: How it is kept in MLflow.
-        tells_steps: Whether the steps are told by calls, so that no optimizer has to be known.
+        policy: What it is allowed to take.
+        keeping: How it is recorded in MLflow.
+        tells_steps: Whether steps are reported by calls, so that no optimizer is needed.
 
     Raises:
-        InvalidInputError: If nothing was given that steps, or an option cannot be used.
+        InvalidInputError: If no optimizer was given or an option is invalid.
     """
     optimizers = find_optimizers(watched)
     model = next((each for each in watched if isinstance(each, torch.nn.Module)), None)
@@ -160,7 +160,7 @@ def _lap_steps(settings: Options) -> int:
 
 
 def _device_of(model: Any, optimizers: tuple[torch.optim.Optimizer, ...]) -> torch.device:
-    """Where the first parameter is; the CPU when there is none."""
+    """The device of the first parameter; the CPU when there is none."""
     parameters = [] if model is None else list(model.parameters())[:1]
     for optimizer in optimizers:
         parameters += [each for group in optimizer.param_groups for each in group["params"]][:1]

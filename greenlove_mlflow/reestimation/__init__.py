@@ -1,4 +1,4 @@
-"""Tracked runs estimated again from their statistics: other prices, another grid, another plan.
+"""Estimates tracked runs again from their run facts, with other prices, another grid or another plan.
 
 The package is not called ``reestimate``: importing it would then hide ``greenlove_mlflow.reestimate``, the function.
 """

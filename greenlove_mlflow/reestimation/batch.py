@@ -1,4 +1,4 @@
-"""The pages of a re-estimation taken one after another: priced, counted, written; nothing of a page stays in memory."""
+"""Processes a re-estimation page by page (price, count, write), keeping no page in memory."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(kw_only=True)
 class Batch:
-    """What a re-estimation does with each page, and what has come of it so far.
+    """The processing of pages in a re-estimation, with the results so far.
 
     Args:
-        client: Of the store.
-        offers: On which the runs are priced.
-        change: What is taken otherwise than the runs had it.
+        client: Client of the store.
+        offers: Offers to price the runs on.
+        change: Overrides for the runs' values.
         pricer: Prices runs.
-        files: Where the rows go.
+        files: Files for the rows.
         write_back: Writes into the source runs; None leaves them alone.
-        verify: Whether to hold each run's Parquet facts against its statistics.
+        verify: Whether to check each run's Parquet facts against its tag.
     """
 
     client: MlflowClient
@@ -65,18 +65,18 @@ class Batch:
 
     @property
     def digest(self) -> str:
-        """A name for everything that went in so far: prices, changes, runs and what each of them keeps."""
+        """A digest of all inputs so far: prices, overrides, runs and their facts."""
         return self._digest.hexdigest()
 
     def take_all(self, pages: Iterable[Page], progress: Progress | None) -> None:
-        """Take every page; ``progress`` is told how many runs were estimated and how many were left out."""
+        """Process all pages; ``progress`` is called with the number of runs estimated and left out."""
         for page in pages:
             self.take(page)
             if progress is not None:
                 progress(self.summary.run_count, len(self.skipped))
 
     def take(self, page: Page) -> None:
-        """Price a page, count it, write it."""
+        """Price, count and write a page."""
         self.skipped += page.skipped
         facts = self._verified(page.facts) if self.verify else page.facts
         priced = self.pricer.price(facts, self.offers, self.change)
@@ -112,14 +112,14 @@ class Batch:
     def _first_choices(
         self, page: PricedPage, best: Sequence[Sequence[str]], at: Sequence[int], version: str
     ) -> Sequence[str]:
-        """The best choices that some runs had with their own prices, grid and plan; empty where it is not known."""
+        """The best choices of some runs with their own prices, grid and plan; empty where unknown."""
         known = [sheet.version for sheet in self.offers.sheets]
         if self.change.is_none and version in known:
             return [best[index][known.index(version)] for index in at]
         own = self._offers_of_version(version)
         if own is None:
             return [""] * len(at)
-        # With nothing changed each of them can be estimated, as it could with the change, so none is skipped here.
+        # Each run could be estimated with the change, so it can be without, and none is skipped here.
         first = self.pricer.price([page.facts[index] for index in at], own, Change())
         names = {
             facts.run_id: of_run[0]
@@ -128,7 +128,7 @@ class Batch:
         return [names.get(page.facts[index].run_id, "") for index in at]
 
     def _offers_of_version(self, version: str) -> OfferColumns | None:
-        """The offers that runs of that price version were first compared with; None when they are not known."""
+        """The offers that runs of that price version were first compared with; None when unknown."""
         if version not in self._own_offers:
             sheets = {sheet.version: sheet for sheet in self.offers.sheets}
             sheet = sheets.get(version) or sheet_of_version(version)
@@ -138,7 +138,7 @@ class Batch:
 
 
 def _reason_against(client: MlflowClient, facts: StoredFacts) -> str:
-    """Why the run's facts do not hold; empty when they do."""
+    """Why the run's facts fail verification; empty when they pass."""
     try:
         verify_facts(client, facts)
     except RunDataError as error:
@@ -147,7 +147,7 @@ def _reason_against(client: MlflowClient, facts: StoredFacts) -> str:
 
 
 def files_in(folder: Path, offers: OfferColumns) -> ResultFiles:
-    """The result files in a folder, which say what they are."""
+    """The result files in a folder, with metadata about their contents."""
     versions = ", ".join(sheet.version for sheet in offers.sheets)
     metadata = {
         "greenlove.table": "reestimates",

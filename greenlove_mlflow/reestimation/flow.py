@@ -1,4 +1,4 @@
-"""A whole experiment estimated again."""
+"""Estimates a whole experiment again."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Reestimate:
-    """What a re-estimation found.
+    """The results of a re-estimation.
 
     Args:
-        run_id: The MLflow run that keeps it; None after a dry run, or when no run could be estimated.
-        url: Of that run's page; None for a store that has none.
-        is_new: Whether that run was made now; False when an equal re-estimation was there already.
-        run_count: Runs that were estimated.
-        versions: Of the prices, oldest first.
+        run_id: The MLflow run that holds it; None after a dry run, or when no run could be estimated.
+        url: URL of that run's page; None for a store that has none.
+        is_new: Whether that run is new; False when an equal re-estimation already existed.
+        run_count: Number of runs estimated.
+        versions: Price versions, oldest first.
         skipped: Runs that were left out, each with its reason.
-        written: What was written back into the source runs.
-        summary: Totals by version and option, and for how many runs each is the best choice.
-        changes: How often which best choice became which other one.
-        changed_run_count: Runs whose best choice is another one now.
+        written: Counts of what was written back into the source runs.
+        summary: Totals by version and option, and the number of runs for which each is the best choice.
+        changes: Counts of changes from one best choice to another.
+        changed_run_count: Number of runs whose best choice has changed.
     """
 
     run_id: str | None
@@ -76,19 +76,19 @@ class Reestimate:
         """One row per run, offer and price version.
 
         Columns: run_id, gpu, version, time_h, cost_usd, energy_kwh, co2_kg (each with ``_lo`` and ``_hi``; NaN where
-        unknown), basis, problem, as_of, billing, price_usd_per_hour, fits_memory. Read anew at each call: it may be
+        unknown), basis, problem, as_of, billing, price_usd_per_hour, fits_memory. Read from disk each time: it may be
         large.
         """
         return _read(self.files[0])
 
     @property
     def home(self) -> pd.DataFrame:
-        """One row per run: the same figures at home."""
+        """One row per run: the same quantities at home."""
         return _read(self.files[1])
 
     @property
     def choices(self) -> pd.DataFrame:
-        """One row per run and price version: the best choice, and what it was when the run was first compared."""
+        """One row per run and price version: the best choice now and when the run was first compared."""
         return _read(self.files[2])
 
 
@@ -113,36 +113,39 @@ def reestimate(
     progress: Progress | None = None,
     page_size: int = PAGE_SIZE,
 ) -> Reestimate:
-    """All tracked runs of an experiment estimated again from what each of them keeps, with other prices or places.
+    """Estimate all tracked runs of an experiment again from their stored facts, with other prices or locations.
 
-    Reads runs by ``search_runs`` alone. A run that cannot be estimated is reported and left out. Done again with the
-    same, it makes no second run and writes nothing twice.
+    Reads runs by ``search_runs`` alone. A run that cannot be estimated is reported and left out. Repeating the call
+    with the same inputs makes no second run and writes nothing twice.
 
     Args:
         experiment: Name or id, or several of them; the new run goes into the first.
-        prices: ``newest``, ``all``, a version, a path to a CSV of one's own, a ``PriceSheet``, or several of these.
-        grid: Another place for home ("DE", "US-VA"), or its ``Grid``.
-        carbon_intensity_g_per_kwh: Of home, in place of each run's own.
-        electricity_price_usd_per_kwh: Of home, in place of each run's own.
-        pue: Of home, in place of each run's own.
-        home_usd_per_hour: Rent of home, in place of its electricity and of each run's own rent.
-        epochs: In place of each run's own.
-        sample_count: In place of each run's own.
-        write_back: Whether to log the estimates into the source runs, as the step of the prices' date.
-        dry_run: Whether to leave MLflow as it is.
-        verify: Whether to download each run's benchmark and hold it against its statistics first.
+        prices: ``newest``, ``all``, a version, a path to your own CSV, a ``PriceSheet``, or several of these.
+        grid: Another location for home ("DE", "US-VA"), or its ``Grid``.
+        carbon_intensity_g_per_kwh: Grid intensity at home, instead of each run's.
+        electricity_price_usd_per_kwh: Electricity price at home, instead of each run's.
+        pue: Power usage effectiveness at home, instead of each run's.
+        home_usd_per_hour: Hourly rent of home, instead of its electricity cost and of each run's rent.
+        epochs: Epochs, instead of each run's.
+        sample_count: Samples, instead of each run's.
+        write_back: Whether to log the estimates into the source runs, with the prices' date as the step.
+        dry_run: Whether to leave MLflow unchanged.
+        verify: Whether to download each run's benchmark first and check it against its tag.
         filter_string: MLflow's filter for the runs.
-        billing: Which kinds of price count.
-        tracking_uri: Of the store; MLflow's own setting when not given.
-        run_name: Of the new run.
-        progress: Called after each page with the number of runs estimated and of runs left out.
+        billing: Kinds of price to include.
+        tracking_uri: Address of the store; MLflow's own setting when not given.
+        run_name: Name of the new run.
+        progress: Called after each page with the number of runs estimated and left out.
         page_size: Runs read at a time.
 
+    Returns:
+        The counts and tables of the re-estimation, and the MLflow run that holds them.
+
     Raises:
-        InvalidInputError: If an argument cannot be used.
-        TableError: If a price sheet cannot be used.
+        InvalidInputError: If an argument is invalid.
+        TableError: If a price sheet is invalid.
         RunDataError: If there is no such experiment.
-        TrackingError: If the store does not answer, or cannot be read.
+        TrackingError: If the store does not answer or cannot be read.
     """
     sheets = read_sheets(prices)
     change = Change(
@@ -222,7 +225,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _keep(batch: Batch, experiment_id: str, run_name: str | None) -> tuple[str | None, bool]:
-    """The run that keeps the re-estimation, and whether it is new; None when there is nothing to keep."""
+    """Record the re-estimation; its run id and whether the run is new, or None when there is nothing to record."""
     if not batch.summary.run_count:
         return None, False
     same = record.find_same(batch.client, experiment_id, batch.digest)
@@ -270,7 +273,7 @@ def _grid(grid: Grid | str | None) -> Grid | None:
 
 
 def _check_dates(dates: Sequence[str]) -> None:
-    """Refuse to write two price sheets into one step."""
+    """Raise an error if two price sheets would share a step."""
     steps = [names.step_of_date(date) for date in dates]
     twice = sorted({step for step in steps if steps.count(step) > 1})
     if twice:
@@ -282,7 +285,7 @@ def _check_dates(dates: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _told_as_ours(uri: str, filter_string: str) -> Iterator[None]:
-    """A block in which what MLflow refuses becomes an error of ours that says what to do."""
+    """A block in which MLflow errors become errors of this package that say what to do."""
     from mlflow.exceptions import MlflowException
 
     try:

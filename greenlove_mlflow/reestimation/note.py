@@ -1,4 +1,4 @@
-"""What a re-estimation has to say, in a few lines of Markdown: the verdict first."""
+"""The note of a re-estimation: a few lines of Markdown, the verdict first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_TRANSITIONS = 10
 
 
 def transitions_frame(summary: Summary) -> pd.DataFrame:
-    """How often which best choice became which other one, by price version, most often first."""
+    """Counts of changes from one best choice to another, by price version, most frequent first."""
     rows = [
         {"version": version, "best_before": before, "best_now": now, "run_count": count}
         for (version, before, now), count in summary.transitions.most_common()
@@ -44,5 +44,5 @@ def make_note(batch: Batch) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name that cannot break out of a table cell."""
+    """A name escaped for a table cell."""
     return text.replace("|", "/").replace("<", "(").replace(">", ")").replace("\n", " ")

@@ -1,4 +1,4 @@
-"""A page of runs priced: every run on every offer of every price sheet, and the best choice of each."""
+"""Prices a page of runs: every run on every offer of every price sheet, and the best choice of each."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class PricedPage:
 
     Args:
         facts: The runs that could be estimated.
-        homes: The estimate at home of each.
+        homes: The estimate at home of each run.
         figures: One row per run and offer, run by run.
-        offer_count: Offers of each run.
+        offer_count: Number of offers per run.
         start_s: Seconds that an instance needs to start.
-        skipped: The runs that could not be.
+        skipped: The runs that could not be estimated.
     """
 
     facts: tuple[StoredFacts, ...]
@@ -49,16 +49,16 @@ class PricedPage:
     skipped: tuple[SkippedRun, ...]
 
     def table(self, values: FloatArray) -> FloatArray:
-        """A column of the figures as a table of runs x offers."""
+        """A column of the figures as an array of runs x offers."""
         return values.reshape(len(self.facts), self.offer_count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pricer:
-    """Prices runs; the same for every page.
+    """Prices pages of runs.
 
     Args:
-        book: Speed ratios that the runs do not keep.
+        book: Speed ratios that the runs do not hold.
         cloud_pue: Power usage effectiveness of the offers' data centres.
         start_s: Seconds that an instance needs to start.
     """
@@ -68,7 +68,13 @@ class Pricer:
     start_s: float = 0.0
 
     def price(self, facts: Sequence[StoredFacts], offers: OfferColumns, change: Change) -> PricedPage:
-        """Every run on every offer, with what is to be taken otherwise than the run had it."""
+        """Price every run on every offer, with the overrides of ``change``.
+
+        Args:
+            facts: Stored facts of the runs.
+            offers: The offers as columns.
+            change: Overrides for the runs' values.
+        """
         prepared = [_prepare(each, offers, change) for each in facts]
         ready = [each for each in prepared if isinstance(each, _Ready)]
         columns = run_columns(
@@ -100,7 +106,7 @@ class Pricer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ready:
-    """A run estimated at home, and the grid of each offer as that run looks at it."""
+    """A run estimated at home, and the grid of each offer in that run's scope."""
 
     facts: StoredFacts
     home: Estimate
@@ -112,7 +118,7 @@ def _prepare(facts: StoredFacts, offers: OfferColumns, change: Change) -> _Ready
         home = estimate_changed(facts.statistics, change)
         intensity = offers.intensity_g_per_kwh(facts.statistics.cloud_region, home.grid.scope)
     except (GreenloveError, ArithmeticError, TypeError, ValueError) as error:
-        # RunFacts are read from a tag that anybody may have written; one bad run must not end the batch.
+        # RunFacts are read from a tag of unknown origin; one bad run must not end the batch.
         return SkippedRun(run_id=facts.run_id, reason=f"its statistics cannot be estimated: {error}")
     return _Ready(facts=facts, home=home, intensity_g_per_kwh=intensity)
 
@@ -127,9 +133,9 @@ def _joined(intervals: Sequence[Intervals]) -> Intervals:
 
 
 def best_choices(page: PricedPage, offers: OfferColumns) -> IndexArray:
-    """The index of the offer of best value, per run and price sheet.
+    """The index of the best-value offer, per run and price sheet.
 
-    ``LOCAL_CHOICE`` for home, ``NO_CHOICE`` when no cost is known or the training is over before an instance starts.
+    ``LOCAL_CHOICE`` for home, ``NO_CHOICE`` when no cost is known or training ends before an instance would start.
     """
     home_usd = np.array([np.nan if home.cost_usd is None else home.cost_usd.point for home in page.homes])
     home_s = np.array([home.time_s.point for home in page.homes])

@@ -1,4 +1,4 @@
-"""The MLflow run that a re-estimation is kept in."""
+"""The MLflow run that holds a re-estimation."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ RUN_COUNT = "green/reestimate/run_count"
 SKIPPED_COUNT = "green/reestimate/skipped_count"
 CHANGED_COUNT = "green/reestimate/changed_choice_count"
 WRITTEN_COUNT = "green/reestimate/written_back_count"
-# MLflow's page shows CSV and no Parquet; a twin of more rows than this would be too long to look at.
+# MLflow's page shows CSV but not Parquet; a CSV copy with more rows than this would be too long to read.
 MOST_CSV_ROWS = 5000
 DIGEST_LENGTH = 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """Everything that the run keeps.
+    """Everything that the run holds.
 
     Args:
-        digest: Of what went in: equal for a re-estimation that would find the same again.
-        sheets: The prices.
+        digest: Digest of the inputs; equal inputs give equal results.
+        sheets: The price sheets.
         summary: Totals by version and option.
-        changes: How often which best choice became which other one.
+        changes: Counts of changes from one best choice to another.
         files: Local Parquet files with all rows.
         skipped: Runs that were left out.
         counts: Numbers of runs, by metric key.
-        settings: What was taken otherwise than the runs had it, by param key.
+        settings: Overrides applied, by MLflow param.
         note: Markdown for the run's page.
     """
 
@@ -67,7 +67,7 @@ class Content:
 
 
 def find_same(client: MlflowClient, experiment_id: str, digest: str) -> str | None:
-    """The id of a finished re-estimation in that experiment that was made of the same; None when there is none."""
+    """The id of a finished re-estimation of the same inputs in the experiment; None when there is none."""
     runs = client.search_runs(
         [experiment_id],
         filter_string=f"tags.`{TAG_DIGEST}` = '{digest}' and attributes.status = 'FINISHED'",
@@ -77,7 +77,14 @@ def find_same(client: MlflowClient, experiment_id: str, digest: str) -> str | No
 
 
 def record(client: MlflowClient, experiment_id: str, content: Content, *, run_name: str | None = None) -> str:
-    """Keep a re-estimation in a new run and return the run's id; the run is FAILED when not all of it is there."""
+    """Record a re-estimation in a new run and return its id; the run is FAILED when it is incomplete.
+
+    Args:
+        client: Client of the store.
+        experiment_id: Experiment of the new run.
+        content: Everything that the run holds.
+        run_name: Name of the new run; chosen by default when None.
+    """
     versions = [sheet.version for sheet in content.sheets]
     tags = {
         names.TAG_SCHEMA_VERSION: SCHEMA_VERSION,
@@ -132,7 +139,7 @@ def _folder_of(path: Path, root: Path) -> str:
 
 
 def _small_files(folder: Path, content: Content) -> Sequence[Path]:
-    """Files of the run that are made here, in the layout they have there."""
+    """The run's files that are written now, in their layout in the run."""
     tables = folder / "tables"
     tables.mkdir()
     made: list[Path] = []
@@ -164,7 +171,7 @@ def _csv_twin(path: Path, folder: Path) -> Path | None:
 
 
 def sheet_metadata(sheet: PriceSheet) -> dict[str, str]:
-    """What a Parquet copy of a price sheet says of itself."""
+    """The metadata of a price sheet's Parquet copy."""
     return {
         "greenlove.table": sheet.source.table or "prices",
         "greenlove.version": sheet.version,
@@ -182,7 +189,7 @@ def _input(sheet: PriceSheet) -> DatasetInput:
 
     url = sheet.source.url.split()[0] if sheet.source.url.startswith("http") else ""
     with warnings.catch_warnings():
-        # MLflow hints at whole-number columns that may be missing when a model is served; none is, from these.
+        # MLflow warns of integer columns that may have missing values at serving time; no model is served from these.
         warnings.simplefilter("ignore")
         dataset = mlflow.data.from_pandas(  # type: ignore[attr-defined]
             sheet_frame(sheet),

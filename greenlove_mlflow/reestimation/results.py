@@ -1,4 +1,4 @@
-"""What a re-estimation found: rows streamed to Parquet page by page, and sums that stay small however many runs."""
+"""Results of a re-estimation: rows streamed to Parquet page by page, and sums whose size is independent of the runs."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ CHOICES_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """The best choice of each run of a page, by price sheet, and what it was when the run was first compared.
+    """The best choice of each run of a page, by price sheet, and when the run was first compared.
 
     Args:
         best: Names of offers, ``local`` for home, empty where no cost is known; runs x sheets.
-        before: The same of the run's own prices, grid and plan, one per run; empty where it is not known.
-        version_before: Price version of that, one per run.
+        before: Best choice with the run's own prices, grid and plan, one per run; empty where unknown.
+        version_before: Price version of ``before``, one per run.
     """
 
     best: Sequence[Sequence[str]]
@@ -71,7 +71,7 @@ NO_RATIO = "no speed ratio is known between this run's machine and that GPU"
 
 
 class ResultFiles:
-    """Three Parquet files that grow by a page at a time: estimates, estimates at home, best choices."""
+    """Three Parquet files that grow page by page: estimates, estimates at home, best choices."""
 
     def __init__(self, folder: Path, metadata: dict[str, str]) -> None:
         self.rows = folder / "reestimates.parquet"
@@ -101,7 +101,7 @@ class ResultFiles:
 
 
 class Summary:
-    """Sums over all runs, per offer and for home, and how often the best choice changed."""
+    """Sums over all runs, per offer and for home, and counts of changed best choices."""
 
     def __init__(self, offers: OfferColumns) -> None:
         self._offers = offers
@@ -116,7 +116,7 @@ class Summary:
         self.changed_run_count = 0
 
     def add(self, page: PricedPage, choices: Choices) -> None:
-        """Count a page in."""
+        """Add a page to the sums."""
         self.run_count += len(page.facts)
         columns, homes = figure_columns(page.figures), home_columns(page.homes)
         for name in COLUMNS:
@@ -135,10 +135,10 @@ class Summary:
             self.changed_run_count += has_changed
 
     def frame(self) -> pd.DataFrame:
-        """One row per version and option: totals over the runs, and for how many it is the best choice.
+        """One row per version and option: totals over the runs, and the number of runs for which it is best.
 
-        The columns are in the order that MLflow's artifact view compares by. A total is over the runs whose figure is
-        known, which ``*_run_count`` counts.
+        The columns are in the order by which MLflow's artifact view compares. A total covers the runs with a known
+        value, counted by ``*_run_count``.
         """
         rows: list[dict[str, Any]] = []
         for index in range(len(self._offers.sheets)):
@@ -162,13 +162,13 @@ class Summary:
 
 
 def choice_names(choices: IndexArray, offers: OfferColumns) -> list[list[str]]:
-    """The names of choices that are given by index, one list per run."""
+    """The names of choices given by index, one list per run."""
     names = {LOCAL_CHOICE: LOCAL, NO_CHOICE: "", **dict(enumerate(offers.labels))}
     return [[names[int(choice)] for choice in of_run] for of_run in choices]
 
 
 def _row_columns(page: PricedPage, offers: OfferColumns) -> dict[str, pa.Array]:
-    """The rows of a page, run by run, as Arrow columns; what is unknown is null."""
+    """The rows of a page, run by run, as Arrow columns; unknown values are null."""
     run_count, offer_count = len(page.facts), len(offers.offers)
     fits = page.figures.fits_memory
     has_no_ratio = np.isnan(page.figures.time_s.point)
@@ -219,12 +219,12 @@ def _number_columns(columns: Mapping[str, FloatArray]) -> dict[str, pa.Array]:
 
 
 def _repeated(texts: Sequence[str], times: int) -> pa.Array:
-    """Each text several times in a row."""
+    """Each text repeated ``times`` times in a row."""
     return _picked(texts, np.repeat(np.arange(len(texts)), times))
 
 
 def _tiled(texts: Sequence[str], times: int) -> pa.Array:
-    """All texts one after another, several times."""
+    """The sequence of texts repeated ``times`` times."""
     return _picked(texts, np.tile(np.arange(len(texts)), times))
 
 

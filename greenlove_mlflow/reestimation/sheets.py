@@ -26,15 +26,15 @@ ALL_VERSIONS = "all"
 
 
 def read_sheets(prices: Prices | Sequence[Prices]) -> tuple[PriceSheet, ...]:
-    """The price sheets that were asked for, oldest first.
+    """Read the requested price sheets, oldest first.
 
     Args:
-        prices: ``newest``, ``all`` (every published version), a version, a path to a CSV of one's own, a
-            ``PriceSheet``, or several of these.
+        prices: ``newest``, ``all`` (every published version), a version, a path to your own CSV, a ``PriceSheet``, or
+            several of these.
 
     Raises:
         TableError: If a sheet cannot be read; the message names row and column.
-        InvalidInputError: If there is no sheet, or two of them call themselves the same version.
+        InvalidInputError: If there is no sheet, or two sheets have the same version.
     """
     asked: list[Prices] = []
     for each in [prices] if isinstance(prices, str | Path | PriceSheet) else prices:
@@ -50,12 +50,12 @@ def read_sheets(prices: Prices | Sequence[Prices]) -> tuple[PriceSheet, ...]:
 
 
 def sheet_digest(sheet: PriceSheet) -> str:
-    """A sha256 over all that the sheet says, hexadecimal."""
+    """The SHA-256 of all values of the sheet, hexadecimal."""
     return hashlib.sha256(json.dumps(to_plain(sheet), sort_keys=True).encode()).hexdigest()
 
 
 def content_sha256(sheet: PriceSheet) -> str:
-    """The digest of the published table that the sheet is, else one over the sheet, hexadecimal."""
+    """The SHA-256 of the sheet's published table, or of the sheet itself if unpublished, hexadecimal."""
     name = sheet.source.table
     if name in table_names() and sheet.version in table_versions(name):
         table = read_table(name, sheet.version)
@@ -90,9 +90,9 @@ class OfferColumns:
     """The offers of some price sheets as columns, sheet after sheet.
 
     Args:
-        sheets: Oldest first.
-        regions: Of the cloud by name.
-        billing: Which kinds of price count.
+        sheets: The price sheets, oldest first.
+        regions: The cloud's regions by name.
+        billing: Kinds of price to include.
     """
 
     sheets: tuple[PriceSheet, ...]
@@ -106,42 +106,42 @@ class OfferColumns:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """What each offer is called among those of its sheet: its GPU, and how it is billed when not on demand."""
+        """A label for each offer within its sheet: its GPU, with the billing if not on demand."""
         return tuple(
             offer.gpu if offer.billing in DEFAULT_BILLING else f"{offer.gpu} ({offer.billing})" for offer in self.offers
         )
 
     @cached_property
     def sheet_index(self) -> IndexArray:
-        """Of each offer, which sheet it is on."""
+        """The index of each offer's sheet."""
         counts = [sum(offer.billing in self.billing for offer in sheet.offers) for sheet in self.sheets]
         return np.repeat(np.arange(len(self.sheets), dtype=np.intp), counts)
 
     @cached_property
     def gpu_ids(self) -> tuple[str, ...]:
-        """The GPUs of all offers, each once."""
+        """The distinct GPUs of all offers."""
         return tuple(dict.fromkeys(offer.gpu_id for offer in self.offers))
 
     @cached_property
     def gpu_index(self) -> IndexArray:
-        """Of each offer, which GPU it is."""
+        """The index of each offer's GPU."""
         at = {gpu_id: index for index, gpu_id in enumerate(self.gpu_ids)}
         return np.array([at[offer.gpu_id] for offer in self.offers], dtype=np.intp)
 
     @cached_property
     def price_usd_per_hour(self) -> FloatArray:
-        """Of each offer; NaN without a public price."""
+        """The price of each offer, US dollars per GPU and hour; NaN without a public price."""
         prices = [np.nan if each.price_usd_per_hour is None else each.price_usd_per_hour for each in self.offers]
         return np.array(prices, dtype=np.float64)
 
     @cached_property
     def sold_in(self) -> tuple[tuple[int, ...], ...]:
-        """Of each offer, how many GPUs its instances have."""
+        """The possible numbers of GPUs per instance, by offer."""
         return tuple(offer.gpu_counts for offer in self.offers)
 
     @cached_property
     def memory_gib(self) -> FloatArray:
-        """Of each offer."""
+        """The memory of each offer's GPU, GiB."""
         return np.array([offer.memory_gib for offer in self.offers], dtype=np.float64)
 
     @cached_property
@@ -149,7 +149,7 @@ class OfferColumns:
         return {}
 
     def intensity_g_per_kwh(self, region: str | None, scope: Scope) -> Intervals:
-        """Of each offer, the grid of that region, or of its own regions when None."""
+        """The grid intensity of each offer in g/kWh, for the given region, or the offer's own regions when None."""
         if (region, scope) not in self._intensities:
             grids = [offer_grid(offer, self.regions, region=region, scope=scope) for offer in self.offers]
             self._intensities[region, scope] = Intervals.of([grid.intensity_g_per_kwh for grid in grids])

@@ -1,4 +1,4 @@
-"""A run's Parquet facts, downloaded and held against what they say of themselves and what its tag says of them."""
+"""Verifies a run's downloaded Parquet facts against their own metadata and the run's tag."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def verify_facts(client: MlflowClient, facts: StoredFacts) -> None:
-    """Refuse a run whose benchmark log was changed, is gone, or is not the one that its statistics were made from.
+    """Verify that a run's benchmark log exists, is unchanged and is the one that its facts were made from.
 
     Raises:
-        RunDataError: Saying what differs.
+        RunDataError: If not; the message says what differs.
     """
     from mlflow.exceptions import MlflowException
 

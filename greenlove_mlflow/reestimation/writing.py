@@ -1,4 +1,4 @@
-"""Estimates written back into the runs they are of: new steps of the same metrics, never twice."""
+"""Writes estimates back into their runs as new steps of the same metrics, never twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DIGEST_LENGTH = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """How much was written back, and which runs could not be."""
+    """How much was written back, and the runs that could not be written."""
 
     run_count: int = 0
     metric_count: int = 0
@@ -45,7 +45,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """One price sheet that a run has to be given: where it lies, its step and its time."""
+    """One price sheet to write into a run: its index, step and time."""
 
     sheet: int
     step: int
@@ -54,7 +54,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cells:
-    """The figures of a page by column: at home one per run, of offers runs x offers, the choices runs x sheets."""
+    """The figures of a page by column: home one per run, offers as runs x offers, choices as runs x sheets."""
 
     homes: Mapping[str, FloatArray]
     offers: Mapping[str, FloatArray]
@@ -64,10 +64,10 @@ class _Cells:
 class WriteBack:
     """Writes the estimates of pages into their runs.
 
-    A step is the date of a price sheet, and its time that date too, as long as nothing but the prices differs from
-    the run's own estimate; made again for another reason, or over another sheet of that date, it carries the time of
-    writing, which makes it the newest of its step. A tag of the run says what each step was last written from, so that
-    the same again writes nothing.
+    The step is the date of the price sheet. Its time is that date too if only the prices differ from the run's own
+    estimate; otherwise, or if it replaces another sheet of that date, it is the time of writing, which makes the point
+    the newest of its step. A tag of the run records what each step was last written from, so that writing the same
+    again does nothing.
     """
 
     def __init__(self, client: MlflowClient, offers: OfferColumns, change: Change) -> None:
@@ -79,7 +79,7 @@ class WriteBack:
         self._subjects: dict[tuple[int, int], str] = {}
 
     def write(self, page: PricedPage) -> Written:
-        """Write a page; a run that cannot be written is reported, and the next one taken."""
+        """Write a page; a run that cannot be written is reported and skipped."""
         cells = _Cells(
             homes=home_columns(page.homes),
             offers={name: page.table(column) for name, column in figure_columns(page.figures).items()},
@@ -112,7 +112,7 @@ class WriteBack:
         return missing
 
     def _points(self, cells: _Cells, run: int, sheet: int, gpu_count: int) -> Iterator[tuple[str, float]]:
-        """Key and value of everything that track logs of an estimate and its comparison."""
+        """Keys and values of all metrics that ``track`` logs for an estimate and its comparison."""
         homes, values, choice = cells.homes, cells.offers, int(cells.choices[run, sheet])
         for column, quantity in ((each.column, each.metric) for each in QUANTITIES):
             for end in ("", "lo", "hi"):
@@ -151,7 +151,7 @@ class WriteBack:
 
 
 def _read_marks(text: str) -> dict[str, str]:
-    """What each step was last written from; nothing where the tag is not one of ours."""
+    """What each step was last written from; empty if the tag is not valid."""
     try:
         content = json.loads(text or "{}")
     except ValueError:

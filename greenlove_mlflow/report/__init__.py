@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page a run or experiment, and the sentences that terminal and note share."""
+"""The report: a self-contained HTML page per run or experiment, and text shared by terminal and note."""
 
 from __future__ import annotations
 

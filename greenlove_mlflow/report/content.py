@@ -1,4 +1,4 @@
-"""ReportContent: everything that one run's report shows."""
+"""ReportContent: everything shown in the report of a run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricePoint:
-    """What the training was estimated to cost on one option by the prices of one date.
+    """The estimated cost of the training on one option by the prices of one date.
 
     Args:
         as_of: Date of the prices, ISO 8601.
         gpu: Name of the option.
-        cost_usd: US dollars.
-        price_usd_per_hour: Per GPU and hour; None at home.
+        cost_usd: Cost, US dollars.
+        price_usd_per_hour: Price per GPU and hour, US dollars; None at home.
     """
 
     as_of: str
@@ -35,23 +35,23 @@ class PricePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportContent:
-    """What a report is made from; None or empty is said in the report, never hidden.
+    """The content of a report; missing parts are stated in the report, never hidden.
 
     Args:
-        estimate: What the training was promised to take here.
-        comparison: The same on each offer; None when it could not be made.
-        log: What the benchmark measured.
-        fit: What the log says about time; that of the estimate's statistics when not given.
-        sources: Of every table used, beside those that estimate and comparison carry.
-        run_id: Of the MLflow run.
-        run_name: Of the MLflow run.
+        estimate: The estimate of the training here.
+        comparison: The comparison with offers; None when it could not be made.
+        log: The benchmark's log.
+        fit: The fit of time to the log; that of the estimate's run facts when not given.
+        sources: Sources of the tables used, besides those in estimate and comparison.
+        run_id: Id of the MLflow run.
+        run_name: Name of the MLflow run.
         status: ``running``, ``finished``, ``failed``, ``killed`` or empty.
-        notice: What stands before all else: that the training was refused or stopped, and why.
-        url: Where the run is looked at.
-        outcome: What really happened; None before the training has begun.
-        price_history: Each estimate of a cost that the run holds, when prices of several dates were used.
+        notice: Text shown first: that the training was refused or stopped, and why.
+        url: URL of the run's page.
+        outcome: The outcome; None before training has begun.
+        price_history: All cost estimates that the run holds, if prices of several dates were used.
         price_sheets: The dated sheets that the what-if panel offers.
-        equivalences: What the CO2e is put beside.
+        equivalences: Everyday equivalents to compare CO2e with.
         made_at: When the page was made, ISO 8601 in UTC.
     """
 
@@ -73,6 +73,6 @@ class ReportContent:
 
     @property
     def known_fit(self) -> Fit | None:
-        """The fit given, else that of the estimate's statistics."""
+        """The given fit, else that of the estimate's run facts."""
         statistics = self.estimate.statistics
         return self.fit if self.fit is not None or statistics is None else statistics.fit

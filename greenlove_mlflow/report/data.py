@@ -1,4 +1,4 @@
-"""The facts that a page carries as JSON: what its charts draw and what its what-if panel computes from."""
+"""The JSON facts embedded in a page, for its charts and its what-if panel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FIT_FIELDS = (
 
 
 def page_facts(content: ReportContent) -> Json:
-    """Everything the page's scripts read; plain numbers, texts and None."""
+    """All facts that the page's scripts read, as plain numbers, text and None."""
     rows = () if content.comparison is None else content.comparison.rows
     return {
         "home": _home(content),
@@ -44,17 +44,17 @@ def page_facts(content: ReportContent) -> Json:
 
 
 def can_replan(content: ReportContent) -> bool:
-    """Whether the page holds what a what-if needs."""
+    """Whether the page has the facts that the what-if panel needs."""
     return content.estimate.statistics is not None
 
 
 def price_key(offer: Offer) -> str:
-    """What names the same offer on two price sheets."""
+    """A key that identifies the same offer on two price sheets."""
     return f"{offer.gpu_id}|{offer.billing}"
 
 
 def interval_json(value: Interval | None) -> Json | None:
-    """An interval as three numbers."""
+    """An interval as a list of three numbers."""
     return None if value is None else {"point": value.point, "low": value.low, "high": value.high}
 
 

@@ -1,4 +1,4 @@
-"""The report of a whole experiment: what it took, whether promises were kept, what it would have cost elsewhere."""
+"""The report of a whole experiment: its totals, whether estimates held, and its cost elsewhere."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentContent:
-    """What an experiment's report is made from.
+    """The content of an experiment's report.
 
     Args:
-        name: Of the experiment.
+        name: Name of the experiment.
         trainings: Its runs.
         skipped: Runs that could not be read, and why.
-        sources: Of every table used.
-        url: Where the experiment is looked at.
-        prices_as_of: Date of the prices that offers are taken with.
+        sources: Sources of all tables used.
+        url: URL of the experiment's page.
+        prices_as_of: Date of the offers' prices.
         made_at: When the page was made, ISO 8601 in UTC.
     """
 
@@ -57,7 +57,7 @@ class ExperimentContent:
 
 
 def render_experiment(content: ExperimentContent) -> str:
-    """The report of an experiment as the text of one HTML file: nothing fetched, everything escaped."""
+    """The report of an experiment as one HTML file that fetches nothing; all text is escaped."""
     trainings = content.trainings
     total, months, offers = spent(trainings), spent_by_month(trainings), spent_elsewhere(trainings)
     charts = _charts(trainings, total, offers)

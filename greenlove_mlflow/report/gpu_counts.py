@@ -1,4 +1,4 @@
-"""Each offer by how many of its GPUs are at work, for the what-if panel."""
+"""Each offer by the number of its GPUs used, for the what-if panel."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ GPU_COUNTS = (1, 2, 4, 8)
 
 
 def offer_by_gpu_count(row: ComparisonRow, home: Estimate) -> list[Json]:
-    """The offer with as many GPUs at work as were compared, then with other counts that can be rented.
+    """The offer with the number of GPUs that was compared, then with other numbers that can be rented.
 
-    Only the count that was compared, where the ratio of one GPU is not known (it was given, or several were compared).
+    Only the compared number if the ratio of a single GPU is unknown (it was given, or several GPUs were compared).
     """
     facts = home.statistics
     if facts is None:
@@ -63,7 +63,7 @@ def offer_by_gpu_count(row: ComparisonRow, home: Estimate) -> list[Json]:
 
 
 def ratios_by_gpu_count(row: ComparisonRow, facts: RunFacts) -> dict[int, SpeedRatio]:
-    """The ratio of the offer by how many GPUs are at work, as ``compare(gpus=)`` would have it."""
+    """The offer's speed ratio by the number of GPUs used, as computed by ``compare(gpus=)``."""
     found = {row.used_gpu_count: row.speed_ratio}
     spec = _specs().get(row.offer.gpu_id)
     if spec is None or row.used_gpu_count != 1 or row.speed_ratio.basis == "given":
@@ -75,14 +75,14 @@ def ratios_by_gpu_count(row: ComparisonRow, facts: RunFacts) -> dict[int, SpeedR
         try:
             scaling, how = gpu_scaling(spec, count, evidence, facts.precision, group=group)
         except InvalidInputError:
-            # Nobody published runs on that many GPUs with such links.
+            # There are no published runs on that many GPUs with such links.
             continue
         found[count] = on_several(row.speed_ratio, scaling, how, count)
     return found
 
 
 def _parts(step: StepOnOffer) -> Json:
-    """The parts of a step as shares of the step at home, each with its log SD; absent parts left out."""
+    """The parts of a step as shares of the step at home, each with its log SD; absent parts are left out."""
     named = {"device": step.device, "thread": step.thread, "loader": step.loader, "unknown": step.unknown}
     cells = {name: (float(part.log_point[0, 0]), float(part.log_sd[0, 0])) for name, part in named.items()}
     return {
@@ -93,7 +93,7 @@ def _parts(step: StepOnOffer) -> Json:
 
 
 def _energy_rate(columns: RunColumns, used: int, rented: int) -> Json | None:
-    """Energy per second of the whole instance, PUE included, with the widths of its range on the log scale."""
+    """Energy per second of the whole instance, including PUE, with the widths of its range on the log scale."""
     powers = columns.powers
     power_w = instance_power_w(
         powers.work_w.picked((0, slice(None))),

@@ -1,4 +1,4 @@
-"""The page's words: plan and machine, diagnostics, caveats, what was measured and modelled, sources, how to repeat."""
+"""The page's text: plan and machine, diagnostics, caveats, measured and modelled values, sources, commands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _METERED = ("counter", "sampled")
 
 
 def plan_of(content: ReportContent) -> tuple[Pair, ...]:
-    """What is planned and on what, as pairs of name and text."""
+    """The plan and the machine, as pairs of name and text."""
     plan, statistics = content.estimate.workload, content.estimate.statistics
     per_epoch = f"{plan.steps_per_epoch:,} steps of up to {plan.batch_size:,} samples"
     pairs = [("Plan", f"{format_epochs(plan.epoch_count)} of {plan.sample_count:,} samples, {per_epoch} each")]
@@ -58,7 +58,7 @@ def plan_of(content: ReportContent) -> tuple[Pair, ...]:
 
 
 def diagnostics_of(content: ReportContent) -> tuple[Pair, ...]:
-    """How well the benchmark can be trusted, in words."""
+    """Diagnostics of the benchmark, as pairs of name and text."""
     fit = content.known_fit
     if fit is None:
         return ()
@@ -83,7 +83,7 @@ def diagnostics_of(content: ReportContent) -> tuple[Pair, ...]:
 
 
 def caveats_of(content: ReportContent) -> tuple[Caveat, ...]:
-    """Every caveat of the estimate and of the comparison once."""
+    """All caveats of the estimate and the comparison, without duplicates."""
     found = list(content.estimate.caveats)
     if content.comparison is not None:
         found += content.comparison.caveats
@@ -91,7 +91,7 @@ def caveats_of(content: ReportContent) -> tuple[Caveat, ...]:
 
 
 def offer_caveats_of(content: ReportContent) -> tuple[tuple[Caveat, tuple[str, ...]], ...]:
-    """Every caveat of offers once, with the offers it is about."""
+    """All caveats of offers, without duplicates, each with its offers."""
     found: dict[Caveat, list[str]] = {}
     rows = () if content.comparison is None else content.comparison.rows
     for row in rows:
@@ -101,7 +101,7 @@ def offer_caveats_of(content: ReportContent) -> tuple[tuple[Caveat, tuple[str, .
 
 
 def speeds_of(content: ReportContent) -> tuple[tuple[str, str], ...]:
-    """How the speed of the offers is known: the offers of one basis and detail, and the words for it."""
+    """The basis of the offers' speed: offers with the same basis and detail, and a description."""
     found: dict[tuple[str, str], list[str]] = {}
     rows = () if content.comparison is None else content.comparison.rows
     for row in rows:
@@ -113,7 +113,7 @@ def speeds_of(content: ReportContent) -> tuple[tuple[str, str], ...]:
 
 
 def measured_of(content: ReportContent) -> tuple[tuple[str, str, str], ...]:
-    """What was measured and what was modelled: quantity, value, how it is known."""
+    """Measured and modelled values: quantity, value, basis."""
     estimate, statistics = content.estimate, content.estimate.statistics
     fit = content.known_fit
     timed = "measured: the training's own steps, timed on this machine"
@@ -139,7 +139,7 @@ def measured_of(content: ReportContent) -> tuple[tuple[str, str, str], ...]:
 
 
 def sources_of(content: ReportContent) -> tuple[Source, ...]:
-    """Every source once: those given, of prices, grid, speed ratios and equivalences."""
+    """All sources, without duplicates: those given, and of prices, grid, speed ratios and equivalences."""
     grid = content.estimate.grid
     found = [*content.sources, grid.intensity_source, grid.price_source]
     if content.comparison is not None:
@@ -149,7 +149,7 @@ def sources_of(content: ReportContent) -> tuple[Source, ...]:
 
 
 def commands_of(content: ReportContent) -> tuple[Pair, ...]:
-    """How to make this page again, and the same estimate with other prices."""
+    """Commands to make this page again, and to repeat the estimate with other prices."""
     run = content.run_id or "RUN_ID"
     return (
         ("This page, from what MLflow holds", f"greenlove report {run}"),
@@ -168,7 +168,7 @@ def _power_row(reading: PowerReading) -> tuple[str, str, str]:
 
 
 def _width_words(fit: Fit) -> list[Pair]:
-    """What makes the range of the time as wide as it is."""
+    """The contributions to the width of the time's range."""
     if fit.method == "original":
         return [("Range of the time", "the original's: 1.96 times the spread of epochs times the root of their number")]
     if fit.conformal_log_half_width:

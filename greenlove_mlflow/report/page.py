@@ -1,4 +1,4 @@
-"""Rendering: content to one HTML file that fetches nothing."""
+"""Renders content as one HTML file that fetches nothing."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from greenlove_mlflow.report.content import ReportContent
 
 ASSETS = Path(__file__).parent / "assets"
-# A browser ends a script at these, and JavaScript ends a line at the last two; as JSON escapes they mean the same.
+# These can end a script element or, the last two, a line of JavaScript; as JSON escapes they are safe.
 _JSON_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-# A number stays on one line with its unit.
+# Matches the space to make non-breaking between a number and its unit.
 _NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:d|h|min|s|ms|m?Wh|kWh|MWh|mg|g|kg|t|W|kW)\b|%)|(?<=\d [dh]) (?=\d)")
 _OPTION_CHARTS = ("cost_time", "carbon")
 
 
 def render_report(content: ReportContent) -> str:
-    """The report of one run as the text of one HTML file: nothing fetched, everything escaped."""
+    """The report of a run as one HTML file that fetches nothing; all text is escaped."""
     content = _with_tables(content)
     estimate, comparison = content.estimate, content.comparison
     facts = page_facts(content)
@@ -62,7 +62,7 @@ def render_report(content: ReportContent) -> str:
 
 
 def render(template: str, facts: dict[str, Any], charts: list[str], **texts: Any) -> str:
-    """A page from its template, its facts and the names of its charts."""
+    """Render a page from its template, its facts and the names of its charts."""
     specs = {name: chart_specs()[name] for name in charts}
     return _environment().get_template(template).render(
         facts_json=script_json(facts),
@@ -74,13 +74,13 @@ def render(template: str, facts: dict[str, Any], charts: list[str], **texts: Any
 
 
 def script_json(value: Any) -> Any:
-    """JSON that may stand inside a script element, whatever texts it holds."""
+    """JSON that is safe inside a script element, whatever text it holds."""
     from markupsafe import Markup
 
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     for char, escape in _JSON_ESCAPES.items():
         text = text.replace(char, escape)
-    return Markup(text)  # noqa: S704 - no character is left that HTML gives a meaning to
+    return Markup(text)  # noqa: S704 - no HTML special character is left
 
 
 @lru_cache(maxsize=1)
@@ -94,7 +94,7 @@ def chart_specs() -> dict[str, Any]:
 def _asset(name: str) -> Any:
     from markupsafe import Markup
 
-    return Markup((ASSETS / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    return Markup((ASSETS / name).read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
 
 
 @lru_cache(maxsize=1)
@@ -113,7 +113,7 @@ def _environment() -> Environment:
 
 
 def _with_tables(content: ReportContent) -> ReportContent:
-    """The content with the price sheets and equivalences of our own tables, where it brings none."""
+    """The content with the bundled price sheets and equivalences if it has none."""
     from greenlove_mlflow.tables import read_equivalences, read_price_sheet, table_versions
 
     sheets, equivalences = content.price_sheets, content.equivalences

@@ -1,4 +1,4 @@
-"""The table of an experiment's runs: one line each, promised beside happened."""
+"""The table of an experiment's runs: one line each, estimate next to outcome."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLine:
-    """One run: who, when, where, and each quantity promised and happened.
+    """One run: name, start, machine, estimated and actual time, energy, cost and CO2e.
 
     Args:
-        verdict: Whether the time kept its promise, in words.
-        off: Actual over promised time, less 1; None when it cannot be judged.
+        verdict: Whether the time was within the estimate's range, as text.
+        off: Actual over estimated time, minus 1; None when it cannot be judged.
     """
 
     name: str
@@ -51,7 +51,7 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTable:
-    """The lines and the units of their columns."""
+    """The lines of the table and the units of its columns."""
 
     lines: tuple[RunLine, ...]
     time_unit: str
@@ -60,7 +60,7 @@ class RunTable:
 
 
 def run_lines(trainings: Sequence[Training]) -> RunTable:
-    """The table of runs, the latest first, one unit a column."""
+    """The table of runs, latest first, with one unit per column."""
     outcomes = [each.outcome for each in trainings if each.outcome is not None]
     time = duration_scale([*(each.estimate.time_s for each in trainings), *(outcome.time_s for outcome in outcomes)])
     energy = energy_scale([outcome.energy_kwh for outcome in outcomes])

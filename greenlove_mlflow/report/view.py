@@ -1,4 +1,4 @@
-"""What the page shows as texts: the four figures, the table of options, what the numbers mean."""
+"""Text of the page: the four main figures, the table of options, and equivalents."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One of the four figures of the first screen."""
+    """One of the four main figures at the top of the page."""
 
     key: str
     name: str
@@ -50,11 +50,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A quantity in the table: its point, its range, and the plain number that sorting goes by.
+    """A table cell: a quantity's point, its range, and the plain number to sort by.
 
     Args:
-        words: The range in words with its unit, for a reader who points at it.
-        missing: What stands in the cell when the figure is unknown.
+        words: The range as text with its unit, shown on hover.
+        missing: Text of the cell when the value is unknown.
     """
 
     point: str
@@ -85,7 +85,7 @@ class OptionLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionTable:
-    """The table of options and the units of its columns."""
+    """The lines of the table of options and the units of its columns."""
 
     lines: tuple[OptionLine, ...]
     time_unit: str
@@ -111,20 +111,20 @@ def figures_of(estimate: Estimate) -> tuple[Figure, ...]:
 
 
 def options_of(comparison: Comparison) -> OptionTable:
-    """Home and the offers, one unit a column."""
+    """The table of home and the offers, with one unit per column."""
     time, _, co2 = comparison_scales(comparison)
     lines = (_home_line(comparison), *(_offer_line(comparison, index) for index in _by_price(comparison)))
     return OptionTable(lines=lines, time_unit=time.unit, co2_unit=co2.unit)
 
 
 def _by_price(comparison: Comparison) -> list[int]:
-    """Where the offers stand in the comparison, those without a public price last."""
+    """Indices of the offers in the comparison, those without a public price last."""
     rows = comparison.rows
     return sorted(range(len(rows)), key=lambda index: rows[index].offer.price_usd_per_hour is None)
 
 
 def equivalents_of(estimate: Estimate, equivalences: tuple[Equivalence, ...]) -> tuple[tuple[str, str], ...]:
-    """What the CO2e is as much as: amount and unit, and the factor's year."""
+    """Everyday equivalents of the CO2e: amount and unit, and the factor's year."""
     if estimate.co2_g is None:
         return ()
     return tuple(
@@ -172,7 +172,13 @@ def _offer_line(comparison: Comparison, index: int) -> OptionLine:
 
 
 def quantity_cell(value: Interval | None, scale: Scale, missing: str = UNKNOWN) -> Cell:
-    """A cell whose column says the unit."""
+    """A cell of a column with the given unit.
+
+    Args:
+        value: The quantity; None when unknown.
+        scale: Unit of the column.
+        missing: Text of the cell when the value is unknown.
+    """
     if value is None:
         return Cell(point=missing, missing=missing)
     bare = Scale(unit="", factor=scale.factor, prefix=scale.prefix, fewest_decimals=scale.fewest_decimals)
@@ -212,7 +218,7 @@ def _figure(key: str, name: str, text: str, note: str) -> Figure:
 
 
 def _equivalent_words(each: Equivalent) -> str:
-    """An everyday thing in a phrase ("510 m driven in an average gasoline car")."""
+    """An equivalent as a phrase ("510 m driven in an average gasoline car")."""
     amount, unit, thing = format_significant(each.amount), each.unit, each.equivalence.thing
     if each.equivalence.key == "car_km_epa":
         return f"{amount} {unit} driven in an average gasoline car"

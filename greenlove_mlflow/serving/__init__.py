@@ -1,6 +1,6 @@
-"""The estimator as an MLflow model, logged into a run and served without torch.
+"""The estimator as an MLflow model, logged in a run and served without torch.
 
-``log_estimator_model`` loads on first use: what is served from here reaches neither the tables nor SciPy.
+``log_estimator_model`` loads on first use, so that serving needs neither the tables nor SciPy.
 """
 
 from __future__ import annotations

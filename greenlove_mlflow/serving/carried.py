@@ -1,4 +1,4 @@
-"""The light part of the package that a model takes with it, so that it loads where the package is not installed."""
+"""Copies the light part of the package into a model, so that it loads where the package is not installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENTRY = f"{PACKAGE}.serving.model"
 
 
 def copy_light_part(folder: Path) -> Path:
-    """The folder ``greenlove_mlflow`` made inside ``folder``, with the modules that the served code imports."""
+    """Copy the modules that the served code imports to ``greenlove_mlflow`` inside ``folder``, and return that path."""
     root = _root()
     for module in light_modules():
         source = _file_of(module)
@@ -31,7 +31,7 @@ def copy_light_part(folder: Path) -> Path:
 
 @cache
 def light_modules() -> tuple[str, ...]:
-    """The package's modules that ``predict`` reaches, by their imports; those for type checkers do not count."""
+    """The package's modules that ``predict`` imports, directly or indirectly, except for type checking."""
     found: set[str] = set()
     waiting = [_ENTRY]
     while waiting:
@@ -41,7 +41,7 @@ def light_modules() -> tuple[str, ...]:
         found.add(module)
         parent = module.rpartition(".")[0]
         waiting += [parent] if parent else []
-        # The package's own lazy names are doors to all of it; nothing that is served goes through them.
+        # The package's lazy names lead to all of its modules, but served code does not use them.
         waiting += [] if module == PACKAGE else _imports_of(module)
     return tuple(sorted(found))
 
@@ -58,7 +58,7 @@ def _imports_of(module: str) -> list[str]:
 
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node that runs, the branches under ``TYPE_CHECKING`` left out."""
+    """All nodes except branches under ``TYPE_CHECKING``."""
     if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
         return
     yield node

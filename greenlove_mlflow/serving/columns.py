@@ -1,4 +1,4 @@
-"""Figures as the columns of the model's output: one row per input row, None where a figure is unknown."""
+"""The columns of the model's output: one row per input row, None where a value is unknown."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ Columns = dict[str, object]
 
 
 def figure_columns(figures: RowFigures) -> dict[str, FloatArray]:
-    """Hours, US dollars, kWh and kg CO2e, each with the ends of its range, by the name of the column."""
+    """Hours, US dollars, kWh and kg CO2e, each with the ends of its range, by column name."""
     return _columns({each.field: getattr(figures, each.field) for each in QUANTITIES})
 
 
 def range_columns(name: str, values: Intervals, factor: float = 1.0) -> dict[str, FloatArray]:
-    """A quantity as three columns, its unit changed by an exact factor."""
+    """A quantity as three columns (point, low, high), converted to another unit by an exact factor.
+
+    Args:
+        name: Name of the point's column.
+        values: The quantity.
+        factor: Multiplier from the unit of the values to that of the columns.
+    """
     return {name: values.point * factor, f"{name}_lo": values.low * factor, f"{name}_hi": values.high * factor}
 
 
@@ -38,7 +44,7 @@ def _columns(figures: Mapping[str, Intervals]) -> dict[str, FloatArray]:
 
 
 def spread(columns: Mapping[str, FloatArray], at: IndexArray, row_count: int) -> dict[str, FloatArray]:
-    """The columns with their values put at those rows of a longer table, NaN everywhere else."""
+    """The columns spread over rows ``at`` of a table of ``row_count`` rows, NaN elsewhere."""
     spread_out = {}
     for name, values in columns.items():
         whole = np.full(row_count, np.nan)
@@ -48,17 +54,17 @@ def spread(columns: Mapping[str, FloatArray], at: IndexArray, row_count: int) ->
 
 
 def strict_numbers(values: FloatArray) -> list[float | None]:
-    """The numbers with None for what is unknown: NaN is no JSON, and MLflow's server would send it."""
+    """The numbers with None instead of NaN, which is not valid JSON but which MLflow's server would send."""
     return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
 def strict_flags(values: FloatArray) -> list[bool | None]:
-    """Yes where a value is 1, no where it is 0, None where it is unknown."""
+    """True where a value is 1, False where it is 0, None where it is unknown."""
     return [bool(value) if np.isfinite(value) else None for value in values.tolist()]
 
 
 def object_frame(columns: Mapping[str, Sequence[object]]) -> pd.DataFrame:
-    """A table whose cells are plain Python values, None among them."""
+    """A table whose cells are plain Python values, including None."""
     return pd.DataFrame({name: pd.Series(list(cells), dtype=object) for name, cells in columns.items()})
 
 

@@ -1,4 +1,4 @@
-"""What the model carries: the run's statistics, the speed ratio of every known GPU, and what prices them."""
+"""ModelFacts: the data in the model, namely run facts, speed ratios of all known GPUs, and offers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACTS_ARTIFACT = "facts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuRatio:
-    """How much faster than home one GPU is, on the log scale."""
+    """The speed of a GPU relative to home, on the log scale."""
 
     gpu_id: str
     log_ratio: float
@@ -29,7 +29,7 @@ class GpuRatio:
 
     @classmethod
     def of(cls, gpu_id: str, speed_ratio: SpeedRatio) -> GpuRatio:
-        """The ratio of that GPU, its logarithm taken."""
+        """The ratio of a GPU on the log scale."""
         return cls(
             gpu_id=gpu_id,
             log_ratio=math.log(speed_ratio.ratio.point),
@@ -39,7 +39,7 @@ class GpuRatio:
 
     @property
     def speed_ratio(self) -> SpeedRatio:
-        """The same on the plain scale."""
+        """The ratio on the linear scale."""
         return SpeedRatio(
             ratio=Interval.from_log_width(math.exp(self.log_ratio), self.log_half_width), basis=self.basis
         )
@@ -50,15 +50,15 @@ class ModelFacts:
     """Everything that ``predict`` needs.
 
     Args:
-        statistics: Of the run; None for a model whose rows bring their own.
-        ratios: One per GPU of the specs table, against the run's machine.
-        specs: The specs table, less what only ratios are made of.
-        offers: Of published price sheets, newest first, less their prices: what a price row that names one leaves
-            unsaid.
-        regions: Of the cloud, with their grids.
+        statistics: Run facts; None for a model whose rows hold their own.
+        ratios: Speed ratios relative to the run's machine, one per GPU of the specs table.
+        specs: The specs table, without the columns that only ratios are computed from.
+        offers: Offers of published price sheets, newest first, without prices; they complete a price row that names
+            one.
+        regions: Regions of the cloud, with their grids.
         cloud_pue: Power usage effectiveness of an offer's data centre.
         start_s: Seconds that an instance needs to start.
-        package_version: Of the package that wrote it.
+        package_version: Version of the package that wrote the model.
     """
 
     statistics: RunFacts | None
@@ -72,7 +72,7 @@ class ModelFacts:
     schema_version: str = FACTS_SCHEMA_VERSION
 
     def to_json(self) -> str:
-        """One line of JSON, strict."""
+        """The facts as one line of strict JSON."""
         return json.dumps({**to_plain(self), "schema_version": self.schema_version}, allow_nan=False)
 
     @classmethod
@@ -80,7 +80,7 @@ class ModelFacts:
         """The facts that ``to_json`` wrote.
 
         Raises:
-            RunDataError: If the text is no such JSON, or of another schema version.
+            RunDataError: If the text is not such JSON or has another schema version.
         """
         try:
             content = json.loads(text)
@@ -96,5 +96,5 @@ class ModelFacts:
         )
 
     def speed_ratios(self) -> Mapping[str, SpeedRatio]:
-        """The ratios by GPU."""
+        """The speed ratios by GPU."""
         return {each.gpu_id: each.speed_ratio for each in self.ratios}

@@ -1,4 +1,4 @@
-"""What the model must carry, gathered from the statistics of a run and the tables."""
+"""Gathers a model's data from a run's facts and the tables."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from greenlove_mlflow.tables.published_speeds import read_ratio_book
 
 
 def gather_facts(statistics: RunFacts | None, *, sheet: PriceSheet | None = None) -> ModelFacts:
-    """Everything that a model needs to speak for a run, or for runs whose statistics its rows bring.
+    """Everything that a model needs to estimate a run, or the runs whose facts its rows hold.
 
     Args:
-        statistics: Of the run; None for a model that speaks for no run of its own.
-        sheet: The prices of the run's first comparison, where they are the user's own.
+        statistics: Run facts; None for a model without a run.
+        sheet: The price sheet of the run's first comparison, if it is the user's own.
     """
     specs = read_gpu_specs()
     book = read_ratio_book()
@@ -44,7 +44,7 @@ def gather_facts(statistics: RunFacts | None, *, sheet: PriceSheet | None = None
 
 
 def _known_offers(sheet: PriceSheet | None) -> Iterable[Offer]:
-    """One offer per GPU and version, the user's own sheet first, then the published ones, newest first."""
+    """One offer per GPU and version, from the user's sheet first, then from published ones, newest first."""
     published = (read_price_sheet(version) for version in reversed(table_versions(PRICE_TABLE)))
     own = () if sheet is None else (sheet,)
     first: dict[tuple[str, str], Offer] = {}
@@ -54,7 +54,7 @@ def _known_offers(sheet: PriceSheet | None) -> Iterable[Offer]:
 
 
 def _light_offer(offer: Offer) -> Offer:
-    """An offer without its price: what it is and where it stands."""
+    """An offer without its price."""
     return Offer(
         provider=offer.provider,
         gpu=offer.gpu,
@@ -68,6 +68,6 @@ def _light_offer(offer: Offer) -> Offer:
 
 
 def _light_spec(spec: GpuSpec) -> GpuSpec:
-    """A GPU without what only ratios are made of."""
+    """A GPU's specs without the fields that only ratios are computed from."""
     kept = ("gpu_id", "name", "aliases", "alias_is_ambiguous", "memory_gib", "tdp_w", "idle_w")
     return GpuSpec(**{name: getattr(spec, name) for name in kept})

@@ -1,4 +1,4 @@
-"""The model written to a folder, and logged into a run by the client alone: no active run, no registry."""
+"""Writes the model to a folder, or logs it in a run through the client alone: no active run, no registry."""
 
 from __future__ import annotations
 
@@ -21,21 +21,27 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import PriceSheet
 
 MODEL_NAME = "greenlove-estimator"
-# Stated, not inferred: inferring them takes four seconds and a process of its own.
+# Stated, because inferring them takes four seconds and a subprocess.
 PIP_REQUIREMENTS = ("mlflow-skinny>=3.1", "pandas>=2.0", "pyarrow>=14")
 _SERVED = Path(__file__).with_name("served.py")
 
 
 def save_estimator_model(path: Path | str, facts: ModelFacts, *, mlflow_model: Any = None) -> None:
-    """Write the model to a folder that does not exist yet or is empty."""
+    """Write the model to a new or empty folder.
+
+    Args:
+        path: The folder.
+        facts: The data of the model.
+        mlflow_model: MLflow's ``Model`` to add to; a new one when None.
+    """
     import mlflow.pyfunc
 
     with tempfile.TemporaryDirectory(prefix="greenlove-model-") as scratch, warnings.catch_warnings():
-        # An input example would have the model loaded and served once more, for a second; the signature says it all.
+        # With an input example, MLflow would load and run the model once, for a second; the signature suffices.
         warnings.filterwarnings("ignore", message=".*input example was not provided")
         facts_file = Path(scratch) / "facts.json"
         facts_file.write_text(facts.to_json(), encoding="utf-8")
-        # From a copy, because the description of a model repeats the path that its code came from.
+        # From a copy, because the model's description contains the path of its code.
         code_file = Path(scratch) / _SERVED.name
         shutil.copyfile(_SERVED, code_file)
         mlflow.pyfunc.save_model(
@@ -53,16 +59,16 @@ def save_estimator_model(path: Path | str, facts: ModelFacts, *, mlflow_model: A
 def log_estimator_model(
     run_id: str, statistics: RunFacts, *, sheet: PriceSheet | None = None, tracking_uri: str | None = None
 ) -> str:
-    """Log the model into a run as ``greenlove-estimator`` and return its address ``models:/m-...``.
+    """Log the model in a run as ``greenlove-estimator`` and return its URI ``models:/m-...``.
 
-    Also loads as ``runs:/<run id>/greenlove-estimator``. It is not registered: that is the user's decision. By the
-    client alone, so no active run is needed, used or made; the store's answers are waited for.
+    It can also be loaded as ``runs:/<run id>/greenlove-estimator``. It is not registered: that is the user's decision.
+    Uses the client alone, so no active run is needed, used or started; waits for the store's responses.
 
     Args:
-        run_id: The run that was estimated.
-        statistics: Of that run, its speed ratios included.
-        sheet: The prices of its comparison, where they are the user's own.
-        tracking_uri: Of the store that holds the run; MLflow's own setting when not given.
+        run_id: Id of the run that was estimated.
+        statistics: Facts of that run, including its speed ratios.
+        sheet: The price sheet of its comparison, if it is the user's own.
+        tracking_uri: Address of the store that holds the run; MLflow's own setting when not given.
     """
     from mlflow import MlflowClient
 
@@ -70,7 +76,7 @@ def log_estimator_model(
 
 
 def has_model(client: MlflowClient, run_id: str) -> bool:
-    """Whether an estimator model of that run is there and whole."""
+    """Whether the run has a complete estimator model."""
     run = client.get_run(run_id)
     found = client.search_logged_models(
         [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}' AND name = '{MODEL_NAME}'"
@@ -79,7 +85,13 @@ def has_model(client: MlflowClient, run_id: str) -> bool:
 
 
 def log_facts(run_id: str, facts: ModelFacts, *, client: MlflowClient) -> str:
-    """Log a model that carries those facts into a run and return its address."""
+    """Log a model with these facts in a run and return its URI.
+
+    Args:
+        run_id: Id of the run.
+        facts: The data of the model.
+        client: Client of the store that holds the run.
+    """
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 

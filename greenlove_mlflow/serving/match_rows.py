@@ -1,4 +1,4 @@
-"""The GPU and the published offer that a price row names."""
+"""Finds the GPU and the published offer that a price row names."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from greenlove_mlflow.errors import UnknownGpuError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the name in a row means.
+    """The match for the name in a row.
 
     Args:
         spec: The GPU.
-        offer: The published offer that the row prices, which says its memory and regions; None when there is none.
+        offer: The published offer that the row prices, with memory and regions; None when there is none.
     """
 
     spec: GpuSpec
@@ -30,8 +30,8 @@ class GpuFinder:
     """Finds what price rows name; each name is looked up once.
 
     Args:
-        specs: The GPUs that are known.
-        offers: Of published price sheets, newest first.
+        specs: The known GPUs.
+        offers: Offers of published price sheets, newest first.
     """
 
     def __init__(self, specs: Sequence[GpuSpec], offers: Sequence[Offer]) -> None:
@@ -41,16 +41,16 @@ class GpuFinder:
         self._look_up_once = lru_cache(maxsize=4096)(self._look_up)
 
     def find(self, gpu: str, *, memory_gib: float, version: str, own_version: str) -> Found:
-        """What a row's name means.
+        """The GPU and offer that a row names.
 
         Args:
-            gpu: As the row names it.
-            memory_gib: As the row says; NaN when it does not.
-            version: Of the row's price sheet; empty when the row does not say.
-            own_version: Of the price sheet that the run was first compared with.
+            gpu: Name in the row.
+            memory_gib: GPU memory in the row, GiB; NaN when not given.
+            version: Version of the row's price sheet; empty when not given.
+            own_version: Version of the price sheet that the run was first compared with.
 
         Raises:
-            UnknownGpuError: If no table knows the name.
+            UnknownGpuError: If the name is in no table.
         """
         memory = None if math.isnan(memory_gib) else float(memory_gib)
         return self._look_up_once(gpu, memory, (version, own_version))

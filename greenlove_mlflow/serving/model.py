@@ -1,4 +1,4 @@
-"""The estimator as an MLflow model: price rows in, the same training on each of them out."""
+"""The estimator as an MLflow model: price rows in, estimates of the training on each out."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from greenlove_mlflow.serving.predict import Estimator
 
 
 class EstimatorModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]
-    """One output row per price row, in their order; the columns and params are those of ``signature``."""
+    """Returns one row per price row, in the same order; ``signature`` defines columns and params."""
 
     def load_context(self, context: Any) -> None:
-        """Read what the model carries."""
+        """Read the model's facts."""
         text = Path(context.artifacts[FACTS_ARTIFACT]).read_text(encoding="utf-8")
         self._estimator = Estimator(ModelFacts.from_json(text))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """The estimate of each price row; a row that cannot be estimated says why in ``problem``.
+        """Estimate each price row; ``problem`` says why a row could not be estimated.
 
         Args:
-            context: MLflow's; not used.
+            context: MLflow's context; not used.
             model_input: Columns ``gpu`` and ``price_usd_per_hour`` (US dollars per GPU and hour), and optionally
-                ``spot_usd_per_hour``, ``version``, ``as_of``; ``statistics`` makes a row speak for
-                another run, whose ``greenlove.stats`` tag it holds.
+                ``spot_usd_per_hour``, ``version``, ``as_of``; ``statistics`` selects another run for a row, by the
+                value of its ``greenlove.stats`` tag.
             params: ``epochs``, ``sample_count``, ``carbon_g_per_kwh`` and ``usd_per_kwh`` at home, ``pue`` at home;
-                each as in the run when it is left out.
+                each as in the run when left out.
 
         Raises:
             InvalidInputError: If a needed column is missing or a param is out of range.

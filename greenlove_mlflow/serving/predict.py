@@ -1,4 +1,4 @@
-"""From price rows to estimates, by the same functions as a comparison; MLflow is not needed here."""
+"""Computes estimates from price rows by the same functions as a comparison, without MLflow."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from greenlove_mlflow.serving.signature import COUNTS, FIGURES, LOCAL_FIGURES, O
 
 @dataclass(kw_only=True)
 class _Runs:
-    """The runs that some rows speak for, each once, and which of them each row means (-1 for none)."""
+    """The distinct runs that rows refer to, and the index of each row's run (-1 for none)."""
 
     index: IndexArray
     statistics: list[RunFacts] = field(default_factory=list)
@@ -44,7 +44,7 @@ class _Runs:
 
 
 class Estimator:
-    """Estimates the training of a run, or of the runs that the rows bring, on each price row."""
+    """Estimates the training of a run, or of the runs that the rows hold, on each price row."""
 
     def __init__(self, facts: ModelFacts) -> None:
         self._facts = facts
@@ -55,7 +55,7 @@ class Estimator:
         self._read_statistics = lru_cache(maxsize=1024)(RunFacts.from_json)
 
     def estimate(self, frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
-        """One row of estimates per price row, in their order; what cannot be estimated says why in ``problem``.
+        """One row of estimates per price row, in the same order; ``problem`` says why a row could not be estimated.
 
         Raises:
             InvalidInputError: If a needed column is missing or a param is out of range.
@@ -117,7 +117,7 @@ class Estimator:
     def _figures(
         self, rows: PriceRows, runs: _Runs, found: Sequence[Found | None], usable: IndexArray
     ) -> tuple[dict[str, FloatArray], list[str]]:
-        """The numbers of every row by column, and the bases of their ratios."""
+        """The values of every row by column, NaN if unusable, and the basis of each speed ratio."""
         known = [each for each in found if each is not None]
         gpu_ids = sorted({each.spec.gpu_id for each in known})
         column_of = {gpu_id: column for column, gpu_id in enumerate(gpu_ids)}
@@ -157,7 +157,7 @@ class Estimator:
         return {**whole, **spread(numbers, usable, len(rows))}, bases.tolist()
 
     def _ratio_of(self, statistics: RunFacts, gpu_id: str) -> SpeedRatio | None:
-        """The ratio of a GPU that the statistics do not hold; the model knows those of its own run only."""
+        """The speed ratio of a GPU that is not in the run facts; the model holds those of its own run only."""
         return self._ratios.get(gpu_id) if statistics is self._facts.statistics else None
 
     def _intensity(self, runs: _Runs, row: int, found: Found) -> Interval | None:
@@ -169,7 +169,7 @@ class Estimator:
 
 
 def change_of_params(own: RunFacts | None, params: Mapping[str, Any]) -> Change:
-    """What the params take otherwise than the run; a param that says what the run has leaves its range as it was.
+    """The overrides given as params; a param equal to the run's value keeps that value's range.
 
     Raises:
         InvalidInputError: If a param is out of range.
@@ -194,7 +194,7 @@ def _local_columns(runs: _Runs) -> dict[str, FloatArray]:
 
 
 def _sold_in(found: Found) -> tuple[int, ...]:
-    """The counts that a row's GPU is sold in; any count where no published offer is meant."""
+    """The numbers of GPUs per instance for a row's GPU; any number if the row matches no published offer."""
     return () if found.offer is None else found.offer.gpu_counts
 
 

@@ -1,4 +1,4 @@
-"""Price rows as they come in: numbers read, texts kept as written, and what is wrong with a row said in words."""
+"""Reads price rows: numbers parsed, text kept as written, and problems of each row as messages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from greenlove_mlflow.serving.signature import REQUIRED_INPUTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRows:
-    """The columns of a price table; numbers are NaN and texts empty where a cell is.
+    """The columns of a price table; an empty cell is NaN in a number column and empty text in a text column.
 
-    ``problems`` holds one list per row: what is wrong with it, in words.
+    ``problems`` holds a list of messages per row.
     """
 
     gpu: Sequence[str]
@@ -33,7 +33,7 @@ class PriceRows:
 
 
 def read_price_rows(frame: pd.DataFrame) -> PriceRows:
-    """The rows of a price table.
+    """Read the rows of a price table.
 
     Raises:
         InvalidInputError: If a needed column is missing.
@@ -57,7 +57,7 @@ def read_price_rows(frame: pd.DataFrame) -> PriceRows:
 
 
 def _read_numbers(frame: pd.DataFrame, name: str, problems: Sequence[list[str]]) -> FloatArray:
-    """A column as numbers of at least 0; a cell that is neither that nor empty is a problem, and NaN."""
+    """A column as numbers of at least 0; any other non-empty cell becomes NaN and is added to the problems."""
     if name not in frame.columns:
         return np.full(len(frame), np.nan)
     column = frame[name]
@@ -70,7 +70,7 @@ def _read_numbers(frame: pd.DataFrame, name: str, problems: Sequence[list[str]])
 
 
 def _read_texts(frame: pd.DataFrame, name: str) -> list[str]:
-    """A column as texts; a version read as the number 2026.01 is written as that."""
+    """A column as text; a version parsed as the number 2026.01 is written back as such."""
     if name not in frame.columns:
         return [""] * len(frame)
     return ["" if _is_blank(cell) else str(cell).strip() for cell in frame[name]]

@@ -1,4 +1,4 @@
-"""What the model takes and gives, as MLflow's signature."""
+"""The model's MLflow signature."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LOCAL_FIGURES = tuple(f"{LOCAL}_{column}" for column in COLUMNS)
 SPOT_FIGURES = ("spot_cost_usd", "spot_cost_usd_lo", "spot_cost_usd_hi")
 COUNTS = ("rented_gpu_count", "used_gpu_count")
 REQUIRED_INPUTS = ("gpu", "price_usd_per_hour")
-# ``memory_gib`` is read where it comes but is none of the signature's: MLflow's command line reads a column of whole
-# GiB as integers, which its check does not take for doubles, and names settle the memory ("A100 PCIe 80GB").
+# ``memory_gib`` is read if present but is not in the signature: MLflow's command line reads a column of whole GiB as
+# integers, which its check does not accept as doubles, and names imply the memory ("A100 PCIe 80GB").
 NUMBER_INPUTS = ("price_usd_per_hour", "spot_usd_per_hour")
 INPUTS = (*REQUIRED_INPUTS, "spot_usd_per_hour", "version", "as_of", "statistics")
 TEXT_OUTPUTS = ("gpu", "version", "basis", "problem")
@@ -29,11 +29,11 @@ PARAMS = ("epochs", "sample_count", "carbon_g_per_kwh", "usd_per_kwh", "pue", "h
 def make_signature(statistics: RunFacts | None) -> ModelSignature:
     """The signature: price rows in, one estimate per row out, the run's plan and place as default params.
 
-    Typed, since MLflow's server reads a CSV by the types of the signature and refuses one without. Prices are doubles:
-    in a CSV for MLflow's command line, which reads it without the signature, whole prices are written 2.0.
+    It is typed, since MLflow's server parses a CSV by the signature's types and refuses one without. Prices are
+    doubles: in a CSV for MLflow's command line, which ignores the signature, whole prices must be written as 2.0.
 
     Args:
-        statistics: Of the run; None for a model whose rows each bring their own.
+        statistics: Run facts; None for a model whose rows hold their own.
     """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -53,7 +53,7 @@ def make_signature(statistics: RunFacts | None) -> ModelSignature:
 
 
 def default_params(statistics: RunFacts | None) -> dict[str, float | int | None]:
-    """The run's own plan and place by param; None leaves a figure as it is in the run, or unknown."""
+    """The run's plan and location by param; None keeps the run's value, or leaves it unknown."""
     if statistics is None:
         return dict.fromkeys(PARAMS)
     grid, epochs = statistics.grid, statistics.workload.epoch_count

@@ -1,1 +1,1 @@
-"""From stored runs to reports, comparisons and tables of runs."""
+"""Makes reports, comparisons and tables from stored runs."""

@@ -1,4 +1,4 @@
-"""Stored facts and a price sheet to a comparison: the one way for reports, tables of runs and the command line."""
+"""Compares stored run facts with a price sheet, for reports, tables of runs and the command line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from greenlove_mlflow.tables.store.store import NEWEST
 
 
 class StoredComparer:
-    """Compares stored runs with offers by the speed ratios that each run keeps; tables are read once.
+    """Compares stored runs with offers by each run's stored speed ratios; tables are read once.
 
     Args:
-        prices: Price sheet for all runs; what each run was priced with when None.
+        prices: Price sheet for all runs; the one that each run was priced with when None.
     """
 
     def __init__(self, prices: Prices | None = None) -> None:
@@ -32,7 +32,7 @@ class StoredComparer:
         self._start_s = read_instance_start()[0]
 
     def compare(self, estimate: Estimate, billing: tuple[str, ...] = DEFAULT_BILLING) -> Comparison | None:
-        """The comparison of one run's estimate; None when no speed ratio to any offer is known."""
+        """The comparison of a run's estimate; None when no speed ratio to any offer is known."""
         statistics = estimate.statistics
         if statistics is None:
             return None

@@ -1,4 +1,4 @@
-"""Runs read page by page, their statistics from one tag: no artifact is downloaded."""
+"""Reads runs page by page, with their facts from one tag; downloads no artifacts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# Measured: the cost per run is flat from 200 runs a page on, and a page of 500 holds some 40,000 rows at most.
+# Measured: the cost per run is flat from 200 runs per page, and a page of 500 holds at most about 40,000 rows.
 PAGE_SIZE = 500
 TAG_WRITTEN_BACK = "greenlove.written_back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFacts:
-    """What one run keeps of its benchmark.
+    """The facts of a run from its tags.
 
     Args:
-        run_id: Of the run.
-        name: Of the run.
-        statistics: From its tag.
-        written_back: What earlier re-estimations wrote into the run, as they noted it there; empty when none did.
+        run_id: Id of the run.
+        name: Name of the run.
+        statistics: Run facts from its tag.
+        written_back: Record of what earlier re-estimations wrote into the run; empty when none did.
         status: MLflow's status of the run.
-        digest: Of the statistics as the tag holds them.
+        digest: Digest of the facts as in the tag.
     """
 
     run_id: str
@@ -52,7 +52,7 @@ class SkippedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """The runs of one answer of the store."""
+    """The runs of one response of the store."""
 
     facts: tuple[StoredFacts, ...]
     skipped: tuple[SkippedRun, ...]
@@ -62,7 +62,7 @@ def find_experiment_ids(client: MlflowClient, experiments: Sequence[str]) -> tup
     """The ids of experiments given by name or id.
 
     Raises:
-        RunDataError: If there is no such experiment; the names that exist are listed.
+        RunDataError: If there is no such experiment; the message lists the existing names.
     """
     return tuple(_find_experiment_id(client, each) for each in experiments)
 
@@ -85,10 +85,16 @@ def _find_experiment_id(client: MlflowClient, experiment: str) -> str:
 def read_pages(
     client: MlflowClient, experiment_ids: Sequence[str], *, filter_string: str = "", page_size: int = PAGE_SIZE
 ) -> Iterator[Page]:
-    """The runs of some experiments, oldest first, each once, a page at a time.
+    """Yield the runs of some experiments page by page, oldest first and without duplicates.
 
-    Oldest first, so that runs started meanwhile come last and shift no page. Re-estimations themselves are passed
-    over; what else cannot be used is handed out with its reason.
+    Oldest first, so that runs started meanwhile come last and shift no page. Re-estimations are skipped; other unusable
+    runs are returned with the reason.
+
+    Args:
+        client: Client of the store.
+        experiment_ids: Ids of the experiments.
+        filter_string: MLflow's filter for the runs.
+        page_size: Runs per page.
     """
     seen: set[str] = set()
     token: str | None = None
@@ -122,10 +128,10 @@ def _read_page(runs: Sequence[Run]) -> Page:
 
 
 def read_facts(run: Run) -> StoredFacts:
-    """What the run keeps of its benchmark.
+    """The stored facts of a run.
 
     Raises:
-        RunDataError: If it keeps nothing, keeps it in another schema version, or keeps it broken.
+        RunDataError: If they are missing, damaged or of another schema version.
     """
     text = run.data.tags.get(TAG_STATS)
     if not text:

@@ -1,4 +1,4 @@
-"""Runs and experiments as MLflow holds them, made into what a report shows."""
+"""Makes the content of reports from runs and experiments in MLflow."""
 
 from __future__ import annotations
 
@@ -28,12 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PRICES = "crusoe_prices"
-# Each run takes five requests; a server answers so many at once without others noticing.
+# Runs read in parallel, five requests each; a load that other users of a server do not notice.
 _READERS = 8
 
 
 def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> ReportContent:
-    """Everything one run's report shows, read from MLflow."""
+    """The content of a run's report, read from MLflow.
+
+    Args:
+        run_id: Id of the run.
+        store_uri: Address of the store.
+        prices: Price sheet to compare with; the one that the run was priced with when None.
+    """
     stored = read_run(run_id, store_uri=store_uri)
     estimate = estimate_training(stored.statistics)
     comparison = StoredComparer(prices).compare(estimate, _billing(stored, store_uri))
@@ -53,7 +59,13 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
 
 
 def experiment_content(name: str, *, store_uri: str, prices: str | None = None) -> ExperimentContent:
-    """Everything an experiment's report shows, read from MLflow."""
+    """The content of an experiment's report, read from MLflow.
+
+    Args:
+        name: Name of the experiment.
+        store_uri: Address of the store.
+        prices: Price sheet to compare with; the one that each run was priced with when None.
+    """
     comparer = StoredComparer(prices)
     runs, skipped = _read_runs(name, store_uri)
     estimates = [estimate_training(stored.statistics) for stored in runs]
@@ -72,7 +84,7 @@ def experiment_content(name: str, *, store_uri: str, prices: str | None = None) 
 
 
 def _read_runs(experiment: str, store_uri: str) -> tuple[list[StoredRun], list[tuple[str, str]]]:
-    """The tracked runs of an experiment, several at a time; and those that cannot be read, with the reason."""
+    """The tracked runs of an experiment, read in parallel, and the unreadable ones with the reason."""
     client = make_client(store_uri)
     skipped: list[tuple[str, str]] = []
     run_ids: list[str] = []
@@ -93,7 +105,7 @@ def _read_runs(experiment: str, store_uri: str) -> tuple[list[StoredRun], list[t
 
 
 def price_history(stored: StoredRun, store_uri: str) -> tuple[PricePoint, ...]:
-    """What the run was estimated to cost on each option, by the date of each price sheet it was priced with."""
+    """The run's estimated cost on each option, by date of each price sheet that it was priced with."""
     by_slug = _offers_by_slug()
     found: list[PricePoint] = []
     for key in sorted(stored.metrics):
@@ -113,7 +125,13 @@ def price_history(stored: StoredRun, store_uri: str) -> tuple[PricePoint, ...]:
 
 
 def refresh_report(run_id: str, page: str, *, store_uri: str) -> None:
-    """Put the page into the run, in place of the one it holds."""
+    """Replace the report page in the run.
+
+    Args:
+        run_id: Id of the run.
+        page: The page as HTML.
+        store_uri: Address of the store.
+    """
     with tempfile.TemporaryDirectory(prefix="greenlove-") as folder:
         path = Path(folder) / Path(names.ARTIFACT_REPORT).name
         path.write_text(page, encoding="utf-8")
@@ -121,7 +139,7 @@ def refresh_report(run_id: str, page: str, *, store_uri: str) -> None:
 
 
 def now() -> str:
-    """This moment, ISO 8601 in UTC."""
+    """The current time, ISO 8601 in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
@@ -138,7 +156,7 @@ def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | No
 
 
 def _billing(stored: StoredRun, store_uri: str) -> tuple[str, ...]:
-    """The kinds of price in the run's own table of estimates; the usual ones when it has none."""
+    """The kinds of price in the run's table of estimates; the default ones when it has none."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -152,7 +170,7 @@ def _billing(stored: StoredRun, store_uri: str) -> tuple[str, ...]:
 
 
 def _offers_by_slug() -> dict[str, dict[str, tuple[str, float | None]]]:
-    """By the slug of an offer: by date, its name and price on that price sheet."""
+    """For each offer's slug and price date, the offer's name and price."""
     found: dict[str, dict[str, tuple[str, float | None]]] = {}
     for version in table_versions(_PRICES):
         sheet = read_price_sheet(version)

@@ -1,4 +1,4 @@
-"""Some tracked runs side by side: what each takes at home and on its best offer, and what differs in their params."""
+"""Compares tracked runs side by side: each at home and on its best offer, and the params that differ."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class RunBeside:
     """One run of several.
 
     Args:
-        run: As MLflow keeps it.
-        home: What it takes at home.
-        best_name: The offer of best value; empty when none has a price and fits.
-        best: What it takes there; None likewise.
-        stay_home: Whether home is of better value than that; None when no cost is known.
+        run: The run as stored in MLflow.
+        home: Its estimate at home.
+        best_name: The best-value offer; empty when none has a price and fits.
+        best: Its estimate on that offer; None when there is none.
+        stay_home: Whether home is better value than that offer; None when no cost is known.
     """
 
     run: StoredRun
@@ -37,18 +37,18 @@ class RunBeside:
 
     @property
     def label(self) -> str:
-        """Name and the head of the id."""
+        """The run's name and the start of its id."""
         return f"{self.run.name} ({self.run.run_id[:6]})" if self.run.name else self.run.run_id[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideBySide:
-    """Some runs with the same prices.
+    """Several runs with the same prices.
 
     Args:
-        runs: In the order they were asked for.
-        prices: With which the best choice was made.
-        differing: Params that are not the same for all, each with one value per run; empty where a run has none.
+        runs: The runs in the requested order.
+        prices: The price sheet for the best choices.
+        differing: Params that differ between runs, each with one value per run; empty where a run has none.
     """
 
     runs: tuple[RunBeside, ...]
@@ -57,16 +57,16 @@ class SideBySide:
 
 
 def compare_runs(run_ids: Sequence[str], *, prices: Prices = "newest", tracking_uri: str | None = None) -> SideBySide:
-    """The runs side by side, all with the same prices.
+    """Compare runs side by side, all with the same prices.
 
     Args:
-        run_ids: Tracked runs.
-        prices: ``newest``, a version, a path to a CSV of one's own, or a ``PriceSheet``.
-        tracking_uri: Of the store; MLflow's own setting when not given.
+        run_ids: Ids of tracked runs.
+        prices: ``newest``, a version, a path to your own CSV, or a ``PriceSheet``.
+        tracking_uri: Address of the store; MLflow's own setting when not given.
 
     Raises:
-        RunDataError: If a run does not exist or keeps no statistics.
-        TableError: If the price sheet cannot be used.
+        RunDataError: If a run does not exist or has no run facts.
+        TableError: If the price sheet is invalid.
     """
     sheet = read_price_sheet(prices)
     comparer = StoredComparer(sheet)

@@ -1,4 +1,4 @@
-"""Everything MLflow: the run a training is kept in, what it is called there, and how it is read back."""
+"""Everything MLflow: the run that records a training, the names used there, and reading it back."""
 
 from __future__ import annotations
 

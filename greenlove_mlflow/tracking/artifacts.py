@@ -1,4 +1,4 @@
-"""The files that a run keeps: facts as Parquet with a CSV twin to look at, estimates as a table, pictures, the page."""
+"""A run's artifacts: facts as Parquet with a readable CSV copy, estimates as a table, figures, the report page."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from greenlove_mlflow.units import G_PER_KG
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What the log says of itself, beside its rows; without the rows, which are columns.
+# Metadata key for the log's fields other than its rows, which are the columns.
 LOG_KEY = "greenlove.log"
 _ROWS = ("epochs", "blocks", "power_samples")
-# 700 pixels wide is what the run page shows of a picture in the note.
+# The run page shows a picture in the note 700 pixels wide.
 PNG_DPI = 100
 
 
@@ -49,7 +49,7 @@ def write_notice(table: Table, path: Path) -> None:
 
 
 def write_table_csv(table: Table, path: Path) -> None:
-    """Write the CSV that a table came from; MLflow's page shows CSV, and no Parquet."""
+    """Write the CSV that a table came from; MLflow's page can show CSV but not Parquet."""
     if table.path.is_file():
         shutil.copyfile(table.path, path)
     else:
@@ -57,12 +57,12 @@ def write_table_csv(table: Table, path: Path) -> None:
 
 
 def write_epochs(log: BenchmarkLog, parquet: Path) -> None:
-    """Write the log's epochs, one row each, with everything else that it says of itself in the schema's metadata."""
+    """Write the log's epochs, one row each, with its other fields in the schema's metadata."""
     _write_records(log.epochs, EpochRecord, log, "benchmark", parquet)
 
 
 def write_epochs_csv(log: BenchmarkLog, path: Path) -> None:
-    """Write the log's epochs as CSV, to look at."""
+    """Write the log's epochs as CSV, for reading by eye."""
     write_csv(_frame(log.epochs, EpochRecord), path)
 
 
@@ -75,6 +75,11 @@ def write_estimates(estimate: Estimate, comparison: Comparison | None, path: Pat
     """Write all estimates in the format of MLflow's ``log_table``, home first.
 
     MLflow's page groups by the first column and compares the second across runs, so the order is GPU, cost, time, CO2.
+
+    Args:
+        estimate: The estimate at home.
+        comparison: The comparison with offers; None when there is none.
+        path: The file to write.
     """
     rows = [_estimate_row("local", estimate, None)]
     if comparison is not None:
@@ -83,15 +88,20 @@ def write_estimates(estimate: Estimate, comparison: Comparison | None, path: Pat
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a picture as PNG."""
+    """Write a figure as PNG."""
     figure.savefig(path, format="png", dpi=PNG_DPI)
 
 
 def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None) -> BenchmarkLog:
-    """The log that ``write_epochs``, ``write_blocks`` and ``measurements.write_power`` took apart.
+    """Read back a log written by ``write_epochs``, ``write_blocks`` and ``measurements.write_power``.
+
+    Args:
+        epochs: Parquet file of the epochs.
+        blocks: Parquet file of the blocks of steps; None without one.
+        power: Parquet file of the power samples; None without one.
 
     Raises:
-        RunDataError: If a file is not one of ours.
+        RunDataError: If a file was not written by this package.
     """
     stated = read_parquet_metadata(epochs).get(LOG_KEY)
     if stated is None:
@@ -108,7 +118,7 @@ def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None
 
 
 def read_power_samples(path: Path, end_ms: int) -> Iterator[PowerSample]:
-    """The power samples of a file up to a time, in order; those of the real training come after the benchmark's."""
+    """The power samples of a file up to a time, in order; the benchmark's come before those of the real training."""
     for batch in pq.ParquetFile(path).iter_batches():
         for row in batch.to_pylist():
             if row.pop("timestamp_ms") <= end_ms:

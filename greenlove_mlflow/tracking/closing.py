@@ -1,4 +1,4 @@
-"""How a run ends: by which status, and with which last events."""
+"""How a run ends: its status and its last events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 
 
 def status_of(error: BaseException | None) -> str:
-    """The MLflow status for the exception that ended a training; None is none.
+    """The MLflow status for the exception that ended a training run; None means that it ended normally.
 
     >>> status_of(None), status_of(KeyboardInterrupt()), status_of(SystemExit(0)), status_of(ValueError())
     ('FINISHED', 'KILLED', 'FINISHED', 'FAILED')
@@ -52,15 +52,15 @@ def ending_events(
 ) -> Iterator[Event]:
     """The events that end a spool: the status as a tag, all laps and power samples as files, the end itself.
 
-    The status comes first: should the rest be torn off, it still says how the training ended.
+    The status comes first: if the rest is lost, it still records how the training ended.
 
     Args:
-        spool: What to end; the files are written into its folder.
-        status: Of the run.
+        spool: The spool to end; the files are written into its folder.
+        status: MLflow's status of the run.
         end_ms: When it ended, milliseconds since 1970.
-        is_own_end: False when the run's process is gone and somebody else ends it; then only if nobody took it up.
-        label: ``refused`` or ``stopped``, in place of the status in its tag.
-        laps: The laps as they were cut in the end; those of the spool when None.
+        is_own_end: False when another process ends the run for one that is gone; then only if it was not resumed.
+        label: ``refused`` or ``stopped``, to replace the status in its tag.
+        laps: The laps as finally divided; those of the spool when None.
     """
     tags = {names.TAG_STATUS: label or status.lower()}
     if status != FINISHED:
@@ -71,12 +71,12 @@ def ending_events(
 
 
 def has_ended(spool: Spool) -> bool:
-    """Whether the spool holds its end."""
+    """Whether the spool holds its end event."""
     return any(isinstance(event, EndEvent) for _, event in spool.events())
 
 
 def likely_status(spool: Spool) -> str:
-    """How a training ended whose spool does not say so to its end: by its last word, else by a whole outcome."""
+    """The likely status of a training whose spool lacks an end: its last recorded status, else from its outcome."""
     status, is_whole = "", False
     for _, event in spool.events():
         if isinstance(event, TagsEvent):
@@ -89,14 +89,14 @@ def likely_status(spool: Spool) -> str:
 
 
 def last_sign_ms(spool: Spool) -> int:
-    """The latest time that the spool's events mention, milliseconds since 1970."""
+    """The time of the spool's last event, milliseconds since 1970."""
     timed = (MetricEvent, PowerEvent, LapEvent)
     times = [event.timestamp_ms for _, event in spool.events() if isinstance(event, timed)]
     return max([spool.header.created_ms, *times])
 
 
 def _measurements(spool: Spool, cut_again: Sequence[LapEvent] | None = None) -> Iterator[Event]:
-    """Every lap and every power sample, each kind as a Parquet file; a kind that cannot be written is left out."""
+    """All laps and all power samples, each kind as a Parquet file; a kind that cannot be written is left out."""
     from greenlove_mlflow.tracking.measurements import write_laps, write_power
 
     kept = (event for _, event in spool.events() if isinstance(event, LapEvent))
@@ -119,10 +119,16 @@ def _file_of(
 
 
 def waiting_file(spool: Spool, path: str, write: Callable[[Path], object], *, is_table: bool = False) -> ArtifactEvent:
-    """The event of a file that ``write`` makes at the path it is given; outside the spool where that cannot be written.
+    """The event of a file written by ``write`` at the path it is given; outside the spool if that cannot be written.
+
+    Args:
+        spool: The spool to add the file to.
+        path: Path of the file in the run.
+        write: Writes the file at the path it is given.
+        is_table: Whether MLflow shows it as a table.
 
     Raises:
-        OSError: If no folder can be written.
+        OSError: If no folder is writable.
     """
     try:
         target, number = spool.new_file(path)

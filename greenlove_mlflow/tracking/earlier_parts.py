@@ -1,4 +1,4 @@
-"""What earlier parts of a training recorded in its run: the account that a resumed training continues."""
+"""Reads what earlier parts of a training recorded in its run, for a resumed training to continue."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def read_earlier_parts(client: MlflowClient, run_id: str) -> tuple[EarlierParts | None, tuple[LapEvent, ...]]:
-    """What a run has recorded so far, and its laps; None and nothing where no lap and no outcome was recorded.
+    """The earlier parts of a run and its laps; ``(None, ())`` if neither a lap nor an outcome was recorded.
 
-    A part that ended by itself left its outcome, and all parts before it are in that; of one that was killed, the laps
-    count that came after the last outcome.
+    A part that ended normally left an outcome, which includes all parts before it. For a part that was killed, the laps
+    after the last outcome count.
     """
     run = client.get_run(run_id)
     laps = _laps(client, run_id)
@@ -63,7 +63,7 @@ def _facts(run: Run) -> RunFacts | None:
 
 
 def _laps(client: MlflowClient, run_id: str) -> tuple[LapEvent, ...]:
-    """Every lap that the run keeps, in the order they ended; without the forecasts, which were of their own part."""
+    """All laps of the run, in the order they ended; without forecasts, which covered only their own part."""
     of_energy = {(each.step, each.timestamp): each.value for each in _history(client, run_id, names.TRAIN_ENERGY_J)}
     laps = []
     for key, is_epoch in ((names.TRAIN_EPOCH_S, True), (names.TRAIN_LAP_S, False)):

@@ -1,4 +1,4 @@
-"""What a run keeps of a training: its promise once the benchmark is done, its outcome once the training is."""
+"""What a run records: the estimate once the benchmark is done, the outcome once training is."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 def keep_promise(
     run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
 ) -> None:
-    """Keep what the benchmark measured and the estimates; what takes longer comes with ``keep_files``, ``keep_page``.
+    """Record the benchmark and the estimates; the slower parts follow in ``keep_files`` and ``keep_page``.
 
     Args:
-        run: Where.
-        estimate: At home.
-        comparison: The offers; None when there is none.
-        log: What was measured.
-        streamed: Whether the power samples of the log were kept as they came.
+        run: The run to record in.
+        estimate: The estimate at home.
+        comparison: The comparison with offers; None when there is none.
+        log: The benchmark's log.
+        streamed: Whether the log's power samples were already recorded as they were taken.
     """
     rho = None if estimate.statistics is None else estimate.statistics.fit.spearman_rho
     keep_points(run, log, rho, streamed=streamed)
@@ -43,7 +43,7 @@ def keep_promise(
 
 
 def keep_files(run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
-    """Keep the benchmark as files, and the tables that the estimates rest on."""
+    """Record the benchmark as files, and the tables behind the estimates."""
     keep_benchmark_files(run, log)
     tables = tables_used(estimate, comparison)
     run.inputs([input_of(table) for table in tables])
@@ -56,7 +56,14 @@ def keep_files(run: TrackedRun, estimate: Estimate, comparison: Comparison | Non
 
 
 def keep_points(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None, *, streamed: bool = False) -> None:
-    """Keep what the benchmark measured, as metrics."""
+    """Record the benchmark's measurements as metrics.
+
+    Args:
+        run: The run to record in.
+        log: The benchmark's log.
+        spearman_rho: Spearman correlation of the passes' time with their samples; None when unknown.
+        streamed: Whether the log's power samples were already recorded as they were taken.
+    """
     for point in record.benchmark_points(log, spearman_rho):
         run.metric(point.key, point.value, point.step, point.timestamp_ms)
     began_ms = record.started_ms(log)
@@ -69,7 +76,7 @@ def keep_points(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None, 
 
 
 def keep_benchmark_files(run: TrackedRun, log: BenchmarkLog) -> None:
-    """Keep what the benchmark measured, as files."""
+    """Record the benchmark's measurements as files."""
     began_ms = record.started_ms(log)
     times_ms = [began_ms + round(sample.at_s * 1000.0) for sample in log.power_samples]
     run.artifact(names.ARTIFACT_BENCHMARK, lambda path: artifacts.write_epochs(log, path))
@@ -83,7 +90,7 @@ def keep_benchmark_files(run: TrackedRun, log: BenchmarkLog) -> None:
 
 
 def keep_estimates(run: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
-    """Keep the estimates as params, tags, metrics and a table."""
+    """Record the estimates as params, tags, metrics and a table."""
     as_of = "" if comparison is None else comparison.prices.as_of
     if estimate.statistics is not None:
         version = "" if comparison is None else comparison.prices.version
@@ -97,11 +104,11 @@ def keep_estimates(run: TrackedRun, estimate: Estimate, comparison: Comparison |
 
 
 def keep_outcome(run: TrackedRun, estimate: Estimate, outcome: Outcome | None) -> None:
-    """Keep what really happened; nothing when no epoch was run."""
+    """Record the outcome; does nothing when no epoch was run."""
     if outcome is None:
         return
     for key, value in record.outcome_values(outcome, time_error_ratio(outcome, estimate)).items():
-        run.metric(key, value, 0)  # a metric of one point at step 0 is drawn as a bar across runs
+        run.metric(key, value, 0)  # MLflow draws a metric of one point at step 0 as a bar across runs
     if outcome.energy_source:
         run.tags({f"{names.TAG_POWER_SOURCE}.actual": outcome.energy_source})
     if outcome.energy_note:
@@ -117,10 +124,17 @@ def keep_page(
     outcome: Outcome | None = None,
     notice: str = "",
 ) -> None:
-    """Keep the pictures, the report and, on a run of ours, the note.
+    """Record the figures, the report and, on a run that this package started, the note.
 
-    With an outcome or a notice, report and note take the place of the earlier ones; the pictures show the promise and
-    stay.
+    With an outcome or a notice, report and note replace the earlier ones; the figures show the estimate and stay.
+
+    Args:
+        run: The run to record in.
+        estimate: The estimate at home.
+        comparison: The comparison with offers; None when there is none.
+        log: The benchmark's log.
+        outcome: The outcome; None when there is none yet.
+        notice: Text shown first; empty without one.
     """
     from greenlove_mlflow.report import ReportContent, render_report
 
@@ -144,7 +158,7 @@ def keep_page(
 
 
 def keep_pictures(run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
-    """Keep the four pictures."""
+    """Record the four figures."""
     from greenlove_mlflow import plots
 
     fit = None if estimate.statistics is None else estimate.statistics.fit

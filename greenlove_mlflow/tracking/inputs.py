@@ -1,4 +1,4 @@
-"""The tables that an estimate rests on, as the run's inputs: which version, from where, with which content."""
+"""The tables behind an estimate, as the run's inputs: version, source and content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from greenlove_mlflow.tables.store.own_tables import read_own_tables
 from greenlove_mlflow.tables.store.schema import Sidecar
 
 NEWEST = "newest"
-# Table -> the context under which MLflow shows it. What is not listed is shown by its own name.
+# Table -> the context under which MLflow shows it; any other table is shown by its own name.
 CONTEXTS = {
     "crusoe_prices": "prices",
     "cloud_prices": "prices",
@@ -39,7 +39,7 @@ CONTEXTS = {
     "ram_power": "hardware",
     "pue": "hardware",
 }
-# An offer's time, energy and CO2e pass through these.
+# The tables behind an offer's time, energy and CO2e.
 _OF_COMPARISONS = (
     "gpu_specs",
     "gpu_throughput",
@@ -48,14 +48,14 @@ _OF_COMPARISONS = (
     "speed_ratio_model",
     "crusoe_regions",
 )
-# Device whose power is modelled -> table of the figures it is modelled with.
+# Device whose power is modelled -> table behind the model.
 _OF_MODELS = {"cpu": "cpu_tdp", "ram": "ram_power", "gpu_0": "gpu_specs"}
-# MLflow takes a digest of at most 36 characters.
+# MLflow accepts a digest of at most 36 characters.
 DIGEST_LENGTH = 36
 
 
 def tables_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Table, ...]:
-    """The tables behind an estimate and its comparison, each once, in the version that was used."""
+    """The tables behind an estimate and its comparison, without duplicates, in the version that was used."""
     wanted: dict[str, str] = {"pue": NEWEST}
     for source in (estimate.grid.intensity_source, estimate.grid.price_source):
         if source is not None and source.table:
@@ -73,7 +73,7 @@ def tables_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Tabl
 
 
 def _table(name: str, version: str) -> Table | None:
-    """A version of a table, ours or the user's own; None where there is none any more."""
+    """A version of a bundled or user table; None if it no longer exists."""
     if _is_known(name, version):
         return read_table(name, version)
     own = read_own_tables(name) if name in table_names() else ()
@@ -85,7 +85,7 @@ def _is_known(name: str, version: str) -> bool:
 
 
 def _price_table(sheet: PriceSheet) -> Table:
-    """The table of a price sheet; for a sheet of the user's own, its offers as they were understood."""
+    """The table of a price sheet; for a user's sheet, its offers as they were parsed."""
     name = sheet.source.table or "prices"
     if _is_known(name, sheet.version):
         return read_table(name, sheet.version)
@@ -106,12 +106,12 @@ def _price_table(sheet: PriceSheet) -> Table:
 
 
 def context_of(table: Table) -> str:
-    """Under which context MLflow shows the table."""
+    """The context under which MLflow shows the table."""
     return CONTEXTS.get(table.name, table.name)
 
 
 def input_of(table: Table) -> dict[str, Any]:
-    """The table as an MLflow dataset, in plain values; its digest is that of the content, not of a file."""
+    """The table as an MLflow dataset, in plain values; its digest is of the content, not of a file."""
     is_known = _is_known(table.name, table.version) and read_table(table.name, table.version) is table
     return {
         "dataset": dict(_known_dataset(table.name, table.version) if is_known else _dataset_of(table)),
@@ -122,7 +122,7 @@ def input_of(table: Table) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=64)
 def _known_dataset(name: str, version: str) -> dict[str, Any]:
-    """That of a published table: MLflow looks at every cell of it, and the next training uses the same."""
+    """The dataset of a published table, cached: MLflow inspects every cell, and the next run uses the same table."""
     return _dataset_of(read_table(name, version))
 
 
@@ -131,7 +131,7 @@ def _dataset_of(table: Table) -> dict[str, Any]:
 
     source = table.source.url.split()[0] if table.source.url.startswith("http") else table.path.name
     with warnings.catch_warnings():
-        # MLflow hints at whole-number columns that may be missing at serving time; no model is served from these.
+        # MLflow warns of integer columns that may have missing values at serving time; no model is served from these.
         warnings.simplefilter("ignore")
         dataset: dict[str, Any] = mlflow.data.from_pandas(  # type: ignore[attr-defined]
             table.frame, source=source, name=table.name, digest=table.sha256[:DIGEST_LENGTH]

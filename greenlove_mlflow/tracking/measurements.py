@@ -1,4 +1,4 @@
-"""Every lap and every power sample of a run as Parquet: one explicit schema, the unit of a column in its metadata."""
+"""All laps and power samples of a run as Parquet: an explicit schema each, with units in the columns' metadata."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from greenlove_mlflow._version import __version__
 from greenlove_mlflow.tracking.spool.events import LapEvent, PowerEvent
 
 UNIT_KEY = "unit"
-# Rows at a time: a week at ten a second is six million, so they are never all in memory.
+# Rows per batch: a week at ten a second is six million rows, so they are never all in memory.
 _ROW_COUNT = 100_000
 
 Row = TypeVar("Row")
@@ -49,12 +49,12 @@ LAP_SCHEMA = pa.schema(
 
 
 def write_power(samples: Iterable[PowerEvent], path: Path) -> int:
-    """Write power samples as they come; how many there were."""
+    """Write power samples as they come and return how many there were."""
     return _write(samples, POWER_SCHEMA, _power_row, "power", path)
 
 
 def write_laps(laps: Iterable[LapEvent], path: Path) -> int:
-    """Write the laps of the real training as they come; how many there were."""
+    """Write the laps of the real training as they come and return how many there were."""
     return _write(laps, LAP_SCHEMA, _lap_row, "epochs", path)
 
 
@@ -70,7 +70,7 @@ def _lap_row(event: LapEvent) -> tuple[object, ...]:
 def _write(
     rows: Iterable[Row], schema: pa.Schema, as_row: Callable[[Row], tuple[object, ...]], name: str, path: Path
 ) -> int:
-    """Write rows through a file beside the target, since the digest of all rows stands in the schema, at the start."""
+    """Write rows by way of a temporary file, since the schema at the start holds the digest of all rows."""
     count, as_of, digest = 0, "", hashlib.sha256()
     part = path.with_name(f"{path.name}.part")
     try:
@@ -93,7 +93,7 @@ def _write(
 
 
 def provenance(name: str, as_of: str, sha256: str) -> dict[str, str]:
-    """What a file of measurements says of itself in its schema."""
+    """The schema metadata of a file of measurements."""
     return {
         "greenlove.table": name,
         "greenlove.version": __version__,
@@ -107,7 +107,7 @@ def _iso_utc(timestamp_ms: int) -> str:
     try:
         return dt.datetime.fromtimestamp(timestamp_ms // 1000, dt.timezone.utc).isoformat()
     except (OverflowError, ValueError, OSError):
-        return ""  # a spool may say any time
+        return ""  # a damaged spool may hold any number
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -1,4 +1,4 @@
-"""Every name that this package gives to something in MLflow: metrics, params, tags, artifacts."""
+"""All names that this package uses in MLflow: metrics, params, tags, artifacts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer
 from greenlove_mlflow.core.quantity import CO2, COST, ENERGY, LOCAL, TIME
 from greenlove_mlflow.errors import InvalidInputError
 
-# Metrics. MLflow's charts make one section of all that stands before the last slash.
+# Metrics. MLflow groups charts into sections by what precedes the last slash.
 TIME_H, COST_USD, CO2_KG, ENERGY_KWH = (each.metric for each in (TIME, COST, CO2, ENERGY))
 SAVING_TIME_H, SAVING_USD, SAVING_CO2_KG = (each.saving_metric for each in (TIME, COST, CO2))
 BENCH_EPOCH_S = "green/bench/epoch_s"
@@ -71,7 +71,7 @@ STATUS_RUNNING = "running"
 STATUS_REFUSED = "refused"
 STATUS_STOPPED = "stopped"
 
-# MLflow cuts a tag's value at 8,000 characters, silently where it can; a JSON so cut is no JSON.
+# MLflow truncates a tag's value at 8,000 characters, often silently, and truncated JSON cannot be parsed.
 TAG_VALUE_LIMIT = 8000
 KEY_LIMIT = 250
 _SLUG_LIMIT = 120
@@ -91,7 +91,7 @@ ARTIFACT_REPORT = "greenlove/report.html"
 VIEW_ID = "greenlove"
 TAG_SAVED_VIEW = f"mlflow.sharedViewState.{VIEW_ID}"
 
-# Crusoe is what a run is compared with by default, and a sheet of one's own without a provider names nobody.
+# Left out of slugs: Crusoe's is the default sheet, and "the user" stands for a user's sheet without a provider.
 _UNNAMED_PROVIDERS = ("crusoe", "the user")
 _NOT_SLUG = re.compile(r"[^A-Za-z0-9.]+")
 _LEGAL_KEY = re.compile(r"^[\w.\- :]+(/[\w.\- :]+)*$")
@@ -100,8 +100,8 @@ _LEGAL_KEY = re.compile(r"^[\w.\- :]+(/[\w.\- :]+)*$")
 def slug(name: str) -> str:
     """The name as one segment of a metric key: letters, digits, dots and dashes.
 
-    A letter that ASCII lacks is replaced by the closest one; where none is close, six digits of a hash keep two such
-    names apart.
+    A non-ASCII letter is replaced by its closest ASCII one; where there is none, six digits of a hash keep names
+    distinct.
 
     >>> slug("H100 HGX 80GB"), slug("Apple M1 (8-core GPU)")
     ('H100-HGX-80GB', 'Apple-M1-8-core-GPU')
@@ -117,12 +117,12 @@ def slug(name: str) -> str:
 
 
 def offer_slug(row: ComparisonRow) -> str:
-    """The segment that names an offer in metric keys: its GPU, and what tells it from other offers of that GPU."""
+    """The segment that names an offer in metric keys: its GPU, and how it differs from other offers of that GPU."""
     return slug_of_offer(row.offer, row.used_gpu_count)
 
 
 def slug_of_offer(offer: Offer, used_gpu_count: int = 1) -> str:
-    """The same for an offer that no comparison was made with; how many GPUs are at work tells offers apart."""
+    """The same segment for an offer without a comparison; the number of GPUs used is part of it."""
     is_plain = not offer.provider or offer.provider.lower().startswith(_UNNAMED_PROVIDERS)
     parts = [] if is_plain else [slug(offer.provider)]
     parts.append(slug(offer.gpu))
@@ -143,7 +143,7 @@ def metric_key(quantity: str, subject: str, end: str = "") -> str:
 
 
 def power_key(device: str) -> str:
-    """The key of a device's power; MLflow's page draws it among the system metrics, over time.
+    """The metric key of a device's power; MLflow's page draws it over time among the system metrics.
 
     >>> power_key("gpu_0")
     'system/greenlove/gpu_0_power_w'
@@ -152,7 +152,7 @@ def power_key(device: str) -> str:
 
 
 def step_of_date(date: str) -> int:
-    """An ISO date as the step yyyymmdd, so that a newer price sheet is the later step.
+    """An ISO date as the step yyyymmdd, so that a newer price sheet has a later step.
 
     >>> step_of_date("2026-09-30")
     20260930
@@ -172,7 +172,7 @@ def timestamp_ms_of_date(date: str) -> int:
 
 
 def is_legal_key(key: str) -> bool:
-    """Whether MLflow takes the text as a metric, param or tag key on every platform and store."""
+    """Whether MLflow accepts the text as a metric, param or tag key on every platform and store."""
     return len(key) <= KEY_LIMIT and ":" not in key and ".." not in key and bool(_LEGAL_KEY.match(key))
 
 

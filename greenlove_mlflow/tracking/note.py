@@ -1,4 +1,4 @@
-"""The note on a run's page: the verdict first, then the picture, then every figure with its range."""
+"""The note on a run's page: the verdict, then the picture, then all quantities with their ranges."""
 
 from __future__ import annotations
 
@@ -20,10 +20,17 @@ def make_note(
     outcome: Outcome | None = None,
     notice: str = "",
 ) -> str:
-    """The note in GitHub's Markdown, under MLflow's limit.
+    """The note in GitHub Markdown, within MLflow's size limit.
 
-    The page folds a note after its first lines, so the notice (that the training was refused) and the verdict stand
-    there. A picture can be shown by an address relative to the page, on servers that hand out artifacts.
+    The page collapses a note after its first lines, so the notice (that the training was refused) and the verdict come
+    first. A picture can be shown by a relative address, on servers that serve artifacts.
+
+    Args:
+        estimate: The estimate at home.
+        comparison: The comparison with offers; None when there is none.
+        run_id: Id of the run, to show its picture; None to show none.
+        outcome: The outcome; None when there is none yet.
+        notice: Text shown first; empty without one.
     """
     verdict = [
         *filter(None, [notice]),
@@ -52,7 +59,7 @@ def _joined(parts: list[str], caveats: list[str], tail: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is: names of GPUs and places come from outside."""
+    """The text escaped for Markdown, since names of GPUs and places come from outside."""
     text = text.replace("\\", "\\\\").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
     for char in "|*_`[]":
         text = text.replace(char, f"\\{char}")

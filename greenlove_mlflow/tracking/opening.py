@@ -1,4 +1,4 @@
-"""Which MLflow run a training is kept in: the active one, one of ours, a child of either, or one yet to be created."""
+"""Finds or starts the MLflow run for a training: the active run, a new one, a child of either, or a later one."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A server that answers its health check and none of our questions is given up after this long, and the training goes on
-# offline; each answer gives it as long again. With the health check's own three seconds that stays below ten.
+# A server that passes its health check but answers no request for this long is given up, and training goes on offline;
+# each answer resets the clock. With three seconds for the health check, that stays below ten.
 ENTRY_SILENCE_S = 6.0
 
 
@@ -40,12 +40,12 @@ class Opened:
     """The run that was found or started.
 
     Args:
-        store_uri: As MLflow is set to, credentials included.
-        header: For the spool.
-        experiment_id: Where the run is; None while it is not created.
+        store_uri: The store that MLflow is set to, with credentials.
+        header: Header for the spool.
+        experiment_id: Experiment of the run; None until it is created.
         is_offline: Whether the store did not answer.
-        ours: Ids of the runs that we started and shall end, the innermost first.
-        started_ms: Start of the run.
+        ours: Ids of the runs that were started here and are to be ended here, innermost first.
+        started_ms: Start of the run, milliseconds since 1970.
     """
 
     store_uri: str
@@ -58,11 +58,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunToJoin:
-    """A run that somebody else has opened, which a training is kept in; it is not made the active one.
+    """A run opened by other code, to record a training in; it is not made the active one.
 
     Args:
-        run_id: Of the run.
-        store_uri: Where it is; the store that MLflow is set to when None.
+        run_id: Id of the run.
+        store_uri: Its store; the one that MLflow is set to when None.
     """
 
     run_id: str
@@ -78,7 +78,15 @@ def find_run(
     continues: bool = False,
     join: RunToJoin | None = None,
 ) -> Opened:
-    """The run to keep a training in, opened now; offline, with one warning, when the store does not answer.
+    """Open the run for a training; offline, with one warning, when the store does not answer.
+
+    Args:
+        experiment: Name of the experiment for a new run; the one MLflow is set to when None.
+        run_name: Name of a new run.
+        nested: True forces a child of the active run, False forbids one; None opens one if the run holds a training.
+        run_id: Id of a run to resume, if none is active.
+        continues: Whether this continues the training that the run already holds.
+        join: A run opened by other code, to use instead of the active one.
 
     Raises:
         TrackingError: If the store answers but no run can be opened in it.
@@ -102,8 +110,8 @@ def find_run(
         return _find_patiently(plan) if is_http(uri) else _find_online(plan, lambda: None)
     except TrackingError:
         raise
-    except Exception as error:  # noqa: BLE001 - told below
-        # Before anything has run, whatever MLflow raises is told to the caller as one kind of error.
+    except Exception as error:  # noqa: BLE001 - handled below
+        # Before anything has run, whatever MLflow raises reaches the caller as one kind of error.
         if is_http(uri) and is_trouble(error):
             return _go_offline(plan, f"does not do its work now ({first_line(error)})")
         raise translated(error, uri) from cause(error)
@@ -111,7 +119,7 @@ def find_run(
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What was asked for, and the id of the spool: a run that comes to be too late is found again by it."""
+    """The arguments of ``find_run``, and the spool's id, by which a run that was created too late is found again."""
 
     uri: str
     active: ActiveRun | None
@@ -125,7 +133,7 @@ class _Plan:
 
 
 def _find_patiently(plan: _Plan) -> Opened:
-    """The same over a network, by a thread that can be left behind: MLflow's client would retry for four minutes."""
+    """Find the run over a network, in a thread that can be abandoned: MLflow's client would retry for four minutes."""
     patience = Patience(ENTRY_SILENCE_S)
     started: list[ActiveRun] = []
 
@@ -151,10 +159,15 @@ def _renew(patience: Patience) -> None:
 
 
 def leave_runs(run_ids: tuple[str, ...], status: str, *, is_sent: bool) -> None:
-    """Take runs of ours off MLflow's stack of active runs.
+    """Take the runs that were started here off MLflow's stack of active runs.
 
-    When the store has just taken everything, the status included, ``end_run`` does it. When it has not, ``end_run``
-    would hang for minutes, here and once more at exit, so the runs leave the stack without a word to the store.
+    If the store has taken everything, the status included, ``end_run`` does it. If not, ``end_run`` would hang for
+    minutes, now and again at exit, so the runs leave the stack without a request to the store.
+
+    Args:
+        run_ids: Ids of the runs, innermost first.
+        status: MLflow's status to end them with.
+        is_sent: Whether the store has taken everything.
     """
     import mlflow
 
@@ -167,13 +180,13 @@ def leave_runs(run_ids: tuple[str, ...], status: str, *, is_sent: bool) -> None:
 
 
 def forget_run(run_id: str) -> None:
-    """Take a run off MLflow's stack of active runs, without a word to the store."""
+    """Take a run off MLflow's stack of active runs, without a request to the store."""
     runs = _active_runs()
     runs[:] = [run for run in runs if run.info.run_id != run_id]
 
 
 def _active_runs() -> list[ActiveRun]:
-    """MLflow's stack of the runs that are active in this thread; an idle list where MLflow has none."""
+    """MLflow's stack of active runs in this thread; an unused empty list where MLflow has none."""
     from mlflow.tracking import fluent
 
     stack: Any = getattr(fluent, "_active_run_stack", None)
@@ -185,7 +198,7 @@ def _active_runs() -> list[ActiveRun]:
 
 
 def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
-    """The run, found or started; ``answered`` is called after each answer of the store."""
+    """Find or start the run; ``answered`` is called after each response of the store."""
     import mlflow
 
     client = make_client(plan.uri)
@@ -259,7 +272,7 @@ def _go_offline(plan: _Plan, why: str) -> Opened:
 
 
 def _intended_experiment(experiment: str | None) -> tuple[str | None, str | None]:
-    """Id or name of the experiment that ``start_run`` would have used, as far as that is known without the store."""
+    """Id and name of the experiment that ``start_run`` would have used, as far as known without the store."""
     from mlflow.environment_variables import MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME
     from mlflow.tracking import fluent
 
@@ -273,18 +286,18 @@ def _intended_experiment(experiment: str | None) -> tuple[str | None, str | None
 
 
 def _setting(variable: Any) -> str | None:
-    """What MLflow reads from one of its environment variables."""
+    """The value of one of MLflow's environment variables."""
     value: str | None = variable.get()
     return value
 
 
 def _context_tags() -> dict[str, str]:
-    """User, source and commit, as ``start_run`` would have tagged them."""
+    """The tags for user, source and commit that ``start_run`` would have set."""
     try:
         from mlflow.tracking.context.registry import resolve_tags
 
         return {key: str(value) for key, value in resolve_tags().items()}
-    except Exception as error:  # noqa: BLE001 - tags that are nice to have; providers of others may raise anything
+    except Exception as error:  # noqa: BLE001 - optional tags; third-party providers may raise anything
         logger.debug("MLflow's context tags are left out: %s", error)
         return {}
 

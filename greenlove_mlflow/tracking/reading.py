@@ -1,4 +1,4 @@
-"""Runs read back: one run with all it keeps, and what many runs teach, by search alone."""
+"""Reads runs back: one run in full, or the finished runs that later estimates learn from, by search alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from greenlove_mlflow.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
-# What working on values that anybody may have written can raise.
+# What parsing values of unknown origin can raise.
 _ODD = (
     GreenloveError, ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# More runs than this teach nothing new about a machine, and a page of them is one request.
+# More runs than this add nothing about a machine, and one page of this size is one request.
 FINISHED_RUN_LIMIT = 500
-# Fewer epochs of a training that was stopped early say little of its pace.
+# Fewer epochs of a training that was stopped early say little about its pace.
 LEAST_LAPS_OF_A_PART = 3
-# A year of epochs of ten milliseconds is more; nobody reads such a training by the epoch.
+# More would be epochs of a few seconds for a year: no training is read epoch by epoch beyond this.
 EPOCH_LIMIT = 10_000_000
 
 
@@ -54,22 +54,22 @@ class HistoryPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """A tracked run as MLflow keeps it.
+    """A tracked run as stored in MLflow.
 
     Args:
-        run_id: Of the run.
-        name: Of the run.
-        experiment_id: Where it is.
+        run_id: Id of the run.
+        name: Name of the run.
+        experiment_id: Experiment of the run.
         status: MLflow's status, in lower case.
-        statistics: What every estimate is made from.
-        params: All of them.
-        tags: All of them.
-        metrics: The latest value of each.
-        started_ms: Milliseconds since 1970.
-        ended_ms: The same; None while it runs.
-        url: Its page; None when the store has none.
-        outcome: What really happened; None when no epoch was run.
-        log: What the benchmark measured; None when its files are missing or were not asked for.
+        statistics: The facts that every estimate is made from.
+        params: All params.
+        tags: All tags.
+        metrics: The latest value of each metric.
+        started_ms: Start, milliseconds since 1970.
+        ended_ms: End, milliseconds since 1970; None while the run is active.
+        url: The run's page; None when the store has none.
+        outcome: The outcome; None when no epoch was run.
+        log: The benchmark's log; None when its files are missing or were not requested.
     """
 
     run_id: str
@@ -88,15 +88,15 @@ class StoredRun:
 
 
 def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True) -> StoredRun:
-    """A tracked run with its statistics, its outcome and, read from its files, its benchmark log.
+    """A tracked run with its run facts, its outcome and, from its files, its benchmark log.
 
     Args:
-        run_id: Of the run.
-        store_uri: Where it is; the store that MLflow is set to when not given.
+        run_id: Id of the run.
+        store_uri: Its store; the one that MLflow is set to when not given.
         with_log: Whether to download the log's files.
 
     Raises:
-        RunDataError: If there is no such run, or it was not made by ``track``, or its statistics are broken.
+        RunDataError: If there is no such run, or it was not made by ``track``, or its facts are damaged.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -132,7 +132,13 @@ def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True
 
 
 def read_history(run_id: str, key: str, *, store_uri: str | None = None) -> tuple[HistoryPoint, ...]:
-    """All points of one metric of a run, by step and time: for an estimate, one per price sheet."""
+    """All points of one metric of a run, sorted by step and time; an estimate has one per price sheet.
+
+    Args:
+        run_id: Id of the run.
+        key: Key of the metric.
+        store_uri: Its store; the one that MLflow is set to when not given.
+    """
     import mlflow
 
     client = make_client(store_uri or mlflow.get_tracking_uri())
@@ -140,7 +146,7 @@ def read_history(run_id: str, key: str, *, store_uri: str | None = None) -> tupl
 
 
 def finished_runs(store_uri: str, experiment_ids: list[str] | None = None) -> tuple[FinishedRun, ...]:
-    """The trainings in a store that were promised and ended by themselves, the latest first; broken ones left out."""
+    """The runs in a store that have an estimate and ended normally, latest first; unreadable ones are left out."""
     runs, skipped = read_finished_runs(store_uri, experiment_ids)
     for run_id, reason in skipped:
         logger.info("run %s teaches nothing: %s", run_id, reason)
@@ -150,7 +156,7 @@ def finished_runs(store_uri: str, experiment_ids: list[str] | None = None) -> tu
 def read_finished_runs(
     store_uri: str, experiment_ids: list[str] | None = None
 ) -> tuple[tuple[FinishedRun, ...], tuple[tuple[str, str], ...]]:
-    """The same, and the id of each run that cannot be used with the reason."""
+    """The finished runs as above, and the id of each unusable run with the reason."""
     client = make_client(store_uri)
     if experiment_ids is None:
         experiment_ids = [each.experiment_id for each in client.search_experiments()]
@@ -168,7 +174,7 @@ def read_finished_runs(
     for run in found:
         try:
             taught = _finished_run(run)
-        except RunDataError as error:  # noqa: PERF203 - one that cannot be read hides no other
+        except RunDataError as error:  # noqa: PERF203 - an unreadable run must not hide the others
             skipped.append((run.info.run_id, str(error)))
         else:
             runs += [] if taught is None else [taught]
@@ -176,7 +182,7 @@ def read_finished_runs(
 
 
 def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[str, RunFacts], ...]:
-    """Id and statistics of the runs that benchmarked that workload, on whatever hardware, the latest first."""
+    """Id and facts of the runs that benchmarked the workload, on any hardware, latest first."""
     client = make_client(store_uri)
     found = client.search_runs(
         [each.experiment_id for each in client.search_experiments()],
@@ -188,10 +194,10 @@ def runs_of_workload(store_uri: str, workload_fingerprint: str) -> tuple[tuple[s
 
 
 def _finished_run(run: Run) -> FinishedRun | None:
-    """What a run teaches; None when it cannot teach anything.
+    """The finished run to learn from; None when it has nothing to learn from.
 
     Raises:
-        RunDataError: If what it keeps cannot be right.
+        RunDataError: If its values are invalid.
     """
     statistics = _statistics(run)
     with _named(run):
@@ -224,6 +230,11 @@ def _statistics(run: Run) -> RunFacts:
 def leave_out(run_id: str, *, store_uri: str | None = None, bring_back: bool = False) -> None:
     """Leave a run out of what later estimates learn from, or bring it back.
 
+    Args:
+        run_id: Id of the run.
+        store_uri: Its store; the one that MLflow is set to when not given.
+        bring_back: Whether to include the run again instead.
+
     Raises:
         RunDataError: If there is no such run.
     """
@@ -250,7 +261,7 @@ def _statistics_or_none(run: Run) -> RunFacts | None:
 
 @contextlib.contextmanager
 def _named(run: Run) -> Iterator[None]:
-    """A block that works on what others wrote into a run; what cannot be right becomes an error that names it."""
+    """A block that parses a run's values; invalid ones become an error that names the run."""
     try:
         yield
     except (
@@ -271,10 +282,10 @@ def _printable_texts(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _outcome(client: MlflowClient, run: Run) -> Outcome | None:
-    """What really happened.
+    """The outcome of a run; None when no epoch was run.
 
     Raises:
-        RunDataError: If it cannot be right.
+        RunDataError: If its values are invalid.
     """
     with _named(run):
         outcome = _read_outcome(client, run)
@@ -303,7 +314,7 @@ def _read_outcome(client: MlflowClient, run: Run) -> Outcome | None:
 
 
 def _every_epoch(points: tuple[HistoryPoint, ...]) -> tuple[float, ...]:
-    """One duration per epoch; an epoch that thinning left out has that of the next one kept."""
+    """One duration per epoch in seconds; an epoch dropped by thinning gets that of the next one kept."""
     if points and points[-1].step >= EPOCH_LIMIT:
         raise RunDataError(f"epoch {points[-1].step} is beyond what a training can have")
     durations: list[float] = []

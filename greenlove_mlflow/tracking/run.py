@@ -1,4 +1,4 @@
-"""TrackedRun: one training's place in MLflow. What is logged goes into the spool; the writer carries it on."""
+"""TrackedRun: the MLflow run of one training. What is logged goes into the spool; the writer sends it."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The first words of note and report on a training that did not run, or not to its end.
+# The first words of note and report for a training that did not run, or not to its end.
 _NOTICES = {names.STATUS_REFUSED: "Not run", names.STATUS_STOPPED: "Stopped"}
 HISTORY_DEADLINE_S = 3.0
 EARLIER_DEADLINE_S = 15.0
 
 
 class TrackedRun(RunEvents):
-    """A run that a training is kept in; made by ``open_run``.
+    """The MLflow run of a training; made by ``open_run``.
 
-    No method raises because of MLflow or the disk, and none waits for a server. On ranks other than 0 nothing is
-    kept and every method does nothing.
+    No method raises because of MLflow or the disk, and none waits for a server. On ranks other than 0 every method
+    does nothing.
     """
 
     def __init__(self, opened: Opened | None, state: Path) -> None:
@@ -75,12 +75,12 @@ class TrackedRun(RunEvents):
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run; None while it is not created because the server cannot be reached."""
+        """Id of the MLflow run; None until it is created, if the server cannot be reached."""
         return None if self._spool is None else self._spool.header.run_id
 
     @property
     def is_ours(self) -> bool:
-        """Whether the run was started here, and is ended, named and annotated here."""
+        """Whether the run was started here, and so is ended, named and annotated here."""
         return self._opened is not None and self._opened.header.is_ours
 
     @property
@@ -106,7 +106,7 @@ class TrackedRun(RunEvents):
 
     @property
     def how_to_open(self) -> str:
-        """An address or a command that shows the run."""
+        """A URL or a command that shows the run."""
         if self._opened is None:
             return ""
         if self._spool is not None and self.is_offline:
@@ -115,21 +115,35 @@ class TrackedRun(RunEvents):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """A block in which nothing is sent to MLflow, for what is timed."""
+        """A block in which nothing is sent to MLflow, for timed code."""
         with self._writer.paused() if self._writer is not None else contextlib.nullcontext():
             yield
 
     def log_promise(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
     ) -> None:
-        """Keep the benchmark, the estimates and all they rest on, pictures and report included."""
+        """Record the benchmark, the estimates and everything behind them, figures and report included.
+
+        Args:
+            estimate: The estimate at home.
+            comparison: The comparison with offers; None when there is none.
+            log: The benchmark's log.
+            saved_view: Whether to save a view of the experiment page.
+        """
         self.log_estimates(estimate, comparison, log)
         self.log_page(estimate, comparison, log, saved_view=saved_view)
 
     def log_estimates(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
     ) -> None:
-        """Keep the estimates and what the benchmark measured; that takes milliseconds."""
+        """Record the estimates and the benchmark's measurements; takes milliseconds.
+
+        Args:
+            estimate: The estimate at home.
+            comparison: The comparison with offers; None when there is none.
+            log: The benchmark's log.
+            streamed: Whether the log's power samples were already recorded as they were taken.
+        """
         from greenlove_mlflow.tracking.estimates import keep_promise
 
         if self._spool is not None:
@@ -139,7 +153,14 @@ class TrackedRun(RunEvents):
     def log_page(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
     ) -> None:
-        """Keep what the estimates rest on, the pictures and the report; that takes seconds, in whatever thread."""
+        """Record the tables behind the estimates, the figures and the report; takes seconds, thread-safe.
+
+        Args:
+            estimate: The estimate at home.
+            comparison: The comparison with offers; None when there is none.
+            log: The benchmark's log.
+            saved_view: Whether to save a view of the experiment page.
+        """
         from greenlove_mlflow.tracking.estimates import keep_files, keep_page
         from greenlove_mlflow.tracking.saved_view import saved_view as make_saved_view
 
@@ -156,7 +177,14 @@ class TrackedRun(RunEvents):
     def log_outcome(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, outcome: Outcome | None
     ) -> None:
-        """Keep what really happened, or why nothing did, and the report that says so."""
+        """Record the outcome, or the reason why there is none, and update the report.
+
+        Args:
+            estimate: The estimate at home.
+            comparison: The comparison with offers; None when there is none.
+            log: The benchmark's log.
+            outcome: The outcome; None when no epoch was run.
+        """
         from greenlove_mlflow.tracking.estimates import keep_outcome, keep_page
 
         if self._spool is None or (outcome is None and not self._notice):
@@ -166,15 +194,15 @@ class TrackedRun(RunEvents):
             keep_page(self, estimate, comparison, log, outcome=outcome, notice=self._notice)
 
     def step_aside(self) -> None:
-        """Let other runs become MLflow's active one, while ours stays open and is still ended by ``close``."""
+        """Let other runs become MLflow's active one, while this run stays open until ``close``."""
         if self._opened is not None:
             for run_id in self._opened.ours:
                 forget_run(run_id)
 
     def earlier_parts(self, deadline_s: float = EARLIER_DEADLINE_S) -> EarlierParts | None:
-        """What earlier parts of this training recorded here, what a killed one left on this machine sent first.
+        """What earlier parts of this training recorded, after sending what a killed part left on this machine.
 
-        Their laps are kept once more, so that the file of all laps holds all of them; in the store nothing changes.
+        Their laps are recorded again, so that the file of all laps is complete; nothing changes in the store.
         """
         from greenlove_mlflow.tracking.earlier_parts import read_earlier_parts
 
@@ -194,7 +222,7 @@ class TrackedRun(RunEvents):
         return None
 
     def first_estimate(self) -> Estimate | None:
-        """What was promised of the whole training when its first part began; None where the run does not say."""
+        """The estimate for the whole training from the start of its first part; None if the run has none."""
         from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
 
         if self._spool is None or self.run_id is None or self.is_offline:
@@ -209,7 +237,7 @@ class TrackedRun(RunEvents):
         return None
 
     def log_open_outcome(self, estimate: Estimate, outcome: Outcome | None) -> None:
-        """Keep what happened in a training without a known end, of which nothing was promised."""
+        """Record the outcome of a training without a known end, which had no estimate of its total."""
         from greenlove_mlflow.tracking.estimates import keep_outcome
 
         if self._spool is not None and outcome is not None:
@@ -225,7 +253,15 @@ class TrackedRun(RunEvents):
         *,
         is_epoch: bool = True,
     ) -> None:
-        """Keep one lap of the real training, an epoch or so many steps, and the forecast made after it."""
+        """Record one lap of the real training (an epoch or a number of steps) and the forecast made after it.
+
+        Args:
+            epoch: Index of the lap, from 0.
+            duration_s: Duration of the lap, seconds.
+            energy_j: Energy of the lap, joules; None when unknown.
+            forecast_s: Forecast of the whole training, seconds; None without one.
+            is_epoch: Whether the lap is an epoch.
+        """
         ends = None if forecast_s is None else (forecast_s.point, forecast_s.low, forecast_s.high)
         lap = LapEvent(
             index=epoch,
@@ -238,7 +274,7 @@ class TrackedRun(RunEvents):
         self._put(lap)
 
     def cut_laps_again(self, durations_s: Sequence[float], energies_j: Sequence[float | None]) -> None:
-        """Keep these laps in the file of all laps in place of those that were kept as they came."""
+        """Replace the laps in the file of all laps with these, for example once the epochs are known."""
         ended_ms = now_ms()
         ends_s = [sum(durations_s[: index + 1]) for index in range(len(durations_s))]
         self._laps_cut = tuple(
@@ -253,19 +289,19 @@ class TrackedRun(RunEvents):
         )
 
     def say_status(self, status: str, reason: str) -> None:
-        """Say that the training was ``refused`` or ``stopped``, and why; the tag keeps it whatever ends the run."""
+        """Record that the training was ``refused`` or ``stopped``, and why; the tag stays whatever ends the run."""
         self._label = status
         self._notice = f"{_NOTICES.get(status, status)}: {reason}."
         self.tags({names.TAG_STATUS: status, names.TAG_REASON: reason})
 
     def say_ran_although(self, reason: str) -> None:
-        """Say that a training ran that was refused: it ends by its own cause, and keeps why it was refused."""
+        """Record that a refused training ran after all: it gets its usual status and keeps the reason for refusal."""
         self._label = ""
         self._notice = f"Ran although it was refused: {reason}."
         self.tags({names.TAG_STATUS: names.STATUS_RUNNING, names.TAG_REFUSAL: reason})
 
     def finished_runs(self, deadline_s: float = HISTORY_DEADLINE_S) -> tuple[FinishedRun, ...]:
-        """What ran to its end in this store before; empty when it does not answer in time."""
+        """The earlier finished runs of this store; empty when it does not answer in time."""
         from greenlove_mlflow.tracking.reading import finished_runs
 
         if self._opened is None or self.is_offline:
@@ -279,11 +315,11 @@ class TrackedRun(RunEvents):
         return ()
 
     def close(self, status: str = "FINISHED") -> None:
-        """End the run when it is ours and send what is left, for ten seconds at most; a second call does nothing."""
+        """End the run if it was started here, and send the rest for at most ten seconds; a second call does nothing."""
         if self._spool is None or self._writer is None or self._opened is None:
             return
         if self._is_closed or os.getpid() != self._pid:
-            return  # a forked worker leaves the parent's run alone
+            return  # a forked worker must not end its parent's run
         self._is_closed = True
         is_sent = False
         with self._boundary.guard("ending the run"):
@@ -300,7 +336,7 @@ class TrackedRun(RunEvents):
         return self._writer is not None and self._writer.must_stop
 
     def _say_what_is_left(self, spool: Spool) -> None:
-        """Say what has not reached MLflow, and whether it is lost with this process."""
+        """Warn of what has not reached MLflow, and whether it will be lost with this process."""
         if self._sender.is_done:
             self._boundary.warn(f"MLflow refused a part of the run for good; it is kept in {spool.place}")
         elif spool.is_in_memory and not self._sender.keep_rest():
@@ -326,18 +362,18 @@ def open_run(
     join: RunToJoin | None = None,
     state: Path | None = None,
 ) -> TrackedRun:
-    """The run that a training is kept in, open: the active one, or one of ours that ``close`` ends.
+    """Open the run for a training: the active one, or a new one that ``close`` ends.
 
     Args:
-        experiment: Name of the experiment for a run of ours; the one MLflow is set to when not given.
-        run_name: For a run of ours.
-        nested: True forces a child of the active run, False forbids one; on its own, a run that holds a training
-            already gets a child for the next.
-        run_id: Of a run to take up again, where none is active.
-        continues: Whether the training goes on that the run holds already, rather than a new one.
-        rank: Of this process in a distributed training; nothing is kept on ranks other than 0.
-        join: A run that somebody else has opened, in place of the active one.
-        state: Our folder for state; found by the platform's rule when not given.
+        experiment: Name of the experiment for a new run; the one MLflow is set to when not given.
+        run_name: Name of a new run.
+        nested: True forces a child of the active run, False forbids one; by default, a run that already holds a
+            training gets a child for the next.
+        run_id: Id of a run to resume, if none is active.
+        continues: Whether this continues the training that the run already holds, rather than starting another.
+        rank: Rank of this process in distributed training; nothing is recorded on ranks other than 0.
+        join: A run opened by other code, to use instead of the active one.
+        state: The package's state folder; the platform's default when not given.
 
     Raises:
         TrackingError: If the store answers but no run can be opened in it.

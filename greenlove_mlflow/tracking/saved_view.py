@@ -1,7 +1,7 @@
-"""A saved view of MLflow's experiment page: the columns and charts that answer what a training takes where.
+"""A saved view of MLflow's experiment page: columns and charts of time, cost and CO2e on each GPU.
 
-A fresh experiment page shows no metric at all. The page keeps saved views as experiment tags in a format of its own,
-which may change; nothing else rests on it.
+By default the experiment page shows no metrics. It stores saved views as experiment tags in an internal format, which
+may change; nothing else depends on it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from greenlove_mlflow.tracking.names import metric_key
 from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
 
 VIEW_NAME = "Green Love: time, cost, energy and CO2e"
-# The page takes this many runs into a bar chart before it asks.
+# Number of runs that a bar chart shows at first.
 _RUNS_A_CHART = 20
 _LEADING_COLUMNS = ("attributes.`Run Name`", "runDateAndNestInfo")
 # Wide enough for the longest key of each kind, in pixels.
@@ -39,20 +39,20 @@ _PARAMS = (names.PARAM_GPU, names.PARAM_EPOCHS, names.PARAM_BATCH_SIZE, names.PA
 def saved_view(estimate: Estimate, comparison: Comparison | None) -> str:
     """The value of the experiment tag that holds the view, for the quantities and offers that are known."""
     state = json.dumps(_view_state(estimate, comparison), separators=(",", ":"))
-    # Compressed as the page itself does it: an older store takes no tag longer than 5,000 characters.
+    # Compressed as the page does it: an older store accepts no tag longer than 5,000 characters.
     packed = "deflate;" + base64.b64encode(zlib.compress(state.encode())).decode()
     return json.dumps({"name": VIEW_NAME, "createdAt": time.time_ns() // 1_000_000, "state": packed})
 
 
 def view_url(store_uri: str, experiment_id: str, *, charts: bool = False) -> str:
-    """The address of the view on a server."""
+    """The URL of the view on a server."""
     base = without_credentials(store_uri).rstrip("/")
     query = f"workflowType=machine_learning&viewStateShareKey={names.VIEW_ID}"
     return f"{base}/#/experiments/{experiment_id}/runs?{query}" + ("&compareRunsMode=CHART" if charts else "")
 
 
 def print_view_link(url: str) -> None:
-    """Print where the view is, beside MLflow's own links and under the same switch."""
+    """Print the link to the view, next to MLflow's own links and controlled by the same switch."""
     from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 
     if not MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get():  # type: ignore[no-untyped-call]
@@ -64,7 +64,7 @@ def _view_state(estimate: Estimate, comparison: Comparison | None) -> dict[str, 
     known = _known_keys(estimate, comparison)
     columns = _columns(known)
     return {
-        # Re-estimations are runs too, without a figure in any of these columns.
+        # Re-estimations are runs too, but with no value in any of these columns.
         "searchFilter": f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}'",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
@@ -145,7 +145,7 @@ def _offer_charts(known: set[str], subjects: Sequence[str]) -> Iterable[dict[str
 
 
 def _sections() -> list[dict[str, Any]]:
-    # Title and charts a row; a title is cut where the chart is narrow.
+    # Title and charts per row; a narrow chart truncates its title.
     sections = {
         "overview": ("Overview", 1),
         "here": ("Here", 2),

@@ -1,4 +1,4 @@
-"""From records to what MLflow keeps: params, tags and metric points, as plain values."""
+"""Converts records to MLflow params, tags and metric points, as plain values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEAN_OVER_TASKS = "mean"
 
 
 def params_of(statistics: RunFacts, prices_version: str = "") -> dict[str, str]:
-    """The run's params: what was planned and what it was priced with; ``unknown`` where nothing is known."""
+    """The run's params: the plan and what it was priced with; ``unknown`` for missing values."""
     workload, grid = statistics.workload, statistics.grid
     return {
         names.PARAM_GPU: statistics.machine.processor_name,
@@ -45,7 +45,7 @@ def params_of(statistics: RunFacts, prices_version: str = "") -> dict[str, str]:
 
 
 def opening_tags() -> dict[str, str]:
-    """The tags of a run that has just been opened."""
+    """The tags of a newly opened run."""
     return {
         names.TAG_SCHEMA_VERSION: SCHEMA_VERSION,
         names.TAG_KIND: names.KIND_TRACK,
@@ -55,7 +55,7 @@ def opening_tags() -> dict[str, str]:
 
 
 def tags_of(statistics: RunFacts, prices_as_of: str = "") -> dict[str, str]:
-    """The tags that later searches go by, among them everything an estimate needs."""
+    """The tags used by later searches, including everything that an estimate needs."""
     tags = {
         names.TAG_STATS: stats_json(statistics),
         names.TAG_MACHINE: statistics.machine.fingerprint,
@@ -70,9 +70,9 @@ def tags_of(statistics: RunFacts, prices_as_of: str = "") -> dict[str, str]:
 
 
 def stats_json(statistics: RunFacts) -> str:
-    """The statistics as JSON that a tag can hold; should they be too long, caveats go first, then ratios of tables.
+    """The run facts as JSON that fits a tag; if too long, caveats are dropped first, then ratios from tables.
 
-    A ratio that was given or measured is in no table and is never left out.
+    A ratio that was given or measured is in no table and is never dropped.
     """
     text = statistics.to_json()
     for slim in (_without_caveats, _with_own_ratios_alone):
@@ -86,13 +86,13 @@ def stats_json(statistics: RunFacts) -> str:
 def estimate_points(
     estimate: Estimate, comparison: Comparison | None, *, as_of: str, timestamp_ms: int | None = None
 ) -> list[Point]:
-    """Every estimate as a metric point whose step is the date of the prices, as yyyymmdd.
+    """The estimates as metric points whose step is the date of the prices, as yyyymmdd.
 
     Args:
-        estimate: At home.
-        comparison: The offers; None when there is none.
+        estimate: The estimate at home.
+        comparison: The comparison with offers; None when there is none.
         as_of: Date of the prices, ISO 8601.
-        timestamp_ms: When an estimate is made again for another reason than newer prices; that date when None.
+        timestamp_ms: Time of an estimate that was made again for another reason than newer prices; ``as_of`` when None.
     """
     step = names.step_of_date(as_of)
     at_ms = names.timestamp_ms_of_date(as_of) if timestamp_ms is None else timestamp_ms
@@ -105,7 +105,7 @@ def estimate_points(
 
 
 def benchmark_points(log: BenchmarkLog, spearman_rho: float | None) -> list[Point]:
-    """One point per benchmarked epoch and quantity, its step the epoch's running index."""
+    """One point per benchmarked epoch and quantity; its step is the epoch's running index."""
     began_ms = started_ms(log)
     points = []
     for record in log.epochs:
@@ -123,7 +123,7 @@ def benchmark_points(log: BenchmarkLog, spearman_rho: float | None) -> list[Poin
 
 
 def outcome_values(outcome: Outcome, time_error_ratio: float | None) -> dict[str, float]:
-    """What really happened, by metric key; what is not known is absent."""
+    """The outcome by metric key; unknown values are left out."""
     values = {
         names.ACTUAL_TIME_H: outcome.time_s / S_PER_H,
         names.ACTUAL_ENERGY_KWH: outcome.energy_kwh,
@@ -135,7 +135,7 @@ def outcome_values(outcome: Outcome, time_error_ratio: float | None) -> dict[str
 
 
 def started_ms(log: BenchmarkLog) -> int:
-    """When the benchmark began, in milliseconds since 1970; 0 when the log does not say."""
+    """Start of the benchmark, milliseconds since 1970; 0 when the log does not say."""
     if not log.started_at:
         return 0
     began = dt.datetime.fromisoformat(log.started_at.replace("Z", "+00:00"))

@@ -1,1 +1,1 @@
-"""A real training while it runs: reported to, timed, metered, forecast and held to its limits."""
+"""A real training while it runs: timed, metered, forecast and held to its limits."""

@@ -1,4 +1,4 @@
-"""Account: a training under way beside what was promised of it, its forecasts and its outcome."""
+"""Account: a running training with its estimate, forecasts and outcome."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """A benchmark that has run, and what was made of it.
+    """A finished benchmark with the estimate and comparison made from it.
 
     Args:
-        log: What was measured.
-        estimate: What the training takes here.
-        comparison: The same on each offer; None when it could not be made.
-        rest: What is still kept of it beside the training; None when nothing is.
+        log: The benchmark's log.
+        estimate: The estimate of the training here.
+        comparison: The comparison with offers; None when it could not be made.
+        rest: The part that is still being recorded in the background; None when there is none.
     """
 
     log: BenchmarkLog
@@ -49,16 +49,16 @@ class Promise:
 
 
 class Account:
-    """A training beside its promise.
+    """A training compared with its estimate.
 
     Args:
-        laps: Times and meters it.
-        earlier: What earlier parts of it took; None when there was none.
+        laps: Times and meters the training.
+        earlier: Totals of its earlier parts; None when there were none.
 
     Attributes:
-        promise: What the benchmark gave; None while there is none.
-        forecast: The estimate made again from the laps done so far; None before there is an estimate.
-        forecasts_s: After each lap, the forecast of this part, seconds.
+        promise: The benchmark and its estimate; None until there is one.
+        forecast: The estimate updated from the laps done so far; None before there is an estimate.
+        forecasts_s: The forecast of this part after each lap, seconds.
     """
 
     def __init__(self, laps: LapMeter, earlier: EarlierParts | None) -> None:
@@ -69,26 +69,26 @@ class Account:
         self._laps = laps
 
     def take(self, promise: Promise) -> None:
-        """The promise has been made."""
+        """Take the benchmark and its estimate, once made."""
         self.promise, self.forecast = promise, promise.estimate
 
     def add_caveat(self, caveat: Caveat) -> None:
-        """Have the promise say something more that its reader must know."""
+        """Add a caveat to the estimate."""
         if self.promise is not None:
             estimate = self.promise.estimate
             estimate = dataclasses.replace(estimate, caveats=(*estimate.caveats, caveat))
             self.promise = dataclasses.replace(self.promise, estimate=estimate)
 
     def of_all_parts(self, estimate: Estimate) -> Estimate:
-        """The estimate of the training as a whole, earlier parts included."""
+        """The estimate of the whole training, including earlier parts."""
         return estimate if self.earlier is None else estimate_with_earlier_parts(estimate, self.earlier)
 
     def settle(self, plan: LapPlan, *, with_laps: bool = True) -> Outcome | None:
-        """What the training has taken by the end of its last lap; None while there is no promise.
+        """The outcome up to the end of the last lap; None while there is no estimate.
 
         Args:
-            plan: Of the training; one without an end is never complete.
-            with_laps: Whether each lap is wanted, not the sums alone.
+            plan: Plan of the training; one without an end is never complete.
+            with_laps: Whether to include each lap rather than the totals only.
         """
         if self.promise is None:
             return None
@@ -106,9 +106,9 @@ class Account:
         return settled if plan.lap_count is not None else dataclasses.replace(settled, completed=False)
 
     def forecast_again(self, plan: LapPlan) -> Interval | None:
-        """Seconds that the whole training is now expected to take, earlier parts included; None without a promise.
+        """Update the forecast and return the whole training's, earlier parts included, in s; None without an estimate.
 
-        When the forecast leaves the range that was promised, that is said once.
+        The first time that the forecast leaves the estimate's range, a message says so.
         """
         if self.promise is None or self.forecast is None or plan.left_count is None:
             return None

@@ -1,4 +1,4 @@
-"""Work beside a training: one job in a thread that gives way to it."""
+"""Background work during training: one job in a low-priority thread."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Generic, TypeVar
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-# As nice as a thread can be: on a busy machine the training's threads come first.
+# The lowest priority: on a busy machine the training's threads come first.
 NICENESS = 19
 
 
 class Background(Generic[Result]):
-    """A job that runs in a thread of its own, from now on.
+    """A job that starts at once in its own thread.
 
     Args:
-        work: What to do.
-        name: Of the thread.
+        work: The job.
+        name: Name of the thread.
     """
 
     def __init__(self, work: Callable[[], Result], *, name: str) -> None:
@@ -34,15 +34,15 @@ class Background(Generic[Result]):
 
     @property
     def is_done(self) -> bool:
-        """Whether the job has come to its end."""
+        """Whether the job has ended."""
         return self._done.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Whether the job has come to its end within so many seconds."""
+        """Wait up to ``timeout_s`` seconds and return whether the job has ended."""
         return self._done.wait(timeout_s)
 
     def result(self) -> Result:
-        """What the job returned, waited for; its exception is raised here."""
+        """Wait for the job and return its result, or raise its exception."""
         self._done.wait()
         if self._error is not None:
             raise self._error
@@ -52,14 +52,14 @@ class Background(Generic[Result]):
         _give_way()
         try:
             self._results.append(self._work())
-        except BaseException as error:  # noqa: BLE001 - handed over to who asks for the result
+        except BaseException as error:  # noqa: BLE001 - raised again by ``result``
             self._error = error
         finally:
             self._done.set()
 
 
 def _give_way() -> None:
-    """Make this thread the last to run where the system knows threads apart; elsewhere nothing."""
+    """Give this thread the lowest priority where the system has priorities per thread; else do nothing."""
     if hasattr(os, "setpriority") and hasattr(threading, "get_native_id"):
         with contextlib.suppress(OSError, ValueError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,4 +1,4 @@
-"""Whether this process is estimating or tracking a training already, so that nothing else counts its steps."""
+"""Marks that a training is already being estimated or tracked, so that nothing else counts its steps."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _DEPTH: ContextVar[int] = ContextVar("greenlove_busy", default=0)
 
 
 def is_busy() -> bool:
-    """Whether a benchmark or a tracked training is under way in this thread."""
+    """Whether a benchmark or a tracked training is running in this thread."""
     return _DEPTH.get() > 0
 
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """A block in which a training is benchmarked or tracked."""
+    """A block that benchmarks or tracks a training."""
     _DEPTH.set(_DEPTH.get() + 1)
     try:
         yield

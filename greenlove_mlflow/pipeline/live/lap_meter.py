@@ -1,4 +1,4 @@
-"""LapMeter: the time and the energy of a training, lap by lap, from one meter that is open for all of it."""
+"""LapMeter: time and energy of a training by lap, from one meter that stays open throughout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from greenlove_mlflow.power import PowerMeter
 
-# Moments of steps that are kept so that laps can be cut again; beyond, every second one is dropped.
+# Most step times kept for dividing laps again; beyond that, every second one is dropped.
 MOST_STEP_MARKS = 8192
 
 
@@ -27,11 +27,11 @@ class LapMeter:
 
     Attributes:
         durations_s: Seconds of each lap.
-        energies_j: Joules of each lap; None where they are unknown.
+        energies_j: Joules of each lap; None when unknown.
         at_s: Seconds from the start to the end of the last lap, or to the end of the training.
-        energy_j: Joules drawn by then; None when unknown.
-        is_metered: Whether a meter counted them, as of that time.
-        energy_note: Why they are not simply what a meter counted, in words; empty when they are.
+        energy_j: Joules drawn up to ``at_s``; None when unknown.
+        is_metered: Whether a meter counted the energy up to ``at_s``.
+        energy_note: Why the energy is not purely metered; empty when it is.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class LapMeter:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the start, now."""
+        """Seconds since the start."""
         return time.perf_counter() - self._begun_s
 
     @property
     def lap_s(self) -> float:
-        """Seconds since the last lap ended, now."""
+        """Seconds since the last lap ended."""
         return self.elapsed_s - self._lap_start.at_s
 
     def steps_in_lap(self, step_count: int) -> int:
@@ -74,21 +74,21 @@ class LapMeter:
         return step_count - self._lap_start.step_count
 
     def open(self) -> None:
-        """Begin to meter."""
+        """Start metering."""
         if self._meter is not None:
             return
         self._meter = self._open.enter_context(self._open_meter())
-        # A board that has yet to answer has been metered for no time either.
+        # A board without a reading yet has not been metered for any time either.
         self._begun_j = self._meter.energy_j(modelled=True) or 0.0
         self._begun_s = time.perf_counter()
 
     def close(self) -> None:
-        """Stop metering; what was metered stays."""
+        """Stop metering; the results stay available."""
         self._open.close()
         self._meter = None
 
     def mark_step(self, step_count: int) -> None:
-        """Remember when a step ended, for laps that are cut again; call it when ``next_mark`` is reached."""
+        """Record when a step ended, for dividing laps again; call it when ``next_mark`` is reached."""
         self._step_marks.append((step_count, self.elapsed_s))
         if len(self._step_marks) > MOST_STEP_MARKS:
             del self._step_marks[::2]
@@ -96,11 +96,11 @@ class LapMeter:
         self.next_mark = step_count + self._stride
 
     def begin_lap(self, step_count: int) -> None:
-        """The next lap begins now, whatever lies between the last one and it."""
+        """Start the next lap now; any time since the last lap belongs to neither."""
         self._lap_start = self._now(step_count)
 
     def end_lap(self, step_count: int) -> None:
-        """A lap ends now, and the next one begins."""
+        """End the lap now and start the next one."""
         self._synchronize()
         mark, start = self._now(step_count), self._lap_start
         self.durations_s.append(max(0.0, mark.at_s - start.at_s))
@@ -110,11 +110,11 @@ class LapMeter:
         self._settle(mark)
 
     def touch(self) -> None:
-        """The training still goes on; a clock's reading, no more."""
+        """Note that training is still going on; reads the clock and nothing else."""
         self._touched_s = self.elapsed_s
 
     def end_at_last_touch(self, step_count: int) -> None:
-        """The training ended when it was last touched; of the energy since the last lap, its share of time counts."""
+        """End the training at its last ``touch``; energy since the last lap is prorated by time."""
         now, start = self._now(step_count), self._lap_start
         at_s = max(start.at_s, min(now.at_s, self._touched_s))
         since_j, share = (
@@ -127,14 +127,14 @@ class LapMeter:
         self._settle(mark)
 
     def end(self, step_count: int) -> None:
-        """The training ends now; what lies behind the last lap counts for the whole."""
+        """End the training now; time and energy after the last lap count towards the total."""
         self._synchronize()
         mark = self._now(step_count)
         self._marks.append(mark)
         self._settle(mark)
 
     def extend_last_lap(self) -> None:
-        """Add to the last lap what lies behind it, up to the last mark."""
+        """Extend the last lap up to the last mark."""
         mark, start = self._marks[-1], self._lap_start
         self.durations_s[-1] += mark.at_s - start.at_s
         last_j, more_j = self.energies_j[-1], _difference(mark.energy_j, start.energy_j)
@@ -142,7 +142,7 @@ class LapMeter:
         self._lap_start = mark
 
     def cut_again(self, lap_count: int) -> None:
-        """Cut all that was trained by now into so many laps of equally many steps."""
+        """Divide the training so far into ``lap_count`` laps with equal numbers of steps."""
         by_step = {mark.step_count: mark for mark in self._marks}
         for step_count, at_s in self._step_marks:
             by_step.setdefault(step_count, Mark(step_count=step_count, at_s=at_s))
@@ -154,7 +154,7 @@ class LapMeter:
         self._lap_start = ends[-1]
 
     def forget_laps(self, step_count: int) -> None:
-        """Begin to count laps anew; what was trained before counts for the whole alone."""
+        """Discard the laps so far; their time and energy count towards the total only."""
         self.durations_s, self.energies_j = [], []
         self.begin_lap(step_count)
 
@@ -170,7 +170,7 @@ class LapMeter:
 
 
 def _lap_j(after: float | None, before: float | None) -> float | None:
-    """Joules of a lap; None where they are unknown or the meter has not moved: no lap draws nothing."""
+    """Joules of a lap; None when unknown or when the meter has not moved, since no lap draws zero energy."""
     return _difference(after, before) or None
 
 

@@ -1,4 +1,4 @@
-"""Policy: whether a training may run, and go on running; asked of the caller's limits and of the caller."""
+"""Policy: whether a training may start and continue, by the caller's limits and confirmation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OnLimit = Literal["stop", "raise"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the caller lets a training take.
+    """What the caller allows a training to take.
 
     Args:
-        limits: What it may take at most.
-        confirm: Asked with the estimate; a "no" refuses the training.
-        on_refusal: ``raise`` raises ``TrainingRefused`` in place of an empty loop.
-        on_limit: ``raise`` raises ``LimitReached`` once a limit is spent, in place of ending the loop.
+        limits: Upper limits for the training.
+        confirm: Called with the estimate; False refuses the training.
+        on_refusal: ``raise`` raises ``TrainingRefused`` instead of leaving the loop empty.
+        on_limit: ``raise`` raises ``LimitReached`` once a limit is reached, instead of ending the loop.
     """
 
     limits: Limits | None = None
@@ -51,7 +51,7 @@ class Policy:
             raise InvalidInputError(f"on_limit must be 'stop' or 'raise', got {self.on_limit!r}")
 
     def refusal(self, estimate: Estimate) -> str:
-        """Why the training may not run, in words; empty when it may. A limit that breaks is not asked about."""
+        """Why the training may not run; empty when it may. ``confirm`` is not called if a limit is exceeded."""
         broken = broken_limits(estimate, self.limits) if self.limits else ()
         if broken:
             return "the estimate breaks " + " and ".join(broken)
@@ -60,7 +60,7 @@ class Policy:
         return ""
 
     def spent(self, outcome: Outcome | None) -> str:
-        """Which limits the training has spent, in words; empty while there is none."""
+        """Which limits the training has reached, as text; empty when none."""
         if self.limits is None or outcome is None:
             return ""
         return " and ".join(spent_limits(outcome, self.limits))

@@ -1,4 +1,4 @@
-"""StepLaps: laps of a training whose steps alone are seen, cut by a plan, and cut again where the plan was another."""
+"""StepLaps: laps inferred from optimizer steps by a plan, and divided again if the training follows another."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Edge = Literal["lap", "beyond", "again"]
 
 
 class StepLaps:
-    """Where laps end, by steps.
+    """Decides where laps end by counting steps.
 
     Args:
-        plan: What a lap is and how many there shall be.
-        laps: The laps so far.
+        plan: Length and number of the laps.
+        laps: Meter of the laps.
 
     Attributes:
-        plan: What laps are cut by now.
-        edge: The step at which the lap under way ends; infinite when steps do not tell.
+        plan: The plan that laps follow now.
+        edge: The step at which the current lap ends; infinite when steps do not determine laps.
         differs: Whether the training turned out to follow another plan.
     """
 
@@ -35,22 +35,22 @@ class StepLaps:
         self._first_step = 0
 
     def restart(self, step_count: int) -> None:
-        """Laps begin anew after so many steps."""
+        """Restart the laps after ``step_count`` steps."""
         self._first_step = step_count
         self.edge = step_count + float(self.plan.steps_per_lap or math.inf)
 
     def stop(self) -> None:
-        """Somebody else tells the laps from now on."""
+        """Stop inferring laps from steps; they are reported by calls from now on."""
         self.edge = math.inf
 
     def adopt(self, plan: LapPlan, step_count: int) -> None:
-        """Cut by another plan from now on, the lap under way included."""
+        """Follow another plan from now on, starting with the current lap."""
         steps = plan.steps_per_lap or 1
         self.plan, self.differs = plan, True
         self.edge = float((step_count // steps + 1) * steps)
 
     def end_lap(self, step_count: int) -> Edge:
-        """End the lap that is over: one of the plan, one beyond it, or, by twice the plan, all of them cut again."""
+        """End a lap: a planned one, one beyond the plan or, at twice the plan, divide all laps again."""
         steps, planned = self.plan.steps_per_lap or 1, self.plan.left_count
         if planned is not None and step_count - self._first_step >= LARGEST_OVERRUN * planned * steps:
             self.differs = True
@@ -63,9 +63,9 @@ class StepLaps:
         return "lap" if planned is None or len(self._laps.durations_s) <= math.ceil(planned) else "beyond"
 
     def finish(self, step_count: int) -> bool:
-        """Settle the laps of a training that is over; whether one more has ended with it.
+        """Settle the laps of a finished training and return whether one more lap has ended.
 
-        A last lap that is whole but for steps that nobody saw is closed; laps of another plan are cut again.
+        A last lap that is complete except for unseen steps is closed; laps of another plan are divided again.
         """
         count = laps_trained(self.plan, step_count - self._first_step)
         done = len(self._laps.durations_s)

@@ -1,15 +1,14 @@
-"""LiveTraining: a real training while it runs. What it reports is timed, metered, forecast and held to its limits.
+"""LiveTraining: times, meters and forecasts a real training while it runs, and holds it to its limits.
 
-The training reports by plain calls, whatever kind of loop it is; ``run.epochs()``, optimizer hooks and the callbacks of
-frameworks all end here:
+Any kind of loop reports by plain calls; ``run.epochs()``, optimizer hooks and framework callbacks all end here:
 
-    live.begin()           before the first batch is asked for
+    live.begin()           before the first batch is requested
     live.step()            after an optimizer step
     live.lap()             after an epoch
-    live.pause(); live.resume()    around what is no training step
-    live.end()             when the training is over, whatever ended it
+    live.pause(); live.resume()    around anything other than a training step
+    live.end()             when training is over, whatever ended it
 
-After ``step`` and ``lap``, ``live.must_stop`` says in words why the training has to end; it is empty while it need not.
+After ``step`` and ``lap``, ``live.must_stop`` is the reason why training has to end, or empty.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# By this step the loader of the training is under way, and its first epoch is not over.
+# By this step the training's loader has started and its first epoch is not over.
 LOOK_AT_LOADER_STEP = 3
 
 
@@ -49,19 +48,19 @@ class LiveTraining:
     """A training while it runs.
 
     Args:
-        tracked: Where it is kept.
+        tracked: The run it is recorded in.
         laps: Times and meters it.
-        plan: What a lap is and how many there shall be.
-        policy: What it may take.
-        promise: What the benchmark before it gave; None when the benchmark is its own first seconds.
-        window: Those seconds; None when the benchmark ran before.
-        see_plan: Asked once, at an early step, for a plan that fits what is seen better; None when there is none.
-        earlier: What earlier parts of it took; its outcome and its limits are of all of them.
+        plan: Length and number of its laps.
+        policy: What it is allowed to take.
+        promise: Benchmark and estimate from before it; None when its own first seconds are the benchmark.
+        window: The benchmark within the training; None when the benchmark ran before.
+        see_plan: Called once at an early step for a plan that fits the observed loader better, or None.
+        earlier: Totals of its earlier parts; outcome and limits include them.
         on_lap: Called after each lap with laps done, laps planned and the forecast.
 
     Attributes:
-        refusal: Why the training was not approved, in words; empty when it was, or nobody has been asked yet.
-        must_stop: Why it has to end now, in words; empty while it need not.
+        refusal: Why the training was refused; empty when it was approved or not decided yet.
+        must_stop: Why it has to end now; empty when it need not.
         step_count: Optimizer steps so far.
     """
 
@@ -108,27 +107,27 @@ class LiveTraining:
 
     @property
     def forecast(self) -> Estimate | None:
-        """The estimate made again from the laps done so far; None before there is an estimate."""
+        """The estimate updated from the laps done so far; None before there is an estimate."""
         return self._account.forecast
 
     @property
     def estimate(self) -> Estimate | None:
-        """What the training was estimated to take; None while its own first seconds are still being measured."""
+        """The estimate from before training; None while a benchmark within it is still running."""
         return None if self._promise is None else self._promise.estimate
 
     @property
     def comparison(self) -> Comparison | None:
-        """The same training on each offer; None before there is an estimate, or when it could not be made."""
+        """The comparison with offers; None before there is an estimate, or when it could not be made."""
         return None if self._promise is None else self._promise.comparison
 
     @property
     def log(self) -> BenchmarkLog | None:
-        """What the benchmark measured; None before it has ended."""
+        """The benchmark's log; None before it has ended."""
         return None if self._promise is None else self._promise.log
 
     @property
     def approved(self) -> bool | None:
-        """Whether the training may run; None while there is no estimate to decide by."""
+        """Whether the training may run; None before there is an estimate to decide by."""
         return None if self._promise is None and not self.refusal else not self.refusal
 
     @property
@@ -138,7 +137,7 @@ class LiveTraining:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What really happened up to the last lap, and in the end altogether; None before a lap or step has ended."""
+        """The outcome up to the last lap, or the total after the end; None before a lap or step has ended."""
         if self._promise is None or not (self.lap_count or (self._has_ended and self.has_trained)):
             return None
         return self._account.settle(self.plan)
@@ -150,19 +149,19 @@ class LiveTraining:
 
     @property
     def has_trained(self) -> bool:
-        """Whether a step or a lap has ended."""
+        """Whether any step or lap has ended."""
         return self.step_count > 0 or self.lap_count > 0
 
     @property
     def laps_cut_again(self) -> tuple[tuple[float, ...], tuple[float | None, ...]] | None:
-        """Seconds and joules of each lap where the plan turned out to be another; None where it held."""
+        """Seconds and joules of each lap if the training followed another plan; None if the plan held."""
         if not self._step_laps.differs:
             return None
         return tuple(self._laps.durations_s), tuple(self._laps.energies_j)
 
     @property
     def trained(self) -> Trained:
-        """What of the training was really trained by now."""
+        """The part of the training done so far."""
         earlier = self._account.earlier
         before = () if earlier is None else earlier.lap_durations_s
         return Trained(
@@ -173,7 +172,7 @@ class LiveTraining:
         )
 
     def begin(self) -> None:
-        """The training begins: from now on it is metered."""
+        """Begin the training and its metering."""
         if not self._has_begun:
             self._has_begun = True
             self._laps.open()
@@ -181,7 +180,7 @@ class LiveTraining:
             self._window.begin(self._laps.meter)
 
     def take_over(self, plan: LapPlan | None = None) -> None:
-        """Laps are told by ``lap`` from now on, not by steps; the training can be stopped between them."""
+        """From now on laps are reported by ``lap``, not inferred from steps; training can be stopped between them."""
         self.begin()
         self.plan = plan or self.plan
         self._laps_by, self._can_stop = "caller", True
@@ -189,7 +188,7 @@ class LiveTraining:
         self._laps.forget_laps(self.step_count)
 
     def take_over_steps(self) -> None:
-        """Steps are told by ``step`` alone from now on, and the training can be stopped between them."""
+        """From now on steps are reported by ``step`` only; training can be stopped between them."""
         self.begin()
         self._can_stop, self._see_plan = True, None
         self._step_laps.restart(self.step_count)
@@ -197,12 +196,12 @@ class LiveTraining:
         self._laps.forget_laps(self.step_count)
 
     def ready(self) -> None:
-        """The next batch has come; whoever calls this lets the wait for data be known."""
+        """Report that the next batch has arrived, so that the wait for data is measured."""
         if self._recorder is not None:
             self._recorder.ready()
 
     def step(self) -> None:
-        """An optimizer step has ended.
+        """Report that an optimizer step has ended.
 
         Raises:
             LimitReached, TrainingRefused: If the caller asked for them.
@@ -214,17 +213,17 @@ class LiveTraining:
             self._look()
 
     def pause(self, what: Literal["validation", ""] = "") -> None:
-        """What follows is no training step (``validation``, a checkpoint); it counts for the lap, not for the steps."""
+        """Pause the timing of steps (for ``validation`` or a checkpoint); the time still counts for the lap."""
         if self._recorder is not None:
             self._recorder.pause(what)
 
     def resume(self) -> None:
-        """The training goes on."""
+        """Resume the timing of steps."""
         if self._recorder is not None:
             self._recorder.resume()
 
     def lap(self) -> None:
-        """A lap has ended.
+        """Report that a lap has ended.
 
         Raises:
             LimitReached, TrainingRefused: If the caller asked for them.
@@ -237,16 +236,16 @@ class LiveTraining:
         self._stop_if_spent()
 
     def touch(self) -> None:
-        """The training is still going on; ``end`` may have to go back to this moment."""
+        """Report that training is still going on; ``end`` may go back to this moment."""
         self._laps.touch()
 
     def end(self, *, at_last_touch: bool = False) -> None:
-        """The training is over: settle its time so far, make the estimate if there is none yet; then close the meter.
+        """End the training: settle its totals, make the estimate if there is none yet, close the meter.
 
-        A second call does nothing. Nobody is asked any more.
+        A second call does nothing. ``confirm`` is no longer called.
 
         Args:
-            at_last_touch: Whether it ended when it last reported, some time ago.
+            at_last_touch: Whether it ended at its last report rather than now.
         """
         if self._has_ended:
             return
@@ -267,16 +266,16 @@ class LiveTraining:
         self._laps.close()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Whether the estimate was made within so many seconds; it is taken at the next step or lap."""
+        """Wait up to ``timeout_s`` seconds for the estimate, return whether it is done; the next step takes it over."""
         return self._making is None or self._making.wait(timeout_s)
 
     def wait_for_page(self) -> None:
-        """Wait until pictures and page of the promise are kept."""
+        """Wait until the estimate's figures and report page are recorded."""
         if self._promise is not None and self._promise.rest is not None:
             self._promise.rest.wait()
 
     def _look(self) -> None:
-        """What is not done at every step: the plan looked at once, marks, laps by steps, an estimate that is ready."""
+        """Do what is not due at every step: check the plan once, mark steps, end laps, take a finished estimate."""
         count = self.step_count
         if self._see_plan is not None and count >= LOOK_AT_LOADER_STEP:
             self._adopt_plan(self._see_plan)
@@ -313,7 +312,7 @@ class LiveTraining:
         self._stop_if_spent()
 
     def _make_promise(self) -> None:
-        """The window has closed: the estimate is made beside the training."""
+        """Make the estimate in the background once the window has closed."""
         if self._window is not None and self._window.has_steps:
             self._making = self._window.make_promise()
         self._recorder = None
@@ -337,14 +336,14 @@ class LiveTraining:
         self._account.take(promise)
 
     def _ask(self, estimate: Estimate) -> None:
-        """Ask limits and caller of an estimate that came while the training runs."""
+        """Check an estimate that was made during training against the limits, and ask for confirmation."""
         reason = self._policy.refusal(self.of_all_parts(estimate))
         if reason:
             self.refusal = reason
             self._stop(f"{reason}, after {self.step_count} steps", by_refusal=True)
 
     def of_all_parts(self, estimate: Estimate) -> Estimate:
-        """The estimate of the training as a whole, earlier parts included."""
+        """The estimate of the whole training, including earlier parts."""
         return self._account.of_all_parts(estimate)
 
     def _stop_if_spent(self) -> None:
@@ -368,13 +367,13 @@ class LiveTraining:
             raise TrainingRefused(reason) if by_refusal else LimitReached(reason)
 
     def _settle_lap(self) -> None:
-        """Renew the forecast after a lap, say so when the promise no longer holds, and keep the lap."""
+        """Update the forecast after a lap, report when it leaves the estimate's range, and record the lap."""
         laps, lap = self._laps, self.lap_count
         forecast_s = None
         try:
             forecast_s = self._account.forecast_again(self.plan)
         except (ArithmeticError, ValueError) as error:
-            # An odd clock must not end the training that it was to time.
+            # A clock glitch must not end the user's training.
             logger.warning("lap %d is not in the forecast: %s", lap, error)
             say_on_stderr(f"lap {lap} is not in the forecast: {error}")
         self._tracked.log_epoch(

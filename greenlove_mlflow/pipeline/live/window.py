@@ -1,4 +1,4 @@
-"""Window: the benchmark that is the first seconds of a training, from its recorder to the promise made of its log."""
+"""Window: the first seconds of a training as its benchmark, from the recorder to the estimate."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ WITHIN_CAVEAT = Caveat.of("benchmark-within")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a window knows of the training that it watches.
+    """What a window knows about the training that it watches.
 
     Args:
         model: The model; None when only its optimizer is known.
-        optimizer: As it was given.
-        device: Where the training runs.
-        training: All of it, where that is known.
+        optimizer: The optimizer as given.
+        device: Device of the training.
+        training: The full training, if known.
     """
 
     model: Any
@@ -51,18 +51,18 @@ class Window:
     """The benchmark within a training.
 
     Args:
-        feed: What an epoch is.
-        plan: When it closes at the latest.
-        subject: What is watched.
-        machine: Where.
+        feed: Size of an epoch.
+        plan: The benchmark's plan, with the latest time to close.
+        subject: The watched training.
+        machine: The machine it runs on.
         synchronize: Waits until the device is idle.
-        finish: Makes the promise of a log and the meter's caveats; runs in a thread of its own.
+        finish: Makes the estimate from a log and the meter's caveats; runs in its own thread.
         quiet: A block in which nothing is sent to MLflow.
-        factors: From operators to kernels; two steps are profiled with them, and not without.
+        factors: Factors from operators to kernels; two steps are profiled if given.
 
     Attributes:
-        recorder: Takes the training's reports.
-        on_close: Called when the window has closed, in the training's thread.
+        recorder: Receives the training's reports.
+        on_close: Called in the training's thread when the window has closed.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Window:
         return bool(self.recorder.session.epochs)
 
     def begin(self, meter: PowerMeter | None) -> None:
-        """The training is about to ask for its first batch; may be said again while no step has ended."""
+        """Begin before the first batch is requested; may be called again until a step has ended."""
         if self.recorder.step_count or self.recorder.has_closed:
             return
         if self._meter is None and meter is not None:
@@ -115,7 +115,7 @@ class Window:
         self.recorder.begin()
 
     def make_promise(self) -> Background[Promise]:
-        """The promise, made in a thread of its own from the log as it is now."""
+        """Make the estimate in its own thread from the log as it is now."""
         log = self._log()
         caveats = () if self._meter is None else self._meter.caveats()
         return Background(lambda: self._finish(log, caveats), name="greenlove-estimate")

@@ -1,1 +1,1 @@
-"""The charts of the report page: written with Altair once, drawn by Vega."""
+"""The charts of the report page: written in Altair, compiled once, drawn by Vega."""

@@ -1,9 +1,9 @@
-"""Makes what every page carries: Vega's runtime, and the charts compiled for it.
+"""Builds the assets of every page: Vega's runtime and the compiled charts.
 
     python -m greenlove_mlflow.report.charts.build
 
-Run it after a change to a chart; it needs altair and vl-convert-python (the dev extra). A page itself is made from the
-two files that this writes, so it takes milliseconds and neither library.
+Run it after changing a chart; it needs altair and vl-convert-python (the dev extra). A page is made from the two files
+written here, which takes milliseconds and needs neither library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 ASSETS = Path(__file__).parents[1] / "assets"
 _CHART_MODULES = ("run", "experiment")
-# vl-convert bundles Vega Embed, which brings Vega, Vega-Lite and the tooltips; nothing else becomes global.
+# vl-convert bundles Vega Embed, which includes Vega, Vega-Lite and the tooltips; nothing else becomes global.
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 _NOTICE = """/*
 Vega {vega}, Vega-Lite, Vega Embed and the D3 modules they use, bundled by vl-convert-python {bundler}.
@@ -49,7 +49,7 @@ THE USE OR PERFORMANCE OF THIS SOFTWARE.
 
 
 def build_assets() -> dict[str, str]:
-    """The text of each asset by its file name."""
+    """The text of each asset by file name."""
     import vl_convert
 
     notice = _NOTICE.format(vega=vl_convert.get_vega_version(), bundler=version("vl-convert-python"))
@@ -60,12 +60,12 @@ def build_assets() -> dict[str, str]:
 
 
 def _runtime(bundle: str) -> str:
-    """The bundle with nothing global but ``vegaEmbed``, and no text that would end its script element."""
+    """The bundle with ``vegaEmbed`` as its only global, and without text that would end its script element."""
     return f"(()=>{{{bundle}}})();".replace("</script", "<\\/script") + "\n"
 
 
 def compiled_charts() -> dict[str, Any]:
-    """Every chart as a Vega specification, by its name; and what compiled them."""
+    """Every chart as a Vega specification, by name, and the versions that compiled them."""
     from greenlove_mlflow.report.charts import specs
 
     for module in _CHART_MODULES:
@@ -90,7 +90,7 @@ def _vega_lite_version(spec: dict[str, Any]) -> str:
 
 
 def _with_signals(node: Any) -> Any:
-    """The specification with each text ``@name``, or list of that alone, become the signal of that name."""
+    """The specification with each text ``@name``, or list of only that, replaced by the signal of that name."""
     if isinstance(node, dict):
         return {key: _with_signals(value) for key, value in node.items()}
     if isinstance(node, list) and len(node) == 1 and isinstance(node[0], str) and node[0].startswith("@"):
@@ -103,7 +103,7 @@ def _with_signals(node: Any) -> Any:
 
 
 def write_assets() -> None:
-    """Write the assets where a page looks for them."""
+    """Write the assets to the package's asset folder."""
     ASSETS.mkdir(exist_ok=True)
     for name, text in build_assets().items():
         (ASSETS / name).write_text(text, encoding="utf-8")

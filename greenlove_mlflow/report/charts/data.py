@@ -1,4 +1,4 @@
-"""What the charts of a page draw, beside the options: passes, fit, residuals, power, forecasts, price history."""
+"""Data for the charts of a page, besides the options: passes, fit, residuals, power, forecasts, price history."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ PHASE_WORDS = {
     "steady": "timed",
     "scaling": "other sizes",
 }
-# Passes that no mean contains: the page draws them hollow.
+# Phases of passes that are excluded from means; the page draws them hollow.
 HOLLOW_PHASES = frozenset({"first-contact", "warm-up", "exploration"})
 _FIT_POINTS = 40
-# More points than a chart has pixels only make the page heavier.
+# More points than a chart has pixels would only make the page larger.
 _MOST_SAMPLES = 400
 _MOST_FORECASTS = 200
 
 
 def chart_data(content: ReportContent) -> dict[str, Json]:
-    """The data sets of each chart that has something to show, by the chart's name."""
+    """The data sets of each chart with data, by the chart's name."""
     found: dict[str, Json] = {}
     log, fit = content.log, content.known_fit
     if log is not None and (passes := _passes(log)):
@@ -67,7 +67,7 @@ def chart_data(content: ReportContent) -> dict[str, Json]:
 
 
 def seconds_of_samples(fit: Fit, sample_count: float) -> float:
-    """Seconds that the fit expects of a pass over that many samples."""
+    """Seconds that the fit predicts for a pass over that many samples."""
     return fit.overhead_s + (fit.epoch_s - fit.overhead_s) * sample_count / fit.sample_count
 
 
@@ -86,11 +86,11 @@ def fit_line(log: BenchmarkLog, fit: Fit) -> list[Json]:
 
 
 def residuals(log: BenchmarkLog, fit: Fit) -> list[Json]:
-    """How far each block of steps (each pass, where there are no blocks) lies from the fit, in per cent."""
+    """Residual of each block of steps (each pass if there are no blocks) from the fit, in per cent."""
     blocks = [block for block in log.blocks if block.phase == "timed"] if fit.step_s > 0.0 else []
     passes = [each for each in log.epochs if each.phase in PHASE_WORDS and each.phase not in HOLLOW_PHASES]
     unit = "steps" if blocks else "samples"
-    # Where, in which phase, over how many units, how long, and how long a unit should take.
+    # Time, phase, number of units, duration and expected duration of a unit.
     parts = [
         (block.start_s + block.duration_s / 2.0, block.phase, block.step_count, block.duration_s, fit.step_s)
         for block in blocks
@@ -110,7 +110,7 @@ def residuals(log: BenchmarkLog, fit: Fit) -> list[Json]:
 
 
 def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
-    """Every n-th of the items, the last among them, at most about ``most``."""
+    """Every n-th item, including the last, about ``most`` at most."""
     stride = max(1, math.ceil(len(items) / most))
     kept = list(items[::stride])
     if items and kept[-1] is not items[-1]:
@@ -119,7 +119,7 @@ def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
 
 
 def _seen(field: str, rows: Sequence[Json]) -> Json:
-    """The categories that a chart has data of, for its legend."""
+    """The categories that occur in a chart's data, for its legend."""
     parameter = {"phase": "phases_seen", "kind": "devices_seen"}[field]
     return {"titles": {parameter: list(dict.fromkeys(row[field] for row in rows))}}
 
@@ -180,7 +180,7 @@ def _kind(device: str) -> str:
 
 def _forecast(content: ReportContent) -> Json:
     outcome, promised = content.outcome, content.estimate.time_s
-    assert outcome is not None  # noqa: S101 - the caller looked
+    assert outcome is not None  # noqa: S101 - checked by the caller
     scale = duration_scale([promised, outcome.time_s])
 
     def shown(value: Interval, role: str, **more: Any) -> Json:

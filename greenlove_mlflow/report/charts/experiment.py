@@ -22,7 +22,7 @@ KEPT = {"within its range": "blue", "outside its range": "vermillion"}
 
 @chart
 def calibration() -> Any:
-    """How long each finished training took against its promise, with the range it was promised."""
+    """Actual against estimated time of each finished run, with the range of the estimate."""
     base = alt.Chart(alt.NamedData("runs"))
     x = alt.X("promised:Q", scale=log_scale(), axis=titled("@time_title", labelExpr=log_labels("x"), grid=False))
     y = alt.Y("ratio:Q", scale=alt.Scale(zero=False, padding=12), axis=titled("happened / promised", tickCount=6))
@@ -39,7 +39,7 @@ def calibration() -> Any:
 
 @chart
 def months() -> Any:
-    """What the electricity of each month's trainings cost."""
+    """Electricity cost of each month's runs."""
     base = alt.Chart(alt.NamedData("months"))
     y = alt.Y("month:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink")))
     x = alt.X("cost:Q", scale=alt.Scale(zero=True), axis=titled("cost of electricity, US dollars", tickCount=5))
@@ -54,7 +54,7 @@ def months() -> Any:
 
 @chart
 def elsewhere() -> Any:
-    """What all trainings together would have cost on each offer, beside what they cost here."""
+    """Cost of all runs together on each offer, next to their cost here."""
     base = alt.Chart(alt.NamedData("offers"))
     y = alt.Y("name:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink"), labelLimit=150))
     x = alt.X("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("x", "$")))

@@ -69,7 +69,7 @@ def cost_time() -> Any:
 
 @chart
 def carbon() -> Any:
-    """CO2e by the grid of the place and by the provider's claim, one line an option."""
+    """CO2e by the location's grid and by the provider's claim, one line per option."""
     base = alt.Chart(alt.NamedData("rows"))
     y = alt.Y(
         "name:N", sort=alt.SortField("order"), axis=titled(None, grid=False, labelColor=colour("ink"), labelLimit=150)
@@ -95,7 +95,7 @@ def carbon() -> Any:
 
 @chart
 def scaling() -> Any:
-    """Seconds of each pass against its samples, the fit through them and its band."""
+    """Seconds of each pass against its samples, with the fit and its band."""
     x = alt.X("samples:Q", scale=log_scale(), axis=titled("samples in the pass", labelExpr=log_labels("x")))
     y = alt.Y("seconds:Q", scale=log_scale(), axis=titled("seconds", labelExpr=log_labels("y")))
     fit = alt.Chart(alt.NamedData("fit"))
@@ -110,7 +110,7 @@ def scaling() -> Any:
 
 @chart
 def residuals() -> Any:
-    """How far each block of steps lies from the fit, in per cent, over the time of the benchmark."""
+    """Residual of each block of steps from the fit, in per cent, over the time of the benchmark."""
     left = alt.Chart(alt.NamedData("residuals"))
     x = alt.X("at_s:Q", axis=titled("seconds since the benchmark began", grid=False, tickCount=8))
     y = alt.Y("residual:Q", axis=titled("per cent above the fit", tickCount=6))
@@ -122,7 +122,7 @@ def residuals() -> Any:
 
 @chart
 def power() -> Any:
-    """Power of each device over the benchmark, with the mean that is used and its range."""
+    """Power of each device during the benchmark, with the mean used and its range."""
     samples, means = alt.Chart(alt.NamedData("samples")), alt.Chart(alt.NamedData("means"))
     kind = coloured("kind", DEVICES, seen="devices_seen")
     y = alt.Y("watts:Q", scale=alt.Scale(zero=True), axis=titled("watts", tickCount=6))
@@ -144,7 +144,7 @@ def power() -> Any:
 
 @chart
 def forecast() -> Any:
-    """The forecast of the whole after each epoch, beside the promise and what it came to."""
+    """The forecast of the whole training after each epoch, with the estimate and the outcome."""
     made = alt.Chart(alt.NamedData("forecasts"))
     x = alt.X("epoch:Q", axis=titled("epochs done", grid=False, format="~r", tickMinStep=1, tickCount=10))
     y = alt.Y("point:Q", scale=alt.Scale(zero=False, padding=10), axis=titled("@time_title", tickCount=6))
@@ -168,16 +168,16 @@ def forecast() -> Any:
 
 @chart
 def price_history() -> Any:
-    """What the training would have cost on each GPU by the price sheets of the past."""
+    """Cost of the training on each GPU by past price sheets."""
     base = alt.Chart(alt.NamedData("history"))
     x = alt.X("as_of:T", axis=titled("date of the price sheet", grid=False, tickCount=6))
     y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("y", "$")))
     legend = alt.Legend(orient="top", title=None, columns=2, labelColor=colour("ink"), labelLimit=160)
-    # Six colours that any reader tells apart, and five shapes, make thirty options of them.
+    # Six colours that are distinct for colour-blind readers, with five shapes, give thirty combinations.
     hues = alt.Scale(range=[colour(name) for name in ("blue", "vermillion", "green", "purple", "orange", "sky")])
     shapes = alt.Scale(range=["circle", "square", "triangle-up", "diamond", "cross"])
     tooltip = words(("name", "GPU"), ("version", "Price sheet"), ("price_text", "Price"), ("cost_text", "Cost"))
-    # The line takes its colour by another channel than the points, whose colour and shape then share one legend.
+    # The line is coloured by another channel than the points, so that the points' colour and shape share one legend.
     stroke = alt.Stroke("name:N", scale=hues, legend=None)
     line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, stroke=stroke)
     points = base.mark_point(filled=True, size=60, opacity=1.0).encode(

@@ -1,7 +1,7 @@
-"""The page's charts, written with Altair: what is drawn and how, without the data.
+"""Shared parts of the page's charts, which are written in Altair without data.
 
-Each chart names its data sets ("rows", "passes"), which the page fills, and its colours, which the page's own style
-sheet gives, so that a chart follows the reader's light or dark setting. ``report.charts.build`` compiles
+Each chart names its data sets ("rows", "passes"), which the page fills, and its colours, which the page's style sheet
+defines, so that a chart follows the reader's light or dark setting. ``report.charts.build`` compiles
 them to Vega once; a page is made without Altair.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import altair as alt
 
-# Names of the style sheet's colours, and what stands for them until the page has filled them in.
+# Names of the style sheet's colours, and placeholders until the page fills them in.
 COLOURS = {
     "ink": "#1f2933",
     "soft": "#52606d",
@@ -25,12 +25,12 @@ COLOURS = {
     "orange": "#8f6000",
     "sky": "#2b83b8",
 }
-# Titles of axes that carry a unit which the data decides; written as "@name" in a chart.
+# Axis titles whose unit depends on the data; written as "@name" in a chart.
 TITLES = {"time_title": "time", "co2_title": "CO2e", "amount_title": "amount"}
-# Parameters that hold the categories a chart has data of; written as a list of one "@name".
+# Parameters for the categories in a chart's data; written as a list of one "@name".
 SEEN: dict[str, list[str]] = {"phases_seen": [], "devices_seen": [], "roles_seen": []}
 
-# Where a logarithmic axis spans more than this factor, only 1, 2 and 5 of each decade get a label.
+# If a logarithmic axis spans more than this factor, only 1, 2 and 5 of each decade are labelled.
 _NARROW_FACTOR = 5
 
 
@@ -40,7 +40,7 @@ def colour(name: str) -> Any:
 
 
 def titled(title: str | None, **over: Any) -> Any:
-    """An axis in the page's quiet look."""
+    """An axis in the page's style."""
     look: dict[str, Any] = {
         "title": title,
         "labelColor": colour("soft"),
@@ -57,7 +57,7 @@ def titled(title: str | None, **over: Any) -> Any:
 
 
 def log_labels(axis: str, prefix: str = "") -> str:
-    """Labels of a logarithmic axis (``x`` or ``y``) as plain numbers, few enough to be read."""
+    """Labels of a logarithmic axis (``x`` or ``y``) as plain numbers, sparse enough to read."""
     lead = "datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9))"
     is_round = f"indexof([1, 2, 5], round({lead})) >= 0 && abs({lead} - round({lead})) < 0.01"
     is_narrow = f"domain('{axis}')[1] / domain('{axis}')[0] < {_NARROW_FACTOR}"
@@ -70,14 +70,14 @@ def log_scale(**over: Any) -> Any:
 
 
 def words(*pairs: tuple[str, str]) -> list[Any]:
-    """A tooltip of texts that are ready to read: field and heading."""
+    """A tooltip of preformatted texts, as pairs of field and heading."""
     return [alt.Tooltip(f"{field}:N", title=heading) for field, heading in pairs]
 
 
 def coloured(field: str, looks: dict[str, str], *, seen: str = "") -> Any:
-    """A colour by category, each category with a colour of the style sheet, and a legend above the chart.
+    """A colour by category from the style sheet, with a legend above the chart.
 
-    ``seen`` names the parameter with the categories that the page has data of; the legend shows only those.
+    ``seen`` names the parameter for the categories in the data; the legend shows only those.
     """
     return alt.Color(
         f"{field}:N",
@@ -95,7 +95,13 @@ def coloured(field: str, looks: dict[str, str], *, seen: str = "") -> Any:
 
 
 def finished(chart: Any, *, height: Any, description: str) -> Any:
-    """The chart with what all share: full width, its height, colours as parameters, no frame."""
+    """The chart with the common settings: full width, its height, colours as parameters, no frame.
+
+    Args:
+        chart: The Altair chart.
+        height: Height of the chart, or a step per row.
+        description: Text alternative for readers who cannot see the chart.
+    """
     params = [alt.param(name=name, value=value) for name, value in {**COLOURS, **TITLES, **SEEN}.items()]
     return (
         chart.properties(width="container", height=height, background="transparent", description=description)

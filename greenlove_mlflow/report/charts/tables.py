@@ -1,4 +1,4 @@
-"""The data behind each chart as a small table, for readers who do not see the chart."""
+"""The data behind each chart as a small table, for readers who cannot see the chart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_ROWS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataTable:
-    """Heads and rows of texts."""
+    """Column heads and rows, all text."""
 
     title: str
     heads: tuple[str, ...]
@@ -21,7 +21,7 @@ class DataTable:
 
 
 def chart_tables(charts: dict[str, dict[str, Any]]) -> dict[str, DataTable]:
-    """One table per chart that does not draw the table of options."""
+    """One table per chart, except charts of the options, which have their own table."""
     makers = {
         "scaling": _passes,
         "residuals": _residuals,

@@ -1,1 +1,1 @@
-"""The spool: what is to reach MLflow, on disk first, and how it is delivered."""
+"""The spool: events for MLflow are written to disk first, then delivered."""

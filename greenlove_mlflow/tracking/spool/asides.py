@@ -1,4 +1,4 @@
-"""Asides: the lines of a spool that the store did not take, to be tried again or refused for good."""
+"""Asides: lines of a spool that the store did not accept, kept to be retried or as refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIMIT_BYTES = 1 << 28
 
 
 class Aside(NamedTuple):
-    """A line that the store did not take, and why; with its event where the line does not say all of it."""
+    """A line that the store did not accept, and why; with its event if the line does not hold all of it."""
 
     line: bytes
     reason: str
@@ -25,10 +25,10 @@ class Aside(NamedTuple):
 
 
 class Asides:
-    """What a spool has set aside, in files of its folder or in memory.
+    """The lines that a spool has set aside, in files of its folder or in memory.
 
     Args:
-        folder: Of the spool; None for one that is kept in memory alone.
+        folder: Folder of the spool; None for a spool in memory only.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -36,7 +36,7 @@ class Asides:
         self._memory: dict[str, list[Aside]] = {LATER: [], REFUSED: []}
 
     def put(self, name: str, asides: Sequence[Aside]) -> None:
-        """Keep lines in the file of that name, or in memory where it cannot be written or they would not say all."""
+        """Keep lines in the file of that name; in memory if it cannot be written or a line lacks part of its event."""
         here = [aside for aside in asides if self.folder is None or aside.event is not None]
         there = [aside for aside in asides if aside not in here]
         try:
@@ -47,10 +47,10 @@ class Asides:
         self._memory[name] += here
 
     def read(self, name: str) -> list[Aside]:
-        """The lines that were kept in the file of that name, then those in memory.
+        """The lines kept in the file of that name, then those kept in memory.
 
         Raises:
-            OSError: If the file cannot be read, or is not this user's.
+            OSError: If the file cannot be read or belongs to another user.
         """
         asides: list[Aside] = []
         if self.folder is not None:
@@ -60,7 +60,7 @@ class Asides:
         return asides + self._memory[name]
 
     def replace(self, name: str, asides: Sequence[Aside]) -> None:
-        """Keep those lines in place of what was kept under that name.
+        """Replace what was kept under that name with these lines.
 
         Raises:
             OSError: If the file cannot be written.
@@ -71,7 +71,7 @@ class Asides:
         self.put(name, asides)
 
     def has(self, name: str) -> bool:
-        """Whether lines are kept in the file of that name."""
+        """Whether any lines are kept under that name."""
         return bool(self._memory[name]) or (self.folder is not None and os.path.lexists(self.folder / name))
 
     def _append(self, name: str, content: bytes) -> None:
@@ -85,7 +85,7 @@ class Asides:
 
 
 def write_whole(descriptor: int, content: bytes) -> None:
-    """Write all or nothing: what a full disk took of it is taken back.
+    """Write all or nothing: a partial write on a full disk is undone.
 
     Raises:
         OSError: If not all of it could be written.
@@ -110,4 +110,4 @@ def _of_line(name: str, line: bytes) -> Aside:
         content = json.loads(line)
         return Aside(content["line"].encode("utf-8", "surrogateescape") + b"\n", str(content["reason"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Aside(line, "")  # as an earlier release kept it: the line alone
+        return Aside(line, "")  # format of an earlier release: the line alone

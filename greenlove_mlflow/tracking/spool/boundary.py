@@ -1,4 +1,4 @@
-"""The one boundary between MLflow's trouble and the training: a warning once, never an exception."""
+"""Error boundary: MLflow failures become one warning, never an exception in the training."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _POLL_S = 0.2
 
 
 class TrackingWarning(UserWarning):
-    """MLflow did not take something; the training goes on and what was measured is kept."""
+    """MLflow did not accept something; training continues and the measurements are kept."""
 
 
 class OutOfTimeError(Exception):
-    """A call did not come back before its deadline; it may still do so, in its own thread."""
+    """A call did not return before its deadline; it may still return in its own thread."""
 
 
 class Boundary:
-    """Lets trouble with MLflow or the disk cost one warning.
+    """Turns failures of MLflow or the disk into one warning.
 
-    Everything that tracking does after the run was opened goes through one of these, so that no failure of a server, a
+    Everything that tracking does once the run is open goes through a boundary, so that no failure of a server, a
     network or a disk reaches the training.
 
     Args:
-        has_warned: Whether the caller was warned of this trouble already.
+        has_warned: Whether the caller has already been warned.
     """
 
     def __init__(self, *, has_warned: bool = False) -> None:
@@ -44,14 +44,14 @@ class Boundary:
 
     @contextlib.contextmanager
     def guard(self, doing: str) -> Iterator[None]:
-        """A block whose exceptions become a warning; ``doing`` says what was tried."""
+        """A block whose exceptions become a warning; ``doing`` names what was attempted."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - the named boundary: a store may raise anything, the training goes on
+        except Exception as error:  # noqa: BLE001 - the boundary: a store may raise anything, training continues
             self.warn(f"{doing} failed: {first_line(error)}", error)
 
     def warn(self, message: str, error: BaseException | None = None) -> None:
-        """Warn the first time, log it every time."""
+        """Warn the first time, log every time."""
         with self._lock:
             first, self._has_warned = not self._has_warned, True
         logger.debug("%s", message, exc_info=error)
@@ -60,7 +60,7 @@ class Boundary:
 
 
 def say(message: str) -> None:
-    """Show a warning, also where warnings are turned into errors and nobody could catch them."""
+    """Show a warning even where warnings are errors, since no caller could catch it."""
     message = safe(message)
     try:
         warnings.warn(message, TrackingWarning, stacklevel=3)
@@ -69,7 +69,7 @@ def say(message: str) -> None:
 
 
 def safe(message: str) -> str:
-    """The message without passwords and without characters that a terminal would obey."""
+    """The message without passwords and without terminal control characters."""
     return printable(scrubbed(message, secret_values()), lines=True)
 
 
@@ -80,16 +80,16 @@ def first_line(error: BaseException) -> str:
 
 
 def cause(error: BaseException) -> BaseException | None:
-    """The error as the cause of one of ours; None where its words, which a traceback shows, are not safe to show."""
+    """The error to chain to one of this package's; None if its message is not safe to show in a traceback."""
     text = str(error)
     return error if safe(text) == text else None
 
 
 class Patience:
-    """How long a call that asks several questions may go without an answer.
+    """How long a call that makes several requests may go without an answer.
 
     Args:
-        silent_s: Seconds without an answer after which it is given up.
+        silent_s: Seconds without an answer after which the call is given up.
     """
 
     def __init__(self, silent_s: float) -> None:
@@ -97,32 +97,32 @@ class Patience:
         self._since_s = time.perf_counter()
 
     def renew(self) -> None:
-        """An answer came."""
+        """Reset the clock after an answer."""
         self._since_s = time.perf_counter()
 
     @property
     def is_over(self) -> bool:
-        """Whether no answer came for too long."""
+        """Whether there has been no answer for too long."""
         return time.perf_counter() - self._since_s >= self.silent_s
 
 
 def within(deadline_s: float, call: Callable[[], Result]) -> Result:
-    """What ``call`` returns, or its exception, if it comes within so many seconds.
+    """What ``call`` returns or raises within ``deadline_s`` seconds.
 
     Raises:
-        OutOfTimeError: If it does not come back in time.
+        OutOfTimeError: If it does not return in time.
     """
     return patiently(Patience(deadline_s), call)
 
 
 def patiently(patience: Patience, call: Callable[[], Result]) -> Result:
-    """What ``call`` returns, or its exception, unless ``patience`` ends first.
+    """What ``call`` returns or raises, unless ``patience`` runs out first.
 
     MLflow's HTTP calls retry for four minutes and cannot be told not to without changing the user's environment, so
-    a call that must not hang runs in a daemon thread that is left behind.
+    a call that must not hang runs in a daemon thread that can be abandoned.
 
     Raises:
-        OutOfTimeError: If it does not come back in time.
+        OutOfTimeError: If it does not return in time.
     """
     results: list[Result] = []
     errors: list[BaseException] = []

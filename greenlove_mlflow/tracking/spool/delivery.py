@@ -1,4 +1,4 @@
-"""One event of a spool as one request to MLflow; the same event twice leaves the store as after the first."""
+"""Delivers an event of a spool as one request to MLflow; delivering it twice has the same effect as once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
 
 
 def deliver(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
-    """Put one event that is no measurement into the run."""
+    """Record one event other than a measurement in the run."""
     if isinstance(event, (ParamsEvent, TagsEvent)):
         _deliver_texts(client, run_id, event)
     elif isinstance(event, ExperimentTagsEvent):
@@ -49,23 +49,23 @@ def deliver(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> No
 
 
 def deliver_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
-    """Put at most a thousand metric points into the run, in one request that is over when the store has them."""
+    """Record at most 1,000 metric points in the run, in one synchronous request."""
     from mlflow.entities import Metric
 
     metrics = [Metric(point.key, point.value, point.timestamp_ms, point.step) for point in points]
-    # Where MLflow is set to log asynchronously it would only queue them, and drop what the store refuses.
+    # If MLflow is set to log asynchronously, it would only queue the points and drop what the store refuses.
     client.log_batch(run_id, metrics=metrics, synchronous=True)
 
 
 def create_run(client: MlflowClient, header: Header) -> str:
-    """The id of the run that an offline spool asks for; found again when an earlier attempt created it."""
+    """The id of the run for an offline spool, created unless an earlier attempt already did."""
     experiment_id = header.experiment_id or _DEFAULT_EXPERIMENT_ID
     if header.experiment_name is not None:
         experiment_id = find_or_create_experiment(client, header.experiment_name)
     spool_filter = f"tags.`{TAG_SPOOL}` = '{header.spool_id}'"
     if found := client.search_runs([experiment_id], spool_filter, max_results=1):
         run_id = str(found[0].info.run_id)
-        # It may have come to be as its process was giving up on the store, before it could be tagged.
+        # It may have been created while its process was giving up on the store, before it could be tagged.
         _deliver_texts(client, run_id, TagsEvent(texts=header.tags))
         return run_id
     run = client.create_run(
@@ -78,7 +78,7 @@ def create_run(client: MlflowClient, header: Header) -> str:
 
 
 def find_or_create_experiment(client: MlflowClient, name: str) -> str:
-    """The id of the experiment of that name; two processes that create it at once get the same."""
+    """The id of the experiment of that name, created if missing; concurrent processes get the same one."""
     from mlflow.exceptions import MlflowException
 
     if found := client.get_experiment_by_name(name):
@@ -105,7 +105,7 @@ def _deliver_texts(client: MlflowClient, run_id: str, event: ParamsEvent | TagsE
 def _deliver_artifact(client: MlflowClient, spool: Spool, run_id: str, event: ArtifactEvent) -> None:
     local = spool.waiting(event)
     if local is None:
-        return  # sent before, and not acknowledged in time
+        return  # sent before but not acknowledged in time
     client.log_artifact(run_id, str(local), str(PurePosixPath(event.path).parent))
     if event.is_table:
         _announce_table(client, run_id, event.path)
@@ -113,7 +113,7 @@ def _deliver_artifact(client: MlflowClient, spool: Spool, run_id: str, event: Ar
 
 
 def _deliver_model(client: MlflowClient, spool: Spool, run_id: str, event: ModelEvent) -> None:
-    """Log the estimator as a model of the run, unless an earlier attempt did."""
+    """Log the estimator as a model of the run, unless an earlier attempt already did."""
     from greenlove_mlflow.serving.facts import ModelFacts
     from greenlove_mlflow.serving.logging_model import has_model, log_facts
 
@@ -126,7 +126,7 @@ def _deliver_model(client: MlflowClient, spool: Spool, run_id: str, event: Model
 
 
 def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: EndEvent) -> None:
-    """End the run and what was started with it; for a process that is gone, only what nobody has taken up since."""
+    """End the run and its parents started with it; for a process that is gone, only those not resumed since."""
     for each in (run_id, *spool.header.parents):
         if not event.is_own_end:
             run = client.get_run(each)
@@ -136,7 +136,14 @@ def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: EndEven
 
 
 def terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> None:
-    """Set status and end; ``set_terminated`` would also print links, from this thread into the user's output."""
+    """Set status and end time; ``set_terminated`` would also print links from this thread into the user's output.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        status: MLflow's status.
+        end_ms: End, milliseconds since 1970.
+    """
     from mlflow.entities import RunStatus
 
     store: Any = getattr(getattr(client, "_tracking_client", None), "store", None)
@@ -147,7 +154,7 @@ def terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> No
 
 
 def _announce_table(client: MlflowClient, run_id: str, path: str) -> None:
-    """What ``log_table`` does beside the upload; itself it would append to the rows of an earlier attempt."""
+    """Do what ``log_table`` does besides the upload; itself, it would append to the rows of an earlier attempt."""
     known = json.loads(client.get_run(run_id).data.tags.get(_LOGGED_ARTIFACTS, "[]"))
     if (entry := {"path": path, "type": "table"}) not in known:
         client.set_tag(run_id, _LOGGED_ARTIFACTS, json.dumps([*known, entry]))

@@ -1,4 +1,4 @@
-"""What can be said about the store that a training would be kept in, for somebody who looks before they start."""
+"""Describes the MLflow store for ``greenlove doctor``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from greenlove_mlflow.tracking.spool.spool import SPOOLS
 
 
 def describe_store() -> Iterator[tuple[str, str]]:
-    """The MLflow store, whether it answers, where a run would go, and what waits to be sent, in words."""
+    """The MLflow store, whether it answers, where a run would go and what waits to be sent, as pairs of text."""
     import mlflow
 
     uri = absolute(mlflow.get_tracking_uri())
@@ -28,10 +28,10 @@ def describe_store() -> Iterator[tuple[str, str]]:
 
 
 def _describe_telemetry() -> str:
-    """Whether MLflow itself reports its use to its makers, which it does unless told not to."""
+    """Whether MLflow sends its own usage telemetry, which it does by default."""
     try:
         from mlflow.telemetry.utils import is_telemetry_disabled
-    except ImportError:  # before MLflow 3.2 there is none, and the name is not MLflow's public one
+    except ImportError:  # MLflow before 3.2 has none, and the name is not public
         return "none in this release of MLflow, as far as is known"
     if is_telemetry_disabled():
         return "off"

@@ -1,4 +1,4 @@
-"""What a spool holds, one typed record a line, and the lines that this release cannot read."""
+"""The events of a spool, one typed record per line, and lines that this release cannot read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-# A line longer than this was not written by us: the longest, of inputs with their schemas, have some ten kilobytes.
+# A longer line was not written by this package: the longest, inputs with their schemas, have about ten kilobytes.
 LINE_LIMIT_BYTES = 8 << 20
 _TEXT_LIMIT, _TEXT_COUNT_LIMIT, _INPUT_COUNT_LIMIT, _DEVICE_LIMIT = 100_000, 1000, 1000, 200
-# What MLflow's stores take as a time and as a step.
+# Limits of MLflow's stores for a time and a step.
 _TIME_LIMIT_MS, _STEP_LIMIT = 1 << 53, 1 << 62
 _STATUSES = (None, "FINISHED", "FAILED", "KILLED")
 _PATH = re.compile(r"[^\x00-\x1f\x7f\\:]{1,500}")
@@ -20,7 +20,7 @@ _DATASET_FIELDS = {"name", "digest", "source_type", "source", "schema", "profile
 
 
 class OddLineError(ValueError):
-    """A line of a spool is damaged, or of a kind that this release does not know."""
+    """A line of a spool is damaged or of a kind unknown to this release."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class MetricEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerEvent:
-    """One reading of a device's power.
+    """One power reading of a device.
 
     Args:
         device: Such as ``gpu_0``.
@@ -54,13 +54,13 @@ class PowerEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LapEvent:
-    """One lap of the real training: an epoch, or so many steps.
+    """One lap of the real training: an epoch or a number of steps.
 
     Args:
         index: From 0.
         duration_s: Seconds.
         energy_j: Joules; None when not measured.
-        forecast_s: Of the whole training, made after this lap: point, low and high, seconds; None when none was made.
+        forecast_s: Forecast of the whole training after this lap: point, low and high, seconds; None without one.
         timestamp_ms: When it ended, milliseconds since 1970.
         is_epoch: Whether the lap is an epoch.
     """
@@ -96,20 +96,20 @@ class ExperimentTagsEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputsEvent:
-    """Inputs of the run: each with ``dataset``, ``context`` and ``tags``."""
+    """Inputs of the run, each with ``dataset``, ``context`` and ``tags``."""
 
     inputs: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactEvent:
-    """A file that waits.
+    """A file to be uploaded.
 
     Args:
-        path: Where it goes in the run.
-        number: Of the folder in which it waits, from 1; 0 when it waits outside the spool.
-        is_table: Whether MLflow is to show it as a table.
-        waits_at: Where it waits when that is outside the spool, which lasts no longer than this process.
+        path: Its path in the run.
+        number: Number of the folder in which it waits, from 1; 0 when it waits outside the spool.
+        is_table: Whether MLflow shows it as a table.
+        waits_at: Its path if it waits outside the spool, which lasts only as long as this process.
     """
 
     path: str
@@ -120,7 +120,7 @@ class ArtifactEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEvent:
-    """The estimator is to be logged as a model, made from what the file of that number says."""
+    """A request to log the estimator as a model, from the facts in the file of that number."""
 
     number: int
     waits_at: Path | None = field(default=None, compare=False)
@@ -131,9 +131,9 @@ class EndEvent:
     """The end of the run.
 
     Args:
-        status: MLflow's; None where the run is somebody else's to end.
-        end_ms: Milliseconds since 1970.
-        is_own_end: False when the run's process is gone and somebody else ends it.
+        status: MLflow's status; None if the run is ended by other code.
+        end_ms: End, milliseconds since 1970.
+        is_own_end: False when another process ends the run for one that is gone.
     """
 
     status: str | None
@@ -172,7 +172,7 @@ def from_line(line: bytes) -> Event:
     """The event that ``to_line`` wrote.
 
     Raises:
-        OddLineError: If the line is no such event.
+        OddLineError: If the line is not an event that this release can read.
     """
     if len(line) > LINE_LIMIT_BYTES:
         raise OddLineError(f"{len(line)} bytes are too long for an event")
@@ -194,7 +194,7 @@ def from_line(line: bytes) -> Event:
 
 
 def read_line(line: bytes) -> Event | OddLine:
-    """The event of a line, or the line and why it cannot be read."""
+    """The event of a line, or an ``OddLine`` with the reason why it cannot be read."""
     try:
         return from_line(line)
     except OddLineError as error:
@@ -202,7 +202,7 @@ def read_line(line: bytes) -> Event | OddLine:
 
 
 def is_inner_path(path: str) -> bool:
-    """Whether a path stays inside the folder that it is put in.
+    """Whether a relative path stays inside its folder.
 
     >>> is_inner_path("greenlove/report.html"), is_inner_path("../x"), is_inner_path("/etc/passwd")
     (True, False, False)
@@ -223,7 +223,7 @@ def _plain(event: Event) -> list[Any]:
     return [_KINDS[type(event)], *(getattr(event, each.name) for each in fields(event))]
 
 
-# Of those whose line is their fields in order, and of the texts.
+# The events written as their fields in order, and those that hold texts.
 _KINDS: dict[type, str] = {
     MetricEvent: "metric",
     PowerEvent: "power",

@@ -1,4 +1,4 @@
-"""Whose a spool is and where it goes."""
+"""A spool's header: owner and destination."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _PROCESS_LIMIT, _TIME_LIMIT = 1 << 31, float(1 << 53)
 
 
 class OddHeaderError(ValueError):
-    """A header is damaged, or says what no header of ours says."""
+    """A header is damaged or was not written by this package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Whose spool it is and where it goes.
+    """Owner and destination of a spool.
 
     Args:
-        spool_id: Names the folder; also a tag of a run that is created from it, so that it is created once.
-        store_uri: Absolute, without credentials.
-        run_id: None as long as the run could not be created.
-        is_ours: Whether the run was started by us and is ours to end.
+        spool_id: Name of the folder; also a tag of the run created from it, so that it is created only once.
+        store_uri: Address of the store, absolute and without credentials.
+        run_id: Id of the run; None until it could be created.
+        is_ours: Whether this package started the run and ends it.
         parents: Runs that were started with it and end with it.
-        pid: Of the process that writes.
-        process_started_at: Start of that process, seconds since 1970; tells a reused process id.
-        host: Name of its host.
-        created_ms: When the run was opened.
-        experiment_id: Where the run is to be created; None when only the name is known or neither.
-        experiment_name: Where the run is to be created; None for the default experiment.
-        run_name: Of a run to be created.
-        tags: Of a run to be created.
-        unknown: Fields that a newer release wrote; kept, not used.
+        pid: Id of the writing process.
+        process_started_at: Start of that process, seconds since 1970; detects a reused process id.
+        host: Host name of that process.
+        created_ms: When the run was opened, milliseconds since 1970.
+        experiment_id: Experiment of a run to be created; None when at most its name is known.
+        experiment_name: Experiment of a run to be created; None for the default experiment.
+        run_name: Name of a run to be created.
+        tags: Tags of a run to be created.
+        unknown: Fields written by a newer release; kept but not used.
     """
 
     spool_id: str
@@ -67,10 +67,10 @@ class Header:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Header:
-        """The header that ``to_json`` wrote, also that of a newer release which says more.
+        """The header that ``to_json`` wrote, possibly in a newer release with more fields.
 
         Raises:
-            OddHeaderError: If the text is no header.
+            OddHeaderError: If the text is not a header.
         """
         try:
             content = json.loads(text)
@@ -92,7 +92,7 @@ class Header:
 def new_header(
     *, store_uri: str, run_id: str | None, is_ours: bool, spool_id: str | None = None, **creation: Any
 ) -> Header:
-    """A header for this process, now."""
+    """A header for this process, as of now."""
     return Header(
         spool_id=spool_id or uuid.uuid4().hex,
         store_uri=store_uri,
@@ -107,7 +107,7 @@ def new_header(
 
 
 def process_is_alive(header: Header) -> bool | None:
-    """Whether the process that a header names still runs; None when it is on another host."""
+    """Whether the process of a header is still running; None when it is on another host."""
     if header.host != socket.gethostname():
         return None
     try:

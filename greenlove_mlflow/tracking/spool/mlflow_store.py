@@ -1,4 +1,4 @@
-"""MLflow stores: their address without credentials, whether they answer, and what their errors mean."""
+"""MLflow stores: addresses without credentials, reachability and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 HEALTH_DEADLINE_S = 3.0
-# What a store answers when it will never take a request, however often it is asked again.
+# Error codes of a request that will never succeed, however often it is retried.
 _PERMANENT = frozenset(
     {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 )
 _NO_SUCH_RUN = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
-# What MLflow's client says of an answer that is not the server's own: a proxy's, a login page.
+# Messages of MLflow's client about a response that is not the server's own but a proxy's or a login page.
 _FOREIGN_ANSWER = re.compile(r"API request to endpoint|not in a valid JSON format", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"error code 413\b|entity too large|payload too large|content too large", re.IGNORECASE)
 _TROUBLE = re.compile(
@@ -38,7 +38,7 @@ def is_http(uri: str) -> bool:
 
 
 def is_local(uri: str) -> bool:
-    """Whether the store is a file or a folder of this machine.
+    """Whether the store is a file or a folder on this machine.
 
     >>> is_local("sqlite:////tmp/mlflow.db"), is_local("/tmp/mlruns"), is_local("postgresql://db/mlflow")
     (True, True, False)
@@ -50,7 +50,7 @@ def is_local(uri: str) -> bool:
 
 
 def without_credentials(uri: str) -> str:
-    """The address without user, password, or query fields that look like either.
+    """The address without user, password or query fields that look secret.
 
     >>> without_credentials("https://me:secret@mlflow.example.org:8443/base")
     'https://mlflow.example.org:8443/base'
@@ -60,13 +60,13 @@ def without_credentials(uri: str) -> str:
     parts = urlsplit(uri)
     if not parts.scheme or parts.scheme == "file":
         return uri
-    # Put together by hand: urlunsplit drops the empty host of sqlite:////absolute/path.
+    # Built by hand: urlunsplit drops the empty host of sqlite:////absolute/path.
     query = urlencode([pair for pair in parse_qsl(parts.query) if not SECRET_NAME.search(pair[0])])
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}"
 
 
 def absolute(uri: str) -> str:
-    """The address with a relative SQLite file or folder made absolute, so that it means the same anywhere."""
+    """The address with a relative SQLite file or folder made absolute, so that it is valid from any folder."""
     match = re.match(r"^(sqlite(?:\+\w+)?:///)([^/?:][^?]*)(\?.*)?$", uri)
     if match and not re.match(r"^[A-Za-z]:[\\/]", match[2]):
         return f"{match[1]}{Path(match[2]).resolve()}{match[3] or ''}"
@@ -76,10 +76,10 @@ def absolute(uri: str) -> str:
 
 
 def is_reachable(uri: str, deadline_s: float = HEALTH_DEADLINE_S) -> bool:
-    """Whether a server answers within the deadline; always true of a store that is no server.
+    """Whether a server answers within ``deadline_s`` seconds; always true of a store that is not a server.
 
-    Any answer below 500 counts: a proxy without ``/health``, one that asks for a login, a certificate that MLflow may
-    have been told to trust.
+    Any status below 500 counts (a proxy without ``/health``, or one that asks for a login), and so does a certificate
+    that MLflow may have been told to trust.
     """
     if not is_http(uri):
         return True
@@ -100,17 +100,17 @@ def is_reachable(uri: str, deadline_s: float = HEALTH_DEADLINE_S) -> bool:
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Whether asking again is useless: the store understood the request and refuses it."""
+    """Whether a retry is useless: the store understood the request and refuses it."""
     return getattr(error, "error_code", None) in _PERMANENT and not _FOREIGN_ANSWER.search(str(error))
 
 
 def is_too_large(error: BaseException) -> bool:
-    """Whether something before the store refuses a request for its size."""
+    """Whether the request was refused for its size, for example by a proxy."""
     return bool(_TOO_LARGE.search(str(error)))
 
 
 def is_trouble(error: BaseException) -> bool:
-    """Whether a server is there but does not do its work now: overloaded, its database down, the connection broken."""
+    """Whether a server exists but is failing: overloaded, its database down, or the connection broken."""
     code = getattr(error, "error_code", None)
     if code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"):
         return True
@@ -120,7 +120,7 @@ def is_trouble(error: BaseException) -> bool:
 
 
 def is_gone(client: MlflowClient, run_id: str) -> bool:
-    """Whether the store answers that it has no such run, or a deleted one."""
+    """Whether the store reports the run as missing or deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -130,21 +130,21 @@ def is_gone(client: MlflowClient, run_id: str) -> bool:
 
 
 def run_url(uri: str, experiment_id: str, run_id: str) -> str | None:
-    """The run's page; None for a store that has none."""
+    """The URL of the run's page; None for a store that has none."""
     if not is_http(uri):
         return None
     return f"{without_credentials(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def make_client(uri: str) -> MlflowClient:
-    """A client of that store, independent of what the caller's fluent API is set to."""
+    """A client of the store, independent of the caller's fluent API settings."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
 
 
 def translated(error: Exception, uri: str, doing: str = "open a run") -> TrackingError:
-    """The same trouble as an error of ours that says what to do; ``doing`` is what was tried."""
+    """The error as a ``TrackingError`` that says what to do; ``doing`` names what was attempted."""
     text = str(error)
     if "MLFLOW_ALLOW_FILE_STORE" in text or "maintenance mode" in text:
         return TrackingError(

@@ -1,4 +1,4 @@
-"""Recovery: what broken-off runs and dead servers left in spools is sent after all."""
+"""Recovery: sends what interrupted runs and unreachable servers left in spools."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from greenlove_mlflow.tracking.spool.spool import REFUSED_SPOOLS, SPOOLS, Spool
 
 logger = logging.getLogger(__name__)
 
-# sent: all of it has arrived. refused: the store answers and will not take it, or a part; kept. waits: the store does
-# not answer. live: its training still runs. busy: another process sends it now. elsewhere: it belongs to another server
-# than MLflow is set to. unreadable: it is no spool of this user's, or damaged; left as it is.
+# sent: all of it has arrived. refused: the store answers but refuses some or all of it; kept. waits: the store does not
+# answer. live: its training is still running. busy: another process is sending it. elsewhere: it is for another server
+# than the one MLflow is set to. unreadable: it is damaged or belongs to another user; left alone.
 Fate = Literal["sent", "refused", "waits", "live", "busy", "elsewhere", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What became of one spool.
+    """The result of recovering one spool.
 
     Args:
-        fate: In a word.
-        folder: Where it lies, or lay.
+        fate: The result in one word.
+        folder: Where the spool is, or was.
         run_id: Its run; None when the run could not be created yet.
-        store_uri: Where it goes, without credentials.
-        was_killed: Whether its process ended without a word.
-        point_count: Metric points that have arrived now.
-        refused_count: Events that the store will never take and lines that cannot be read, found now.
-        problem: What stands in the way; empty when nothing does.
+        store_uri: Its destination, without credentials.
+        was_killed: Whether its process ended without recording an end.
+        point_count: Metric points sent by this recovery.
+        refused_count: Events refused for good and unreadable lines, found by this recovery.
+        problem: Why it was not sent; empty when it was.
     """
 
     fate: Fate
@@ -57,7 +57,7 @@ class Recovered:
 
     @property
     def is_live(self) -> bool:
-        """Whether its training still runs, or another process sends it, so that it was left alone."""
+        """Whether it was left alone because its training is still running or another process is sending it."""
         return self.fate in ("live", "busy")
 
 
@@ -68,17 +68,18 @@ def recover(
     stop: Callable[[], bool] = lambda: False,
     with_refused: bool = False,
 ) -> Iterator[Recovered]:
-    """Each spool of the user and what became of it; the spool of a live training is left alone.
+    """Recover each spool of the user and yield the result; the spool of a live training is left alone.
 
-    Sending a spool again, or two at once, changes nothing in the store. A run of ours whose process is gone without
-    having ended it ends as KILLED. A spool for another server than MLflow is set to is left alone, so that no server
-    gets what was meant for another, credentials least of all. One bad spool holds up no other.
+    Sending a spool twice, or from two processes at once, changes nothing in the store. A run that was started here and
+    whose process is gone without having ended it ends as KILLED. A spool for another server than the one MLflow is set
+    to is left alone, so that no server receives data or credentials meant for another. A bad spool does not block the
+    others.
 
     Args:
-        state: Our folder for state.
-        store_uri: The store that spools go to, with credentials; the one that MLflow is set to when not given.
-        stop: Asked between events; true ends the recovery.
-        with_refused: Whether to try again what the store refused before.
+        state: The package's state folder.
+        store_uri: The store to send to, with credentials; the one that MLflow is set to when not given.
+        stop: Called between events; true ends the recovery.
+        with_refused: Whether to retry what the store refused before.
     """
     if with_refused:
         yield from _bring_back(state)
@@ -99,19 +100,19 @@ def recover(
 
 
 def recover_quietly(state: Path, stop: Callable[[], bool] = lambda: False) -> None:
-    """Recover what can be recovered without a word; for the end of another run."""
+    """Recover what can be recovered without any output; for the end of another run."""
     for result in recover(state, stop=stop):
         logger.info("spool %s: %s", result.folder, result)
 
 
 def refused_spools(state: Path) -> tuple[Path, ...]:
-    """The folders of what stores refused for good."""
+    """The folders of spools with events that a store refused for good."""
     spools, odd = find_spools(state, REFUSED_SPOOLS)
     return (*(spool.folder for spool in spools if spool.folder is not None), *(folder for folder, _ in odd))
 
 
 def _bring_back(state: Path) -> Iterator[Recovered]:
-    """Put what was refused back among what waits."""
+    """Move refused spools back among the waiting ones; yield those that could not be moved."""
     spools, odd = find_spools(state, REFUSED_SPOOLS)
     for folder, reason in odd:
         yield Recovered(fate="unreadable", folder=folder, problem=reason)
@@ -121,7 +122,7 @@ def _bring_back(state: Path) -> Iterator[Recovered]:
             spool.move(SPOOLS)
             spool.asides.put(LATER, [Aside(aside.line, "") for aside in asides])
             spool.asides.replace(REFUSED, [])
-        except OSError as error:  # noqa: PERF203 - one that cannot be moved holds up no other
+        except OSError as error:  # noqa: PERF203 - a spool that cannot be moved must not block the others
             yield _result(spool, "unreadable", problem=first_line(error))
 
 
@@ -176,13 +177,13 @@ def _result(spool: Spool, fate: Fate, **what: object) -> Recovered:
 
 
 def _store_uri_of(spool: Spool, store_uri: str | None) -> str | None:
-    """The store's address, credentials included if it is the one that is set; None when it is another.
+    """The store's address, with credentials if it is the one that MLflow is set to; None when it is another.
 
-    A store that is a file on this machine is sent to whatever MLflow is set to: nobody else gets anything.
+    A store that is a file on this machine always gets its own spools, since nothing leaves the machine.
     """
     import mlflow
 
-    with contextlib.suppress(Exception):  # an address that MLflow cannot read is no address of the spool's
+    with contextlib.suppress(Exception):  # an address that MLflow cannot parse cannot be the spool's
         current = absolute(store_uri or mlflow.get_tracking_uri())
         if without_credentials(current) == spool.header.store_uri:
             return current
@@ -190,11 +191,11 @@ def _store_uri_of(spool: Spool, store_uri: str | None) -> str | None:
 
 
 def find_spools(state: Path, kind: str = SPOOLS) -> tuple[list[Spool], list[tuple[Path, str]]]:
-    """All spools of a state folder, oldest first; and the folders that hold none of this user's, with the reasons."""
+    """All spools of a state folder, oldest first; and folders without a readable spool of this user, with reasons."""
     spools, odd = [], []
     for folder in private_subfolders(state / kind):
         try:
             spools.append(Spool.read(folder))
-        except (OSError, OddHeaderError) as error:  # noqa: PERF203 - one that cannot be read hides no other
+        except (OSError, OddHeaderError) as error:  # noqa: PERF203 - an unreadable spool must not hide the others
             odd.append((folder, str(error)))
     return sorted(spools, key=lambda spool: spool.header.created_ms), odd

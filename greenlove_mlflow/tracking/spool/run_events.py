@@ -1,4 +1,4 @@
-"""RunEvents: what is kept in a run, as events in its spool: points, params, tags, files, power."""
+"""RunEvents: records points, params, tags, files and power of a run as events in its spool."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
     from greenlove_mlflow.tracking.opening import Opened
 
-# Steps of power metrics count tenths of a second since the run began: they rise, also when a run is taken up again.
+# Steps of power metrics count tenths of a second since the run began, so they also rise when a run is resumed.
 _POWER_STEP_MS = 100
 
 
 class RunEvents:
     """The events of one run.
 
-    No method raises because of the disk. Without a run, as on ranks other than 0, no method does anything.
+    No method raises because of the disk. Without a run, as on ranks other than 0, the methods do nothing.
 
     Args:
-        opened: The run; None where nothing is kept.
-        state: Our folder for state.
+        opened: The run; None when nothing is recorded.
+        state: The package's state folder.
     """
 
     def __init__(self, opened: Opened | None, state: Path) -> None:
@@ -55,50 +55,57 @@ class RunEvents:
             self._spool, self._state = _make_spool(state, opened.header)
 
     def metric(self, key: str, value: float | None, step: int, timestamp_ms: int | None = None) -> None:
-        """Keep one point of a metric; None is not kept."""
+        """Record one point of a metric; None is skipped.
+
+        Args:
+            key: Key of the metric.
+            value: Value of the point.
+            step: MLflow step of the point.
+            timestamp_ms: Milliseconds since 1970; the current time when None.
+        """
         if value is not None:
             point = MetricEvent(key=key, value=float(value), timestamp_ms=timestamp_ms or now_ms(), step=step)
             self._put(point)
 
     def params(self, params: Mapping[str, str]) -> None:
-        """Keep params; MLflow lets none of them change later."""
+        """Record params; MLflow does not let them change later."""
         self._put(ParamsEvent(texts=dict(params)))
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        """Keep tags."""
+        """Record tags."""
         self._put(TagsEvent(texts=dict(tags)))
 
     def experiment_tags(self, tags: Mapping[str, str]) -> None:
-        """Keep tags of the run's experiment."""
+        """Record tags of the run's experiment."""
         self._put(ExperimentTagsEvent(texts=dict(tags)))
 
     def inputs(self, contents: Sequence[Mapping[str, Any]]) -> None:
-        """Keep inputs, as ``inputs.input_of`` describes them; all in one request."""
+        """Record inputs as returned by ``inputs.input_of``, all in one request."""
         self._put(InputsEvent(inputs=tuple(contents)))
 
     def artifact(self, path: str, write: Callable[[Path], object], *, is_table: bool = False) -> None:
-        """Keep a file that ``write`` makes at the path it is given; ``path`` is where it goes in the run."""
+        """Record a file that ``write`` makes at the path it is given; ``path`` is its path in the run."""
         if self._spool is None or self._spool.folder is None:
-            return  # in memory there is no place for files, which was said at the start
+            return  # a spool in memory has no room for files; the user was warned at the start
         with self._boundary.guard(f"writing {path}"):
             self._put(waiting_file(self._spool, path, write, is_table=is_table))
 
     def figure(self, path: str, figure: Figure) -> None:
-        """Keep a picture."""
+        """Record a figure."""
         from greenlove_mlflow.tracking.artifacts import write_figure
 
         self.artifact(path, lambda target: write_figure(figure, target))
 
     def text(self, path: str, text: str) -> None:
-        """Keep a text file, in UTF-8."""
+        """Record a text file, in UTF-8."""
         self.artifact(path, lambda target: target.write_text(text, encoding="utf-8"))
 
     def log_power_sample(self, sample: PowerSample) -> None:
-        """Keep one reading of a device's power, now; callable from any thread, a few microseconds."""
+        """Record one power reading of a device, as of now; thread-safe, takes a few microseconds."""
         self.power_sample(sample, now_ms())
 
     def power_sample(self, sample: PowerSample, timestamp_ms: int) -> None:
-        """Keep one reading of a device's power, taken at a time."""
+        """Record one power reading of a device, taken at ``timestamp_ms`` (milliseconds since 1970)."""
         if self._opened is None:
             return
         with self._lock:
@@ -118,7 +125,7 @@ class RunEvents:
         )
 
     def model(self, facts: str) -> None:
-        """Have the estimator logged as a model that carries these facts, once all kept before has been sent."""
+        """Have the estimator logged as a model with these facts, once everything recorded before has been sent."""
         if self._spool is None or self._spool.folder is None:
             return
         with self._boundary.guard("keeping the estimator model"):
@@ -138,12 +145,12 @@ class RunEvents:
 
 
 def now_ms() -> int:
-    """The time of now, milliseconds since 1970."""
+    """The current time, milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def _make_spool(state: Path, header: Header) -> tuple[Spool, Path]:
-    """The spool of a run and the state folder it is in: the user's, else a new private one, else none but memory."""
+    """The spool of a run and its state folder: the user's, else a new private one, else in memory only."""
     try:
         return Spool.create(state, header), state
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From a spool to MLflow, in order: the one sender, of a live run as of one whose process is gone."""
+"""Sends a spool to MLflow in order, for live runs and for runs whose process is gone."""
 
 from __future__ import annotations
 
@@ -36,34 +36,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What a store takes in one request.
+# The most points that a store accepts in one request.
 BATCH_SIZE = 1000
 
 
 class StoreDownError(Exception):
-    """The store does not answer; what is left waits."""
+    """The store does not answer; the rest waits."""
 
 
 class RunGoneError(Exception):
-    """The store answers and has no such run, or a deleted one; what is left waits for the run to be restored."""
+    """The store reports the run as missing or deleted; the rest waits for the run to be restored."""
 
 
 class Sender:
-    """Sends a spool's events in order, each at least once; whatever comes twice is the same in the store.
+    """Sends a spool's events in order, each at least once; sending one twice changes nothing in the store.
 
-    An event that fails although the store answers does not hold up the others: it is set aside and tried again later,
-    or filed as refused when the store will never take it. A batch that is refused is halved until the bad point stands
-    alone.
+    An event that fails although the store answers does not block the others: it is set aside and retried later, or
+    filed as refused when the store will never accept it. A refused batch is halved until the bad point is isolated.
 
     Args:
-        spool: What to send.
-        store_uri: Where, with credentials if it needs any.
-        stop: Asked between events; true ends the round.
-        complain: Told in words what went wrong.
+        spool: The spool to send.
+        store_uri: The store, with credentials if it needs any.
+        stop: Called between events; true ends the round.
+        complain: Called with a message about each problem.
 
     Attributes:
         sent_point_count: Metric points that have arrived so far.
-        refused_count: Events that the store will never take, and lines that cannot be read.
+        refused_count: Events that the store will never accept, and unreadable lines.
         request_count: Requests that the store has answered so far.
         has_reached_store: Whether the store has answered at all.
     """
@@ -93,14 +92,14 @@ class Sender:
 
     @property
     def client(self) -> MlflowClient:
-        """The client of this store."""
+        """The client of the store."""
         if self._client is None:
             self._client = make_client(self._uri)
         return self._client
 
     @property
     def run_id(self) -> str:
-        """The run that everything goes to; created first when it is not there yet."""
+        """Id of the run that everything goes to; the run is created if it does not exist yet."""
         run_id = self.spool.header.run_id
         if run_id is None:
             run_id = create_run(self.client, self.spool.header)
@@ -109,20 +108,20 @@ class Sender:
 
     @property
     def is_done(self) -> bool:
-        """Whether the spool has ended and nothing of it is left to send."""
+        """Whether the spool has ended and nothing is left to send."""
         return self._has_ended and not self._batch and not self.spool.asides.has(LATER)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the store has taken all of it."""
+        """Whether the store has accepted everything."""
         return self.is_done and not self.spool.asides.has(REFUSED)
 
     def send(self, *, retry: bool = True) -> bool:
-        """Whether all that has been written so far has been sent; ``retry`` tries again what was set aside.
+        """Send what has been written so far, return whether all was sent; ``retry`` includes what was set aside.
 
         Raises:
             StoreDownError: If the store does not answer.
-            RunGoneError: If the store has no such run any more.
+            RunGoneError: If the run no longer exists in the store.
         """
         retry = retry and self.spool.asides.has(LATER)
         if self._read_offset >= self.spool.size and not self._batch and not retry:
@@ -142,18 +141,18 @@ class Sender:
         return True
 
     def keep_rest(self) -> bool:
-        """Whether nothing that has not been sent is in memory alone any more."""
+        """Write what is unsent and only in memory to disk, and return whether nothing is left in memory."""
         return self.spool.keep_rest(self._sent_offset)
 
     def discard(self) -> None:
-        """Remove a spool that is done; what was refused stays for a person to read and to send again."""
+        """Remove a spool that is done; refused events are kept for the user to read and resend."""
         if self.spool.asides.has(REFUSED):
             self.spool.move(REFUSED_SPOOLS)
         else:
             self.spool.remove()
 
     def _take(self, offset: int, event: Event | OddLine) -> None:
-        """Make one event a point of the batch or a request; what an earlier process sent only feeds the thinning."""
+        """Add one event to the batch or send it; an event that an earlier process sent only feeds the thinning."""
         is_new = offset > self._sent_offset
         if isinstance(event, OddLine):
             if is_new:
@@ -183,7 +182,7 @@ class Sender:
         self._acknowledge(self._read_offset)
 
     def _send_points(self, points: Sequence[Point]) -> None:
-        """Send points in one request, or in halves where the store refuses them together."""
+        """Send points in one request, or in halves if the store refuses them together."""
         try:
             deliver_points(self.client, self.run_id, points)
         except Exception as error:  # noqa: BLE001 - a store may raise anything; it is sorted by kind
@@ -212,7 +211,7 @@ class Sender:
         self.request_count += 1
 
     def _check_store(self, error: Exception) -> None:
-        """Give up the round when the store does not answer any more, or has lost the run."""
+        """End the round when the store no longer answers or no longer has the run."""
         if isinstance(error, UnsafePathError):
             return
         if is_permanent(error):
@@ -224,7 +223,7 @@ class Sender:
     def _set_aside(self, events: Sequence[Event], error: Exception) -> None:
         if isinstance(events[0], ExperimentTagsEvent):
             logger.info("the saved view of the experiment is left out: %s", first_line(error))
-            return  # best effort: its format is the page's own, and older stores take only short tags
+            return  # best effort: the format is internal to the page, and older stores accept only short tags
         asides = [
             Aside(to_line(event), first_line(error), event if getattr(event, "waits_at", None) is not None else None)
             for event in events
@@ -243,7 +242,7 @@ class Sender:
         self.spool.asides.put(REFUSED, asides)
 
     def _send_later(self) -> None:
-        """Try again what was set aside; what fails again is set aside again, behind the rest."""
+        """Retry what was set aside; what fails again is set aside again, after the rest."""
         waiting = self.spool.asides.read(LATER)
         tried_count = 0
         try:
@@ -271,7 +270,7 @@ def _event_of(point: Point) -> Event:
 
 
 def _leading_points(asides: Sequence[Aside]) -> tuple[list[Point], list[Event]]:
-    """The metric points that a list of lines begins with; where it begins with none, the event of its first line."""
+    """The leading metric points of a list of lines; if it starts with another event, that event."""
     points: list[Point] = []
     for aside in asides:
         event = aside.event or read_line(aside.line)

@@ -1,16 +1,16 @@
-"""A spool: everything that is to reach MLflow, first in a file, so that no dead server and no kill -9 loses it.
+"""A spool: everything for MLflow is first written to a file, so that neither a dead server nor a kill -9 loses it.
 
-One folder a run, readable by its user alone::
+One folder per run, readable only by its user::
 
     <state folder>/spool/<id>/
-        header.json     whose it is and where it goes
-        events.jsonl    one event a line, in order; appended with one ``write`` each
-        ack             how many bytes of it MLflow has taken
-        later.jsonl     events that failed and will be tried again
-        refused.jsonl   events that the store will never take, and lines that cannot be read, each with the reason
-        files/<number>/ artifacts that wait, each version of one in a folder of its own
+        header.json     owner and destination
+        events.jsonl    one event per line, in order; each appended by a single ``write``
+        ack             how many bytes of events.jsonl MLflow has received
+        later.jsonl     events that failed and will be retried
+        refused.jsonl   events that the store will never accept and unreadable lines, each with the reason
+        files/<number>/ waiting artifacts, each version in its own folder
 
-What cannot be written, because the disk is full or there is no folder, is kept in memory and sent from there.
+What cannot be written, because the disk is full or no folder is writable, is kept in memory and sent from there.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ from greenlove_mlflow.tracking.spool.header import Header, process_is_alive
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock; liveness by process id alone has to do there
+except ImportError:  # Windows has no flock; liveness is judged by process id alone there
     fcntl = None  # type: ignore[assignment]
 
 HEADER, EVENTS, ACK = "header.json", "events.jsonl", "ack"
 FILES, LOCK = "files", "lock"
 SPOOLS, REFUSED_SPOOLS = "spool", "refused"
 
-# A spool of another host on a shared home cannot be judged by a process id: it is left alone this long after its
-# writer, which touches the acknowledgement every few seconds, was last heard of.
+# The process id says nothing about a spool of another host on a shared home: it is left alone for this long after its
+# writer, which touches the acknowledgement every few seconds, was last active.
 FOREIGN_SILENCE_S = 600.0
-# What a process keeps in memory when it cannot write; three and a half hours of ten readings a second.
+# The most events kept in memory when the disk cannot be written: 3.5 hours of ten readings a second.
 MEMORY_COUNT_LIMIT = 125_000
-# Events in memory come after those of the file, at offsets that no file reaches.
+# Events in memory follow those of the file, at offsets that no file reaches.
 _MEMORY_OFFSET = 1 << 60
 _CHUNK_BYTES = 1 << 20
 _HEADER_LIMIT_BYTES = 1 << 20
 _ODD_SHOWN_BYTES = 1000
-# What the file is called that a model waits in.
+# Name of the file in which a model's facts wait.
 MODEL_FILE = "model_facts.json"
 
 
@@ -75,8 +75,8 @@ class Spool:
     """One spool, to write or to read.
 
     Args:
-        folder: Of this spool; None for one that is kept in memory alone.
-        header: What its header says.
+        folder: Folder of the spool; None for a spool in memory only.
+        header: Its header.
     """
 
     def __init__(self, folder: Path | None, header: Header) -> None:
@@ -97,7 +97,7 @@ class Spool:
         """A new spool in a state folder, open for writing.
 
         Raises:
-            OSError: If the folder cannot be written, or is not this user's alone.
+            OSError: If the folder cannot be written, or other users can access it.
         """
         folder = make_private_folders(state.parent, state.name, SPOOLS, header.spool_id)
         spool = cls(folder, header)
@@ -114,7 +114,7 @@ class Spool:
 
     @classmethod
     def in_memory(cls, header: Header) -> Spool:
-        """A new spool that lasts no longer than this process."""
+        """A new spool that lasts only as long as this process."""
         spool = cls(None, header)
         spool._is_open = True
         return spool
@@ -124,47 +124,47 @@ class Spool:
         """The spool in a folder.
 
         Raises:
-            OSError: If it is not this user's alone, or cannot be read.
-            OddHeaderError: If its header is none.
+            OSError: If it cannot be read, or other users can access it.
+            OddHeaderError: If its header is not valid.
         """
         check_private_folder(folder)
         return cls(folder, Header.from_json(read_private(folder / HEADER, limit_bytes=_HEADER_LIMIT_BYTES)))
 
     @property
     def place(self) -> str:
-        """Where it is, in words."""
+        """Where the spool is, as text."""
         return "memory" if self.folder is None else str(self.folder)
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether some of it could not be written."""
+        """Whether some events could not be written to disk."""
         return self.folder is None or bool(self._memory)
 
     @property
     def forgotten_count(self) -> int:
-        """Readings that neither the disk nor the memory had room for."""
+        """Number of readings dropped because neither disk nor memory had room."""
         return self._forgotten_count
 
     def write_header(self) -> None:
-        """Write the header, whole or not at all."""
+        """Write the header atomically."""
         if self.folder is not None:
             write_private(self.folder / HEADER, self.header.to_json())
 
     def reopen(self) -> None:
-        """Make a spool that was read writable, to add the events that its dead process no longer can."""
+        """Make a spool that was read writable, to add the events that its dead process could not."""
         if self.folder is None:
             return
         self._descriptor = open_private(self.folder / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")  # ends a torn line, which then counts as one unreadable event
+            os.write(self._descriptor, b"\n")  # ends a truncated line, which then counts as one unreadable event
         self._is_open = True
 
     def append(self, event: Event) -> OSError | None:
-        """Append one event, by one write; nothing happens once the spool is closed.
+        """Append one event by a single write; does nothing once the spool is closed.
 
         Returns:
-            Why it could only be kept in memory, the first time that it could; None otherwise.
+            The reason why it had to be kept in memory, the first time that this happens; None otherwise.
         """
         if not self._is_open:
             return None
@@ -180,7 +180,7 @@ class Spool:
         return None
 
     def keep_rest(self, offset: int) -> bool:
-        """Whether what is in memory and has not been sent could be written after all, for a later process."""
+        """Write unsent events from memory to disk for a later process, and return whether that worked."""
         rest = self._memory[max(0, offset - _MEMORY_OFFSET) :]
         rest = [event for event in rest if getattr(event, "waits_at", None) is None]
         if self.folder is None or not rest:
@@ -196,10 +196,10 @@ class Spool:
         return True
 
     def waiting(self, event: ArtifactEvent | ModelEvent) -> Path | None:
-        """The file that an event speaks of; None when it is not there any more.
+        """The file of an event; None when it no longer exists.
 
         Raises:
-            UnsafePathError: If it is not a plain file of this user's inside the spool.
+            UnsafePathError: If it is not a plain file inside the spool that belongs to this user.
         """
         if event.waits_at is not None:
             return event.waits_at if event.waits_at.is_file() else None
@@ -216,10 +216,10 @@ class Spool:
         return target
 
     def new_file(self, path: str) -> tuple[Path, int]:
-        """Where to write an artifact that is to wait, its folder made, and the number for its event.
+        """Where to write an artifact (its folder is created), and the number for its event.
 
         Raises:
-            OSError: If there is no folder, or it cannot be written.
+            OSError: If there is no folder or it cannot be written.
         """
         if self.folder is None:
             raise FileNotFoundError("this spool is kept in memory")
@@ -235,10 +235,10 @@ class Spool:
         return target, number
 
     def scratch_file(self, path: str) -> Path:
-        """Where to write an artifact that cannot wait in the spool: a new private folder, gone with this process.
+        """Where to write an artifact that cannot wait in the spool: a new private folder, removed with this process.
 
         Raises:
-            OSError: If no temporary folder can be written either.
+            OSError: If no temporary folder is writable either.
         """
         with self._lock:
             if self._scratch is None:
@@ -249,14 +249,14 @@ class Spool:
         return target
 
     def close(self) -> None:
-        """Stop writing; what was written stays."""
+        """Stop writing; what has been written stays."""
         self._is_open = False
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
 
     def remove(self) -> None:
-        """Remove it, its files included."""
+        """Remove the spool with its files."""
         self.close()
         self.unlock()
         for folder in (self._scratch, self.folder):
@@ -264,7 +264,7 @@ class Spool:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def move(self, to: str) -> Path | None:
-        """Move it among the refused spools or back; where it then is."""
+        """Move the spool to the refused ones or back, and return its new folder."""
         self.close()
         self.unlock()
         if self.folder is None:
@@ -278,7 +278,7 @@ class Spool:
         return target
 
     def lock(self) -> bool:
-        """Whether this process now is the one that may send it; true where the file system cannot lock."""
+        """Lock the spool for sending and return whether that worked; true where the file system has no locks."""
         if fcntl is None or self.folder is None or self._lock_descriptor is not None:
             return True
         descriptor = open_private(self.folder / LOCK, os.O_RDWR | os.O_CREAT)
@@ -294,20 +294,20 @@ class Spool:
         return True
 
     def unlock(self) -> None:
-        """Let another process send it."""
+        """Release the lock, so that another process may send it."""
         if self._lock_descriptor is not None:
             descriptor, self._lock_descriptor = self._lock_descriptor, None
             os.close(descriptor)
 
     def set_run_id(self, run_id: str) -> None:
-        """Remember the run that was created from it; where that cannot be written, its tag finds it again."""
+        """Store the id of the run created from it; if that cannot be written, the run is found again by its tag."""
         self.header = dataclasses.replace(self.header, run_id=run_id)
         with contextlib.suppress(OSError):
             self.write_header()
 
     @property
     def acknowledged(self) -> int:
-        """How many bytes of the events MLflow has taken; 0, so that all is sent again, where that cannot be right."""
+        """How many bytes of the events MLflow has received; 0 if the record is invalid, so that all is sent again."""
         if self.folder is None:
             return 0
         try:
@@ -321,16 +321,16 @@ class Spool:
             return 0
 
     def acknowledge(self, offset: int) -> None:
-        """Remember that MLflow has everything before that byte; forgetting it only makes work, as all is sent again."""
+        """Record that MLflow has everything before that byte; if this is lost, events are only sent again."""
         if self.folder is None or offset >= _MEMORY_OFFSET:
             return
         with contextlib.suppress(OSError):
             write_private(self.folder / ACK, str(offset))
 
     def events(self, offset: int = 0) -> Iterator[tuple[int, Event | OddLine]]:
-        """Each event from an offset on, with the offset after it; a line that cannot be read comes as an ``OddLine``.
+        """Yield the events from an offset on, each with the offset after it; an unreadable line is an ``OddLine``.
 
-        A last line that breaks off is left out while the spool may still be written.
+        An incomplete last line is left out while the spool may still be written.
         """
         if offset < _MEMORY_OFFSET:
             yield from self._events_of_file(offset)
@@ -339,7 +339,7 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """The offset after everything written so far, a torn last line included."""
+        """The offset after everything written so far, including an incomplete last line."""
         if self._memory:
             return _MEMORY_OFFSET + len(self._memory)
         if self.folder is not None:
@@ -349,7 +349,7 @@ class Spool:
 
     @property
     def writer_is_alive(self) -> bool:
-        """Whether the process that writes it still runs."""
+        """Whether the process that writes the spool is still running."""
         alive = process_is_alive(self.header)
         return time.time() - self._last_sign_s() < FOREIGN_SILENCE_S if alive is None else alive
 
@@ -368,7 +368,7 @@ class Spool:
                     yield offset, read_line(line)
                     continue
                 if len(line) <= LINE_LIMIT_BYTES:
-                    return  # still being written, or torn
+                    return  # still being written, or truncated
                 offset += len(line) + _skip_line(file)
                 yield offset, OddLine(line=line[:_ODD_SHOWN_BYTES], reason="the line is too long for an event")
 
@@ -389,7 +389,7 @@ class Spool:
 
 
 def _skip_line(file: BinaryIO) -> int:
-    """Bytes up to the end of the line that the file stands in, which are passed over."""
+    """Skip to the end of the current line of the file and return the number of bytes skipped."""
     count = 0
     while rest := file.readline(_CHUNK_BYTES):
         count += len(rest)

@@ -1,6 +1,6 @@
-"""From events to metric points: a second's readings of a device as one, and very long series in ever wider groups.
+"""Turns events into metric points: one per device and second, and very long series in ever wider groups.
 
-Decided as the events come in and the same each time, so that a spool read again gives the same points.
+Points depend only on the events in order, so a spool that is read again yields the same points.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from greenlove_mlflow.tracking.names import (
 from greenlove_mlflow.tracking.spool.events import Event, LapEvent, MetricEvent, PowerEvent
 from greenlove_mlflow.units import S_PER_H
 
-# The first points of a series are all kept; after that, groups grow with the series, so that a year of seconds is some
-# forty thousand points. MLflow draws 320 points a series.
+# The first points of a series are all kept; then groups grow with the series, so that a year of seconds becomes about
+# 40,000 points. MLflow draws 320 points per series.
 FULL_COUNT = 20_000
 GROWTH_COUNT = 1600
 _STEPS_PER_S = 10
-# How a group becomes one point: the mean of means and durations, the sum of what adds up, else the last.
+# How a group becomes one point: the mean of means and durations, the sum of additive quantities, else the last.
 _MEANS = (TRAIN_EPOCH_S, TRAIN_LAP_S)
 _SUMS = (TRAIN_ENERGY_J,)
 _MACHINE_PREFIX = "system/"
@@ -40,7 +40,7 @@ class Point:
 
 
 class Thinner:
-    """Groups events into points; a group's point has the time and step of its last."""
+    """Groups events into points; a group's point has the time and step of its last event."""
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
@@ -48,11 +48,11 @@ class Thinner:
         self._seconds: dict[str, list[Point]] = {}
 
     def add(self, event: Event) -> list[Point]:
-        """The points that this event completes; none of an event that is no measurement."""
+        """The points that this event completes; none for an event other than a measurement."""
         return [whole for point in self._points(event) if (whole := self._grouped(point)) is not None]
 
     def rest(self) -> list[Point]:
-        """The points of what is not complete, for the end of all series."""
+        """The points of incomplete groups, for the end of all series."""
         seconds, self._seconds = self._seconds, {}
         done = [whole for group in seconds.values() if (whole := self._grouped(_merged(group))) is not None]
         groups, self._groups = self._groups, {}
@@ -67,7 +67,7 @@ class Thinner:
             yield from self._second(event)
 
     def _second(self, event: PowerEvent) -> Iterator[Point]:
-        """The point of the second before, when this reading begins another."""
+        """The point of the previous second, when this reading starts a new one."""
         key = power_key(event.device)
         point = Point(key=key, value=event.power_w, timestamp_ms=event.timestamp_ms, step=event.step // _STEPS_PER_S)
         group = self._seconds.setdefault(key, [])

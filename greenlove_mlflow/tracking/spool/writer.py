@@ -1,4 +1,4 @@
-"""The thread that carries a spool to MLflow while the training runs, out of its way."""
+"""The background thread that sends a spool to MLflow while training runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from greenlove_mlflow.tracking.spool.boundary import Boundary
 from greenlove_mlflow.tracking.spool.sender import RunGoneError, Sender, StoreDownError
 
 INTERVAL_S = 5.0
-# At the end, a store that takes nothing for this long is given up; one that is merely slow gets up to a minute.
+# At the end, a store that accepts nothing for this long is given up; one that is merely slow gets up to a minute.
 CLOSE_DEADLINE_S = 10
 CLOSE_LIMIT_S = 60
-# A pause begins when the request under way has come back; one to a server that just died may take minutes, and a
+# A pause waits this long for the current request to return; one to a server that just died may take minutes, and a
 # thread that waits for an answer does not disturb a measurement.
 _PAUSE_DEADLINE_S = 2.0
 
@@ -21,12 +21,12 @@ Job = Callable[[], object]
 
 
 class Writer:
-    """Sends what was spooled every few seconds, and all of it at the end, from a daemon thread.
+    """Sends spooled events every few seconds, and the rest at the end, from a daemon thread.
 
     Args:
-        sender: Of the run's own spool.
-        boundary: Where trouble ends.
-        last: Run at the end when time is left: what earlier, broken-off runs left behind.
+        sender: Sender of the run's own spool.
+        boundary: Error boundary.
+        last: Called at the end when time is left, to recover the spools of earlier, interrupted runs.
         interval_s: Seconds between two rounds.
     """
 
@@ -50,17 +50,17 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="greenlove-writer", daemon=True)
 
     def start(self) -> None:
-        """Begin the rounds."""
+        """Start the thread."""
         self._thread.start()
 
     @property
     def must_stop(self) -> bool:
-        """Whether a round under way should end after its current request."""
+        """Whether the current round should end after its current request."""
         return self._is_paused and not self._is_closing
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """A block in which nothing is sent, for what is timed; a round under way ends first."""
+        """A block in which nothing is sent, for timed code; a current round ends first."""
         self._is_paused = True
         if self._turn.acquire(timeout=_PAUSE_DEADLINE_S):
             self._turn.release()
@@ -71,7 +71,7 @@ class Writer:
             self._wake.set()
 
     def close(self) -> bool:
-        """Whether everything was sent; the thread goes on by itself when the store took nothing for ten seconds."""
+        """Send the rest and return whether all was sent; gives up when nothing is accepted for ten seconds."""
         self._is_closing = True
         self._wake.set()
         silent_s, request_count = 0, self._sender.request_count
