@@ -174,7 +174,14 @@ def estimate_training(
     grid: Grid | None = None,
     pue: Interval | None = None,
 ) -> Estimate:
-    """The estimate at home, with the run's own plan, grid and PUE unless overridden."""
+    """The estimate at home, with the run's own plan, grid and PUE unless overridden.
+
+    Args:
+        statistics: The facts of the run.
+        workload: The planned run; the run's own when None.
+        grid: Electricity to price it with; the run's own when None.
+        pue: Power usage effectiveness, at least 1; the run's own when None.
+    """
     workload = workload or statistics.workload
     time_s = statistics.home_fit.predict(workload)
     return estimate_for_time(statistics, time_s, workload=workload, grid=grid, pue=pue)
@@ -188,7 +195,15 @@ def estimate_for_time(
     grid: Grid | None = None,
     pue: Interval | None = None,
 ) -> Estimate:
-    """The estimate of a run that takes ``time_s`` seconds at home, whatever the source of that time."""
+    """The estimate of a run that takes ``time_s`` seconds at home, whatever the source of that time.
+
+    Args:
+        statistics: The facts of the run.
+        time_s: Its seconds, with their range.
+        workload: The planned run; the run's own when None.
+        grid: Electricity to price it with; the run's own when None.
+        pue: Power usage effectiveness, at least 1; the run's own when None.
+    """
     grid = grid or statistics.grid
     power_w = home_power_w(statistics)
     energy_kwh = None if power_w is None else estimate_energy_kwh(time_s, power_w, pue or statistics.pue)

@@ -286,6 +286,13 @@ def model_power(
 ) -> PowerReading:
     """Modelled power: a share of the device's full-load power, with a wide range.
 
+    Args:
+        device: ``gpu_0``, ``cpu`` or ``ram``.
+        full_power_w: Power at full load, watts.
+        share: Share of it assumed while training.
+        source: How the figure is known.
+        note: Text on where the figure comes from.
+
     >>> model_power("gpu_0", Interval.exactly(300.0), 0.5).power_w
     150.0
     """

@@ -83,6 +83,13 @@ def instance_power_w(
     """Mean power of a whole instance in watts: boards in use, idle boards and host; NaN where unknown.
 
     The boards in use share one error, so only host and boards add in quadrature.
+
+    Args:
+        work_w: Mean power of one board in use, watts.
+        idle_w: Power of one idle board, watts.
+        host_w: Power of CPU and memory, watts.
+        used: Boards in use.
+        rented: Boards of the instance.
     """
     working = used * work_w.point
     whole = working + (rented - used) * idle_w + host_w.point

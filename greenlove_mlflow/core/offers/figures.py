@@ -89,6 +89,12 @@ def offer_grid(
 
     Where no region of the offer is known, its provider's regions are used.
 
+    Args:
+        offer: The offer.
+        regions: The known cloud regions by name.
+        region: A named region; None for the median of the regions that list the offer.
+        scope: Which emissions the intensity includes.
+
     Raises:
         UnknownPlaceError: If the named region is in no table.
     """

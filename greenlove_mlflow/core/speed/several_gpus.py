@@ -39,6 +39,13 @@ def gpu_scaling(
     The point is the median over the GPU's own runs, else over all GPUs with similar links; the range holds 95 % of the
     runs on all GPUs with similar links.
 
+    Args:
+        spec: The GPU.
+        gpu_count: How many of them.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        group: The group of tasks that the workload belongs to; None for any.
+
     Raises:
         InvalidInputError: If no runs on that many GPUs are published.
     """

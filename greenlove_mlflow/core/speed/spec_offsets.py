@@ -56,7 +56,14 @@ class GpuOffset:
 
 
 def gpu_offset(spec: GpuSpec, evidence: RatioEvidence, precision: Precision, group: str | None) -> GpuOffset:
-    """The offset of a GPU for a group of tasks, or for any workload."""
+    """The offset of a GPU for a group of tasks, or for any workload.
+
+    Args:
+        spec: The GPU.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        group: The group of tasks; None for any workload.
+    """
     model = evidence.model
     measured = _offsets(evidence, table_precision(precision), group)
     if spec.gpu_id in measured:

@@ -20,7 +20,15 @@ UNKNOWN_RATE_LOG_SD = 0.5
 def spec_ratio(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio:
-    """The ratio of two GPUs by their published specs, each corrected by its offset."""
+    """The ratio of two GPUs by their published specs, each corrected by its offset.
+
+    Args:
+        home: The GPU that the time was measured on.
+        offer: The GPU that is compared.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        group: The group of tasks that the workload belongs to; None for any.
+    """
     blend = evidence.model.blend_at(precision, group)
     log_ratio, parts = blended_or_refused(blend, rates_of(home, precision), rates_of(offer, precision), offer.name)
     ends = [gpu_offset(spec, evidence, precision, group) for spec in (home, offer)]
@@ -43,7 +51,15 @@ def spec_ratio(
 def probe_ratio(
     home: ProbeResult, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio:
-    """The ratio of a GPU to probed hardware: the offer's specs over the probe's measurements."""
+    """The ratio of a GPU to probed hardware: the offer's specs over the probe's measurements.
+
+    Args:
+        home: The result of home's probe.
+        offer: The GPU that is compared.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        group: The group of tasks that the workload belongs to; None for any.
+    """
     model = evidence.model
     blend = model.blend_at(precision, group)
     compute = blend.compute + blend.plain

@@ -258,6 +258,11 @@ def visible_wait_s(wait_s: float, busy_s: float, worker_count: int) -> float:
 
     Workers load while the step runs, so only the time beyond the step is spent waiting.
 
+    Args:
+        wait_s: Seconds per batch of the loader alone.
+        busy_s: Seconds of a step without its batch.
+        worker_count: Processes that load the data.
+
     >>> visible_wait_s(0.03, 0.02, 0), visible_wait_s(0.03, 0.02, 4), visible_wait_s(0.01, 0.02, 4)
     (0.03, 0.009999999999999998, 0.0)
     """
