@@ -24,7 +24,7 @@ SAMPLED_LOG_SD = 0.10
 # the original's 0.70 to 0.80.
 ASSUMED_UTILIZATION = 0.70
 # Log SD of design power times a utilisation, or times a share of the cores: comparisons with wall meters find errors up
-# to 40 % (Fischer 2025, arXiv 2509.22092), and a training that waits for its host draws less than half of that share.
+# to 40 % (Fischer 2025, arXiv 2509.22092), and a run that waits for its host draws less than half of that share.
 MODELLED_POWER_LOG_SD = 0.3
 # Counter and samples that differ by more than this over a window long enough for ticks and lag not to matter disagree.
 DISAGREEMENT_RATIO = 1.10
