@@ -1,4 +1,4 @@
-"""A task file for dstack that runs one's own benchmark on a rented GPU; text only, nothing is submitted.
+"""A dstack task file that runs your benchmark on a rented GPU; text only, nothing is submitted.
 
 Source: dstack 0.22, reference of ``.dstack.yml``, type ``task``.
 """
@@ -16,7 +16,7 @@ from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.units import S_PER_H
 
-# Handed over from the environment of whoever applies the file, so that no secret stands in it.
+# Passed on from the environment in which the file is applied, so that it holds no secret.
 CREDENTIAL_VARIABLES = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _GPU_NAME = re.compile(r"\b(MI\d+X|G?[ABHLTV]\d+S?|RTX ?\w+)\b")
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - refused, not bound to
@@ -27,19 +27,19 @@ class CloudTask:
     """A benchmark to run on one GPU of an offer.
 
     Args:
-        offer: What is rented.
-        command: The training's command line, as run beside the file.
-        tracking_uri: Of the MLflow server that both machines reach.
+        offer: The offer to rent.
+        command: Command line that starts the training, run in the file's folder.
+        tracking_uri: MLflow server that both machines can reach.
         experiment: Name of the MLflow experiment.
-        max_price_usd_per_hour: Dearest instance to accept, US dollars an hour.
-        max_duration_s: After so many seconds dstack ends it.
-        instance_type: The cloud's name of the instance; empty leaves the choice to dstack.
+        max_price_usd_per_hour: Most expensive instance to accept, US dollars per hour.
+        max_duration_s: Seconds after which dstack ends the task.
+        instance_type: The cloud's name for the instance; empty leaves the choice to dstack.
         gpu_count: GPUs of the instance.
-        backend: Of dstack.
-        region: Of the cloud; None for any.
-        install: What pip installs first.
-        python: Version of Python.
-        credentials: Names of environment variables to hand over.
+        backend: dstack backend.
+        region: Cloud region; None for any.
+        install: Requirements that pip installs first.
+        python: Python version.
+        credentials: Names of environment variables to pass on.
     """
 
     offer: Offer
@@ -65,15 +65,15 @@ class CloudTask:
 
     @property
     def most_usd(self) -> float:
-        """What it can cost at most, US dollars: the whole duration at the dearest price."""
+        """The most it can cost, US dollars: the maximum duration at the maximum price."""
         return self.max_price_usd_per_hour * self.max_duration_s / S_PER_H
 
 
 def instance_size(offer: Offer, gpu_count: int) -> int:
-    """GPUs of the smallest instance of the offer that has so many.
+    """GPUs of the offer's smallest instance with at least ``gpu_count`` GPUs.
 
     Raises:
-        InvalidInputError: If no instance has as many.
+        InvalidInputError: If no instance has that many.
     """
     rented = rented_gpu_count(offer.gpu_counts, gpu_count)
     if rented is None:
@@ -85,7 +85,7 @@ def dstack_gpu(offer: Offer, gpu_count: int) -> str:
     """The offer's GPU as dstack's ``resources.gpu`` names it: name, memory, count.
 
     Raises:
-        InvalidInputError: If the offer's name holds none that dstack knows.
+        InvalidInputError: If the offer's name contains no GPU that dstack knows.
 
     >>> dstack_gpu(Offer(provider="", gpu="H100 HGX 80GB", gpu_id="", memory_gib=80.0, price_usd_per_hour=None), 8)
     'H100:80GB:8'
@@ -125,7 +125,7 @@ def format_cloud_task(task: CloudTask) -> str:
         "spot_policy: on-demand",
         f"max_price: {task.max_price_usd_per_hour:g}",
         f"max_duration: {round(task.max_duration_s)}s",
-        # The instance goes back as soon as the benchmark is done.
+        # The instance is released as soon as the benchmark is done.
         "creation_policy: reuse-or-create",
         "idle_duration: 0s",
     ]
@@ -133,7 +133,7 @@ def format_cloud_task(task: CloudTask) -> str:
 
 
 def _environment_of_gpu(task: CloudTask) -> list[str]:
-    """One GPU is benchmarked, also where the smallest instance has eight."""
+    """Environment lines that make one GPU visible, even where the smallest instance has eight."""
     return ["  - CUDA_VISIBLE_DEVICES=0"] if task.gpu_count > 1 else []
 
 
@@ -143,7 +143,7 @@ def _task_name(offer: Offer) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text as a YAML scalar; a JSON string is one."""
+    """The text as a YAML scalar; a JSON string is one."""
     return json.dumps(text)
 
 

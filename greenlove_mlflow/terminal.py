@@ -1,6 +1,6 @@
-"""The terminal: progress through the benchmark and the epochs, the summary, and the question before a long training.
+"""Terminal output: progress of benchmark and epochs, the summary, and the question before a long run.
 
-Plain lines where there is no terminal; nothing here is imported unless a caller asks for it.
+Prints plain lines where there is no terminal. Imported only on request.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.provenance import Caveat
 
-# What a narrow terminal goes without, in this order: memory, chance to be cheaper, speed, basis.
+# Columns that a narrow terminal drops, in this order: memory, chance to be cheaper, speed, basis.
 _SPARED_COLUMNS = (6, 5, 4, 7)
 _COLUMN_GAP = 2
-# Without a terminal, a line after the first epoch, the last, and about ten between them.
+# Without a terminal: a line after the first epoch, the last one, and about ten in between.
 _PLAIN_EPOCH_LINES = 10
 
 
 def say_on_stderr(sentence: str) -> None:
-    """One line on stderr, for what a user must see whether or not logging is set up."""
+    """Print one line on stderr that the user must see whether or not logging is configured."""
     text = printable(" ".join(sentence.split()))
-    with contextlib.suppress(OSError, ValueError):  # a closed stream is nobody to tell
+    with contextlib.suppress(OSError, ValueError):  # stderr may be closed
         sys.stderr.write(f"greenlove: {text}\n")
         sys.stderr.flush()
 
@@ -62,12 +62,12 @@ def ask_in_terminal(estimate: Estimate, *, default: bool = False) -> bool: ...
 @overload
 def ask_in_terminal(estimate: None = None, *, default: bool = False) -> Callable[[Estimate], bool]: ...
 def ask_in_terminal(estimate: Estimate | None = None, *, default: bool = False) -> bool | Callable[[Estimate], bool]:
-    """Whether to go on, asked on the terminal as ``Continue training locally? [y/N]``.
+    """Whether to continue, asked on the terminal as ``Continue training locally? [y/N]``.
 
     Args:
-        estimate: What is to be confirmed; without it, a callable that asks with this default is returned, so that both
-            ``confirm=ask_in_terminal`` and ``confirm=ask_in_terminal(default=True)`` read well.
-        default: The answer where there is no terminal to ask on, and of a bare Enter.
+        estimate: The estimate to confirm; without it, a callable that asks with this default is returned, so that both
+            ``confirm=ask_in_terminal`` and ``confirm=ask_in_terminal(default=True)`` work.
+        default: The answer without a terminal, and for a bare Enter.
     """
     if estimate is None:
         return functools.partial(ask_in_terminal, default=default)
@@ -81,10 +81,10 @@ def ask_in_terminal(estimate: Estimate | None = None, *, default: bool = False) 
 
 
 class TerminalProgress:
-    """Progress of a benchmark and then of the epochs, on a terminal as a bar, elsewhere as a few plain lines.
+    """Progress of the benchmark and then of the epochs: a bar on a terminal, elsewhere a few plain lines.
 
-    Call it as the benchmark's ``progress(phase, done_s, budget_s)``; ``epoch`` shows the real training. A context
-    manager: leaving it restores the terminal, whatever happened.
+    Call it as the benchmark's ``progress(phase, done_s, budget_s)``; ``epoch`` shows the training itself. A context
+    manager: leaving it always restores the terminal.
     """
 
     def __init__(self, console: Console) -> None:
@@ -103,7 +103,7 @@ class TerminalProgress:
 
     def __call__(self, phase: str, done_s: float, budget_s: float) -> None:
         """Show that the benchmark is in ``phase``, ``done_s`` seconds into at most ``budget_s``."""
-        # First contact plans no end: how long a step takes is what it finds out.
+        # First contact has no planned end: it is what measures how long a step takes.
         is_planned = math.isfinite(budget_s)
         left = f"at most {format_duration_s(max(budget_s - done_s, 0.0))} left" if is_planned else ""
         if self._console.is_terminal:
@@ -115,7 +115,7 @@ class TerminalProgress:
         self._phase = phase
 
     def epoch(self, done: int, total: int, forecast: Estimate, note: str = "") -> None:
-        """Show that ``done`` of ``total`` epochs have ended and what the whole is now expected to take."""
+        """Show that ``done`` of ``total`` epochs have ended, with the current forecast of the total."""
         words = f"whole training {format_duration_s(forecast.time_s)}" + (f", {note}" if note else "")
         if self._console.is_terminal:
             self._show(f"epoch {done} of {total}", float(done), float(total), words)
@@ -125,7 +125,7 @@ class TerminalProgress:
             self.pause()
 
     def pause(self) -> None:
-        """Take the bar away, so that other text can be printed; the next call brings it back."""
+        """Hide the bar, so that other text can be printed; the next call shows it again."""
         if self._live is not None:
             self._live.stop()
         self._live, self._task = None, None
@@ -144,7 +144,7 @@ class TerminalProgress:
 def print_summary(
     console: Console, estimate: Estimate, comparison: Comparison | None = None, url: str | None = None
 ) -> None:
-    """Print the summary, 14 lines at most, and where the run is kept."""
+    """Print the summary, 14 lines at most, and where the run is stored."""
     console.print()
     _print_plain(console, summary(estimate, comparison))
     if url:
@@ -174,7 +174,7 @@ def print_everything(console: Console, estimate: Estimate, comparison: Compariso
 
 
 def print_outcome(console: Console, estimate: Estimate, outcome: Outcome | None) -> None:
-    """Print what was promised against what happened; says so when nothing was run."""
+    """Print the estimate against the outcome; says so when nothing was run."""
     if outcome is None:
         console.print("No epoch was run, so there is nothing to hold against the promise.", highlight=False)
         return
@@ -220,7 +220,7 @@ def _offers_table(comparison: Comparison, width: int) -> Table:
 
 
 def _columns_that_fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """The columns to show, those that decide last to go."""
+    """The columns that fit, the most decisive ones kept longest."""
     widths = [max(len(row[index]) for row in rows) + _COLUMN_GAP + 1 for index in range(len(rows[0]))]
     shown = list(range(len(widths)))
     for spared in _SPARED_COLUMNS:
@@ -246,13 +246,13 @@ def _open_bar(console: Console) -> tuple[Progress, TaskID]:
 
 
 def print_caveats(console: Console, caveats: Iterable[Caveat]) -> None:
-    """Print what the reader of the figures must know, each caveat once."""
+    """Print each caveat once."""
     for caveat in dict.fromkeys(caveats):
         console.print(f"! {caveat}", markup=False, highlight=False, style="yellow", soft_wrap=not console.is_terminal)
 
 
 def _print_plain(console: Console, text: str) -> None:
-    """Text as it is: lines are not wrapped, so that a file or a pipe gets whole rows."""
+    """Print text as it is: lines are not wrapped, so that a file or a pipe gets whole rows."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -269,5 +269,5 @@ def _plain_cell(text: str, style: str = "") -> Text:
 def _is_terminal(stream: object) -> bool:
     try:
         return bool(stream.isatty())  # type: ignore[attr-defined]
-    except (AttributeError, ValueError):  # none at all (a service), or closed
+    except (AttributeError, ValueError):  # no stream at all (a service), or a closed one
         return False

@@ -1,4 +1,4 @@
-"""``greenlove calibration``: how promises of the past turned out, and what the next one learns from it."""
+"""``greenlove calibration``: how past estimates turned out, and what the next estimate learns from them."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def command(
     store_uri: str | None,
     as_json: bool,
 ) -> None:
-    """Show how finished trainings compare with what was promised, and what the next promise here learns from them.
+    """Show how finished runs compare with their estimates, and what the next estimate here learns from them.
 
-    Exit code 0 when they were shown, also when there is none yet; 1 when the store cannot be read; 2 for a wrong call.
+    Exit code 0 when they were shown, even if there are none yet; 1 when the store cannot be read; 2 for wrong usage.
     """
     from greenlove_mlflow.benchmark import read_machine
     from greenlove_mlflow.core.timing.drift import learn_drift
@@ -72,7 +72,7 @@ def command(
 
 
 def plot_calibration(runs: Sequence[FinishedRun]) -> Figure:
-    """A figure of actual over promised time, run by run, each against the range that was promised."""
+    """A figure of actual over estimated time per run, each with its estimated range."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
@@ -170,7 +170,10 @@ def _cells(run: FinishedRun) -> tuple[str, ...]:
 
 
 def _strip(run: FinishedRun) -> str:
-    """The promised range in brackets, the promise a bar, the truth a star; the star on an edge lies beyond it."""
+    """One row of text: the estimated range in brackets, the estimate as a bar, the outcome as a star.
+
+    A star on an edge lies beyond it.
+    """
     reach = 2.0 * run.promised_log_half_width or 1.0
     middle = STRIP_CHARACTERS // 2
     quarter = middle // 2

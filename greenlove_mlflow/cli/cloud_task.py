@@ -1,4 +1,4 @@
-"""``greenlove cloud-task``: write a dstack task that benchmarks one's training on a GPU of Crusoe Cloud."""
+"""``greenlove cloud-task``: write a dstack task that benchmarks your training on a Crusoe Cloud GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.cloud_task import CloudTask
     from greenlove_mlflow.core.offers.offer import Offer
 
-# A benchmark takes half a minute; installing torch and starting the machine take the rest.
+# The benchmark takes half a minute; the rest is for starting the machine and installing torch.
 DEFAULT_DURATION = "30m"
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -54,7 +54,7 @@ def command(
     """Write a task file that runs TRAINING, up to its benchmark, on a rented GPU. Nothing is submitted.
 
     TRAINING is the command that starts your own training with greenlove in it, for example
-    `greenlove cloud-task --gpu "L40S 48GB" -- python train.py --epochs 100`. The folder of the file travels with it.
+    `greenlove cloud-task --gpu "L40S 48GB" -- python train.py --epochs 100`. The file's folder is uploaded with it.
     Apply it with dstack (`pip install 'greenlove-mlflow[dstack]'`, backend crusoe); then `compare` with
     `measured="auto"` takes the ratio from the two runs. Exit code 0 when the file was written, 1 when it was not.
     """
@@ -104,10 +104,10 @@ def _plain(task: CloudTask, output: Path) -> dict[str, Any]:
 
 
 def parse_duration_s(text: str) -> float:
-    """Seconds of a duration such as ``900s``, ``30m`` or ``1h``.
+    """The seconds of a duration such as ``900s``, ``30m`` or ``1h``.
 
     Raises:
-        InvalidInputError: If it is none.
+        InvalidInputError: If the text is not a duration.
 
     >>> parse_duration_s("30m")
     1800.0
@@ -119,14 +119,14 @@ def parse_duration_s(text: str) -> float:
 
 
 def _price_of_instance(offer: Offer, size: int) -> float:
-    """What the sheet asks for an instance and hour, US dollars, up to the next cent."""
+    """List price of an instance in US dollars per hour, rounded up to the next cent."""
     if offer.price_usd_per_hour is None:
         raise InvalidInputError(f"{offer.gpu} has no public price; pass --max-price (US dollars an instance hour)")
     return math.ceil(offer.price_usd_per_hour * size * 100.0) / 100.0
 
 
 def _find_offer(gpu: str, prices: str) -> tuple[Offer, str]:
-    """The offer of that GPU on the price sheet, and the cloud's name of its instances (empty when unknown)."""
+    """The price sheet's offer of that GPU, and the cloud's name for its instances (empty when unknown)."""
     from greenlove_mlflow.core.speed.names import find_gpu
     from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
     from greenlove_mlflow.tables.store.rows import rows_of

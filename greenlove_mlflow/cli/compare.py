@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def command(*, run_id: str, prices: str, store_uri: str | None, everything: bool, why: bool, as_json: bool) -> None:
     """Show what a tracked RUN takes on each offer.
 
-    The run is not trained again: its benchmark is priced with the given sheet. Exit code 0 when the offers were shown,
-    1 when the run cannot be read or no offer can be compared with it, 2 for a wrong call.
+    Nothing is trained: the run's benchmark is priced with the given sheet. Exit code 0 when the offers were shown, 1
+    when the run cannot be read or no offer can be compared with it, 2 for wrong usage.
     """
     import mlflow
 
@@ -80,7 +80,7 @@ def _plain(comparison: Comparison) -> dict[str, Any]:
 
 
 def figures(estimate: Estimate) -> dict[str, Sequence[float] | None]:
-    """Point, low and high of each figure, by its field."""
+    """Point, low and high of each figure, by field name."""
     return {quantity.field: _ends(getattr(estimate, quantity.field)) for quantity in QUANTITIES}
 
 

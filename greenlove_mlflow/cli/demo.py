@@ -1,4 +1,4 @@
-"""``greenlove demo``: a small convolutional network on real handwritten digits, promised, trained and compared."""
+"""``greenlove demo``: estimate, train and compare a small convolutional network on real handwritten digits."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SEED = 0
 def command(epochs: int, as_json: bool) -> None:
     """Estimate, track and then really train a small CNN on scikit-learn's handwritten digits.
 
-    Exit code 0 when it was trained and recorded, 1 when MLflow's store cannot be used, 2 for a wrong call.
+    Exit code 0 when it was trained and recorded, 1 when MLflow's store cannot be used, 2 for wrong usage.
     """
     from greenlove_mlflow.terminal import print_outcome
 
     console = Console(stderr=as_json)
-    # MLflow prints its links to stdout, which then belongs to the JSON alone.
+    # MLflow prints its links to stdout, which must hold nothing but the JSON.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         run = _promise_and_train(console, epochs)
     if run.estimate is not None:
@@ -84,7 +84,7 @@ def load_digits_dataset() -> Any:
 
 
 def make_network() -> Any:
-    """A convolutional network of three layers for those digits."""
+    """A three-layer convolutional network for those digits."""
     from torch import nn
 
     return nn.Sequential(
@@ -96,7 +96,7 @@ def make_network() -> Any:
 
 
 def train_one_epoch(model: Any, loader: Any, optimizer: Any, criterion: Any) -> None:
-    """One plain epoch as anyone would write it."""
+    """A plain training loop over one epoch."""
     model.train()
     for images, labels in loader:
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""``greenlove doctor``: what machine, tables and MLflow store let the package see, each with its source."""
+"""``greenlove doctor``: what the package detects of the machine, its tables and the MLflow store, with sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POWER_WINDOW_S = 1.0
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object.")
 def command(as_json: bool) -> None:
-    """Show what can be seen on this machine: hardware, power, place, tables, MLflow store."""
+    """Show what is detected on this machine: hardware, power, place, tables, MLflow store."""
     findings = {
         "machine": dict(machine_findings()),
         "power": dict(power_findings()),
@@ -34,7 +34,7 @@ def command(as_json: bool) -> None:
 
 
 def machine_findings() -> Iterator[tuple[str, str]]:
-    """What the training would run on, as name and words."""
+    """The hardware that training would run on, as pairs of name and text."""
     from greenlove_mlflow.benchmark import read_machine
     from greenlove_mlflow.benchmark.machine.machine import pick_device
     from greenlove_mlflow.core.speed.names import match_gpu
@@ -54,7 +54,7 @@ def machine_findings() -> Iterator[tuple[str, str]]:
 
 
 def power_findings() -> Iterator[tuple[str, str]]:
-    """Each device's power and where that is known from."""
+    """Each device's power and its source."""
     import time
 
     from greenlove_mlflow.benchmark.machine.machine import pick_device
@@ -77,7 +77,7 @@ def power_findings() -> Iterator[tuple[str, str]]:
 
 
 def place_findings() -> Iterator[tuple[str, str]]:
-    """The place that prices and grid would be taken for, and how it was found."""
+    """The place used for prices and grid, and how it was found."""
     from greenlove_mlflow.environment import ELECTRICITY_MAPS_KEY_VARIABLE, read_environment
     from greenlove_mlflow.numbers import format_interval
     from greenlove_mlflow.numbers.quantities import Scale
@@ -118,7 +118,7 @@ def table_findings() -> Iterator[tuple[str, str]]:
 
 
 def store_findings() -> Iterator[tuple[str, str]]:
-    """The MLflow store that ``track`` would use, whether it answers, and what waits to be sent."""
+    """The MLflow store that ``track`` would use, whether it responds, and what is still waiting to be sent."""
     from greenlove_mlflow.tracking import describe_store
 
     yield from describe_store()

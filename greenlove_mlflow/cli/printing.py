@@ -1,4 +1,4 @@
-"""What commands print: text of anybody's, with nothing in it that a terminal would obey."""
+"""Printing for commands: untrusted text is stripped of terminal control characters."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from greenlove_mlflow.untrusted import printable
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print one or more lines; names of runs, machines and offers in them may be anybody's."""
+    """Print one or more lines; run, machine and offer names in them are untrusted."""
     click.echo(printable(text, lines=True), err=err)

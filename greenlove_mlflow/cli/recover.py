@@ -1,4 +1,4 @@
-"""``greenlove recover``: send what broken-off trainings and dead servers left on this machine."""
+"""``greenlove recover``: send what interrupted runs and unreachable servers left on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("--refused", is_flag=True, help="Try again what the store refused before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(refused: bool, as_json: bool) -> None:
-    """Send to MLflow what earlier trainings could not; a training that still runs is left alone.
+    """Send to MLflow what earlier runs could not; a run that is still in progress is left alone.
 
     Exit code 0 when nothing is left, 1 when something still waits, was refused, or cannot be read.
     """

@@ -1,4 +1,4 @@
-"""``greenlove reestimate``: all runs of an experiment estimated again, with other prices or another place."""
+"""``greenlove reestimate``: re-estimate all runs of an experiment with other prices or another place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import PriceSheet
     from greenlove_mlflow.reestimation import Reestimate
 
-# Of the runs that were left out for one reason, so many are named; all are in skipped.json and in --json.
+# At most this many skipped runs are named per reason; all of them are in skipped.json and in --json.
 SHOWN_SKIPPED = 5
 
 
@@ -52,10 +52,10 @@ SHOWN_SKIPPED = 5
 @click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 def command(**given: Any) -> None:
-    """Estimate all tracked runs of an experiment again from what each of them keeps; no training, no benchmark.
+    """Re-estimate all tracked runs of an experiment from their stored facts; no training, no benchmark.
 
-    Keeps the result in a new run of the first experiment; done again with the same, it changes nothing. Exit code 0
-    when it was done, also when runs were left out (they are named), 1 when it could not be, 2 for a wrong call.
+    Stores the result in a new run of the first experiment; repeating it with the same inputs changes nothing. Exit
+    code 0 on success, even if runs were skipped (they are named), 1 on failure, 2 for wrong usage.
     """
     from greenlove_mlflow.reestimation import reestimate
 
@@ -89,7 +89,7 @@ def command(**given: Any) -> None:
 
 
 def _prices(given: dict[str, Any]) -> list[str | PriceSheet]:
-    """The price sheets of the call; a CSV of one's own with what the call says of it."""
+    """The price sheets named by the options; a CSV file takes its date and source from the options too."""
     stated = {"version": given["prices_version"], "as_of": given["as_of"], "source": given["source"]}
     prices: list[str | PriceSheet] = list(given["prices"])
     if not any(stated.values()):
@@ -135,7 +135,7 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
 
 
 def _totals_text(found: Reestimate) -> str:
-    """Totals over all runs with the newest of the prices, cheapest first."""
+    """Totals over all runs at the newest prices, cheapest first."""
     from greenlove_mlflow.numbers import format_usd
     from greenlove_mlflow.words.estimate import text_table
 
@@ -184,7 +184,7 @@ def _keep_rows(found: Reestimate, output: Path) -> None:
 
 
 def _plain(found: Reestimate, output: Path | None) -> dict[str, Any]:
-    """The outcome in plain JSON values."""
+    """The result as plain JSON values."""
     records = json.loads(found.summary.to_json(orient="records"))
     return {
         "run_id": found.run_id,

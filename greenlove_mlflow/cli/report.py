@@ -1,4 +1,4 @@
-"""``greenlove report``: the page of a run, or of a whole experiment, from what MLflow holds."""
+"""``greenlove report``: the HTML page of a run or of a whole experiment, from what MLflow holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from greenlove_mlflow.files import write_whole
 @click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
 @click.option("--refresh", is_flag=True, help="Put the page into the run as well, in place of the one it holds.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was written as one JSON object.")
-def command(  # noqa: PLR0917 - click hands options over by keyword
+def command(  # noqa: PLR0917 - click passes options by keyword
     run_id: str | None,
     experiment: str | None,
     output: Path | None,
@@ -29,9 +29,9 @@ def command(  # noqa: PLR0917 - click hands options over by keyword
     refresh: bool,
     as_json: bool,
 ) -> None:
-    """Write the report of RUN_ID, or of a whole experiment, as one HTML file that fetches nothing.
+    """Write the report of RUN_ID, or of a whole experiment, as one self-contained HTML file.
 
-    Exit code 0 when the page was written, 1 when the run or experiment cannot be read, 2 for a wrong call.
+    Exit code 0 when the page was written, 1 when the run or experiment cannot be read, 2 for wrong usage.
     """
     if (run_id is None) == (experiment is None):
         raise click.UsageError("name either a RUN_ID or an --experiment")

@@ -28,10 +28,10 @@ _HEAD = ("run", "time", "cost", "electricity", "CO2e", "best offer", "time there
 @click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(*, runs: tuple[str, ...], prices: str, figure: Path | None, store_uri: str | None, as_json: bool) -> None:
-    """Show tracked RUNS side by side: hours, dollars, kWh, CO2e, best offer, and the params that differ.
+    """Show tracked RUNS side by side: hours, dollars, kWh, CO2e, best offer and differing params.
 
-    All are compared with the same prices. Exit code 0 when they were shown, 1 when a run cannot be read, 2 for a wrong
-    call.
+    All are compared at the same prices. Exit code 0 when they were shown, 1 when a run cannot be read, 2 for wrong
+    usage.
     """
     from greenlove_mlflow.stored.run_table import compare_runs
 

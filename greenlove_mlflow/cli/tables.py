@@ -1,4 +1,4 @@
-"""``greenlove tables``: the dated figures behind every estimate, each with its source; price sheets of one's own."""
+"""``greenlove tables``: the dated, sourced figures behind every estimate, and your own price sheets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.tables.prices.difference import PriceChange
     from greenlove_mlflow.tables.store.store import Table
 
-# Rows that are shown when nothing narrows the table.
+# Rows shown when no filter is given.
 SHOWN_ROWS = 20
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object.")
 _PROVENANCE = (
@@ -77,7 +77,7 @@ def show_table(
 ) -> None:
     """Show rows of a table, every figure with its unit and its source.
 
-    NAME is a table that `greenlove tables list` names, such as gpu_specs.
+    NAME is a table listed by `greenlove tables list`, such as gpu_specs.
     """
     from greenlove_mlflow.tables.store.own_tables import read_own_tables
     from greenlove_mlflow.tables.store.search import find_rows
@@ -105,9 +105,9 @@ def show_table(
 @_provenance
 @_JSON
 def validate(path: Path | None, version: str | None, as_of: str | None, source: str | None, as_json: bool) -> None:
-    """Check a price sheet of your own, or without PATH every table of this installation.
+    """Check your own price sheet or, without PATH, every table of this installation.
 
-    A refusal names row and column; the exit code is then 1.
+    An error names the row and column; the exit code is then 1.
     """
     from greenlove_mlflow.tables.prices.sheets import price_sheet, read_own_prices
 
@@ -131,11 +131,11 @@ def validate(path: Path | None, version: str | None, as_of: str | None, source: 
 def add(
     *, path: Path, name: str | None, version: str | None, as_of: str | None, source: str | None, as_json: bool
 ) -> None:
-    """Keep figures of your own: a price sheet that --prices VERSION finds, or rows of any table.
+    """Add your own figures: a price sheet that --prices VERSION finds, or rows of any table.
 
-    PATH is a CSV. A price sheet needs the columns gpu and price_usd_per_hour (US dollars per GPU and hour). Rows of a
-    table need the columns of that table which may not be empty (`greenlove tables show TABLE`); they stand beside ours,
-    or in place of those of the same key.
+    PATH is a CSV file. A price sheet needs the columns gpu and price_usd_per_hour (US dollars per GPU and hour). Rows
+    of a table need that table's required columns (`greenlove tables show TABLE`); they are added to the bundled rows
+    and replace those with the same key.
     """
     table = _added(path, name, version=version, as_of=as_of, source=source)
     if as_json:
@@ -149,7 +149,7 @@ def add(
 @click.argument("version")
 @_JSON
 def remove(*, name: str, version: str, as_json: bool) -> None:
-    """Take back rows of your own: NAME is the table, VERSION what they were added as."""
+    """Remove rows that you added: NAME is the table, VERSION the version they were added as."""
     from greenlove_mlflow.tables.store.adding import remove_table
 
     path = remove_table(name, version)
@@ -166,7 +166,7 @@ def remove(*, name: str, version: str, as_json: bool) -> None:
 def diff(before: str, after: str, as_json: bool) -> None:
     """Show what rose, fell, vanished or appeared between two price sheets.
 
-    BEFORE and AFTER are versions (2026-02-25, newest, one of your own) or CSV files.
+    BEFORE and AFTER are versions (2026-02-25, newest, your own) or CSV files.
     """
     from greenlove_mlflow.tables.prices.difference import compare_sheets
     from greenlove_mlflow.tables.prices.sheets import read_price_sheet
@@ -244,14 +244,14 @@ def _head(table: Table) -> dict[str, Any]:
 
 
 def _row_source(table: Table, row: dict[str, Any]) -> str:
-    """Where a row comes from, in full."""
+    """The full source of a row."""
     from greenlove_mlflow.tables.store.rows import row_source
 
     return row_source(table, row).title
 
 
 def _print_row(table: Table, row: dict[str, Any]) -> None:
-    """One row as a block: its key, each figure with its unit, then where all of it comes from."""
+    """Print one row as a block: its key, each figure with its unit, then its source."""
     key = table.sidecar.key or tuple(row)[:1]
     click.secho(", ".join(str(row[name]) for name in key if name in row), bold=True)
     for name, value in row.items():

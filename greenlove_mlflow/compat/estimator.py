@@ -1,4 +1,4 @@
-"""The original's estimator: its parameters, each doing what the original's table says, over this package's pipeline."""
+"""The original's estimator: its parameters, with their documented meaning, on top of this package's pipeline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, read_throu
 
 logger = logging.getLogger(__name__)
 
-# The two tables that the original offered a choice between.
+# The two tables that the original lets its user choose between.
 _PRECISIONS = ("fp16", "fp32")
 
 
@@ -42,33 +42,33 @@ class GreenLoveEstimator:
         optimizer: Its optimizer.
         criterion: The loss.
         train_dataset: The full training dataset.
-        total_epochs: Epochs of the real training, at least 1.
-        batch_size: Samples in a batch.
-        device: ``cuda`` or ``cpu``; the model's own when not given.
+        total_epochs: Epochs of the planned run, at least 1.
+        batch_size: Samples per batch.
+        device: ``cuda`` or ``cpu``; the model's device by default.
         train_step: ``train_step(model, batch, optimizer, criterion, device)`` in place of the default step.
         exploration_epochs: Epochs per sample size.
-        warmup_epochs: The first so many of them are modelled apart; fewer than ``exploration_epochs``.
+        warmup_epochs: Number of leading epochs modelled separately; fewer than ``exploration_epochs``.
         target_benchmark_time: Seconds that the representative sample size should take.
         initial_sample_size: Samples that exploration starts with.
         single_epoch_budget: Seconds that one exploratory run may take in total.
-        country_code: ISO country code; by environment or time zone when not given, never by the network.
-        carbon_intensity: Grams CO2e per kWh, in place of the table's.
-        electricity_price: US dollars per kWh, in place of the table's.
-        electricity_maps_api_key: Asks Electricity Maps for the grid now; nothing is asked without it.
-        gpu_name: Takes the times as those of this GPU when comparing, and says so.
+        country_code: ISO country code; found by environment or time zone by default, never by network.
+        carbon_intensity: Grams CO2e per kWh, overrides the table.
+        electricity_price: US dollars per kWh, overrides the table.
+        electricity_maps_api_key: Key for the current grid by Electricity Maps; without it nothing is requested.
+        gpu_name: GPU that the measured times are attributed to in the comparison; a caveat says so.
         gpu_index: NVML index of the board, for a torch that cannot tell which one it trains on.
-        manual_tdp_watts: Full power of the device trained on, where it cannot be metered.
-        manual_gpu_utilization: Share of the full power that is then taken, 0 to 1.
-        benchmark_task: Published benchmark to take the speed ratios from; a mean over all when not given.
-        precision: ``fp16`` or ``fp32``: which published benchmarks to take.
-        custom_speedup: Known speed ratios per Crusoe GPU.
-        report_dir: Folder that the HTML report is written into.
-        auto_open_report: Open the report in a browser. Off here: a library does not open windows unasked.
+        manual_tdp_watts: Full power of the training device, where it cannot be metered.
+        manual_gpu_utilization: Share of that power assumed, 0 to 1.
+        benchmark_task: Published benchmark that speed ratios are taken from; a mean over all by default.
+        precision: ``fp16`` or ``fp32``: which published benchmarks to use.
+        custom_speedup: Known speed ratios by Crusoe GPU.
+        report_dir: Folder for the HTML report.
+        auto_open_report: Open the report in a browser. Off by default: a library should not open windows unasked.
         power_poll_interval: Seconds between power samples.
 
     Raises:
-        InvalidInputError: If an argument cannot be used; nothing has run then.
-        UnknownGpuError: If no table knows a GPU that was named.
+        InvalidInputError: If an argument cannot be used; raised before anything runs.
+        UnknownGpuError: If no table contains a named GPU.
     """
 
     def __init__(  # noqa: PLR0917 - the original's signature, which takes them by position
@@ -146,19 +146,19 @@ class GreenLoveEstimator:
 
     @property
     def results(self) -> BenchmarkResults | None:
-        """What ``estimate()`` found; None before."""
+        """The results of ``estimate()``; None before it is called."""
         return self._results
 
     @property
     def user_chose_continue(self) -> bool:
-        """Whether to train on here: the answer given on the terminal; True without a terminal, False before."""
+        """Whether to continue training here: the answer on the terminal, True without one, False before an estimate."""
         return self._continues
 
     def estimate(self) -> BenchmarkResults:
-        """What the training will take, here and on each Crusoe GPU; writes the report and asks whether to continue.
+        """Estimate the run here and on each Crusoe GPU, write the report and ask whether to continue.
 
         Raises:
-            InvalidInputError: If the report's folder cannot be written; nothing has run then.
+            InvalidInputError: If the report's folder cannot be written; raised before anything runs.
         """
         _make_folder(self._report_dir)
         place = find_place(self._options, self._environment)
@@ -178,10 +178,10 @@ class GreenLoveEstimator:
         """Does nothing: every meter is closed when ``estimate()`` returns. Kept for the original's callers."""
 
     def _compare(self, local: Estimate, computes_in: str) -> tuple[Comparison | None, Estimate]:
-        """The comparison; None, with a caveat in the estimate, when the tables do not allow one.
+        """The comparison and the estimate; None, with a caveat in the estimate, when the tables do not allow one.
 
-        Published benchmarks are those of ``precision``. A CPU or GPU that no table knows has none: it is probed in the
-        precision the training really computes in, and so are the offers taken.
+        Published benchmarks are those of ``precision``. A CPU or GPU that is in no table has none: it is probed at the
+        precision the training actually computes in, and offers are compared at that precision.
         """
         is_known = self._gpu_id is not None or (local.statistics is not None and local.statistics.home is not None)
         precision = cast("Precision", self._precision if is_known else computes_in)
@@ -195,7 +195,7 @@ class GreenLoveEstimator:
 
 
 def _check_names(gpu_name: str | None, speedups: Mapping[str, float], task: str | None) -> str | None:
-    """The specs table's key of ``gpu_name``; an unknown GPU or task is refused before a benchmark is spent on it."""
+    """The specs table's key of ``gpu_name``; an unknown GPU or task is refused before the benchmark starts."""
     offers = {offer.gpu: offer.gpu_id for offer in read_price_sheet().offers}
     keys = {
         name: offers.get(name) or find_gpu(name, read_gpu_specs()).gpu_id
@@ -223,7 +223,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write_report(folder: Path, page: str) -> Path:
-    """Where the page was written: in full or not at all."""
+    """Write the page, in full or not at all, and return its path."""
     stamp = dt.datetime.now(tz=dt.timezone.utc).strftime("%Y%m%d_%H%M%S")
     path = folder / f"green_love_report_{stamp}.html"
     write_whole(path, page)
@@ -231,7 +231,7 @@ def _write_report(folder: Path, page: str) -> Path:
 
 
 def _ask(local: Estimate, comparison: Comparison | None, report_path: Path) -> bool:
-    """Whether to continue: asked on a terminal after a summary; yes where nobody can be asked."""
+    """Whether to continue: asked on a terminal after a summary; True without a terminal."""
     if not _has_terminal():
         logger.info("no terminal to ask on: the training continues; the report is %s", report_path)
         return True
@@ -247,6 +247,6 @@ def _ask(local: Estimate, comparison: Comparison | None, report_path: Path) -> b
 
 
 def _has_terminal() -> bool:
-    """Whether somebody sits at a terminal: questions are read from one and written to one."""
+    """Whether both input and output are a terminal, so that a question can be answered."""
     streams = (sys.stdin, sys.stderr)
     return all(stream is not None and not stream.closed and stream.isatty() for stream in streams)

@@ -1,4 +1,4 @@
-"""What the original's ``estimate()`` returned, under its names, made from this package's records."""
+"""The results of the original's ``estimate()``, under its names, built from this package's records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from greenlove_mlflow.units import G_PER_KG
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrusoeGPUEstimate:
-    """The training on one Crusoe GPU, under the original's names; None where not known."""
+    """The run on one Crusoe GPU, under the original's names; None where unknown."""
 
     name: str
     vram_gb: float
@@ -43,9 +43,9 @@ class CrusoeGPUEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResults:
-    """What the benchmark found, under the original's names; None where not known.
+    """The benchmark's results, under the original's names; None where unknown.
 
-    ``local``, ``comparison`` and ``log`` are this package's own records of the same.
+    ``local``, ``comparison`` and ``log`` are the same results as this package's records.
     """
 
     local: Estimate
@@ -82,7 +82,7 @@ class BenchmarkResults:
 
     @property
     def caveats(self) -> tuple[Caveat, ...]:
-        """What the reader of these numbers must know."""
+        """The caveats of these numbers."""
         return (*self.local.caveats, *(self.comparison.caveats if self.comparison is not None else ()))
 
 
@@ -142,7 +142,7 @@ def _times(local: Estimate, fit: Fit) -> dict[str, Any]:
 
 
 def _epochs_by_size(log: BenchmarkLog) -> dict[int, tuple[float, ...]]:
-    """Seconds of every epoch of the grid, by sample size."""
+    """Seconds of every exploration epoch, by sample size."""
     by_size: dict[int, list[float]] = {}
     for record in log.epochs_of("warm-up", "steady"):
         by_size.setdefault(record.sample_count, []).append(record.duration_s)

@@ -1,4 +1,4 @@
-"""Facts that others wrote, held against what can be: every number of a record by the unit that its name ends in."""
+"""Bounds check of facts read from outside: each number of a record, by the unit in its field's name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.errors import InvalidInputError
 
-# What a value of that name lies between. Wide enough for anything that can be, and narrow enough that no product of a
-# few of them leaves what a float holds.
+# The bounds of a field by name: wide enough for any real value, narrow enough that the product of a few of them does
+# not overflow a float.
 _BY_NAME: dict[str, tuple[float, float]] = {
     "affine_intercept_s": (-1e10, 1e10),
     "affine_slope_s": (-1e10, 1e10),
@@ -29,7 +29,7 @@ _BY_NAME: dict[str, tuple[float, float]] = {
     "steps_per_epoch": (1.0, 1e15),
     "gpu_count": (1.0, 1e6),
 }
-# The same by what a name ends in; the first that fits counts.
+# The same by the suffix of a name; the first match counts.
 _BY_END: tuple[tuple[str, float, float], ...] = (
     ("log_ratio", -15.0, 15.0),
     ("_rho", -1.0, 1.0),
@@ -62,13 +62,13 @@ _ANYTHING = (-1e15, 1e15)
 
 
 def check_bounds(record: Any) -> None:
-    """Make sure that every number of a record, of the records in it too, can be what its name says.
+    """Check that every number of a record and of the records in it is plausible for its field's name.
 
     Args:
-        record: A frozen record of facts, decoded; its field names end in their units.
+        record: A decoded frozen record of facts; its field names end in their units.
 
     Raises:
-        InvalidInputError: If one is not finite or out of its bounds; the field is named.
+        InvalidInputError: If a number is not finite or out of its bounds; names the field.
     """
     for field in dataclasses.fields(record):
         _check(getattr(record, field.name), field.name)
@@ -76,7 +76,7 @@ def check_bounds(record: Any) -> None:
 
 @cache
 def bounds_of(name: str) -> tuple[float, float]:
-    """The least and the greatest that a field of that name can hold.
+    """The smallest and largest value that a field of that name can hold.
 
     >>> bounds_of("total_power_w"), bounds_of("pue")
     ((0.0, 1000000.0), (1.0, 100.0))
@@ -103,7 +103,7 @@ def _check(value: Any, name: str) -> None:
 
 def _check_number(value: float, name: str) -> None:
     low, high = bounds_of(name)
-    # Compared before it is made a float: a whole number of hundreds of digits is none.
+    # Compared before conversion: an integer of hundreds of digits does not fit a float.
     if not low <= value <= high or not math.isfinite(value):
         shown = f"{value:.6g}" if isinstance(value, float) else "a number too large" if abs(value) > 1e15 else value
         raise InvalidInputError(f"{name} cannot be {shown}; it lies between {low:g} and {high:g}")

@@ -1,6 +1,6 @@
-"""Records to plain JSON values and back, defaults left out; the decoder of each type is worked out once.
+"""Records to plain JSON values and back, without defaults; the decoder of each type is built once.
 
-What comes back is checked: a text is a text, a number a number, a literal one of its values.
+Decoding checks types: a text must be a text, a number a number, a literal one of its values.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from greenlove_mlflow.untrusted import printable
 
 Decoder = Callable[[Any], Any]
 
-# What a record of ours never comes near.
+# Far above anything in a record of this package.
 TEXT_LIMIT, ITEM_LIMIT = 20_000, 1_000_000
 
 
 def to_plain(value: Any) -> Any:
-    """The record as dicts, lists, texts and numbers; fields that hold their default are left out."""
+    """The record as dicts, lists, texts and numbers; fields with their default value are left out."""
     if isinstance(value, tuple):
         return [to_plain(item) for item in value]
     if not dataclasses.is_dataclass(value):
@@ -33,10 +33,10 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(kind: Any, value: Any) -> Any:
-    """The record of type ``kind`` that ``to_plain`` took apart.
+    """The record of type ``kind``, from what ``to_plain`` returned.
 
     Raises:
-        AttributeError, KeyError, OverflowError, TypeError, ValueError: If the value is not of that shape.
+        AttributeError, KeyError, OverflowError, TypeError, ValueError: If the value does not have that shape.
     """
     return _decoder(kind)(value)
 
@@ -60,7 +60,7 @@ def _decoder(kind: Any) -> Decoder:
 
 
 def _any_of(kinds: list[Any]) -> Decoder:
-    """The decoder of one of several records, told apart by their ``method``; the first is meant where none is said."""
+    """A decoder for one of several records, chosen by their ``method``; without one, the first."""
     if not all(dataclasses.is_dataclass(kind) for kind in kinds):
         return _as_is
     by_method = {get_args(get_type_hints(kind)["method"])[0]: _record(kind) for kind in kinds}
@@ -97,7 +97,7 @@ def _truth(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """The text, with nothing in it that a terminal would obey: others may have written it."""
+    """The text without terminal control characters, as it is untrusted."""
     if not isinstance(value, str) or len(value) > TEXT_LIMIT:
         raise TypeError(f"{_shown(value)} is no text of at most {TEXT_LIMIT} characters")
     return printable(value, lines=True)

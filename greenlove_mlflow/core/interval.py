@@ -1,10 +1,10 @@
-"""Interval: a value with the range that holds it, and the only functions that combine uncertain values.
+"""Interval: a value with its range, and the functions that combine uncertain values.
 
-Every quantity here is positive and is known up to a factor, so uncertainties live on the log scale: an interval is
+Every quantity here is positive and known up to a factor, so uncertainties live on the log scale: an interval is
 ``[point / e^low_width, point * e^high_width]``, an exact factor moves the three numbers together, and independent
 uncertain factors add their log half-widths in quadrature.
 
-Source: the delta method on logarithms; the predictive interval itself is made in ``core.scaling``.
+Source: the delta method on logarithms; the predictive interval itself comes from ``core.timing``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from greenlove_mlflow.errors import InvalidInputError
 
 DEFAULT_LEVEL = 0.95
-# The standard normal quantile of a two-sided 95 % range: what turns a log SD that a table states into a half-width.
+# The standard normal quantile of a two-sided 95 % range, which turns a table's log SD into a half-width.
 NORMAL_QUANTILE_95 = 1.959963984540054
 
 _UNKNOWN = (math.nan, math.nan, math.nan)
@@ -34,7 +34,7 @@ class Interval:
     """A point value and the range that holds the truth with probability ``level``.
 
     Args:
-        point: Best value, in the unit of the field that carries the interval; at least 0.
+        point: Best value, in the unit of the field that holds the interval; at least 0.
         low: Lower end, 0 <= low <= point.
         high: Upper end, point <= high.
         level: Probability that the range holds the truth, between 0 and 1.
@@ -78,7 +78,7 @@ class Interval:
 
     @property
     def log_half_width(self) -> float:
-        """Half the width on the log scale, no unit; 0 for an exact value or a point of 0."""
+        """Half the width on the log scale, unitless; 0 for an exact value or a point of 0."""
         if self.low <= 0.0:
             return 0.0 if self.high == self.low else math.inf
         return (math.log(self.high) - math.log(self.low)) / 2.0
@@ -114,7 +114,7 @@ def quadrature(*log_half_widths: FloatOrArray) -> FloatOrArray:
 
 
 def product(*factors: Interval) -> Interval:
-    """The product of independent uncertain factors, its unit the product of theirs.
+    """The product of independent uncertain factors, in the product of their units.
 
     The lower log widths add in quadrature, and so do the upper ones.
 
@@ -134,7 +134,7 @@ def product(*factors: Interval) -> Interval:
 
 
 def quotient(numerator: Interval, denominator: Interval) -> Interval:
-    """One uncertain value over another, independent and above 0.
+    """The quotient of two independent uncertain values above 0.
 
     >>> quotient(Interval.exactly(10.0), Interval(point=2.0, low=1.0, high=4.0))
     Interval(point=5.0, low=2.5, high=10.0, level=0.95)
@@ -166,9 +166,9 @@ def total(*addends: Interval) -> Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervals:
-    """Many intervals at once, arrays of one shape, NaN where a value is unknown.
+    """Many intervals as arrays of one shape, NaN where a value is unknown.
 
-    The arithmetic is that of ``product``: independent widths add in quadrature, each side for itself.
+    The arithmetic is that of ``product``: independent widths add in quadrature, separately on each side.
 
     Args:
         point: Best values.
@@ -182,14 +182,14 @@ class Intervals:
 
     @classmethod
     def of(cls, intervals: Sequence[Interval | None]) -> Intervals:
-        """The columns of some intervals, NaN for None."""
+        """The intervals as arrays, NaN for None."""
         rows = [_UNKNOWN if each is None else (each.point, each.low, each.high) for each in intervals]
         point, low, high = np.array(rows, dtype=np.float64).reshape(-1, 3).T
         return cls.between(point, low, high)
 
     @classmethod
     def between(cls, point: FloatArray, low: FloatArray, high: FloatArray) -> Intervals:
-        """The intervals with those ends."""
+        """The intervals with the given points and ends."""
         with np.errstate(divide="ignore", invalid="ignore"):
             below = np.where(low == point, 0.0, np.log(point / low))
             above = np.where(high == point, 0.0, np.log(high / point))
@@ -197,7 +197,7 @@ class Intervals:
 
     @classmethod
     def symmetric(cls, point: FloatArray, log_half_width: FloatArray) -> Intervals:
-        """The intervals that are as wide below their points as above, on the log scale."""
+        """The intervals that are equally wide below and above their points on the log scale."""
         return cls(point=point, below=log_half_width, above=log_half_width)
 
     @property
@@ -211,7 +211,7 @@ class Intervals:
         return self.point * np.exp(self.above)
 
     def times(self, other: Intervals) -> Intervals:
-        """Element by element, two independent uncertain factors multiplied."""
+        """The element-wise product of two independent uncertain factors."""
         return Intervals(
             point=self.point * other.point,
             below=np.hypot(self.below, other.below),
@@ -219,7 +219,7 @@ class Intervals:
         )
 
     def scaled(self, factor: float | FloatArray) -> Intervals:
-        """Element by element, times an exact factor; NaN where the factor is unknown."""
+        """The intervals times an exact factor, element by element; NaN where the factor is unknown."""
         unknown = np.isnan(factor)
         return Intervals(
             point=self.point * factor,
@@ -228,7 +228,7 @@ class Intervals:
         )
 
     def shifted(self, offset: float | FloatArray) -> Intervals:
-        """Element by element, plus an exact amount of at least 0."""
+        """The intervals plus an exact amount of at least 0, element by element."""
         moved = Intervals.between(self.point + offset, self.low + offset, self.high + offset)
         return Intervals(
             point=moved.point,
@@ -237,17 +237,17 @@ class Intervals:
         )
 
     def picked(self, index: Any) -> Intervals:
-        """Some of them, or all in another shape, as numpy indexes."""
+        """The intervals at a numpy index, which may also change the shape."""
         return Intervals(point=self.point[index], below=self.below[index], above=self.above[index])
 
     def reshaped(self, shape: tuple[int, ...]) -> Intervals:
-        """All of them in another shape."""
+        """The intervals in another shape."""
         return Intervals(
             point=self.point.reshape(shape), below=self.below.reshape(shape), above=self.above.reshape(shape)
         )
 
     def at(self, index: int | tuple[int, ...]) -> Interval | None:
-        """One of them; None where it is unknown."""
+        """The interval at one position; None where unknown."""
         point, low, high = float(self.point[index]), float(self.low[index]), float(self.high[index])
         if math.isnan(point) or math.isnan(low) or math.isnan(high):
             return None

@@ -1,7 +1,7 @@
-"""The normal distribution and the longest of several uncertain durations, with numpy alone.
+"""The normal distribution and the longest of several uncertain durations, using only numpy.
 
-The page's scripts compute the same with the same coefficients and the same number of iterations (``normal.js``), so
-that page and library agree to rounding.
+The page's script ``normal.js`` uses the same coefficients and number of iterations, so page and library agree up to
+rounding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DENOMINATOR = (
 _FAR = 7.07106781186547
 _FARTHEST = 37.0
 _SQRT_2_PI = 2.5066282746310002
-# Newton's method from below on a concave function: six steps reach 1e-12 from where it starts here, eight rounding.
+# Newton's method from below on a concave function: from this start, six steps reach 1e-12, eight reach rounding.
 _NEWTON_STEPS = 8
 # Nodes of the integral over a normal factor: trapezoids on +-6 SD, exact to rounding for smooth integrands.
 _NODES = np.arange(-6.0, 6.0 + 1e-9, 0.25)
@@ -64,10 +64,10 @@ def _horner(coefficients: Sequence[float], x: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One uncertain duration, or many of them: lognormal, ``exp(log_point)`` its median.
+    """One or many uncertain durations: lognormal, with median ``exp(log_point)``.
 
     Args:
-        log_point: Logarithm of the median; minus infinity for a part that is not there.
+        log_point: Logarithm of the median; minus infinity for an absent part.
         log_sd: SD of the logarithm; 0 for a duration known exactly.
     """
 
@@ -76,7 +76,7 @@ class Part:
 
     @classmethod
     def of(cls, point: FloatArray | float, log_sd: FloatArray | float) -> Part:
-        """The part with that median; a median of 0 is a part that is not there."""
+        """The part with that median; a median of 0 is an absent part."""
         with np.errstate(divide="ignore"):
             log_point = np.log(np.asarray(point, dtype=np.float64))
         return cls(log_point=log_point, log_sd=np.broadcast_to(np.asarray(log_sd, dtype=np.float64), log_point.shape))
@@ -84,14 +84,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Longest:
-    """The longest of independent uncertain durations: its point is the longest of their points.
+    """The longest of independent uncertain durations; its point is the longest of their points.
 
-    A mean would be biased upward, as the longer of two equal coins is; quantiles and probabilities are those of the
-    longest, whose distribution function is the product of theirs.
+    A mean would be biased upward, like the expected maximum of two equal durations. Quantiles and probabilities are
+    those of the maximum, whose distribution function is the product of theirs.
 
     Args:
-        parts: Of one shape.
-        only_ranges: How many of the last parts widen the range without a say in the point.
+        parts: The durations, all of one shape.
+        only_ranges: How many of the last parts widen the range without affecting the point.
     """
 
     parts: tuple[Part, ...]
@@ -118,12 +118,12 @@ class Longest:
         return Longest(parts=tuple(_shifted(part, offset) for part in self.parts), only_ranges=self.only_ranges)
 
     def at(self, index: int | tuple[int, ...]) -> Longest:
-        """One of many."""
+        """The longest at one position."""
         parts = tuple(Part(log_point=part.log_point[index], log_sd=part.log_sd[index]) for part in self.parts)
         return Longest(parts=parts, only_ranges=self.only_ranges)
 
     def log_quantile(self, probability: float) -> FloatArray:
-        """Logarithm of the duration that is not exceeded with that probability."""
+        """Logarithm of the duration's quantile at that probability."""
         z = _quantile(probability)
         start = self.parts[0].log_point + self.parts[0].log_sd * z
         for part in self.parts[1:]:
@@ -162,7 +162,7 @@ class Longest:
         Args:
             log_value: Logarithm of the value's median.
             log_sd: SD of its logarithm below the median.
-            log_sd_above: SD above it, where that is another one.
+            log_sd_above: SD above it, where different.
         """
         above = log_sd if log_sd_above is None else log_sd_above
         if max(log_sd, above) <= 0.0:
@@ -195,6 +195,6 @@ def _shifted(part: Part, offset: FloatArray | float) -> Part:
 
 
 def _quantile(probability: float) -> float:
-    """The standard normal quantile of the two probabilities that ranges end at."""
+    """The standard normal quantile, for the two probabilities at which ranges end."""
     known = {0.025: -NORMAL_QUANTILE_95, 0.5: 0.0, 0.975: NORMAL_QUANTILE_95}
     return known[probability]

@@ -1,4 +1,4 @@
-"""Where figures come from, and what their reader must know."""
+"""Sources of figures, and caveats about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from greenlove_mlflow.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where figures come from, as a table's sidecar or a caller states it; dates are ISO 8601."""
+    """The source of figures, as stated by a table's sidecar or a caller; dates are ISO 8601."""
 
     producer: str
     title: str
@@ -24,12 +24,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caveat:
-    """Something that the reader of a number must know.
+    """Something that the reader of a figure must know.
 
     Args:
-        code: Its kind, a key of ``core.caveats.CAVEATS``; one of another version of the package is kept as it is.
-        values: What the sentence of its kind is filled with, by placeholder.
-        text: The sentence, where it was written by another version of the package; empty for that of its kind.
+        code: Its kind, a key of ``core.caveats.CAVEATS``; an unknown code from another version is kept as it is.
+        values: Values for the placeholders of its kind's sentence.
+        text: The sentence, if written by another version of the package; empty to use that of its kind.
     """
 
     code: str
@@ -44,7 +44,7 @@ class Caveat:
         'note'
 
         Raises:
-            InvalidInputError: If the kind is not registered, or its sentence needs other values.
+            InvalidInputError: If the code is not registered, or its sentence needs other values.
         """
         caveat = cls(code=code, values=tuple(values.items()))
         try:
@@ -55,12 +55,12 @@ class Caveat:
 
     @property
     def severity(self) -> Severity:
-        """How much it matters; ``note`` where the kind is unknown."""
+        """Its severity; ``note`` for an unknown code."""
         return CAVEATS[self.code].severity if self.code in CAVEATS else "note"
 
     @property
     def message(self) -> str:
-        """The sentence and what to do about it."""
+        """The sentence and the remedy."""
         kind = CAVEATS.get(self.code)
         if self.text or kind is None:
             return self.text or self.code

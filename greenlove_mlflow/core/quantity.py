@@ -1,4 +1,4 @@
-"""The four figures of an estimate: field, unit, column and metric of each, once."""
+"""The four figures of an estimate, each with its field, unit, column and metric."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 
-# What home is called in metric keys.
+# The name of home in metric keys.
 LOCAL = "local"
 
 
@@ -19,9 +19,9 @@ class Quantity:
     Args:
         field: Its name in ``Estimate`` and in every record of figures, unit included.
         column: Its name in tables, unit included.
-        factor: What turns the field's unit into the column's.
-        metric: The head of its metric keys in MLflow; a key is ``<metric>/<subject>``.
-        saving_metric: The metric of what the best option saves of it; empty when none is logged.
+        factor: Conversion from the field's unit to the column's.
+        metric: Prefix of its metric keys in MLflow; a key is ``<metric>/<subject>``.
+        saving_metric: Metric of the best option's saving; empty when none is logged.
     """
 
     field: str
@@ -49,12 +49,12 @@ CO2 = Quantity(
 ENERGY = Quantity(field="energy_kwh", column="energy_kwh", metric="green/energy_kwh")
 
 QUANTITIES = (TIME, COST, CO2, ENERGY)
-# Columns in the order in which tables show them, and each with the ends of its range.
+# Columns in display order, alone and with the ends of their ranges.
 COLUMNS = (TIME.column, COST.column, ENERGY.column, CO2.column)
 
 
 def known_figures(figures: object) -> Iterator[tuple[Quantity, Interval]]:
-    """The known figures of an estimate, or of a record with the same fields, in the units of the columns."""
+    """The known figures of an estimate, or of a record with the same fields, in column units."""
     for quantity in QUANTITIES:
         value: Interval | None = getattr(figures, quantity.field)
         if value is not None:

@@ -1,4 +1,4 @@
-"""What was measured: epochs, blocks of steps, power, the machine they come from. Facts, never rewritten."""
+"""Records of what was measured: epochs, blocks of steps, power, the machine. They never change."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Literal
 
 from greenlove_mlflow.errors import InvalidInputError
 
-# first-contact: the first steps, one-off costs and all; revisit: a second pass over the same samples;
-# timed: what the adaptive estimate rests on; scaling: short epochs at other sizes; exploration, warm-up and steady
-# belong to the seed method; validation: the user's validation pass; train: a real epoch of the real training.
+# first-contact: the first steps, including one-off costs; revisit: a second pass over the same samples; timed: passes
+# that the adaptive estimate is based on; scaling: short epochs at other sizes; exploration, warm-up and steady: the
+# original's method; validation: the user's validation pass; train: an epoch of the actual training.
 Phase = Literal[
     "first-contact", "revisit", "timed", "scaling", "exploration", "warm-up", "steady", "validation", "train"
 ]
 EnergySource = Literal["counter", "sampled", "modelled", "given"]
 Method = Literal["adaptive", "original"]
-# data: waiting for batches; host: what the host does to start the work; device: the board itself; cpu: the training
-# runs on the CPU, where host and device are one.
+# data: waiting for batches; host: launching the work; device: the board itself; cpu: the training runs on the CPU,
+# where host and device are the same.
 BoundBy = Literal["data", "host", "device", "cpu"]
 
 
@@ -28,22 +28,22 @@ class EpochRecord:
 
     Args:
         epoch_index: Running index of the record in its log, from 0.
-        phase: What the pass was run for.
-        sample_count: Samples that were processed.
+        phase: Purpose of the pass.
+        sample_count: Samples processed.
         step_count: Optimizer steps, at least 1.
-        duration_s: From asking the loader for its first batch to the device being idle after the last step, seconds.
-        whole: Whether the pass ended because its data ended, not because it was cut short.
+        duration_s: Seconds from requesting the first batch until the device is idle after the last step.
+        whole: Whether the pass ran to the end of its data instead of being cut short.
         start_s: Seconds from the start of the benchmark (of the training, for ``train``).
-        data_wait_s: Of the duration, seconds spent waiting for batches; None when not measured.
-        first_wait_s: Of the wait, what the first batch took, a fresh iterator and its workers included; None when not
-            measured.
+        data_wait_s: Seconds of the duration spent waiting for batches; None when not measured.
+        first_wait_s: Seconds of the wait spent on the first batch, including a fresh iterator and its workers; None
+            when not measured.
         cpu_s: CPU seconds of this process during the pass; None when not measured.
         energy_j: Joules drawn by the metered devices during the pass; None when not measured.
-        close_s: Seconds that ending an unfinished pass took (its workers shutting down), beside the duration.
-        step_sd_s: SD of the steps within a block of about half a second, as the host saw them, seconds; None when
+        close_s: Seconds that ending an unfinished pass took (workers shutting down), not part of the duration.
+        step_sd_s: SD of the steps within a block of about half a second, measured on the host, seconds; None when
             there were too few.
-        begins_fresh: Whether it began by asking the loader for a first batch; False for one that is timed from the
-            middle of a real epoch on.
+        begins_fresh: Whether it started with the loader's first batch; False for one timed from the middle of a real
+            epoch on.
     """
 
     epoch_index: int
@@ -68,7 +68,7 @@ class EpochRecord:
             raise InvalidInputError(f"an epoch record needs a duration above 0 s, got {self.duration_s}")
 
     def scaled_s(self, sample_count: int) -> float:
-        """Its duration scaled to ``sample_count`` samples by the plain ratio, in seconds."""
+        """Its duration scaled in proportion to ``sample_count`` samples, seconds."""
         return self.duration_s * sample_count / self.sample_count
 
 
@@ -81,11 +81,11 @@ class BlockRecord:
         phase: The phase of that record.
         start_s: Seconds from the start of the benchmark.
         step_count: Steps in the block, at least 1.
-        duration_s: Seconds, fetching the batches included.
-        data_wait_s: Of the duration, seconds spent waiting for batches.
+        duration_s: Seconds, including fetching the batches.
+        data_wait_s: Seconds of the duration spent waiting for batches.
         cpu_s: CPU seconds of this process during the block; None when not measured.
-        is_first_use: Whether it is one step of a batch shape that no step had seen: kernels, heuristics and memory are
-            paid for once per shape.
+        is_first_use: Whether it is a single step with a new batch shape: kernels, heuristics and memory are paid for
+            once per shape.
     """
 
     epoch_index: int
@@ -109,7 +109,7 @@ class PowerSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerReading:
-    """What one device drew over the metered window, and how that is known.
+    """The power of one device over the metered window, and how it is known.
 
     Args:
         device: ``gpu_0``, ``cpu`` or ``ram``.
@@ -118,9 +118,9 @@ class PowerReading:
         source: ``counter``, ``sampled``, ``modelled`` or ``given``.
         window_s: Seconds that were metered; None for a modelled or given reading.
         energy_j: Joules over that window; None for a modelled or given reading.
-        sampled_power_w: Mean of the samples beside the counter, to compare the two; None when there is one only.
-        idle_power_w: Power before the benchmark began; None when not measured.
-        note: Where the figure comes from, in words ("board counter", "TDP 350 W x 0.70").
+        sampled_power_w: Mean of the samples, watts, to compare with the counter; None unless there are both.
+        idle_power_w: Power before the benchmark began, watts; None when not measured.
+        note: Text on where the figure comes from ("board counter", "TDP 350 W x 0.70").
     """
 
     device: str
@@ -141,10 +141,10 @@ class Machine:
     Args:
         device: ``cuda:0``, ``cpu``, ``mps``: where the training runs.
         gpu_name: Name by NVML or torch of the board trained on; None when training on the CPU.
-        gpu_id: Key of the specs table for that name; None when no table knows it.
+        gpu_id: Key of the specs table for that name; None when it is in no table.
         gpu_memory_gib: Memory of the board, GiB.
         visible_cpu_count: Cores this process may use.
-        host: A hash of the host's name: tells machines apart without naming them.
+        host: A hash of the host's name: distinguishes machines without naming them.
     """
 
     device: str
@@ -163,7 +163,7 @@ class Machine:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that are equal for two trainings on the same machine and device."""
+        """Twelve hexadecimal digits, equal for runs on the same machine and device."""
         text = "|".join(
             [
                 self.host,
@@ -177,7 +177,7 @@ class Machine:
 
     @property
     def processor_name(self) -> str:
-        """What the training runs on, in words: the GPU's name, else the CPU's, else the device."""
+        """The name of what the training runs on: the GPU's, else the CPU's, else the device."""
         return self.gpu_name or self.cpu_name or self.device
 
 
@@ -185,27 +185,25 @@ class Machine:
 class StepProfile:
     """Where the time of a training step goes; None where it was not measured.
 
-    The parts overlap: a step takes about as long as the longest of them, so they give proportions, and the measured
+    The parts overlap: a step takes about as long as the longest of them, so they give proportions, while the measured
     step gives the seconds. Counts are means over the profiled steps and need not be whole.
 
     Args:
-        loader_s: Seconds a batch that the loader alone sustains, from a pass without training; 0 where the step's own
-            thread loads the data; None if unmeasured: then somewhere between 0 and the step.
-        fetch_s: What the step's own thread spends on getting a batch, in-process loading included, waiting left out,
-            seconds.
-        host_s: The step function's own time with an empty queue, without the time blocked in synchronisation and
-            blocking copies, seconds. On a CPU, all of the step function.
-        device_busy_s: Kernels of a step, summed, seconds; None on a CPU.
-        launch_count: Kernels that a step starts. On a CPU: those it would start on a GPU, counted by operators.
+        loader_s: Seconds per batch that the loader alone sustains, from a pass without training; 0 where the main
+            thread loads the data; None if unmeasured, which means anything from 0 to the whole step.
+        fetch_s: Seconds that the main thread spends on getting a batch, including in-process loading but not waiting.
+        host_s: Seconds of the step function itself with an empty queue, without the time blocked in synchronisation
+            and blocking copies. On a CPU, all of the step function.
+        device_busy_s: Total kernel time of a step, seconds; None on a CPU.
+        launch_count: Kernels that a step launches. On a CPU: those it would launch on a GPU, by operator counts.
         flop_count: Floating-point operations of a step.
         moved_bytes: Bytes that the operators of a step read and write.
         sync_count: How often a step makes the host wait for the device.
-        dispatch_s: What one launch costs this machine's host, seconds; measured on a CPU, where ``host_s`` does not
-            say.
+        dispatch_s: Seconds per launch on this machine's host; measured on a CPU, where ``host_s`` does not show it.
         on_cpu: Whether the training runs on the CPU.
         busy_is_upper_bound: Whether ``device_busy_s`` is the board's utilisation times the step, which counts a tiny
             kernel as a busy board.
-        reason: Why something is None, in words; empty when nothing was missing.
+        reason: Text on why something is None; empty when nothing is missing.
 
     Raises:
         InvalidInputError: If a figure is negative or not finite, or a CPU has a busy device.
@@ -234,12 +232,12 @@ class StepProfile:
 
     @property
     def step_thread_s(self) -> float | None:
-        """What the step's own thread needs for a step: its batch and its work; None when the work is unmeasured."""
+        """Seconds of the main thread per step: its batch and its work; None when the work is unmeasured."""
         return None if self.host_s is None else (self.fetch_s or 0.0) + self.host_s
 
     @property
     def longest_s(self) -> float | None:
-        """The longest part, about the step, in seconds; None while a part that may be the longest is unmeasured.
+        """Seconds of the longest part, about those of the step; None if a part that may be longest is unmeasured.
 
         >>> StepProfile(loader_s=0.001, fetch_s=0.002, host_s=0.049, device_busy_s=0.020).longest_s
         0.051000000000000004
@@ -251,7 +249,7 @@ class StepProfile:
 
     @property
     def bound_by(self) -> BoundBy | None:
-        """What sets the pace of the step; None while a part that may be the longest is unmeasured."""
+        """What the step is bound by; None if a part that may be the longest is unmeasured."""
         longest_s, thread_s = self.longest_s, self.step_thread_s
         if longest_s is None or thread_s is None:
             return None
@@ -263,52 +261,52 @@ class StepProfile:
 
     @property
     def busy_share(self) -> float | None:
-        """The share of the step in which the board works, 0 to 1; None when unmeasured and on a CPU."""
+        """The share of the step in which the board is busy, 0 to 1; None when unmeasured or on a CPU."""
         longest_s = self.longest_s
         return None if longest_s is None or self.device_busy_s is None else self.device_busy_s / longest_s
 
 
-# A host that needs less of a step than this may slow down without anybody noticing.
+# A host that needs less of a step than this may slow down without any effect on the step.
 FREE_HOST_SHARE = 0.6
 _PROFILE_FIGURES = tuple(name for name in StepProfile.__slots__ if name.endswith(("_s", "_count", "_bytes")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkLog:
-    """Everything one benchmark measured. A log is a fact: estimates are made from it again and again.
+    """Everything that one benchmark measured; it never changes, and any number of estimates can be made from it.
 
     Args:
-        method: Which plan ran.
-        machine: Where.
-        sample_count: Samples in one epoch of the real training.
+        method: Which benchmark method ran.
+        machine: The machine it ran on.
+        sample_count: Samples in one epoch of the planned run.
         batch_size: Samples in a full batch of the user's loader.
-        steps_per_epoch: Batches in one epoch of the real training.
+        steps_per_epoch: Batches in one epoch of the planned run.
         epochs: One record per pass, in the order they ran.
         blocks: Blocks of the timed passes, in the order they ran.
         power: One reading per metered or modelled device.
         power_samples: Raw readings, at most about ten a second.
         started_at: When the benchmark began, ISO 8601 in UTC.
-        duration_s: How long it took altogether, seconds.
+        duration_s: Total length of the benchmark, seconds.
         stop_reason: Why it ended: ``precise``, ``budget``, ``complete``, ``cap``.
-        peak_allocated_gib: Most device memory held by tensors, GiB; None on a CPU.
-        peak_reserved_gib: Most device memory held by the allocator, GiB; None on a CPU.
-        fixed_memory_gib: Of that, what no smaller batch saves (weights, buffers, gradients, optimizer state), GiB; None
-            on a CPU.
-        machine_signals: What the machine said of itself, by name (``load_ratio``, ``cpu_share``, ``virtual``,
+        peak_allocated_gib: Peak device memory held by tensors, GiB; None on a CPU.
+        peak_reserved_gib: Peak device memory held by the allocator, GiB; None on a CPU.
+        fixed_memory_gib: The part of it that does not shrink with the batch (weights, buffers, gradients, optimizer
+            state), GiB; None on a CPU.
+        machine_signals: Counters of the machine by name (``load_ratio``, ``cpu_share``, ``virtual``,
             ``throttled_share``, ``clock_ratio``); absent when not read.
-        loss_is_finite: False when a step gave a loss that is not finite; None when no step returned its loss.
+        loss_is_finite: False when a step returned a loss that is not finite; None when no step returned its loss.
         first_contact_steps_s: Durations of the very first steps one by one, seconds.
         workload_fingerprint: Equal for two benchmarks of the same model structure, batch, precision and data shape.
-        precision: Of the training's matrix products (``fp16``, ``bf16``, ``tf32``, ``fp32``).
+        precision: Precision of the training's matrix products (``fp16``, ``bf16``, ``tf32``, ``fp32``).
         model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``.
         parameter_count: Parameters of the model; None when not counted.
         worker_count: Processes that load the data.
         validation_s: One whole validation pass, as timed or extrapolated from a part of it, seconds; 0 when there is
             none.
-        stated_steps_per_epoch: Batches that the caller or the loader promised, when the data held fewer; else None.
-        warm_up_epoch_count: ``seed``: epochs at each size that are modelled apart.
-        profile: Where the time of a step goes; None when it was not looked at.
-        validation_profile: The same for a step of the validation pass.
+        stated_steps_per_epoch: Batches stated by the caller or the loader, when the data held fewer; else None.
+        warm_up_epoch_count: For the original's method, epochs at each size that are modelled separately.
+        profile: Where the time of a step goes; None when not profiled.
+        validation_profile: The same for a validation step.
     """
 
     method: Method
@@ -346,10 +344,10 @@ class BenchmarkLog:
 
     @property
     def virtual_share(self) -> float:
-        """How far the CPU of a virtual machine sets the pace, 0 to 1; a GPU is handed through whole.
+        """How far the run is bound by a virtual machine's CPU, 0 to 1; a GPU is passed through whole.
 
-        1 on such a CPU, and on a GPU that waits for it. Where the profile does not tell host from device, as far as
-        the board was seen to be idle.
+        1 on such a CPU, and on a GPU that waits for it; 0 where nothing was profiled or the host needs little of the
+        step.
         """
         if not dict(self.machine_signals).get("virtual", 0.0) > 0.0:
             return 0.0

@@ -1,4 +1,4 @@
-"""The planned training, the electricity it draws on, and what it may take at most."""
+"""The planned run, its electricity and its limits."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.errors import InvalidInputError
 
-# lifecycle: building and fuel supply of the power plants included; direct: what leaves the stacks.
+# lifecycle: including construction and fuel supply of power plants; direct: stack emissions only.
 Scope = Literal["lifecycle", "direct"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The training that is planned.
+    """The planned run.
 
     Args:
         sample_count: Samples in one epoch.
         batch_size: Samples in a full batch.
-        epoch_count: Epochs of the real training, above 0; a part of one where it is planned by steps (3.75).
+        epoch_count: Epochs of the run, above 0; may be fractional where it is planned by steps (3.75).
         steps_per_epoch: Batches in one epoch.
         validation_s: Seconds of one validation pass, measured; 0 when there is none.
-        validation_every_epochs: A validation pass follows every so many epochs.
-        extra_per_epoch_s: Seconds per epoch that the benchmark does not see (checkpoints, logging), as given.
-        one_off_s: Seconds paid once (preprocessing), as given.
+        validation_every_epochs: Number of epochs from one validation pass to the next.
+        extra_per_epoch_s: Seconds per epoch outside the benchmark (checkpoints, logging), as given.
+        one_off_s: One-time seconds (preprocessing), as given.
     """
 
     sample_count: int
@@ -54,10 +54,10 @@ class Grid:
     """The electricity of a place.
 
     Args:
-        place: In words ("Germany", "US-VA", "world average").
+        place: Name of the place ("Germany", "US-VA", "world average").
         intensity_g_per_kwh: Grams CO2e per kWh; None when unknown.
         price_usd_per_kwh: US dollars per kWh; None when unknown.
-        scope: What the intensity counts.
+        scope: Which emissions the intensity includes.
         basis: How the place was found: ``given``, ``named``, ``environment``, ``time-zone``, ``world``, ``live``,
             ``geoip``.
         code: The place's code in the tables ("DE", "US-VA"); empty when the figures were given.
@@ -75,7 +75,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a training may take at most; None does not limit."""
+    """Upper limits of a run; None means no limit."""
 
     hours: float | None = None
     usd: float | None = None

@@ -1,7 +1,7 @@
-"""The only place that rounds: plain numbers to text.
+"""Numbers as text; rounding happens only here.
 
-Quantities carry their unit, their range and as many digits as the range deserves; nothing that is not zero prints as
-zero, and what is unknown is said in words.
+Quantities carry their unit, their range and as many digits as the range justifies; a nonzero value never prints as
+zero, and an unknown one prints as a word such as "unknown".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Durations as people say them: ``5 h 10 min (4 h 50 min to 5 h 35 min)``."""
+"""Durations as text: ``5 h 10 min (4 h 50 min to 5 h 35 min)``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 from greenlove_mlflow.numbers.quantities import UNKNOWN, Ranged, Scale, format_significant
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
-# What a duration may be rounded to, in seconds: steps that a clock face knows.
+# Rounding steps of a duration, in seconds: those of a clock face.
 _STEPS = (1.0, 5.0, 10.0, 30.0, _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE, _HOUR, 6 * _HOUR, _DAY)
-# A step is at most a third of the half range and a twentieth of the value: rounding must not be seen in either.
+# A step is at most a third of the half range and a twentieth of the value, so that rounding is invisible in both.
 _RANGE_SHARE, _VALUE_SHARE = 3.0, 20.0
 # Without a range, half a per cent is fine enough.
 _LONE_SHARE = 200.0
@@ -36,14 +36,14 @@ def format_duration_s(value: Ranged | float | None, *, missing: str = UNKNOWN) -
 
 
 def spoken_point(value: Ranged) -> str:
-    """The point of a duration in seconds, rounded as its range deserves."""
+    """The point of a duration in seconds as text, rounded as its range justifies."""
     if _is_short(value):
         return f"{_short_scale(value).number(value.point, value)} {_short_scale(value).unit}"
     return _spoken(value.point, _step(value.point, (value.high - value.low) / 2.0))
 
 
 def spoken_range(value: Ranged) -> str:
-    """The range of a duration in seconds, its unit said once where both ends have the same."""
+    """The range of a duration in seconds as text, the unit stated once where both ends share it."""
     if _is_short(value):
         return _short_scale(value).range(value)
     half = (value.high - value.low) / 2.0
@@ -55,7 +55,7 @@ def spoken_range(value: Ranged) -> str:
 
 
 def _is_short(value: Ranged) -> bool:
-    """Whether seconds alone say it best: the point is under a minute and the range not far over it."""
+    """Whether to print seconds alone: the point is under a minute and the range not far over it."""
     return value.point < _MINUTE and value.high < 2.0 * _MINUTE
 
 

@@ -11,8 +11,8 @@ NOT_MEASURED = "not measured"
 NO_PUBLIC_PRICE = "no public price"
 UNKNOWN = "unknown"
 
-# A lone value takes the largest unit in which it is at least half a unit; a column takes the largest unit in which the
-# geometric middle of its smallest and largest value is at least one.
+# A single value takes the largest unit in which it is at least 0.5; a column takes the largest unit in which the
+# geometric mean of its smallest and largest value is at least 1.
 _LONE_SHARE = 0.5
 _COLUMN_SHARE = 1.0
 _KWH_UNITS = (("mWh", 1e6), ("Wh", 1e3), ("kWh", 1.0), ("MWh", 1e-3))
@@ -34,13 +34,13 @@ class Ranged(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """A unit that a whole column shares.
+    """A unit shared by a whole column.
 
     Args:
-        unit: Behind the number ("kWh"); empty for money.
+        unit: Printed after the number ("kWh"); empty for money.
         factor: From the quantity's own unit to this one.
-        prefix: Before the number ("$").
-        fewest_decimals: Decimals that amounts carry or none at all (2 for money).
+        prefix: Printed before the number ("$").
+        fewest_decimals: Decimals of an amount that has any (2 for money).
     """
 
     unit: str
@@ -49,7 +49,7 @@ class Scale:
     fewest_decimals: int = 0
 
     def number(self, value: float, like: Ranged | None = None) -> str:
-        """The number alone, with the digits that the range of ``like`` deserves.
+        """The number alone, with as many digits as the range of ``like`` justifies.
 
         >>> Scale(unit="kWh").number(2.1234)
         '2.12'
@@ -62,7 +62,7 @@ class Scale:
         return f"{self.number(value)} {self.unit}".rstrip()
 
     def range(self, value: Ranged) -> str:
-        """Both ends of the range, the unit said once.
+        """Both ends of the range, the unit stated once.
 
         >>> from greenlove_mlflow.core.interval import Interval
         >>> Scale(unit="kWh").range(Interval(point=2.1, low=1.9, high=2.4))
@@ -71,7 +71,7 @@ class Scale:
         return f"{self.number(value.low, value)} to {self.number(value.high, value)} {self.unit}".rstrip()
 
     def point(self, value: Ranged) -> str:
-        """The point alone, with the digits that its range deserves."""
+        """The point alone, with as many digits as its range justifies."""
         if value.low == value.high:
             return self.text(value.point)
         return f"{self.number(value.point, value)} {self.unit}".rstrip()
@@ -88,18 +88,18 @@ class Scale:
 
 
 def usd_scale(values: Iterable[float | Ranged | None] = ()) -> Scale:
-    """Dollars; the same for every column, so that no reader has to tell cents from dollars."""
+    """Dollars; the same for every column, so that cents and dollars are never mixed up."""
     del values
     return Scale(unit="", prefix="$", fewest_decimals=2)
 
 
 def energy_scale(values_kwh: Iterable[float | Ranged | None]) -> Scale:
-    """The unit in which a column of kWh reads best."""
+    """The most readable unit for a column of kWh."""
     return _column_scale(values_kwh, _KWH_UNITS, 2)
 
 
 def co2_scale(values_g: Iterable[float | Ranged | None]) -> Scale:
-    """The unit in which a column of grams CO2e reads best.
+    """The most readable unit for a column of grams CO2e.
 
     >>> co2_scale([120.0, 64_000.0]).unit
     'kg'
@@ -108,7 +108,7 @@ def co2_scale(values_g: Iterable[float | Ranged | None]) -> Scale:
 
 
 def duration_scale(values_s: Iterable[float | Ranged | None]) -> Scale:
-    """The unit in which a column of seconds reads best.
+    """The most readable unit for a column of seconds.
 
     >>> duration_scale([1800.0, 18_600.0]).text(18_600.0)
     '5.17 h'
@@ -119,7 +119,7 @@ def duration_scale(values_s: Iterable[float | Ranged | None]) -> Scale:
 def format_interval(
     value: Ranged | float | None, scale: Scale, *, missing: str = UNKNOWN, with_range: bool = True
 ) -> str:
-    """A value with its range, a plain value, or the words for a missing one."""
+    """A value with its range, a plain value, or the text for a missing one."""
     if value is None:
         return missing
     if isinstance(value, (int, float)):
@@ -128,7 +128,7 @@ def format_interval(
 
 
 def format_usd(value: Ranged | float | None, *, missing: str = UNKNOWN, with_range: bool = True) -> str:
-    """Dollars with a range where there is one.
+    """Dollars as text, with the range where there is one.
 
     >>> format_usd(0.0018)
     '$0.0018'
@@ -139,7 +139,7 @@ def format_usd(value: Ranged | float | None, *, missing: str = UNKNOWN, with_ran
 
 
 def format_kwh(value: Ranged | float | None, *, missing: str = NOT_MEASURED, with_range: bool = True) -> str:
-    """Electricity with a range where there is one, in mWh, Wh, kWh or MWh.
+    """Electricity as text, in mWh, Wh, kWh or MWh, with the range where there is one.
 
     >>> format_kwh(0.0082)
     '8.20 Wh'
@@ -148,7 +148,7 @@ def format_kwh(value: Ranged | float | None, *, missing: str = NOT_MEASURED, wit
 
 
 def format_co2_g(value: Ranged | float | None, *, missing: str = UNKNOWN, with_range: bool = True) -> str:
-    """Grams CO2e with a range where there is one, in mg, g, kg or t; the words CO2e are the caller's.
+    """Grams CO2e as text, in mg, g, kg or t, with the range where there is one; the caller adds "CO2e".
 
     >>> format_co2_g(812.0)
     '0.812 kg'
@@ -157,12 +157,12 @@ def format_co2_g(value: Ranged | float | None, *, missing: str = UNKNOWN, with_r
 
 
 def format_w(value: Ranged | float | None, *, missing: str = NOT_MEASURED, with_range: bool = True) -> str:
-    """Power in watts or kilowatts with a range where there is one."""
+    """Power as text, in watts or kilowatts, with the range where there is one."""
     return format_interval(value, _lone_scale(value, _POWER_UNITS, 1), missing=missing, with_range=with_range)
 
 
 def format_ratio(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:
-    """How many times something is something else.
+    """A ratio as text.
 
     >>> format_ratio(16.42)
     '16.4x'
@@ -180,7 +180,7 @@ def format_ratio(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str
 
 
 def format_probability(probability: float | None, *, missing: str = UNKNOWN) -> str:
-    """A probability in whole per cent, its extremes in words: no estimate is certain.
+    """A probability in whole per cent, with "under" and "over" at the extremes: no estimate is certain.
 
     >>> format_probability(0.021), format_probability(0.0001), format_probability(0.9999)
     ('2 %', 'under 1 %', 'over 99 %')
@@ -213,7 +213,7 @@ def format_count(count: float) -> str:
 
 
 def format_epochs(count: float) -> str:
-    """A number of epochs in words; of one that is no whole number, two decimals.
+    """A number of epochs as text, with two decimals unless it is whole.
 
     >>> format_epochs(1), format_epochs(1200), format_epochs(41.0 + 2.0 / 3.0)
     ('1 epoch', '1,200 epochs', '41.67 epochs')
@@ -224,7 +224,7 @@ def format_epochs(count: float) -> str:
 
 
 def format_significant(value: float, digits: int = 2) -> str:
-    """A number with that many significant digits, never in powers of ten and never 0 unless it is.
+    """A number with ``digits`` significant digits, without exponents, and 0 only for zero itself.
 
     >>> format_significant(0.000345), format_significant(12345.0, 3)
     ('0.00034', '12,300')
@@ -244,13 +244,13 @@ def _exponent(value: float) -> int:
 
 
 def _decimals(value: float, point: float, half_range: float, fewest: int) -> int:
-    """How many decimals a number in or at the ends of a range deserves; negative rounds to tens."""
+    """How many decimals a number with that half range justifies; a negative count rounds to tens."""
     if value == 0.0:
         return 0
     exponent = _exponent(point) if point else 0
     if half_range > 0.0:
         first = _exponent(half_range)
-        # One digit of the half range, two where its first digit is 1: rounding then moves an end by a tenth at most.
+        # One digit of the half range, two where its first digit is 1, so that rounding moves an end by at most a tenth.
         wanted = -first + (1 if half_range < 2.0 * 10.0**first else 0)
         decimals = min(max(wanted, 1 - exponent), 3 - exponent)
     else:
@@ -261,7 +261,7 @@ def _decimals(value: float, point: float, half_range: float, fewest: int) -> int
 
 
 def _money_decimals(amount: float, decimals: int, fewest: int, *, lone: bool) -> int:
-    """Cents or none at all for amounts that cents can show; two digits below that."""
+    """Decimals of money: cents or none for amounts that cents can show, two significant digits below that."""
     if amount >= 10.0**-fewest * 10.0:
         exact = lone and amount < 10.0 ** (fewest + 1)
         return fewest if decimals > 0 or exact else decimals

@@ -1,4 +1,4 @@
-"""The four pictures that a run keeps as PNG: matplotlib figures, made without pyplot and thus in any thread."""
+"""The figures that a run stores as PNG: made with matplotlib but without pyplot, so they work in any thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a benchmark: its epochs, how time grows with samples, and its power."""
+"""Figures of a benchmark: its epochs, how time grows with samples, and its power."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord, Phase
     from greenlove_mlflow.core.timing.fit import Fit
 
-# Phase -> (what the legend says, colour, marker); warm-up passes are hollow, since they do not count.
+# Phase -> (legend text, colour, marker); warm-up passes are hollow because they do not count.
 PHASE_LOOKS: dict[Phase, tuple[str, str, str]] = {
     "first-contact": ("first contact", VERMILLION, "^"),
     "exploration": ("exploration", ORANGE, "v"),
@@ -47,7 +47,7 @@ _LOG_FROM_RATIO = 4.0
 
 
 def plot_epochs(log: BenchmarkLog) -> Figure:
-    """Each benchmarked pass scaled to a whole epoch, in the order they ran, warm-up marked apart."""
+    """A figure of the benchmarked passes, each scaled to a whole epoch, in order; warm-up is marked."""
     records = [record for record in log.epochs if record.phase != "validation"]
     title = "Benchmarked epochs, scaled to the whole data set"
     if not records:
@@ -76,7 +76,7 @@ def plot_epochs(log: BenchmarkLog) -> Figure:
 
 
 def plot_scaling(log: BenchmarkLog, fit: Fit | None) -> Figure:
-    """Seconds of a pass against its samples, with the fit through them and what it predicts for a whole epoch."""
+    """A figure of seconds against samples per pass, with the fit and its prediction for a whole epoch."""
     records = [record for record in log.epochs if record.phase != "validation"]
     title = "How an epoch grows with the data"
     if not records:
@@ -107,7 +107,7 @@ def plot_scaling(log: BenchmarkLog, fit: Fit | None) -> Figure:
 
 
 def plot_power(log: BenchmarkLog) -> Figure:
-    """Power of each device during the benchmark, with the mean that the estimate uses and its range."""
+    """A figure of each device's power during the benchmark, with the mean that the estimate uses and its range."""
     title = "Power during the benchmark"
     if not log.power and not log.power_samples:
         return empty_canvas(title=title, reason="Power was not measured on this machine.")
@@ -134,7 +134,7 @@ def plot_power(log: BenchmarkLog) -> Figure:
 
 
 def _device_colour(device: str) -> str:
-    """The colour that the page gives that kind of device too."""
+    """The colour of that kind of device, the same as on the page."""
     looks = {"gpu": BLUE, "cpu": VERMILLION, "ram": GREEN}
     return next((colour for kind, colour in looks.items() if device.startswith(kind)), PURPLE)
 
@@ -148,7 +148,7 @@ def _power_words(log: BenchmarkLog) -> str:
 
 
 def _draw_fit(axes: Axes, records: Sequence[EpochRecord], fit: Fit) -> None:
-    """The predicted seconds of a pass of any size, and the range of a whole epoch."""
+    """Draw the predicted seconds by size, and the range of a whole epoch."""
     smallest = min(record.sample_count for record in records)
     count = 60
     sizes = [smallest * (fit.sample_count / smallest) ** (index / (count - 1)) for index in range(count)]
@@ -192,7 +192,7 @@ def _set_whole_ticks(axes: Axes, count: int) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """A legend above the axes, where it covers no data."""
+    """Draw a legend above the axes, where it covers no data."""
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, frameon=False, fontsize=8, labelcolor=INK,
                 handletextpad=0.4, columnspacing=1.2, borderaxespad=0.2)  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The look that all pictures share: palette, titles, captions, axes with plain numbers."""
+"""The style that all figures share: palette, titles, captions, axes with plain numbers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The palette of Okabe and Ito, told apart by readers with any colour vision. Source: Okabe and Ito, "Color Universal
+# The palette of Okabe and Ito, distinguishable with any colour vision. Source: Okabe and Ito, "Color Universal
 # Design", 2008, https://jfly.uni-koeln.de/color/. Orange is darkened to reach a contrast of 3 on white.
 BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#007d5c", "#b25f92", "#3d9bd1", "#b97b00"
 INK, SOFT, LINE = "#1f2933", "#52606d", "#d8dee4"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 
-# MLflow shows a picture in a run's note at 600 to 700 pixels.
+# MLflow shows a figure in a run's note at 600 to 700 pixels.
 WIDTH_IN, DOTS_PER_INCH = 7.0, 100
 _MARGIN_IN, _TITLE_IN, _CAPTION_LINE_IN = 0.16, 0.62, 0.17
 
 
 def open_canvas(*, title: str, subtitle: str, caption: str, height_in: float) -> Figure:
-    """An empty figure 700 pixels wide with a title above and a caption below; ``height_in`` is for the axes."""
+    """An empty figure 700 pixels wide, title above and caption below; ``height_in`` is the axes' height in inches."""
     from matplotlib.figure import Figure
 
     lines = caption.splitlines()
@@ -38,14 +38,14 @@ def open_canvas(*, title: str, subtitle: str, caption: str, height_in: float) ->
 
 
 def empty_canvas(*, title: str, reason: str) -> Figure:
-    """A figure that says why there is nothing to see."""
+    """A figure that states why there is nothing to show."""
     figure = open_canvas(title=title, subtitle="", caption="", height_in=1.2)
     figure.text(0.5, 0.38, reason, fontsize=11, color=SOFT, ha="center", va="center")
     return figure
 
 
 def style_axes(axes: Axes, *, x_label: str, y_label: str = "", grid: str = "y") -> None:
-    """Quiet axes: no box, light grid lines along one direction, labels with units."""
+    """Style the axes: no box, light grid lines along one direction, labels with units."""
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(side == "bottom")
     axes.spines["bottom"].set_color(LINE)
@@ -58,7 +58,7 @@ def style_axes(axes: Axes, *, x_label: str, y_label: str = "", grid: str = "y") 
 
 
 def log_ticks(axes: Axes, *, along: str, prefix: str = "", most: int = 4) -> None:
-    """Plain numbers on a logarithmic axis ("0.5", "20", "1,000"), few enough to be read."""
+    """Put at most ``most`` plain numbers on a logarithmic axis ("0.5", "20", "1,000")."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axis = axes.xaxis if along == "x" else axes.yaxis
@@ -69,7 +69,7 @@ def log_ticks(axes: Axes, *, along: str, prefix: str = "", most: int = 4) -> Non
 
 
 def _round_numbers(low: float, high: float, most: int) -> list[float]:
-    """Between two ends, powers of ten, with 2 and 5 between them where few decades are seen."""
+    """Round numbers between two ends, as dense as ``most`` of them allow."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for leads in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [lead * 10.0**decade for decade in decades for lead in leads if low <= lead * 10.0**decade <= high]

@@ -1,4 +1,4 @@
-"""The picture of a comparison: time, cost and CO2e of home and of every offer, with their ranges."""
+"""The figure of a comparison: time, cost and CO2e at home and on every offer, with their ranges."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.compare import Comparison
 
 _ROW_IN = 0.27
-# Room right of the farthest range, as a share of the axis, where the value is printed.
+# Space for the printed value right of the widest range, as a share of the axis.
 _VALUE_ROOM = 0.42
 
 
 def plot_crusoe(comparison: Comparison) -> Figure:
-    """Time, cost and CO2e of the training here and on each offer, as points with 95 % ranges, fastest first."""
+    """A figure of time, cost and CO2e here and on each offer, as points with 95 % ranges, fastest first."""
     rows = sorted(comparison.rows, key=lambda row: row.estimate.time_s.point)
     home = comparison.home
     labels = [home_label(comparison), *(offer_label(row) for row in rows)]
@@ -68,7 +68,7 @@ def plot_crusoe(comparison: Comparison) -> Figure:
 
 
 def _draw_panel(axes: Axes, values: list[Interval | None], scale: Scale, missing: list[str]) -> None:
-    """One quantity: a point, a bar and the figure in words per row."""
+    """Draw one quantity: a point, a bar and the value as text per row."""
     shown = [value for value in values if value is not None and value.low > 0.0]
     axes.set_xscale("log")
     if shown:

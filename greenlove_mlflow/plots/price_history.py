@@ -1,4 +1,4 @@
-"""The picture of a re-estimation: what the runs cost on each offer, over the dates of the prices."""
+"""The figure of a re-estimation: cost of the runs on each offer over the dates of the prices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MARKERS = "osD^vP"
 
 
 def plot_price_history(summary: pd.DataFrame, run_count: int) -> Figure:
-    """Mean cost of a run on each offer and at home, one point per price version.
+    """A figure of the mean cost of a run on each offer and at home, one point per price version.
 
     Args:
         summary: As ``Summary.frame`` makes it.
@@ -57,7 +57,7 @@ def _draw_lines(axes: object, known: pd.DataFrame) -> None:
     days = sorted(known["day"].unique())
     order = known.groupby("gpu", sort=False)["mean_usd"].mean().sort_values(ascending=False)
     for index, gpu in enumerate(order.index):
-        # A date without the GPU leaves a gap in its line.
+        # A price date without this GPU leaves a gap in its line.
         of_gpu = known[known["gpu"] == gpu].set_index("day")["mean_usd"].reindex(days)
         is_home = gpu == LOCAL
         axes.plot(  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The picture of some runs side by side."""
+"""The figure of several runs side by side."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_LABEL = 26
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlottedRun:
-    """One run: what it takes at home and on its best offer, None where no offer has a price."""
+    """One run's figures at home and on its best offer; None where no offer has a price."""
 
     label: str
     home: Estimate
@@ -38,7 +38,7 @@ class PlottedRun:
 
 
 def plot_side_by_side(runs: Sequence[PlottedRun], prices: PriceSheet) -> Figure:
-    """Hours, dollars, kWh and CO2e of each run, at home and on its best offer, with their ranges."""
+    """A figure of hours, dollars, kWh and CO2e of each run, at home and on its best offer, with their ranges."""
     figure = open_canvas(
         title="Runs side by side",
         subtitle="orange at home, blue on the offer of best value; bars hold the real value 95 times in 100",

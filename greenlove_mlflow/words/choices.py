@@ -1,4 +1,4 @@
-"""Fastest, cheapest, lowest carbon, best value in words, each with how sure that is."""
+"""Text for fastest, cheapest, lowest carbon and best value, each with its probability."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.choice import Choice
     from greenlove_mlflow.core.offers.compare import Comparison
 
-# More names than this are a list nobody reads.
+# A longer list of names would not be read.
 _MOST_NAMES = 3
 
 
 def choices_in_words(comparison: Comparison) -> tuple[tuple[str, str], ...]:
-    """The criterion and the option that is best by it; criteria that nothing is known of are left out."""
+    """Pairs of criterion and best option as text; criteria without known figures are left out."""
     found = (
         ("Fastest", fastest(comparison)),
         ("Cheapest", cheapest(comparison)),

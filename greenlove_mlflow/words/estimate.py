@@ -36,7 +36,7 @@ RANGE_SENTENCE = "Ranges in brackets hold the real value 95 times in 100."
 
 
 def range_sentences(estimate: Estimate) -> list[str]:
-    """What the ranges mean, and what that of the time was learned from; none where the time is exact."""
+    """Sentences on what the ranges mean and what the time's range was learned from; none where the time is exact."""
     if estimate.time_s.is_exact:
         return []
     if estimate.statistics is None or estimate.statistics.fit.method == "original":
@@ -48,17 +48,17 @@ def range_sentences(estimate: Estimate) -> list[str]:
 
 
 def missing_cost(estimate: Estimate) -> str:
-    """Why a training at home has no cost, in a word or two."""
+    """A word or two on why a run at home has no cost."""
     return NOT_MEASURED if estimate.energy_kwh is None else "no electricity price known"
 
 
 def missing_co2(estimate: Estimate) -> str:
-    """Why a training at home has no CO2e, in a word or two."""
+    """A word or two on why a run at home has no CO2e."""
     return NOT_MEASURED if estimate.energy_kwh is None else "grid unknown"
 
 
 def missing_rent(row: ComparisonRow) -> str:
-    """Why an offer has no cost, in a word or two."""
+    """A word or two on why an offer has no cost."""
     return NO_PUBLIC_PRICE if row.offer.price_usd_per_hour is None else UNKNOWN
 
 
@@ -86,7 +86,7 @@ def format_estimate(estimate: Estimate) -> str:
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """A comparison as a plain text table, home first, one unit a column, then its caveats."""
+    """A comparison as a plain text table, home first, one unit per column, then its caveats."""
     header = comparison_header(comparison)
     rows = [home_cells(comparison), *(offer_cells(comparison, row) for row in rows_by_price(comparison))]
     prices = comparison.prices
@@ -101,13 +101,13 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def comparison_header(comparison: Comparison) -> tuple[str, ...]:
-    """The heads of a comparison's columns, units included."""
+    """The column headings of a comparison, units included."""
     time_unit, _, co2_unit = (scale.unit for scale in comparison_scales(comparison))
     return ("GPU", f"time, {time_unit}", "cost", f"CO2e, {co2_unit}", "speed", "P(cheaper)", "memory", "basis")
 
 
 def home_cells(comparison: Comparison) -> tuple[str, ...]:
-    """The cells of home."""
+    """The table cells of home."""
     home, (time, usd, co2) = comparison.home, comparison_scales(comparison)
     return (
         home_label(comparison),
@@ -122,7 +122,7 @@ def home_cells(comparison: Comparison) -> tuple[str, ...]:
 
 
 def offer_cells(comparison: Comparison, row: ComparisonRow) -> tuple[str, ...]:
-    """The cells of an offer."""
+    """The table cells of an offer."""
     time, usd, co2 = comparison_scales(comparison)
     return (
         offer_label(row),
@@ -137,12 +137,12 @@ def offer_cells(comparison: Comparison, row: ComparisonRow) -> tuple[str, ...]:
 
 
 def speed_of(row: ComparisonRow) -> Interval:
-    """How many times faster the whole training is on an offer; by the board alone where nobody worked that out."""
+    """How many times faster the whole run is on an offer; by the board alone where that was not computed."""
     return row.time_ratio or row.speed_ratio.ratio
 
 
 def rows_by_price(comparison: Comparison) -> tuple[ComparisonRow, ...]:
-    """The offers with those that have no public price last: nobody can rank them by what they cost."""
+    """The offers, with those that have no public price last because their cost cannot be ranked."""
     return tuple(sorted(comparison.rows, key=lambda row: row.offer.price_usd_per_hour is None))
 
 
@@ -157,7 +157,7 @@ def comparison_scales(comparison: Comparison) -> tuple[Scale, Scale, Scale]:
 
 
 def home_label(comparison: Comparison) -> str:
-    """What home is called: its processor where that is known."""
+    """The label of home: its processor where that is known."""
     statistics = comparison.home.statistics
     name = comparison.home_name
     if name == "local" and statistics is not None:
@@ -166,15 +166,15 @@ def home_label(comparison: Comparison) -> str:
 
 
 def offer_label(row: ComparisonRow) -> str:
-    """What an offer is called: GPU, how many are rented and at work, and its billing where that is not on demand.
+    """The label of an offer: GPU, how many are rented and in use, and its billing unless on demand.
 
-    ``H100 HGX 80GB x8`` is an instance of eight of which one works.
+    ``H100 HGX 80GB x8`` is an instance of eight of which one is in use.
     """
     return gpus_label(row.offer, rented=row.rented_gpu_count, used=row.used_gpu_count)
 
 
 def gpus_label(offer: Offer, *, rented: int, used: int) -> str:
-    """The same for an offer and its counts of GPUs."""
+    """The label of an offer with ``rented`` GPUs, of which ``used`` are in use."""
     count = f" x{rented}" if rented > 1 else ""
     at_work = "" if used == 1 else ", all at work" if used == rented else f", {used} at work"
     billing = "" if offer.billing in DEFAULT_BILLING else f" ({offer.billing})"
@@ -182,7 +182,7 @@ def gpus_label(offer: Offer, *, rented: int, used: int) -> str:
 
 
 def memory_words(row: ComparisonRow) -> str:
-    """Whether the training fits the offer's memory, in words."""
+    """Text saying whether the training fits the offer's memory."""
     if row.fits_memory is None:
         return UNKNOWN
     if row.fits_memory:
@@ -191,7 +191,7 @@ def memory_words(row: ComparisonRow) -> str:
 
 
 def text_table(rows: Iterable[Sequence[str]], *, gap: int) -> list[str]:
-    """Rows of cells as lines whose columns begin at the same place.
+    """Rows of cells as lines with aligned columns.
 
     >>> text_table([("a", "1"), ("bcd", "22")], gap=2)
     ['a    1', 'bcd  22']
@@ -204,7 +204,7 @@ def text_table(rows: Iterable[Sequence[str]], *, gap: int) -> list[str]:
 
 
 def _bare(value: Ranged | None, scale: Scale, missing: str) -> str:
-    """A value with its range and without its unit, which the column's head says."""
+    """A value with its range but without its unit, which the column heading states."""
     unitless = Scale(unit="", factor=scale.factor, prefix=scale.prefix, fewest_decimals=scale.fewest_decimals)
     return format_interval(value, unitless, missing=missing)
 

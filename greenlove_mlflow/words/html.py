@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.provenance import Caveat
 
-# Colours of the page itself are inherited, so that a dark notebook stays dark.
+# The page's colours are inherited, so that a dark notebook stays dark.
 _BOX = "font-family:system-ui,sans-serif;font-size:14px;line-height:1.45;max-width:70em;overflow-x:auto"
 _CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;white-space:nowrap"
 _HEAD = _CELL + ";border-bottom:1px solid currentColor;font-weight:600"

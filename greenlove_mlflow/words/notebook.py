@@ -1,4 +1,4 @@
-"""A tracked training as text, and as a light HTML fragment for notebooks: no script, everything escaped."""
+"""A tracked run as text, and as a light HTML fragment for notebooks: no script, everything escaped."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def format_training_html(
     how_to_open: str = "",
     refusal: str = "",
 ) -> str:
-    """Verdict, promise, offers and, once epochs have run, what happened.
+    """An HTML fragment with the verdict, the estimate, the offers and, once epochs have run, the outcome.
 
     Args:
-        estimate: What the training was promised to take.
-        comparison: The same on each offer.
-        outcome: What it took; None before the first epoch has ended.
-        how_to_open: A command or address that shows the run.
-        refusal: Why it may not run; empty when it may.
+        estimate: The estimate at home.
+        comparison: The run on each offer; None without one.
+        outcome: The outcome; None before the first epoch has ended.
+        how_to_open: A command or URL that opens the run.
+        refusal: Why the run is refused; empty when it is not.
     """
     parts = [f"<p><b>{escape(sentence)}</b></p>" for sentence in verdict_sentences(estimate, comparison)]
     if refusal:
@@ -51,7 +51,7 @@ def format_training_html(
 def format_training(
     estimate: Estimate, comparison: Comparison | None, outcome: Outcome | None = None, *, refusal: str = ""
 ) -> str:
-    """The summary and, once epochs have run, what happened, as plain text."""
+    """The summary and, once epochs have run, the outcome, as plain text."""
     lines = [summary(estimate, comparison, refusal=refusal)]
     if outcome is not None:
         lines += text_table(outcome_table(estimate, outcome), gap=2)

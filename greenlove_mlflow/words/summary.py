@@ -1,4 +1,4 @@
-"""The summary of a training: what somebody with ten seconds at a terminal reads, in 14 lines of 80 columns at most."""
+"""The summary of a run: a ten-second read on a terminal, at most 14 lines of 80 columns."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 MOST_LINES = 14
-# More options than these are a list nobody reads; ``--all`` shows them.
+# A longer list of options would not be read; ``--all`` shows it.
 MOST_OFFERS = 5
 _LONGEST_NAME = 26
 _LONGEST_PLACE = 16
-# Below this nobody decides, whatever the digits.
+# Amounts below this do not affect any decision.
 LEAST_USD = 0.01
 BOUND_BY_WORDS: dict[BoundBy, str] = {
     "data": "waiting for data",
@@ -48,12 +48,12 @@ BOUND_BY_WORDS: dict[BoundBy, str] = {
 
 
 def summary(estimate: Estimate, comparison: Comparison | None = None, *, refusal: str = "") -> str:
-    """The figures, what to do, at most five options cheapest first, and how many notes ask for action.
+    """The figures, the advice, at most five options cheapest first, and how many caveats ask for action.
 
     Args:
-        estimate: What the training takes here.
-        comparison: The same on each offer.
-        refusal: Why it may not run; empty when it may.
+        estimate: The estimate at home.
+        comparison: The run on each offer; None without one.
+        refusal: Why the run is refused; empty when it is not.
 
     Returns:
         At most 14 lines of at most 80 columns.
@@ -71,7 +71,7 @@ def summary(estimate: Estimate, comparison: Comparison | None = None, *, refusal
 
 
 def advice(comparison: Comparison) -> str:
-    """One sentence that says what to do: stay, rent which offer, or that nothing can be rented for it."""
+    """One sentence of advice: stay here, which offer to rent, or that no offer can be rented."""
     if comparison.is_too_small_to_rent and comparison.start_s is not None:
         return too_small_sentence(comparison.start_s)
     best, quickest = best_value(comparison), fastest(comparison)
@@ -90,7 +90,7 @@ def advice(comparison: Comparison) -> str:
 
 
 def bound_by_words(estimate: Estimate) -> str:
-    """What the training is bound by, in words; empty where nobody knows the parts of a step."""
+    """Text for what the training is bound by; empty where the parts of a step are unknown."""
     profile = None if estimate.statistics is None else estimate.statistics.profile
     if profile is None or profile.bound_by is None:
         return ""
@@ -109,13 +109,13 @@ def cheapest_first(comparison: Comparison) -> list[ComparisonRow]:
 
 
 def asks_for_action(caveats: Iterable[Caveat]) -> list[Caveat]:
-    """Those caveats that their reader must know of or can do something about, each once, the gravest first."""
+    """The caveats that change how a figure reads or call for action, each once, most severe first."""
     found = [caveat for caveat in dict.fromkeys(caveats) if caveat.severity != "note"]
     return sorted(found, key=lambda caveat: caveat.severity != "wrong-without")
 
 
 def money_words(usd: float | None, missing: str = UNKNOWN) -> str:
-    """Dollars as somebody says them who decides by them: below one cent nobody does."""
+    """Dollars as text for a decision: amounts below one cent all read the same."""
     if usd is None:
         return missing
     return "under 1 cent" if 0.0 < usd < LEAST_USD else format_usd(usd)

@@ -1,4 +1,4 @@
-"""The verdict: one or two sentences that somebody with ten seconds can act on."""
+"""The verdict: one or two sentences to act on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def verdict_sentences(estimate: Estimate, comparison: Comparison | None) -> tuple[str, ...]:
-    """What the training takes here, and what the offer worth naming would make of it."""
+    """Sentences on what the run takes here and on the offer worth mentioning."""
     first = home_sentence(estimate)
     if comparison is None:
         return (first,)
@@ -41,7 +41,7 @@ def verdict_sentences(estimate: Estimate, comparison: Comparison | None) -> tupl
 
 
 def home_sentence(estimate: Estimate) -> str:
-    """Time with its range, energy, cost and CO2e of the training here."""
+    """One sentence with the time and its range, energy, cost and CO2e of the run here."""
     known = [
         format_kwh(estimate.energy_kwh, missing="", with_range=False),
         format_usd(estimate.cost_usd, missing="", with_range=False),
@@ -57,13 +57,13 @@ def home_sentence(estimate: Estimate) -> str:
 
 
 def too_small_sentence(start_s: Interval) -> str:
-    """Why nothing is rented for a training that is over before an instance has started."""
+    """One sentence on why renting is pointless for a run that ends before an instance has started."""
     start = spoken_point(Interval.exactly(start_s.point))
     return f"It is too small to rent a GPU for: starting an instance alone takes about {start}."
 
 
 def offer_sentence(row: ComparisonRow, start_s: Interval | None = None) -> str:
-    """Time, the start of the instance included, rent and the odds of one offer."""
+    """One sentence on an offer: time including the instance's start, rent, and the odds."""
     time_s = row.estimate.time_s.shifted(0.0 if start_s is None else start_s.point)
     duration = spoken_point(time_s) if time_s.is_exact else spoken_range(time_s)
     cost = row.estimate.cost_usd
@@ -77,12 +77,12 @@ def offer_sentence(row: ComparisonRow, start_s: Interval | None = None) -> str:
 
 
 def provider_words(offer: Offer) -> str:
-    """What the provider of an offer is called; Crusoe Cloud by its short name."""
+    """The name of an offer's provider; Crusoe Cloud by its short name."""
     return "Crusoe" if offer.provider.lower().startswith("crusoe") else offer.provider or "another provider"
 
 
 def outcome_sentences(estimate: Estimate, outcome: Outcome) -> tuple[str, ...]:
-    """What was promised against what happened, and why the energy is not simply metered where it is not."""
+    """Sentences on the estimate against the outcome and, where the energy is not simply metered, why."""
     return (_time_sentence(estimate, outcome), *_energy_sentences(outcome))
 
 
@@ -108,7 +108,7 @@ def _time_sentence(estimate: Estimate, outcome: Outcome) -> str:
 
 
 def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:
-    """Promised, happened and the difference, one row a quantity, the heads first."""
+    """Rows of quantity, estimate, outcome and difference, headings first."""
     judged = outcome.completed
     ran = f"{len(outcome.epoch_durations_s)} of {format_epochs(estimate.workload.epoch_count)}"
     rows = [("", "promised", "happened", "difference")]

@@ -1,1 +1,1 @@
-"""The account of a training: what an estimate is made from, the estimate, the outcome, totals."""
+"""Facts of a run, its estimate and its outcome."""

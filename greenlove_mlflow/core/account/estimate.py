@@ -1,4 +1,4 @@
-"""Time to energy to cost and CO2e, each a named function, each result with its range and its caveats."""
+"""Estimates: from time to energy to cost and CO2e, each result with its range."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a training takes on one machine.
+    """The estimate of a run on one machine.
 
     Args:
-        time_s: Seconds of the whole training; its range holds the real total 95 % of the time.
+        time_s: Seconds of the whole run; its range holds the actual total 95 % of the time.
         energy_kwh: Electricity, PUE included; None when power is not measured, modelled or given.
-        cost_usd: Electricity bill at home, rent in a cloud; None when the price is unknown.
-        co2_g: Grams CO2e at the grid of the place; None when energy or grid is unknown.
-        workload: The plan it is for.
-        grid: The electricity it was priced with.
+        cost_usd: Electricity bill at home, rent in a cloud, US dollars; None when the price is unknown.
+        co2_g: Grams CO2e on the place's grid; None when energy or grid is unknown.
+        workload: The planned run.
+        grid: The electricity that it was priced with.
         caveats: What the reader must know.
-        statistics: What it was made from and can be made again from; None for an offer.
+        statistics: The facts it was computed from, enough to compute it again; None for an offer.
     """
 
     time_s: Interval
@@ -42,7 +42,7 @@ class Estimate:
 
     @property
     def profile(self) -> StepProfile | None:
-        """Where the time of a step at home goes; None for an offer, and where nothing was measured."""
+        """The profile of a step at home; None for an offer, and where nothing was measured."""
         return None if self.statistics is None else self.statistics.profile
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Estimate:
 
 
 def estimate_energy_kwh(time_s: Interval, power_w: Interval, pue: Interval) -> Interval:
-    """Electricity of ``time_s`` seconds at ``power_w`` watts, the building's overhead included, in kWh.
+    """Electricity of ``time_s`` seconds at ``power_w`` watts, in kWh, times the PUE.
 
     >>> one = Interval.exactly
     >>> estimate_energy_kwh(one(7200.0), one(500.0), one(1.2)).point
@@ -66,7 +66,7 @@ def estimate_energy_kwh(time_s: Interval, power_w: Interval, pue: Interval) -> I
 
 
 def estimate_cost_usd(energy_kwh: Interval, price_usd_per_kwh: Interval) -> Interval:
-    """The electricity bill in US dollars."""
+    """The electricity bill, US dollars."""
     return product(energy_kwh, price_usd_per_kwh)
 
 
@@ -76,7 +76,7 @@ def estimate_co2_g(energy_kwh: Interval, intensity_g_per_kwh: Interval) -> Inter
 
 
 def broken_limits(estimate: Estimate, limits: Limits) -> tuple[str, ...]:
-    """The limits that the estimate's point values break, each in words; a figure that is unknown breaks none."""
+    """One sentence per limit that the estimate's point values break; an unknown figure breaks none."""
     checks = (
         ("hours", limits.hours, estimate.time_s, 1.0 / S_PER_H),
         ("usd", limits.usd, estimate.cost_usd, 1.0),

@@ -1,7 +1,7 @@
-"""Laps: what of a training is metered as one, and how many of them were really trained.
+"""Laps: the units in which a run is metered, and how many of them were actually trained.
 
-A lap is an epoch, or so many optimizer steps. Where only steps are seen, a plan says how many make a lap; a plan that
-turns out wrong is cut again once the training has shown how many steps there were.
+A lap is an epoch, or a fixed number of optimizer steps. Where only steps are visible, a plan says how many make a lap;
+if the plan turns out to be wrong, laps are cut again once the number of steps is known.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import numpy as np
 
 from greenlove_mlflow.errors import InvalidInputError
 
-# A scaler that skips a step calls no hook, so that a few steps are never seen.
+# A gradient scaler that skips a step calls no hook, so a few steps are never counted.
 WHOLE_TOLERANCE = 0.02
-# A training of more than so many times its plan had another plan.
+# A run longer than this multiple of its plan followed another plan.
 LARGEST_OVERRUN = 2.0
-# Batches to one optimizer step at most, as people accumulate gradients.
+# Most batches per optimizer step that gradient accumulation commonly uses.
 MOST_ACCUMULATED = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LapPlan:
-    """How a training is metered.
+    """How a run is divided into laps.
 
     Args:
-        lap_count: Laps of the whole training, the last perhaps a part of one (3.75); None when no end is known.
-        steps_per_lap: Optimizer steps of a lap; None where laps are told by the caller alone.
-        done_count: Laps that earlier parts of the training have done, the last perhaps a part of one.
-        is_epoch: Whether a lap is an epoch, not so many steps.
+        lap_count: Laps of the whole run, the last possibly partial (3.75); None when no end is known.
+        steps_per_lap: Optimizer steps per lap; None where only the caller reports laps.
+        done_count: Laps done by earlier parts of the run, the last possibly partial.
+        is_epoch: Whether a lap is an epoch instead of a number of steps.
     """
 
     lap_count: float | None
@@ -46,17 +46,17 @@ class LapPlan:
 
     @property
     def left_count(self) -> float | None:
-        """Laps that are left to this part of the training; None when no end is known."""
+        """Laps left for this part of the run; None when no end is known."""
         return None if self.lap_count is None else self.lap_count - self.done_count
 
     @property
     def first_lap(self) -> int:
-        """Number of the first lap of this part, from 0."""
+        """Index of this part's first lap, from 0."""
         return math.floor(self.done_count)
 
     @property
     def left_step_count(self) -> int | None:
-        """Optimizer steps that are left to this part; None when they are not known."""
+        """Optimizer steps left for this part; None when unknown."""
         if self.left_count is None or self.steps_per_lap is None:
             return None
         return max(1, round(self.left_count * self.steps_per_lap))
@@ -64,7 +64,7 @@ class LapPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """How far a training was at a moment: steps done, seconds and joules since it began."""
+    """Progress of a run at one moment: steps done, seconds and joules since it began."""
 
     step_count: int
     at_s: float
@@ -72,7 +72,7 @@ class Mark:
 
 
 def is_whole(step_count: float, planned: float) -> bool:
-    """Whether so many steps are all that were planned, a few that nobody saw left out.
+    """Whether ``step_count`` is all of the planned steps, up to a few uncounted ones.
 
     >>> is_whole(98, 100), is_whole(90, 100)
     (True, False)
@@ -81,11 +81,11 @@ def is_whole(step_count: float, planned: float) -> bool:
 
 
 def laps_trained(plan: LapPlan, step_count: int) -> int:
-    """How many laps so many steps of this part were, by the plan where it fits and by the planned laps where not.
+    """How many laps ``step_count`` steps of this part are: by the plan's steps if they fit, else the planned laps.
 
-    Twice the planned steps and more, or fewer in a way that no early stop gives, mean that a lap has other steps than
-    planned; the planned number of laps was trained then. A training that stopped between two laps by the plan
-    (within the steps that nobody sees) was stopped early.
+    At least twice the planned steps, or fewer in a way that no early stop explains, mean that laps have another number
+    of steps than planned; the planned number of laps was trained then. A run that ended at a lap boundary of the plan
+    (up to the uncounted steps) was stopped early.
 
     >>> plan = LapPlan(lap_count=6, steps_per_lap=32)
     >>> laps_trained(plan, 192), laps_trained(plan, 64), laps_trained(plan, 384), laps_trained(plan, 48)
@@ -104,7 +104,7 @@ def laps_trained(plan: LapPlan, step_count: int) -> int:
 
 
 def _is_accumulated(plan: LapPlan, step_count: int) -> bool:
-    """Whether so many steps are all planned laps with several batches to a step, and no whole number of laps."""
+    """Whether the steps are all planned laps with several batches per step, and not a whole number of laps."""
     steps, laps = plan.steps_per_lap or 1, plan.left_count or 1.0
     if round(step_count / steps) * steps == step_count:
         return False
@@ -116,10 +116,10 @@ def _is_accumulated(plan: LapPlan, step_count: int) -> bool:
 
 
 def cut_evenly(marks: Sequence[Mark], lap_count: int) -> tuple[Mark, ...]:
-    """The ends of so many laps of equally many steps, by what was seen between the first mark and the last.
+    """The ends of ``lap_count`` laps of equal steps, interpolated between the marks.
 
     Args:
-        marks: In order, the first at the beginning of the training, the last at its end.
+        marks: In order, the first at the start of the run, the last at its end.
         lap_count: At least 1.
     """
     steps = np.array([mark.step_count for mark in marks], dtype=float)

@@ -1,4 +1,4 @@
-"""What really happened in the training that was promised, put beside the promise."""
+"""The outcome of a run, compared with its estimate."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The real training.
+    """The outcome of a run.
 
     Args:
         epoch_durations_s: Seconds of each finished epoch, in order.
         time_s: From the start of the first epoch to the end of the last, seconds.
-        completed: Whether every planned epoch was run.
+        completed: Whether all planned epochs were run.
         energy_kwh: Electricity, PUE included; None when neither measured nor modelled.
         energy_source: ``measured``, ``modelled`` or empty.
-        energy_note: Why the energy is not simply what a meter counted, in words; empty when it is.
-        cost_usd: Its electricity bill; None when unknown.
+        energy_note: Why the energy is not simply a meter's count; empty when it is.
+        cost_usd: Its electricity bill, US dollars; None when unknown.
         co2_g: Grams CO2e of that electricity; None when unknown.
-        forecasts_s: After each epoch, the forecast of the whole, seconds.
+        forecasts_s: The forecast of the total after each epoch, seconds.
     """
 
     epoch_durations_s: tuple[float, ...]
@@ -42,14 +42,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierParts:
-    """What earlier parts of a training took, as its run recorded it.
+    """What earlier parts of a resumed run took, as recorded.
 
     Args:
-        lap_durations_s: Seconds of each lap, laps that were trained twice included.
-        time_s: Seconds altogether.
+        lap_durations_s: Seconds of each lap, including laps that were trained twice.
+        time_s: Total seconds.
         energy_kwh: Electricity, PUE included; None when unknown.
-        cost_usd: Its bill; None when unknown.
-        co2_g: Grams CO2e of it; None when unknown.
+        cost_usd: Its bill, US dollars; None when unknown.
+        co2_g: Its grams CO2e; None when unknown.
     """
 
     lap_durations_s: tuple[float, ...]
@@ -60,7 +60,7 @@ class EarlierParts:
 
 
 def with_earlier_parts(outcome: Outcome, earlier: EarlierParts) -> Outcome:
-    """The outcome of a training as a whole, from that of its last part; what is unknown of a part is of the whole."""
+    """The outcome of the whole run, from that of its last part; a figure unknown for one part stays unknown."""
     return dataclasses.replace(
         outcome,
         epoch_durations_s=(*earlier.lap_durations_s, *outcome.epoch_durations_s),
@@ -73,7 +73,7 @@ def with_earlier_parts(outcome: Outcome, earlier: EarlierParts) -> Outcome:
 
 
 def estimate_with_earlier_parts(estimate: Estimate, earlier: EarlierParts) -> Estimate:
-    """The estimate of a training as a whole, from that of its last part."""
+    """The estimate of the whole run, from that of its last part."""
     return dataclasses.replace(
         estimate,
         time_s=estimate.time_s.shifted(earlier.time_s),
@@ -101,20 +101,20 @@ def settle_outcome(
     energy_note: str = "",
     forecasts_s: tuple[Interval, ...] = (),
 ) -> Outcome:
-    """The outcome of a training, priced with the grid, price and PUE of its estimate.
+    """The outcome of a run, priced with the grid, price and PUE of its estimate.
 
     Args:
-        estimate: What was promised.
+        estimate: The estimate of the run.
         epoch_durations_s: Seconds of each finished epoch.
         time_s: Seconds of the whole training loop.
-        energy_j: Joules counted over that time; None, or none at all, falls back to the estimate's mean power.
-        is_metered: Whether a meter counted the device trained on, or a model of it did.
-        energy_note: What the meter said of its figure, in words.
-        forecasts_s: The forecasts made on the way.
+        energy_j: Joules counted over that time; with None or 0 the estimate's mean power is used.
+        is_metered: Whether the training device was metered rather than modelled.
+        energy_note: The meter's note on its figure.
+        forecasts_s: The forecasts made during the run.
     """
     statistics = estimate.statistics
     power_w = None if statistics is None else home_power_w(statistics)
-    # No training draws nothing: a meter that counted 0 did not count.
+    # No run draws nothing: a meter that counted 0 was not counting.
     energy_j = energy_j if energy_j is not None and 0.0 < energy_j < math.inf else None
     joules = energy_j if energy_j is not None else None if power_w is None else power_w.point * time_s
     source = "" if joules is None else "measured" if energy_j is not None and is_metered else "modelled"
@@ -134,12 +134,12 @@ def settle_outcome(
 
 
 def time_error_ratio(outcome: Outcome, estimate: Estimate) -> float | None:
-    """Actual over promised time of a completed training; None when it was cut short."""
+    """Actual over estimated time of a completed run; None when it was cut short."""
     return outcome.time_s / estimate.time_s.point if outcome.completed else None
 
 
 def spent_limits(outcome: Outcome, limits: Limits) -> tuple[str, ...]:
-    """The limits that a training has spent, each in words; a figure that is unknown spends none."""
+    """One sentence per limit that the outcome exceeds; an unknown figure exceeds none."""
     checks = (
         ("hours", limits.hours, outcome.time_s, 1.0 / S_PER_H),
         ("usd", limits.usd, outcome.cost_usd, 1.0),

@@ -1,4 +1,4 @@
-"""The speed ratio of two machines from one's own runs of the same workload on both."""
+"""The speed ratio of two machines from your own runs of the same workload on both."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def is_same_workload(one: RunFacts, other: RunFacts) -> bool:
 def measured_ratio(home: RunFacts, other: RunFacts) -> Interval | None:
     """How many times faster the other machine takes a step than home; None for another workload.
 
-    A later epoch over its steps on each machine; the range adds the noise and the slow drift of both benchmarks, on
-    the log scale. What two boards of one model differ by is added where the ratio is used.
+    Compares the time per step of a later epoch on each machine. The range combines the noise and the slow drift of both
+    benchmarks on the log scale; the spread between two boards of one model is added where the ratio is used.
     """
     if not is_same_workload(home, other):
         return None

@@ -1,4 +1,4 @@
-"""Speed ratios of runs against GPUs that their first comparison did not hold, worked out once per kind of home."""
+"""Speed ratios of runs against GPUs that their first comparison left out, cached per home GPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RatioBook:
 
     Args:
         specs: The specs table by its key.
-        evidence: What tables know about how fast GPUs are against each other.
+        evidence: Published measurements of relative GPU speed.
     """
 
     def __init__(self, specs: Mapping[str, GpuSpec], evidence: RatioEvidence) -> None:
@@ -28,7 +28,7 @@ class RatioBook:
         self._known: dict[Hashable, SpeedRatio | None] = {}
 
     def ratio_of(self, statistics: RunFacts, gpu_id: str) -> SpeedRatio | None:
-        """The ratio kept with the run, else one worked out from tables; None where neither home nor GPU is known."""
+        """The ratio stored with the run, else one computed from tables; None where GPU or home's speed is unknown."""
         for kept in statistics.ratios:
             if kept.gpu_id == gpu_id:
                 return kept.speed_ratio
@@ -36,7 +36,7 @@ class RatioBook:
             return None
         home = statistics.home
         if home is None:
-            # Every probe and every count is of its own run, so there is nothing to look up again.
+            # Probes and counts belong to a single run, so caching them is pointless.
             return self._work_out(statistics, statistics.probe, gpu_id)
         counts = (statistics.gpu_count, statistics.home_gpu_count)
         key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind, counts)
@@ -47,10 +47,10 @@ class RatioBook:
         return self._known[key]
 
     def completed(self, statistics: RunFacts, gpu_ids: Iterable[str]) -> RunFacts:
-        """The statistics with a ratio for each of those GPUs and without words: what an estimate elsewhere needs.
+        """The facts with a ratio for each of those GPUs and without texts: what an estimate elsewhere needs.
 
-        Where no table is at hand (a Spark worker), a run can then be estimated on GPUs that its first comparison did
-        not hold.
+        With these, a run can be estimated on GPUs that its first comparison left out where no table is available, as on
+        a Spark worker.
         """
         found = {gpu_id: self.ratio_of(statistics, gpu_id) for gpu_id in gpu_ids}
         return dataclasses.replace(
@@ -79,5 +79,5 @@ class RatioBook:
                 by_original=statistics.fit.method != "adaptive",
             )
         except InvalidInputError:
-            # Nobody published that GPU's speed, or that of so many; or no table knows the run's task any more.
+            # No published speed for this GPU or this many of them, or the run's task is no longer in any table.
             return None

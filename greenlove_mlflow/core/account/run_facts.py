@@ -1,4 +1,4 @@
-"""RunFacts: everything an estimate needs, in one compact JSON; what MLflow's ``greenlove.stats`` tag holds."""
+"""RunFacts: everything an estimate needs, as the compact JSON in MLflow's ``greenlove.stats`` tag."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FIT_FIELDS_OF_OLD = {"seed_warm_up_s": "warm_up_s", "seed_sigma_s": "sigma_s"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferRatio:
-    """The speed ratio that one offer's GPU was given when the run was first estimated.
+    """The speed ratio of one offer's GPU when the run was first estimated.
 
     Args:
         gpu_id: Key of the specs table.
-        speed_ratio: Of all GPUs at work together.
-        rented_gpu_count: GPUs of the instance that was rented then; 0 when nobody said.
+        speed_ratio: Of all GPUs in use together.
+        rented_gpu_count: GPUs of the rented instance; 0 when not stated.
     """
 
     gpu_id: str
@@ -44,36 +44,36 @@ class OfferRatio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What one benchmark taught, sufficient to estimate and compare again without its log.
+    """The facts of one benchmark, sufficient to estimate and compare again without its log.
 
     Args:
-        machine: Where it ran.
-        workload: What was planned.
-        fit: What the log says about time.
+        machine: The machine it ran on.
+        workload: The planned run.
+        fit: The fit of the log.
         power: One reading per device; empty when nothing is known.
         pue: Power usage effectiveness of the place, at least 1.
-        grid: Electricity it was first priced with.
-        precision: Of the training's matrix products.
+        grid: Electricity that it was first priced with.
+        precision: Precision of the training's matrix products.
         task: The throughput task the user chose; None for a mean over tasks.
-        model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks the ratio leans on.
-        peak_memory_gib: Most device memory, GiB; None on a CPU.
-        fixed_memory_gib: Of that, what no smaller batch saves (weights, gradients, optimizer state), GiB; None when
-            unknown.
+        model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks weigh most in the ratio.
+        peak_memory_gib: Peak device memory, GiB; None on a CPU.
+        fixed_memory_gib: The part of it that does not shrink with the batch (weights, gradients, optimizer state),
+            GiB; None when unknown.
         workload_fingerprint: Equal for the same workload on another machine.
         home: The specs of the GPU that ratios start from; None when it is unknown or a CPU.
-        probe: What the probe measured where no table knows the hardware.
+        probe: Result of the probe that ran because no table has the hardware; else None.
         ratios: The ratio of each offer of the first comparison.
-        caveats: Of the place, the power and the benchmark; those of the fit are in the fit.
-        prices_version: Of the price sheet of the first comparison.
-        throughput_version: Of the table that its ratios came from.
-        cloud_region: The region that offers were priced for; None for the median of those that list each.
-        gpu_count: GPUs at work in the first comparison, all of which ``ratios`` speak for together.
-        home_gpu_count: GPUs at work at home, one per rank.
+        caveats: Caveats of the place, the power and the benchmark; those of the fit are in the fit.
+        prices_version: Version of the first comparison's price sheet.
+        throughput_version: Version of the table that its ratios came from.
+        cloud_region: Region that offers were priced for; None for the median of the regions that list each.
+        gpu_count: GPUs in use in the first comparison; ``ratios`` are for all of them together.
+        home_gpu_count: GPUs in use at home, one per rank.
         profile: Where the time of a step at home goes; None where nothing was measured.
-        validation_profile: The same of a step of the validation pass; taken as a training step's when None.
-        home_usd_per_hour: Rent of home itself, in place of its electricity; None when home is one's own.
-        one_off_paid: Whether the process that trains has paid the one-off cost in its benchmark, so that home does not
-            pay it again; an offer does.
+        validation_profile: The same for a validation step; a training step's profile is used when None.
+        home_usd_per_hour: Rent of home, in place of its electricity; None when home is not rented.
+        one_off_paid: Whether the training process already paid the one-off cost in its benchmark, so that only offers
+            pay it again.
     """
 
     machine: Machine
@@ -105,21 +105,21 @@ class RunFacts:
 
     @property
     def home_fit(self) -> Fit:
-        """The fit as home is predicted by it: without what its process has paid already."""
+        """The fit that predicts home, without one-off costs that its process has already paid."""
         if not self.one_off_paid or isinstance(self.fit, OriginalFit):
             return self.fit
         return dataclasses.replace(self.fit, one_off_s=0.0)
 
     @property
     def scaled_profile(self) -> StepProfile | None:
-        """The profile that offers are scaled by; None where all of the time follows the ratio.
+        """The profile used to scale the time to offers; None where all of the time scales with the ratio.
 
-        Runs of the first schema knew nothing of the parts of a step, and the original's method scales the whole time.
+        Runs of the first schema did not record the parts of a step, and the original's method scales the whole time.
         """
         return None if self.schema_version == OLD_SCHEMA_VERSION or isinstance(self.fit, OriginalFit) else self.profile
 
     def to_json(self) -> str:
-        """One line of JSON, defaults left out; in the short form of the second schema, or as the first schema was."""
+        """One line of JSON without defaults, in the second schema's short form or as the first schema wrote it."""
         plain = to_plain(self)
         content = {**(pack(plain) if self.schema_version == SCHEMA_VERSION else plain)}
         content = {"schema_version": self.schema_version, **content}
@@ -127,14 +127,14 @@ class RunFacts:
 
     @classmethod
     def from_json(cls, text: str) -> RunFacts:
-        """The statistics that ``to_json`` wrote.
+        """The facts that ``to_json`` wrote.
 
         Raises:
-            RunDataError: If the text is no such JSON, or of another schema version.
+            RunDataError: If the text is not such JSON, or has another schema version.
         """
         try:
             content = json.loads(text, object_hook=_as_now)
-            # The first schema left its own version out.
+            # The first schema did not write its version.
             version = content.setdefault("schema_version", OLD_SCHEMA_VERSION)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RunDataError(f"the statistics of a run are no JSON object: {str(text)[:80]!r}") from error
@@ -152,10 +152,10 @@ class RunFacts:
 
 
 def _as_now(content: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object of any version as this one writes it.
+    """A JSON object of any version, in the form of this version.
 
-    A caveat once kept its whole sentence as ``message``, and the fit of the original's method was one of ours with
-    fields of its own.
+    Caveats used to store their whole sentence as ``message``, and the original's fit used to be an adaptive fit with
+    extra fields.
     """
     if "code" in content and "message" in content:
         content["text"] = content.pop("message")
@@ -174,7 +174,14 @@ def estimate_training(
     grid: Grid | None = None,
     pue: Interval | None = None,
 ) -> Estimate:
-    """The estimate of the training at home, with the run's own plan, place and PUE unless others are given."""
+    """The estimate at home, with the run's own plan, grid and PUE unless overridden.
+
+    Args:
+        statistics: The facts of the run.
+        workload: The planned run; the run's own when None.
+        grid: Electricity to price it with; the run's own when None.
+        pue: Power usage effectiveness, at least 1; the run's own when None.
+    """
     workload = workload or statistics.workload
     time_s = statistics.home_fit.predict(workload)
     return estimate_for_time(statistics, time_s, workload=workload, grid=grid, pue=pue)
@@ -188,7 +195,15 @@ def estimate_for_time(
     grid: Grid | None = None,
     pue: Interval | None = None,
 ) -> Estimate:
-    """The estimate of a training at home that takes ``time_s`` seconds, however that time is known."""
+    """The estimate of a run that takes ``time_s`` seconds at home, whatever the source of that time.
+
+    Args:
+        statistics: The facts of the run.
+        time_s: Its seconds, with their range.
+        workload: The planned run; the run's own when None.
+        grid: Electricity to price it with; the run's own when None.
+        pue: Power usage effectiveness, at least 1; the run's own when None.
+    """
     grid = grid or statistics.grid
     power_w = home_power_w(statistics)
     energy_kwh = None if power_w is None else estimate_energy_kwh(time_s, power_w, pue or statistics.pue)
@@ -210,13 +225,13 @@ def estimate_for_time(
 
 
 def board_readings(statistics: RunFacts) -> tuple[PowerReading, ...]:
-    """The readings of the boards trained on that a meter made; none where a model stands in for one."""
+    """The metered readings of the training boards; empty where any of them is modelled."""
     boards = [reading for reading in statistics.power if reading.device.startswith("gpu")]
     return () if any(reading.source == "modelled" for reading in boards) else tuple(boards)
 
 
 def host_power_w(statistics: RunFacts) -> Interval | None:
-    """Mean power of everything but the boards, in watts; None when there is none."""
+    """Mean power of everything but the boards, watts; None when nothing else was read."""
     host = [reading for reading in statistics.power if not reading.device.startswith("gpu")]
     if not host:
         return None
@@ -224,7 +239,7 @@ def host_power_w(statistics: RunFacts) -> Interval | None:
 
 
 def home_power_w(statistics: RunFacts) -> Interval | None:
-    """Mean power of all devices that are metered or modelled, in watts; None when there is none."""
+    """Mean power of all metered or modelled devices, watts; None when there are none."""
     if not statistics.power:
         return None
     return total(*(Interval.from_log_width(reading.power_w, reading.log_half_width) for reading in statistics.power))

@@ -1,7 +1,7 @@
-"""The facts of a run as a tag holds them: short rows in place of records, codes in place of sentences.
+"""The facts of a run as stored in a tag: short rows in place of records, codes in place of sentences.
 
-A tag holds 8,000 characters. What only words or sources need is left out: a sentence is made again from its code and
-its values, a source from the table and the version that it names.
+A tag holds 8,000 characters, so texts and sources are left out: a sentence is rebuilt from its code and values, a
+source from its table and version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Plain = dict[str, Any]
 
 _POWER_FIELDS = tuple(field.name for field in dataclasses.fields(PowerReading))
 _SOURCE_FIELDS = ("producer", "title", "table", "version")
-# What only the names of boards, or the tables themselves, need of home's specs.
+# Fields of home's specs that only board names or the tables themselves need.
 _LEFT_OUT_OF_HOME = ("aliases", "alias_is_ambiguous", "source")
 
 
@@ -43,7 +43,7 @@ def unpack(packed: Mapping[str, Any]) -> Plain:
     """The plain facts from their short form.
 
     Raises:
-        AttributeError, KeyError, OverflowError, TypeError, ValueError: If they are not of that form.
+        AttributeError, KeyError, OverflowError, TypeError, ValueError: If they do not have that form.
     """
     plain = dict(packed)
     plain["ratios"] = [_unpack_ratio(each) for each in packed.get("ratios", ())]
@@ -54,7 +54,7 @@ def unpack(packed: Mapping[str, Any]) -> Plain:
 
 
 def _pack_ratio(each: Mapping[str, Any], used: int) -> list[Any]:
-    """GPU, log ratio, its half-width, basis, GPUs at work, GPUs rented."""
+    """The row of a ratio: GPU, log ratio, its half-width, basis, GPUs in use, GPUs rented."""
     speed = each["speed_ratio"]
     ratio = speed["ratio"]
     low, high = ratio["low"], ratio["high"]
@@ -70,7 +70,7 @@ def _unpack_ratio(row: list[Any]) -> Plain:
 
 
 def _pack_row(record: Mapping[str, Any], fields: tuple[str, ...]) -> list[Any]:
-    """The values of a record in the order of its fields, what is unknown at the end left out."""
+    """The values of a record in the order of its fields, without trailing None values."""
     values = [record.get(name) for name in fields]
     while values and values[-1] is None:
         values.pop()
@@ -78,7 +78,7 @@ def _pack_row(record: Mapping[str, Any], fields: tuple[str, ...]) -> list[Any]:
 
 
 def _pack_caveat(each: Mapping[str, Any]) -> list[Any]:
-    """Code and values; the sentence only where another version of the package wrote it."""
+    """The caveat's code and values, and its sentence only if another version of the package wrote it."""
     values = dict(each.get("values", ()))
     return [
         each["code"],

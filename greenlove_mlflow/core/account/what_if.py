@@ -1,4 +1,4 @@
-"""The same training taken otherwise: more epochs, other data of the same kind, another place."""
+"""What-if: the same run with other epochs, data size or location."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from greenlove_mlflow.errors import InvalidInputError
 
 
 def replan(workload: Workload, *, epoch_count: int | None = None, sample_count: int | None = None) -> Workload:
-    """The workload with another number of epochs or samples; batches, validation and extras stay as they are.
+    """The workload with another number of epochs or samples; batches, validation and extras are unchanged.
 
-    A last short batch is dropped or kept as it was; a loader whose steps follow another rule keeps its steps per
+    A short last batch is dropped or kept as before; a loader whose steps follow another rule keeps its steps per
     sample.
 
     Args:
-        workload: The plan to start from.
+        workload: The workload to start from.
         epoch_count: Epochs, at least 1; unchanged when None.
         sample_count: Samples in one epoch, at least 1; unchanged when None.
 
@@ -48,10 +48,10 @@ def _steps(workload: Workload, sample_count: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is taken otherwise than the run had it; None leaves a figure as it is.
+    """Overrides for a stored run; None keeps the run's value.
 
     Args:
-        epoch_count: Epochs of the training, at least 1.
+        epoch_count: Epochs of the run, at least 1.
         sample_count: Samples in one epoch, at least 1.
         grid: Another place's electricity.
         intensity_g_per_kwh: Grams CO2e per kWh at home, in place of the grid's.
@@ -81,12 +81,12 @@ class Change:
 
     @property
     def is_none(self) -> bool:
-        """Whether everything stays as the run had it."""
+        """Whether nothing is overridden."""
         return self == Change()
 
 
 def estimate_changed(statistics: RunFacts, change: Change) -> Estimate:
-    """The estimate at home with some of its figures taken otherwise; the run's own estimate when none is."""
+    """The estimate at home with the overrides applied; the run's own estimate when there are none."""
     if change.home_usd_per_hour is not None:
         statistics = dataclasses.replace(statistics, home_usd_per_hour=change.home_usd_per_hour)
     workload = replan(statistics.workload, epoch_count=change.epoch_count, sample_count=change.sample_count)

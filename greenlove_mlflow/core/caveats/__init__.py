@@ -1,4 +1,4 @@
-"""The registry of caveats: every code once, with its severity, its sentence and its remedy."""
+"""The registry of caveats: each code with its severity, sentence and remedy."""
 
 from __future__ import annotations
 

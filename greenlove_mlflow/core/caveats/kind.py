@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# wrong-without: the figure misleads a reader who does not know it; act: the reader can and should do something;
-# note: an assumption that is good to know.
+# wrong-without: the figure misleads without it; act: the reader can and should do something; note: an assumption
+# worth knowing.
 Severity = Literal["wrong-without", "act", "note"]
 
 
 @dataclass(frozen=True, slots=True)
 class CaveatKind:
-    """How much a caveat matters, its sentence with ``{placeholders}``, and what its reader can do."""
+    """A kind's severity, its sentence with ``{placeholders}``, and its remedy."""
 
     severity: Severity
     sentence: str
@@ -26,6 +26,6 @@ class CaveatKind:
         'the price is 200 days old; look it up again'
 
         Raises:
-            KeyError, ValueError: If a value is missing or is not of the kind that the sentence shows.
+            KeyError, ValueError: If a value is missing or does not suit its placeholder.
         """
         return "; ".join(part.format_map(values) for part in (self.sentence, self.remedy) if part)

@@ -1,4 +1,4 @@
-"""Caveats of a comparison: prices, speed ratios, memory and regions of offers."""
+"""Caveats of a comparison: the prices, speed ratios, memory and regions of offers."""
 
 from __future__ import annotations
 

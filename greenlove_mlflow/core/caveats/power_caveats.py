@@ -1,4 +1,4 @@
-"""Caveats of power and energy: what was metered, modelled or lost."""
+"""Caveats of power and energy: what was metered, modelled or missed."""
 
 from __future__ import annotations
 

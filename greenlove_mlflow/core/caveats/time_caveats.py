@@ -1,4 +1,4 @@
-"""Caveats of a time: what a benchmark saw, or could not see."""
+"""Caveats of the time: what a benchmark measured or could not measure."""
 
 from __future__ import annotations
 

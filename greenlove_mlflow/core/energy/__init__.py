@@ -1,1 +1,1 @@
-"""Power, energy and what a mass of CO2e equals."""
+"""Power, energy and everyday equivalents of CO2e."""

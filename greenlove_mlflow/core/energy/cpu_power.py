@@ -1,7 +1,7 @@
-"""The power of the CPU threads that a process may use: by the chip's own figures, else by its family.
+"""The power of the CPU threads that a process may use, from the chip's own figures or else from its family.
 
-A cloud rents out threads, not sockets: what a process draws is its share of the socket's threads. Where nobody states
-how many threads a server chip has, its share is taken by the watts per thread of chips of its generation.
+Clouds rent out threads, not sockets, so a process is charged its share of the socket's threads. Where no source states
+how many threads a server chip has, the watts per thread of its generation are used.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from greenlove_mlflow.core.energy.power import MODELLED_POWER_LOG_SD
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, quadrature
 from greenlove_mlflow.core.provenance import Caveat, Source
 
-# Intel's 12th generation and later draw up to 3.4 times their base power for as long as the board lets them.
+# Intel's 12th generation and later draw up to 3.4 times their base power for as long as the board allows.
 BASE_POWER_LOG_SD = 0.35
-# Clouds rent out slices of large chips: EPYC and Xeon of 16 cores and more.
+# Clouds rent out slices of large chips only: EPYC and Xeon with 16 cores or more.
 LARGE_THREADS = 32
-# A family of fewer chips says less than the next wider one.
+# A family of fewer chips is less informative than the next wider one.
 MIN_FAMILY = 4
 ANY_SERVER = "any server"
 
@@ -40,9 +40,9 @@ class CpuModel:
     """One CPU's published figures; None where no source states one.
 
     Args:
-        name: As the table has it.
+        name: Name in the table.
         tdp_w: Design power of the socket, in watts.
-        turbo_w: What the maker allows under load, in watts.
+        turbo_w: Power that the maker allows under load, in watts.
         thread_count: Threads of the socket.
         source: Where the row comes from.
     """
@@ -60,8 +60,8 @@ class CpuPower:
 
     Args:
         interval_w: Watts under full load.
-        note: Where it comes from, in words ("TDP 280 W, AMD EPYC 7R32, 16 of 96 threads").
-        caveat: What the reader must know when it is a substitute; None when the CPU is in the table.
+        note: Its origin as text ("TDP 280 W, AMD EPYC 7R32, 16 of 96 threads").
+        caveat: The caveat of a substitute figure; None when the CPU is in the table.
     """
 
     interval_w: Interval
@@ -73,13 +73,13 @@ class CpuPower:
 def cpu_power(
     cpu_name: str | None, visible_cpu_count: int, models: Iterable[CpuModel], *, system_cpu_count: int | None = None
 ) -> CpuPower:
-    """The power of a CPU under full load, in watts, of the threads that this process may use.
+    """The full-load power of the CPU threads that this process may use, in watts.
 
     Args:
         cpu_name: As the system names it ("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz"); None when unknown.
         visible_cpu_count: Threads this process may use, at least 1.
-        models: The CPUs that are known.
-        system_cpu_count: Threads that the system has; a chip that no cloud rents out by the slice has as many.
+        models: The known CPUs.
+        system_cpu_count: Threads of the whole system; assumed to be the chip's for chips not rented out in slices.
     """
     known = tuple(models)
     found = _find(cpu_name, known) if cpu_name else None
@@ -93,7 +93,7 @@ def cpu_power(
 
 
 def cpu_family(name: str) -> str | None:
-    """The generation of server chips that a name belongs to; None when it is no server chip's name.
+    """The server chip generation that a name belongs to; None for other chips.
 
     >>> cpu_family("AMD EPYC 7B13"), cpu_family("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz")
     ('EPYC Milan', 'Xeon Sapphire Rapids')
@@ -118,13 +118,13 @@ def cpu_family(name: str) -> str | None:
 
 
 def threads_in_name(cpu_name: str) -> int | None:
-    """The threads of a CPU whose name states its cores ("64-Core", "96-Cores"), two to a core; None otherwise."""
+    """The threads of a CPU whose name states its cores ("64-Core", "96-Cores"), two per core; else None."""
     stated = re.search(r"\b(\d+)-cores?\b", cpu_name.lower())
     return 2 * int(stated.group(1)) if stated else None
 
 
 def plain_cpu(name: str) -> str:
-    """A CPU's name without marks, clock, core count and the words that say nothing.
+    """A CPU's name without trademark signs, clock, core count and filler words.
 
     >>> plain_cpu("Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz")
     'intel xeon platinum 8380'
@@ -139,20 +139,20 @@ def plain_cpu(name: str) -> str:
 
 
 def _find(cpu_name: str, models: Sequence[CpuModel]) -> CpuModel | None:
-    """The CPU of that plain name, the one of the greatest power where several have it."""
+    """The CPU with that plain name, the most powerful if several share it; None when there is none."""
     plain = plain_cpu(cpu_name)
     words = plain.split()
     found = [
         model
         for model in models
-        # Most rows lack one of the words: theirs need no reading.
+        # Most rows lack one of the words and can be skipped unparsed.
         if all(word in model.name.lower() for word in words) and plain_cpu(model.name) == plain
     ]
     return max(found, key=lambda model: model.tdp_w, default=None)
 
 
 def _by_share(model: CpuModel, thread_count: int, visible_cpu_count: int) -> CpuPower:
-    """A chip's own power, times the share of its threads; two sockets where more are visible than one has."""
+    """The chip's own power times the share of its threads; two sockets if more are visible than one has."""
     share = visible_cpu_count / thread_count
     part = "" if share == 1.0 else f", {visible_cpu_count} of {thread_count} threads"
     width = NORMAL_QUANTILE_95 * MODELLED_POWER_LOG_SD
@@ -178,7 +178,7 @@ def _by_family(
     models: Sequence[CpuModel],
     found: CpuModel | None,
 ) -> CpuPower:
-    """Watts per thread of chips alike, times the threads at hand, and never more than the socket's own figure."""
+    """Watts per thread of similar chips times the visible threads, never more than the socket's own figure."""
     others = [model for model in models if found is None or model.name != found.name]
     name, logs = _watts_per_thread(family, visible_cpu_count, others)
     mean, spread = _mean_and_sd(logs)
@@ -203,7 +203,7 @@ def _watts_per_thread(
 ) -> tuple[str, list[float]]:
     """The name of the narrowest family that has enough chips, and the logs of their watts per thread.
 
-    Chips with fewer threads than are visible cannot be the one at hand, and small chips are seldom rented out.
+    Chips with fewer threads than are visible cannot be this one, and small chips are seldom rented out.
     """
     known = [model for model in models if model.thread_count is not None]
     wider = (family, family.split()[0], ANY_SERVER) if family else (ANY_SERVER, "any CPU")
@@ -233,7 +233,7 @@ def _mean_and_sd(logs: Sequence[float]) -> tuple[float, float]:
 
 
 def _at_most(interval: Interval, most: float) -> Interval:
-    """The interval with nothing above ``most``."""
+    """The interval capped at ``most``."""
     return Interval(
         point=min(interval.point, most),
         low=min(interval.low, most),

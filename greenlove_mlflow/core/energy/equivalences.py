@@ -1,4 +1,4 @@
-"""What a mass of CO2e is as much as: a distance driven, phones charged, seedlings grown."""
+"""Everyday equivalents of a mass of CO2e: a distance driven, phones charged, seedlings grown."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from greenlove_mlflow.units import G_PER_KG
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equivalence:
-    """The CO2e behind one everyday thing.
+    """The CO2e of one everyday activity.
 
     Args:
-        key: Of the table.
-        thing: In words ("smartphone fully charged").
-        unit: What one of it is ("charge").
+        key: Key in the table.
+        thing: Its name as text ("smartphone fully charged").
+        unit: What is counted ("charge").
         kg_per_unit: Kilograms CO2e emitted, or taken up, per unit.
         direction: ``emitted``, ``sequestered`` or ``avoided``.
         factor_year: Year or edition of the factor.
@@ -34,7 +34,7 @@ class Equivalence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equivalent:
-    """So many units of one equivalence, in a unit that keeps the number readable."""
+    """An amount of one equivalence, in a unit that keeps the number readable."""
 
     equivalence: Equivalence
     amount: float
@@ -52,19 +52,19 @@ _SCALES: dict[str, tuple[tuple[str, float], ...]] = {
         ("seedling grown for 10 years", 1.0),
     ),
 }
-# The equivalences shown by default: a distance, a small thing and a thing that takes CO2 up again.
+# Shown by default: a distance, something small and something that absorbs CO2.
 SHOWN_KEYS = ("car_km_epa", "smartphone_charge_epa", "tree_seedling_10y_epa")
 
 
 def find_equivalents(
     co2_g: float, equivalences: tuple[Equivalence, ...], keys: tuple[str, ...] = SHOWN_KEYS
 ) -> tuple[Equivalent, ...]:
-    """What ``co2_g`` grams are as much as, one for each key that is known, in its order.
+    """The equivalents of ``co2_g`` grams CO2e, one per known key, in the order of the keys.
 
     Args:
         co2_g: Grams CO2e, at least 0.
         equivalences: Rows of the table.
-        keys: Which of them.
+        keys: Which rows to use.
 
     Raises:
         InvalidInputError: If the mass is negative.
@@ -80,7 +80,7 @@ def find_equivalents(
 
 
 def _scaled(co2_g: float, equivalence: Equivalence) -> Equivalent:
-    """The amount in the largest unit of which there is at least one, else in the smallest."""
+    """The amount in the largest unit in which it is at least 1, else in the smallest."""
     amount = co2_g / G_PER_KG / equivalence.kg_per_unit
     scales = _SCALES.get(equivalence.unit, ((equivalence.unit, 1.0),))
     fitting = [scale for scale in scales if amount / scale[1] >= 1.0]

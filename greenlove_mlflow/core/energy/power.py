@@ -1,4 +1,4 @@
-"""Power from what meters counted: a board's counter beside its samples, and a model where neither can be read."""
+"""Power from metering: a board's energy counter and its samples, or a model where neither can be read."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, quadrat
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import EnergySource, PowerReading, PowerSample
 
-# NVML's energy counter moves about ten times a second, so each edge of a window may be off by one such tick.
+# NVML's energy counter updates about ten times a second, so each edge of a window may be off by one such tick.
 COUNTER_TICK_S = 0.1
 # Over 5 s the tick errs by 0.8 % rms (0.1 s x sqrt(2 / 12) over 5 s), well under the meter's own error.
 MIN_COUNTER_WINDOW_S = 5.0
-# What the meter itself may be off by, as a log SD: NVML states +-5 % for its readings.
+# The meter's own error as a log SD: NVML states +-5 % for its readings.
 METER_LOG_SD = 0.05
-# Sampled power alone: boards of the A100 and H100 kind look at a quarter of the time only, and many report a mean of
-# the past second, so a sample knows less than a counter (Yang et al., SC24, arXiv 2312.02741).
+# Sampled power alone: boards like the A100 and H100 sample only a quarter of the time, and many report a mean of the
+# past second, so samples are less certain than a counter (Yang et al., SC24, arXiv 2312.02741).
 SAMPLED_LOG_SD = 0.10
-# Share of its TDP that a board is taken to draw while training where no meter said, at home and as an offer: the lower
-# end of the original's 0.70 to 0.80.
+# Share of its TDP that an unmetered board is assumed to draw while training, at home and as an offer: the lower end of
+# the original's 0.70 to 0.80.
 ASSUMED_UTILIZATION = 0.70
 # Log SD of design power times a utilisation, or times a share of the cores: comparisons with wall meters find errors up
-# to 40 % (Fischer 2025, arXiv 2509.22092), and a training that waits for its host draws less than half of that share.
+# to 40 % (Fischer 2025, arXiv 2509.22092), and a run that waits for its host draws less than half of that share.
 MODELLED_POWER_LOG_SD = 0.3
-# Counter and samples that differ by more than this, over long enough for ticks and lag not to matter, contradict.
+# Counter and samples that differ by more than this over a window long enough for ticks and lag not to matter disagree.
 DISAGREEMENT_RATIO = 1.10
 MIN_COMPARISON_S = 10.0
-# A sample averages up to the past second on most boards: the first second of a steady span still shows what was before.
+# Most boards average a sample over up to the past second, so the first second of a steady span still shows the past.
 POWER_LAG_S = 1.0
-# Noise of the mean is taken from means of about a second, fewer than five of which say nothing about their spread.
+# The noise of the mean is estimated from one-second means; fewer than five say nothing about their spread.
 NOISE_BIN_S = 1.0
 MIN_NOISE_BIN_COUNT = 5
 # Beyond this lag-1 correlation a short record cannot tell noise from drift.
 MAX_CORRELATION = 0.9
-# No board draws this much; a counter that claims it has jumped (a reset, a torn read), and a sample is no reading.
+# No board draws this much: a counter that claims so has jumped (a reset, a torn read), and such a sample is invalid.
 IMPLAUSIBLE_POWER_W = 10_000.0
-# A board that is switched on draws more, even asleep; below it a reading is in another unit or made up.
+# A board that is switched on draws more, even asleep; a lower reading is in another unit or invalid.
 LEAST_BOARD_POWER_W = 1.0
 # NVML's readings are means, which exceed the highest limit that a board can be set to by far less than this. A table's
 # TDP may be another variant's, so it bounds more loosely.
@@ -46,19 +46,19 @@ MOST_PER_LIMIT_RATIO = 1.5
 MOST_PER_TDP_RATIO = 3.0
 # Slack for counters beyond the time since they last moved: their ticks are not of one length.
 COUNTER_BURST_S = 0.25
-# A counter moves ten times a second; one that stands still for this long while the device runs has stopped counting.
+# A counter updates ten times a second; one unchanged for this long while the device runs has stopped counting.
 COUNTER_STALL_S = 1.0
-# Counter and samples that differ by more than this cannot both be near the truth.
+# Counter and samples that differ by more than this cannot both be right.
 CONTRADICTION_RATIO = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerBounds:
-    """Between what a device's power can lie; a reading outside is no reading.
+    """The plausible range of a device's power; a reading outside it is invalid.
 
     Args:
-        least_w: The least it draws while it is on, watts; 0 where nothing is known.
-        most_w: More than it can draw, watts.
+        least_w: Lower bound of its power while switched on, watts; 0 where unknown.
+        most_w: Upper bound of its power, watts.
 
     >>> bounds = PowerBounds(least_w=1.0, most_w=600.0)
     >>> [bounds.hold(watts) for watts in (0.0, -5.0, 0.2, 250.0, 4_294_967.0, float("nan"))]
@@ -69,7 +69,7 @@ class PowerBounds:
     most_w: float = IMPLAUSIBLE_POWER_W
 
     def hold(self, power_w: float) -> bool:
-        """Whether a power can be the device's: finite, above 0 and within the bounds."""
+        """Whether a power is plausible: finite, above 0 and within the bounds."""
         return power_w > 0.0 and self.least_w <= power_w <= self.most_w
 
 
@@ -77,11 +77,11 @@ ANY_POWER = PowerBounds()
 
 
 def board_bounds(limit_w: float | None, tdp_w: float | None = None) -> PowerBounds:
-    """The bounds of a GPU board.
+    """The power bounds of a GPU board.
 
     Args:
-        limit_w: The highest power limit it can be set to by its own firmware, watts; None when it does not say.
-        tdp_w: Its design power by a table, watts; None when unknown.
+        limit_w: The highest power limit that its firmware allows, watts; None when not reported.
+        tdp_w: Its design power in the specs table, watts; None when unknown.
 
     >>> board_bounds(400.0).most_w, board_bounds(None, 400.0).most_w, board_bounds(None).most_w
     (600.0, 1200.0, 10000.0)
@@ -102,12 +102,12 @@ class MeteredDevice:
         device: ``gpu_0``, ``cpu`` or ``ram``.
         counter_s: Seconds that the energy counter covers.
         counter_j: Joules it counted; None without a counter.
-        window_count: Separate stretches that make up those seconds; 0 where none was marked and all of it counts.
-        tick_s: How often the counter moves, seconds.
+        window_count: Separate windows that make up those seconds; 0 where none was marked and everything counts.
+        tick_s: Update interval of the counter, seconds.
         sampled_s: Seconds that the samples cover.
-        sampled_j: Joules by integrating them; None without samples.
+        sampled_j: Joules integrated from the samples; None without any.
         samples: Samples inside the windows, in time order.
-        bounds: Between what its power can lie.
+        bounds: The plausible range of its power.
     """
 
     device: str
@@ -132,15 +132,15 @@ class MeteredDevice:
 
     @property
     def is_counter_believed(self) -> bool:
-        """Whether the counter's mean power can be the device's, by itself and beside the samples.
+        """Whether the counter's mean power is plausible, by itself and against the samples.
 
-        Faults of a sensor lose energy (it stands still, misses ticks, repeats an old value) and those that invent some
-        break the bounds, so of two that contradict each other the larger is taken.
+        Sensor faults lose energy (the counter stalls, misses ticks, repeats an old value), and those that invent energy
+        exceed the bounds, so of two contradicting figures the larger one is used.
         """
         counter_w, sampled_w = self.counter_w, self.sampled_w
         if counter_w is None:
             return False
-        # At a short window's edges a tick more or less is no contradiction.
+        # In a short window, one tick more or less at the edges is no contradiction.
         slack = 1.0 + 2.0 * self.tick_s / self.counter_s
         if counter_w > self.bounds.most_w * slack or counter_w * slack < self.bounds.least_w:
             return False
@@ -155,14 +155,14 @@ def counter_step_j(
     wraps_at_j: float | None = None,
     most_w: float = IMPLAUSIBLE_POWER_W,
 ) -> float | None:
-    """Joules between two readings of a counter; None when it was reset or jumped, never negative.
+    """Joules between two counter readings, never negative; None when the counter was reset or jumped.
 
     Args:
         before_j: Earlier reading, joules.
         after_j: Later reading, joules.
-        elapsed_s: Seconds since the counter last moved.
-        wraps_at_j: Where the counter starts again from 0; None when it does not.
-        most_w: More than the device can draw, watts.
+        elapsed_s: Seconds since the counter last changed.
+        wraps_at_j: Where the counter wraps around to 0, joules; None when it does not.
+        most_w: Upper bound of the device's power, watts.
 
     >>> counter_step_j(10.0, 40.0, 0.1)
     30.0
@@ -179,9 +179,9 @@ def counter_step_j(
 
 
 def tick_log_half_width(window_s: float, window_count: int, tick_s: float = COUNTER_TICK_S) -> float:
-    """How far the counter's ticks may move a mean power, as a log half-width.
+    """The log half-width of a mean power due to the counter's ticks.
 
-    At long windows the 95 % range of the two edges' random phases, at short ones the worst case.
+    For long windows the 95 % range of the two edges' random phases, for short ones the worst case.
 
     >>> round(tick_log_half_width(10.0, 1), 4)
     0.008
@@ -195,7 +195,7 @@ def tick_log_half_width(window_s: float, window_count: int, tick_s: float = COUN
 
 
 def noise_log_half_width(samples: Sequence[PowerSample]) -> float:
-    """95 % half-width of the log of mean power, from how its one-second means vary; 0 with too few of them.
+    """95 % half-width of the log of mean power, from the spread of its one-second means; 0 with too few of them.
 
     The effective number of means is that of a first-order autocorrelated series.
     """
@@ -218,12 +218,12 @@ def noise_log_half_width(samples: Sequence[PowerSample]) -> float:
 
 
 def read_metered(metered: MeteredDevice, *, note: str, idle_power_w: float | None = None) -> PowerReading | None:
-    """Mean power of a metered device with its range: by its counter, else by the samples, else None.
+    """Mean power of a metered device with its range, from the counter or else the samples; None without either.
 
     Args:
-        metered: What was metered of it.
-        note: Where the figure comes from, in words.
-        idle_power_w: Its power before the benchmark, watts; None when not measured.
+        metered: What was metered of the device.
+        note: Text on where the figure comes from.
+        idle_power_w: The device's power before the benchmark, watts; None when not measured.
     """
     sampled_w = metered.sampled_w
     counter_w = metered.counter_w if metered.is_counter_believed else None
@@ -253,7 +253,7 @@ def read_metered(metered: MeteredDevice, *, note: str, idle_power_w: float | Non
 
 
 def sources_disagree(metered: MeteredDevice) -> bool:
-    """Whether counter and samples contradict each other over a time long enough to tell."""
+    """Whether counter and samples contradict each other over a long enough time."""
     counter_w, sampled_w = metered.counter_w, metered.sampled_w
     if counter_w is None or sampled_w is None or min(metered.counter_s, metered.sampled_s) < MIN_COMPARISON_S:
         return False
@@ -261,7 +261,7 @@ def sources_disagree(metered: MeteredDevice) -> bool:
 
 
 def metering_caveats(metered: MeteredDevice) -> tuple[Caveat, ...]:
-    """What the reader of a metered power must know: a short window, or a counter and samples that differ."""
+    """The caveats of a metered power: a short window, or counter and samples that disagree."""
     counter_w, sampled_w = metered.counter_w, metered.sampled_w
     caveats = []
     metered_s = metered.counter_s if metered.is_counter_believed else metered.sampled_s
@@ -284,7 +284,14 @@ def metering_caveats(metered: MeteredDevice) -> tuple[Caveat, ...]:
 def model_power(
     device: str, full_power_w: Interval, share: float, *, source: EnergySource = "modelled", note: str = ""
 ) -> PowerReading:
-    """Power as a share of what a device draws at full load, with the wide range of a model.
+    """Modelled power: a share of the device's full-load power, with a wide range.
+
+    Args:
+        device: ``gpu_0``, ``cpu`` or ``ram``.
+        full_power_w: Power at full load, watts.
+        share: Share of it assumed while training.
+        source: How the figure is known.
+        note: Text on where the figure comes from.
 
     >>> model_power("gpu_0", Interval.exactly(300.0), 0.5).power_w
     150.0

@@ -1,4 +1,4 @@
-"""When to start: of a forecast of the grid, the hours of a training that emit least."""
+"""When to start: the start time with the least CO2e by a forecast of the grid."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from datetime import datetime, timedelta
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.units import S_PER_H
 
-# The hours ahead within which a start is looked for.
+# How many hours ahead a start is searched for.
 DEFAULT_WINDOW_H = 24.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntensityReading:
-    """The carbon intensity of one zone from one moment on.
+    """The carbon intensity of one zone from a point in time on.
 
     Args:
-        zone: Of Electricity Maps.
-        at: When it begins, with a time zone.
+        zone: Electricity Maps zone.
+        at: Start of its validity, with a time zone.
         intensity_g_per_kwh: Grams CO2e per kWh, at least 0.
         is_estimated: Whether the service estimated it; None when it does not say.
     """
@@ -38,12 +38,12 @@ class IntensityReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestStart:
-    """The start with the least CO2e, against starting at once.
+    """The start with the least CO2e, compared with starting now.
 
     Args:
         start: When to start.
-        intensity_g_per_kwh: Mean over the training if it starts then.
-        now_g_per_kwh: Mean over the training if it starts at once.
+        intensity_g_per_kwh: Mean over the run if it starts then.
+        now_g_per_kwh: Mean over the run if it starts now.
         wait_h: Hours until that start.
     """
 
@@ -61,14 +61,14 @@ class BestStart:
 def best_start(
     forecast: Sequence[IntensityReading], hours: float, *, window_h: float = DEFAULT_WINDOW_H
 ) -> BestStart | None:
-    """The start within ``window_h`` hours that emits least; None where the forecast does not cover one training.
+    """The start within ``window_h`` hours with the least CO2e; None where the forecast does not cover the run.
 
-    Each reading holds until the next, the last one for as long as the step before it. Power is taken as steady, so
-    the mean intensity over the training decides. The least mean begins or ends where a reading begins.
+    Each reading holds until the next, the last one for as long as the step before it. Power is assumed constant, so
+    the mean intensity over the run decides. The run with the lowest mean starts or ends where a reading begins.
 
     Args:
         forecast: Readings of one zone, in any order; the earliest is now.
-        hours: How long the training takes, above 0.
+        hours: Length of the run, above 0.
         window_h: Latest start, hours from the first reading.
 
     Raises:
@@ -89,7 +89,7 @@ def best_start(
         return None
     starts = {0.0, *edges, *(edge - hours for edge in edges)}
     means = {start: _mean(edges, values, start, hours) for start in sorted(starts) if 0.0 <= start <= latest}
-    # The earliest of equally clean starts: waiting longer for nothing helps nobody.
+    # The earliest of equally clean starts: there is no point in waiting longer.
     start_h = min(means, key=lambda start: (means[start], start))
     return BestStart(
         start=first + timedelta(hours=start_h),

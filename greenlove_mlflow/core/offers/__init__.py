@@ -1,1 +1,1 @@
-"""Offers of GPUs for rent: what the same training takes and costs there, and which offer is best."""
+"""GPUs for rent: what the same run takes and costs on each offer, and which offer is best."""

@@ -1,7 +1,7 @@
-"""Many runs on many offers at once: the columns of the runs, and one figure per row of run and offer.
+"""Many runs on many offers at once: columns of runs, and one figure per row of run and offer.
 
-The comparison of one run, the served model and a whole experiment estimated again all come from here, so that they
-give the same numbers.
+The comparison of one run, the served model and the re-estimation of an experiment all use this module, so that their
+numbers agree.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ RatioOf = Callable[[RunFacts, str], "SpeedRatio | None"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunColumns:
-    """Runs as columns, and what they make of each GPU as tables of runs x GPUs.
+    """Runs as columns, and their figures on each GPU as arrays of runs x GPUs.
 
     Args:
         home_time_s: Seconds at home, one per run.
-        times: On each GPU, as shares of the time at home; NaN where no ratio is known.
-        basis: How each ratio is known; empty where there is none.
-        powers: Of the boards of each GPU, and of the host.
-        peak_memory_gib: Measured peak, one per run; NaN where none was measured.
-        used_gpu_count: GPUs at work, one number per run.
+        times: Times on each GPU, as shares of the time at home; NaN where no ratio is known.
+        basis: Basis of each ratio; empty where there is none.
+        powers: Power of the boards of each GPU, and of the host.
+        peak_memory_gib: Measured peak, one per run, GiB; NaN where none was measured.
+        used_gpu_count: GPUs in use, one number per run.
     """
 
     home_time_s: Intervals
@@ -49,15 +49,15 @@ class RunColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferRows:
-    """Rows to estimate: which run on which GPU, and what that offer costs and emits.
+    """Rows to estimate: which run on which GPU, and that offer's price and grid.
 
     Args:
-        run_index: Into the runs.
-        gpu_index: Into the GPUs.
-        rented_gpu_count: GPUs of the instance that is rented; NaN where none has as many as are used.
-        price_usd_per_hour: Per GPU and hour; NaN without a public price.
-        memory_gib: Of the offer; NaN when unknown.
-        intensity_g_per_kwh: The grid of the offer; NaN when unknown.
+        run_index: Index of the run.
+        gpu_index: Index of the GPU.
+        rented_gpu_count: GPUs of the rented instance; NaN where no instance has enough.
+        price_usd_per_hour: US dollars per GPU and hour; NaN without a public price.
+        memory_gib: Memory of the offered GPU, GiB; NaN when unknown.
+        intensity_g_per_kwh: Grams CO2e per kWh on the offer's grid; NaN when unknown.
     """
 
     run_index: IndexArray
@@ -70,17 +70,17 @@ class OfferRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFigures:
-    """What each row takes; NaN where unknown.
+    """The figures of each row; NaN where unknown.
 
     Args:
-        time_s: Seconds, the start of the instance apart.
+        time_s: Seconds, without the start of the instance.
         energy_kwh: Electricity of the whole instance, PUE included.
-        cost_usd: Rent of the whole instance, its start included.
-        co2_g: Grams CO2e at the grid of the offer.
-        basis: How the speed ratio is known.
+        cost_usd: Rent of the whole instance, its start included, US dollars.
+        co2_g: Grams CO2e on the offer's grid.
+        basis: Basis of the speed ratio.
         fits_memory: 1 where the measured peak fits, 0 where it does not, NaN where either is unknown.
         rented_gpu_count: GPUs of the instance.
-        used_gpu_count: GPUs of it that are at work.
+        used_gpu_count: GPUs of it that are in use.
     """
 
     time_s: Intervals
@@ -104,11 +104,11 @@ def run_columns(
     """The runs as columns.
 
     Args:
-        statistics: Of each run.
+        statistics: The facts of each run.
         homes: The estimate at home of each run.
         gpu_ids: The GPUs of all offers, by the specs table's key.
         specs: The specs table by its key.
-        ratio_of: The speed ratio of a GPU that the run's own statistics do not hold; None when there is none.
+        ratio_of: Returns the speed ratio of a GPU that the run's facts lack, or None.
     """
     ratios: list[list[SpeedRatio | None]] = []
     for each in statistics:
@@ -128,10 +128,10 @@ def run_columns(
 
 
 def estimate_rows(runs: RunColumns, rows: OfferRows, *, pue: Interval, start_s: float = 0.0) -> RowFigures:
-    """What each row takes.
+    """The figures of each row.
 
     Args:
-        runs: The columns that the rows point into.
+        runs: The columns that the rows refer to.
         rows: Which run on which GPU, at which price and grid.
         pue: Power usage effectiveness of the offers' data centres.
         start_s: Seconds that an instance needs to start.
@@ -168,9 +168,9 @@ def estimate_rows(runs: RunColumns, rows: OfferRows, *, pue: Interval, start_s: 
 
 
 def best_value_index(cost_usd: FloatArray, time_s: FloatArray, fits_memory: FloatArray) -> IndexArray:
-    """The column with the least cost times time of each row; -1 where no cost is known.
+    """The index of the column with the least cost times time in each row; -1 where no cost is known.
 
-    An option whose memory does not fit, or without a price, cannot be it.
+    An option whose memory does not fit, or without a price, is never chosen.
     """
     usable = (cost_usd > 0.0) & (fits_memory != 0.0)
     value = np.where(usable, cost_usd * time_s, np.inf)

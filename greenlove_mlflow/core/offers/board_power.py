@@ -1,7 +1,7 @@
-"""What a rented instance draws while it trains: boards at work, boards that idle, and its host.
+"""The power of a rented instance while it trains: boards in use, idle boards, and the host.
 
-A board draws its idle power and, while it works, a part of what lies between idle and TDP. How large that part is for
-a training was metered at home; how much of the time the board works follows from the step on the offer.
+A board draws its idle power and, while busy, a share of the range between idle and TDP. That share is metered at home;
+how much of the time the board is busy follows from the step on the offer.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, FloatArray, Inter
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 
-# Carried over from a metered board, another board's power is known to 25 % (log SD); two boards of one model agree to
+# Transferred from a metered board, another board's power is known to 25 % (log SD); two boards of one model agree to
 # 8 %.
 CARRIED_POWER_LOG_SD = 0.25
 SAME_BOARD_LOG_SD = 0.04
-# Another machine's processor and memory, taken to draw what home's do.
+# Another machine's CPU and memory, assumed to draw what home's do.
 HOST_POWER_LOG_SD = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardPowers:
-    """Watts of each GPU for each run, as tables of runs x GPUs.
+    """Watts of each GPU for each run, as arrays of runs x GPUs.
 
     Args:
-        work_w: Mean power of one board that trains, its waiting for the host included; NaN without a TDP.
-        idle_w: Power of a board that is rented and not used.
-        host_w: Power of processor and memory, one per run; 0 where home's were not counted either.
-        is_metered: 1 where the very board was metered at home.
+        work_w: Mean power of one training board, including its waits for the host; NaN without a TDP.
+        idle_w: Power of a board that is rented but unused.
+        host_w: Power of CPU and memory, one per run; 0 where home's were not counted either.
+        is_metered: 1 where the same board was metered at home.
     """
 
     work_w: Intervals
@@ -49,10 +49,10 @@ def board_powers(
     """The power of each GPU for each run.
 
     Args:
-        facts: Of each run.
-        specs: Of each GPU; None where no table knows it.
-        busy_ratio: How much more of the time a board works on the offer than at home, runs x GPUs.
-        busy_share: How much of the time it works there.
+        facts: The facts of each run.
+        specs: The specs of each GPU; None where it is in no table.
+        busy_ratio: Busy share of the board on the offer over that at home, runs x GPUs.
+        busy_share: Busy share of the board on the offer, 0 to 1, runs x GPUs.
     """
     tdp_w, known_idle_w = _column(specs, "tdp_w"), _column(specs, "idle_w")
     homes = [_home_board(each) for each in facts]
@@ -80,9 +80,16 @@ def board_powers(
 def instance_power_w(
     work_w: Intervals, idle_w: FloatArray, host_w: Intervals, *, used: FloatArray, rented: FloatArray
 ) -> Intervals:
-    """Mean power of a whole instance: the boards at work, those that idle, and its host; NaN where unknown.
+    """Mean power of a whole instance in watts: boards in use, idle boards and host; NaN where unknown.
 
-    The boards at work share one error, so only host and boards add in quadrature.
+    The boards in use share one error, so only host and boards add in quadrature.
+
+    Args:
+        work_w: Mean power of one board in use, watts.
+        idle_w: Power of one idle board, watts.
+        host_w: Power of CPU and memory, watts.
+        used: Boards in use.
+        rented: Boards of the instance.
     """
     working = used * work_w.point
     whole = working + (rented - used) * idle_w + host_w.point
@@ -99,7 +106,7 @@ def instance_power_w(
 
 
 def metered_board_w(facts: RunFacts | None) -> Interval | None:
-    """What one board of home drew, the mean over all of them, watts; None when no meter said."""
+    """Mean metered power of one of home's boards, watts; None when they were not metered."""
     boards = () if facts is None else board_readings(facts)
     if not boards:
         return None
@@ -108,13 +115,13 @@ def metered_board_w(facts: RunFacts | None) -> Interval | None:
 
 
 def _modelled_board_w(facts: RunFacts) -> Interval | None:
-    """What a model said that the one board of home draws, watts; None without one."""
+    """Modelled power of home's single board, watts; None without a model."""
     modelled = [each for each in facts.power if each.device.startswith("gpu") and each.source == "modelled"]
     return Interval.from_log_width(modelled[0].power_w, modelled[0].log_half_width) if len(modelled) == 1 else None
 
 
 def power_caveat(facts: RunFacts | None, spec: GpuSpec, *, is_metered: bool) -> Caveat | None:
-    """How the power of an offer's board was assumed; None where that very board was metered."""
+    """The caveat on how the power of an offer's board was assumed; None where the same board was metered."""
     if spec.tdp_w is None:
         return Caveat.of("offer-power-unknown", gpu=spec.name)
     if is_metered:
@@ -128,12 +135,12 @@ def power_caveat(facts: RunFacts | None, spec: GpuSpec, *, is_metered: bool) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _HomeBoard:
-    """What home's board tells of others.
+    """What home's board says about others.
 
     Args:
-        drawn_w: What a meter said it drew.
-        numbers: The share of what lies between idle and TDP that it drew above idle (NaN when no meter said), idle
-            power over TDP, whether idle power counts, and the width of what is carried over.
+        drawn_w: Its metered power.
+        numbers: Its power above idle as a share of the range from idle to TDP (NaN when not metered), idle power over
+            TDP, whether idle power counts, and the width of the transfer to other boards.
     """
 
     drawn_w: Interval | None
@@ -142,12 +149,12 @@ class _HomeBoard:
 
 def _home_board(facts: RunFacts) -> _HomeBoard:
     drawn_w, home = metered_board_w(facts), facts.home
-    # A run that counts only what the training adds has no idle power left in its readings, nor then has an offer.
+    # A run that counts only power above idle has no idle power in its readings, so offers have none either.
     counts_idle = not facts.power or any(reading.idle_power_w != 0.0 for reading in facts.power)
     tdp_w = home.tdp_w if home is not None and home.tdp_w else math.nan
     idle_w = _home_idle_w(facts) if counts_idle else 0.0
     carried, width = math.nan, MODELLED_POWER_LOG_SD * NORMAL_QUANTILE_95
-    # A board that was modelled at home is modelled alike as an offer: compared with itself it draws the same.
+    # A board modelled at home is modelled the same way as an offer: compared with itself, it draws the same.
     taken_w = _modelled_board_w(facts) if drawn_w is None else drawn_w
     if taken_w is not None and tdp_w > idle_w:
         carried = max(0.0, taken_w.point - idle_w) / (tdp_w - idle_w)

@@ -1,4 +1,4 @@
-"""What the reader of an offer must know about its price, its size and its memory."""
+"""Caveats of an offer's price, size and memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import Offer
     from greenlove_mlflow.core.offers.rental import Rental
 
-# Cloud prices moved by 18 to 50 % within half a year (A100, L40S); an older one is no longer a price. Our own limit.
+# Cloud prices moved by 18 to 50 % within half a year (A100, L40S), so older ones are stale. Our own limit.
 MAX_PRICE_AGE_DAYS = 180
 
 
@@ -24,9 +24,9 @@ def offer_caveats(offer: Offer, *, used_gpu_count: int, today: str | None) -> tu
     """The caveats of an offer's price and size.
 
     Args:
-        offer: What is rented.
-        used_gpu_count: GPUs at work.
-        today: ISO 8601 date that the age of the price is told from; None leaves the age alone.
+        offer: The offer.
+        used_gpu_count: GPUs in use.
+        today: ISO 8601 date for the age of the price; None skips that check.
     """
     found: list[Caveat] = []
     age = _age_days(offer.as_of, today)
@@ -42,7 +42,7 @@ def offer_caveats(offer: Offer, *, used_gpu_count: int, today: str | None) -> tu
 
 
 def memory_caveat(offer: Offer, statistics: RunFacts, fitting: int | None) -> Caveat:
-    """The caveat of an offer whose memory the training does not fit, with the batch size that would."""
+    """The caveat of an offer whose memory is too small, with a batch size that would fit."""
     peak_gib = statistics.peak_memory_gib or 0.0
     if fitting is None:
         advice = "no smaller batch would fit"
@@ -61,14 +61,14 @@ def comparison_caveats(
     *,
     rental: Rental,
 ) -> tuple[Caveat, ...]:
-    """The caveats of a comparison as a whole: what was left out of it, out of its energy and out of its times.
+    """The caveats of a whole comparison: what is missing from its offers, its energy and its times.
 
     Args:
-        facts: Of the training.
-        shown: Offers of the billing that was asked for.
-        offers: Those that are compared.
-        rows: The training on them.
-        rental: What was asked of every offer.
+        facts: The facts of the run.
+        shown: Offers with the requested billing.
+        offers: The offers that are compared.
+        rows: The run on each of them.
+        rental: What every offer must provide.
     """
     found: list[Caveat] = []
     left = {each.gpu for each in shown} - {each.gpu for each in offers}

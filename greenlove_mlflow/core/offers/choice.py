@@ -1,7 +1,7 @@
-"""Fastest, cheapest, lowest carbon, best value: which option that is, home included, and how sure it is.
+"""Fastest, cheapest, lowest carbon and best value among the offers and home, with probabilities.
 
-Best value is the option with the least cost times time among those whose memory fits; an option without a price
-cannot be it. Home's time is in every option, so its uncertainty never decides between two of them.
+Best value is the option with the least cost times time among those whose memory fits; an option without a price is
+never chosen. Home's time is a factor of every option, so its uncertainty never decides between two of them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 
 By = Literal["time", "cost", "co2", "value"]
 
-# Slices of one option's distribution; 400 give three decimals.
+# Slices of an option's distribution; 400 give three decimals.
 _SLICES = 400
-# An end at 0 is as wide as a range gets, on the log scale; no figure's is as wide.
+# Log width that stands for a range ending at 0; wider than that of any figure.
 _WIDEST = 50.0
 _AT_HOME = Longest(parts=(Part.of(1.0, 0.0),))
 
@@ -34,8 +34,8 @@ class Choice:
     Args:
         by: The criterion.
         row: The offer; None for home.
-        probability: That it is the best of all options compared.
-        tied_with: Names of the options whose ranges overlap its own, so that they share its rank.
+        probability: Probability that it is the best of all options compared.
+        tied_with: Names of the options statistically tied with it: their ranges overlap, so they share its rank.
     """
 
     by: By
@@ -46,7 +46,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A difference with its range; below 0 when the second of the two is greater."""
+    """A difference with its range; negative when the second value is greater."""
 
     point: float
     low: float
@@ -55,7 +55,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saving:
-    """Home minus best value; all zero when home is the best value, None where a figure is unknown."""
+    """Home minus best value; all 0 when home is the best value, None where a figure is unknown."""
 
     row: ComparisonRow | None
     time_s: Difference
@@ -65,9 +65,9 @@ class Saving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Option:
-    """One option by one criterion on the log scale, home's time taken as known.
+    """One option by one criterion on the log scale, given home's time.
 
-    The criterion is ``exp(log_scale)`` times ``power`` of the time, times what is uncertain beside the time.
+    The criterion is ``exp(log_scale)`` times the time to the power ``power``, times any further uncertain factor.
     """
 
     row: ComparisonRow | None
@@ -80,45 +80,45 @@ class _Option:
 
     @property
     def log_point(self) -> float:
-        """Where its point lies."""
+        """Log of the criterion's point value."""
         return self.log_scale + self.power * float(self.time.log_point)
 
     def log_end(self, probability: float) -> float:
-        """The end of its range that is not exceeded with that probability."""
+        """Log of the criterion's quantile at that probability."""
         away = self.power * (float(self.time.log_quantile(probability)) - float(self.time.log_point))
         is_low = probability < 0.5
         width = math.hypot(away, NORMAL_QUANTILE_95 * (self.log_sd_below if is_low else self.log_sd_above))
         return self.log_point - width if is_low else self.log_point + width
 
     def probability_below(self, log_value: FloatArray) -> FloatArray:
-        """Probability that it lies below each of the values."""
+        """Probability that the criterion lies below each of the values."""
         at = (log_value - self.log_scale) / self.power
-        # What is uncertain beside the time moves the value that the time has to stay below, the other way round.
+        # Uncertainty other than that of the time moves the threshold for the time in the opposite direction.
         return self.time.probability_below_uncertain(at, self.log_sd_above / self.power, self.log_sd_below / self.power)
 
 
 def fastest(comparison: Comparison) -> Choice | None:
-    """The option that is done first among those whose memory fits, the start of an instance included.
+    """The option that finishes first among those whose memory fits, including the start of an instance.
 
-    None where the training is over before an instance has started.
+    None where the run at home ends before an instance has started.
     """
     return _best(comparison, "time")
 
 
 def cheapest(comparison: Comparison) -> Choice | None:
-    """The option that costs least among those whose memory fits; None when no cost is known or nothing is rented."""
+    """The cheapest option among those whose memory fits; None when no cost is known or nothing can be rented."""
     return _best(comparison, "cost")
 
 
 def lowest_carbon(comparison: Comparison) -> Choice | None:
-    """The option with the least CO2e at the grid of its region; None when no CO2e is known. Claims do not count."""
+    """The option with the least CO2e on the grid of its region; None when no CO2e is known. Claims do not count."""
     return _best(comparison, "co2")
 
 
 def best_value(comparison: Comparison) -> Choice | None:
     """The option with the least cost times time among those whose memory fits; None when no cost is known.
 
-    A training that is over before an instance has started has no best value either.
+    Also None for a run that ends before an instance has started.
     """
     return _best(comparison, "value")
 
@@ -126,7 +126,7 @@ def best_value(comparison: Comparison) -> Choice | None:
 def best_offer(comparison: Comparison) -> ComparisonRow | None:
     """The offer with the least cost times time among those that fit and can be rented; None when there is none.
 
-    A training that is over before an instance has started has none.
+    Also None for a run that ends before an instance has started.
     """
     if comparison.is_too_small_to_rent:
         return None
@@ -142,7 +142,7 @@ def best_offer(comparison: Comparison) -> ComparisonRow | None:
 def ranks(comparison: Comparison, by: By) -> tuple[tuple[ComparisonRow | None, int], ...]:
     """Every option with its rank, best first; None is home.
 
-    The rank is 1 plus the number of options that are better beyond their ranges, so options that overlap share one.
+    The rank is 1 plus the number of options that are better without overlap, so overlapping options share a rank.
     """
     options = _options(comparison, by)
     placed = [(option, 1 + sum(_is_clearly_less(other, option) for other in options)) for option in options]
@@ -151,7 +151,7 @@ def ranks(comparison: Comparison, by: By) -> tuple[tuple[ComparisonRow | None, i
 
 
 def saving(comparison: Comparison) -> Saving | None:
-    """What the best value saves against home in time, money and CO2e; None where there is no best value."""
+    """The best value's saving over home in time, money and CO2e; None where there is no best value."""
     choice = best_value(comparison)
     if choice is None:
         return None
@@ -197,7 +197,7 @@ def _option(
     if by == "time":
         log_scale, power = math.log(home.time_s.point), 1.0
     elif by == "value":
-        # Cost is proportional to time, so the time enters cost times time twice.
+        # Cost is proportional to time, so time enters cost times time squared.
         log_scale, power = math.log(value.point) + math.log(home.time_s.point) - log_time, 2.0
     else:
         log_scale, power = math.log(value.point) - log_time, 1.0
@@ -213,7 +213,7 @@ def _option(
 
 
 def _sides_beside(value: Interval, time_s: Interval) -> tuple[float, float]:
-    """Log SDs below and above the point, of what is uncertain beside the time."""
+    """Log SDs below and above the point, without the uncertainty of the time."""
     pairs = ((value.point, value.low, time_s.point, time_s.low), (value.high, value.point, time_s.high, time_s.point))
     sides = []
     for above, below, time_above, time_below in pairs:
@@ -232,12 +232,12 @@ def _is_clearly_less(one: _Option, other: _Option) -> bool:
 
 
 def _probability_least(best: _Option, options: Sequence[_Option]) -> float:
-    """Probability that ``best`` is below all others, the sum over slices of its own distribution."""
+    """Probability that ``best`` is below all others, summed over slices of its distribution."""
     spread = [best.log_end(probability) - best.log_point for probability in (0.025, 0.975)]
     if spread[1] - spread[0] <= 0.0:
         at, weights = np.array([best.log_point]), np.ones(1)
     else:
-        # Four SDs either way leave out less than one draw in ten thousand.
+        # Four SDs either way miss less than one draw in ten thousand.
         edges = best.log_point + np.linspace(2.0 * spread[0], 2.0 * spread[1], _SLICES + 1)
         below = best.probability_below(edges)
         at, weights = (edges[1:] + edges[:-1]) / 2.0, np.diff(below)

@@ -1,4 +1,4 @@
-"""Offers of GPUs for rent, each with the time, cost, energy and CO2e of the same training; ranking as functions."""
+"""The comparison: the time, cost, energy and CO2e of the same run on each GPU offer."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from greenlove_mlflow.units import S_PER_H
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimePart:
-    """One of the parts of which the longest is the time on an offer: what must be done by host or board.
+    """One of the host or board parts whose maximum is the time on an offer.
 
     Args:
-        share: Of the time at home.
+        share: Its length as a share of the time at home.
         log_sd: SD of its logarithm.
-        only_widens: Whether it has a say in the range alone, as it was not measured.
+        only_widens: Whether it affects the range only, because it was not measured.
     """
 
     share: float
@@ -46,26 +46,26 @@ class TimePart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRow:
-    """The training on one offer.
+    """The run on one offer.
 
     Args:
-        offer: What is rented.
-        speed_ratio: Of the board's part of the training against home; one that was given or measured, of all of it.
-        estimate: Time, energy, rent and CO2e at the regional grid, of the instance that is rented.
-        co2_market_g: CO2e by the provider's claim: 0 only under a sourced claim, else None.
+        offer: The offer.
+        speed_ratio: Ratio of the board's part of the run to home; a given or measured ratio is of the whole run.
+        estimate: Time, energy, rent and CO2e (on the regional grid) of the rented instance.
+        co2_market_g: Grams CO2e by the provider's claim: 0 only under a sourced claim, else None.
         fits_memory: Whether the measured peak fits the offer's memory; None when no peak was measured.
-        fitting_batch_size: A batch size that would fit, when the job does not; else None.
-        time_ratio: How many times faster the whole training is than at home, the start of the instance apart.
-        bound_by: What sets the pace there; None where nobody knows the parts of a step.
-        p_faster: Probability that it is done sooner than at home, the start of the instance included.
+        fitting_batch_size: A batch size that would fit, where the run does not; else None.
+        time_ratio: How many times faster the whole run is than at home, without the start of the instance.
+        bound_by: What the run is bound by there; None where the parts of a step are unknown.
+        p_faster: Probability that it finishes sooner than at home, including the start of the instance.
         p_cheaper: Probability that it costs less than home; None when either cost is unknown.
-        p_less_co2: Probability of less CO2e than home; None when either is unknown.
-        on_pareto_front: Whether no other option is at once faster and cheaper.
-        rented_gpu_count: GPUs of the smallest instance that has those at work, all of which are paid.
-        used_gpu_count: GPUs at work.
-        all_at_work_time_s: What the training would take with every rented GPU at work, if the batch may grow with them;
-            None where all are at work already, or nobody knows.
-        time_parts: What the time consists of, for those who work out chances; empty for the estimate's own range.
+        p_less_co2: Probability that it emits less CO2e than home; None when either is unknown.
+        on_pareto_front: Whether no other option is both faster and cheaper.
+        rented_gpu_count: GPUs of the smallest instance with enough of them, all of which are paid for.
+        used_gpu_count: GPUs in use.
+        all_at_work_time_s: Seconds with every rented GPU in use, if the batch may grow with them; None where all are in
+            use already, or where unknown.
+        time_parts: The parts of the time, for computing probabilities; empty to use the estimate's own range.
     """
 
     offer: Offer
@@ -87,17 +87,17 @@ class ComparisonRow:
 
     @property
     def price_usd_per_hour(self) -> float | None:
-        """Rent of the whole instance, US dollars an hour; None without a public price."""
+        """Rent of the whole instance, US dollars per hour; None without a public price."""
         price = self.offer.price_usd_per_hour
         return None if price is None else price * self.rented_gpu_count
 
     @property
     def can_win(self) -> bool:
-        """Whether it may be the best option: the training fits, and it can be rented at a price that is known."""
+        """Whether it may be the best option: the run fits, and it can be rented at a known price."""
         return self.fits_memory is not False and self.estimate.cost_usd is not None
 
     def longest(self, home_time_s: Interval) -> Longest:
-        """Its time as a share of home's, as a distribution."""
+        """The distribution of its time as a share of home's."""
         if not self.time_parts:
             time_s = self.estimate.time_s
             own = math.sqrt(max(0.0, time_s.log_half_width**2 - home_time_s.log_half_width**2))
@@ -111,14 +111,14 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Home and one row per offer; which is fastest, cheapest or best is said by functions, not stored.
+    """Home and one row per offer; functions in ``choice`` find the fastest, cheapest or best.
 
     Args:
         home: The estimate for this machine.
         rows: One per offer, in the order of the price sheet.
         prices: The price sheet.
-        start_s: Seconds that an instance needs to start; None where nobody says.
-        caveats: Of the comparison as a whole (a substituted GPU, a probed machine, old prices).
+        start_s: Seconds that an instance needs to start; None where unknown.
+        caveats: Caveats of the whole comparison (a substituted GPU, a probed machine, old prices).
     """
 
     home: Estimate
@@ -130,7 +130,7 @@ class Comparison:
 
     @property
     def is_too_small_to_rent(self) -> bool:
-        """Whether the training at home is over before an instance has started: then no offer wins anything."""
+        """Whether the run at home ends before an instance has started, so that no offer gains anything."""
         return self.start_s is not None and is_too_small_to_rent(self.home.time_s.point, self.start_s.point)
 
     def __str__(self) -> str:
@@ -153,21 +153,21 @@ def compare_offers(
     caveats: tuple[Caveat, ...] = (),
     today: str | None = None,
 ) -> Comparison:
-    """The training on every offer of the sheet, beside home.
+    """The comparison of home with every offer of the sheet.
 
     Args:
         home: The estimate for this machine.
-        sheet: Offers of one date.
-        ratios: How many times faster each GPU, or all those at work, is than home, by the specs table's key.
-        specs: The specs table by its key; power comes from here.
+        sheet: The price sheet.
+        ratios: How many times faster than home each GPU is, or all GPUs in use together, by the specs table's key.
+        specs: The specs table by its key; the source of power figures.
         regions: The cloud's regions by name.
         pue: Power usage effectiveness of the cloud.
-        region: A region to price the electricity of; None for the median of those that list the offer.
-        home_name: What home is called.
-        billing: Which kinds of price to show.
-        rental: GPUs at work and the start of an instance; as many as at home when None, and nothing to start.
-        caveats: What is known already about the comparison as a whole.
-        today: ISO 8601 date that the age of prices is told from; None leaves their age alone.
+        region: Region whose grid is used; None for the median of the regions that list the offer.
+        home_name: Name of home.
+        billing: Kinds of price to show.
+        rental: GPUs in use and the start of an instance; None for as many GPUs as at home and no start.
+        caveats: Caveats already known for the whole comparison.
+        today: ISO 8601 date for the age of prices; None skips that check.
 
     Raises:
         InvalidInputError: If the estimate is that of an offer.
@@ -284,11 +284,11 @@ def _row(
 def _with_chances(
     home: Estimate, row: ComparisonRow, columns: RunColumns, gpu: int, *, start_s: float
 ) -> ComparisonRow:
-    """The row with what follows from the distribution of its time: ratio, parts and chances."""
+    """The row with the time's ratio, parts and probabilities filled in."""
     times = columns.times
     share = times.share.at((0, gpu))
     longest = times.training.at((0, gpu))
-    assert share is not None  # noqa: S101 - a row is made of a ratio that is known
+    assert share is not None  # noqa: S101 - rows are only made for known ratios
     knows = row.speed_ratio.basis != "given" and times.splits[0]
     started = longest.shifted(start_s / home.time_s.point)
     return dataclasses.replace(
@@ -305,15 +305,15 @@ def _with_chances(
 def chance_of_less(
     usd_per_hour: float | None, home_cost_usd: Interval | None, home_time_s: Interval, started: Longest
 ) -> float | None:
-    """Probability that the rent of an offer is less than the cost at home; None when either is unknown.
+    """Probability that an offer's rent is less than the cost at home; None when either is unknown.
 
     Both are proportional to home's time, whose uncertainty cancels.
 
     Args:
-        usd_per_hour: Of the whole instance.
-        home_cost_usd: At home.
-        home_time_s: At home.
-        started: Time on the offer as a share of home's, the start of the instance included.
+        usd_per_hour: Rent of the whole instance, US dollars per hour.
+        home_cost_usd: Cost at home, US dollars.
+        home_time_s: Time at home, seconds.
+        started: Time on the offer as a share of home's, including the start of the instance.
     """
     if usd_per_hour is None or home_cost_usd is None or home_cost_usd.point <= 0.0:
         return None
@@ -329,7 +329,7 @@ def _chance_of_less_co2(offer: Estimate, home: Estimate, longest: Longest) -> fl
         return None
     log_value = math.log(home.co2_g.point / offer.co2_g.point) + float(longest.log_point)
     home_sds, offer_sds = _beside(home.co2_g, home.time_s), _beside(offer.co2_g, offer.time_s)
-    # Less CO2e is a high value at home or a low one on the offer.
+    # Less CO2e means a high value at home or a low one on the offer.
     return float(
         longest.probability_below_uncertain(
             log_value, math.hypot(home_sds[0], offer_sds[1]), math.hypot(home_sds[1], offer_sds[0])
@@ -338,7 +338,7 @@ def _chance_of_less_co2(offer: Estimate, home: Estimate, longest: Longest) -> fl
 
 
 def _beside(value: Interval, time_s: Interval) -> tuple[float, float]:
-    """Log SDs below and above the point of what is uncertain about a value beside its time."""
+    """Log SDs of a value below and above its point, without the uncertainty of its time."""
 
     def sd(whole: float, shared: float) -> float:
         return math.sqrt(max(0.0, whole**2 - shared**2)) / NORMAL_QUANTILE_95
@@ -350,7 +350,7 @@ def _beside(value: Interval, time_s: Interval) -> tuple[float, float]:
 
 
 def _log_ratio(above: float, below: float) -> float:
-    # An end at 0 is as wide as a range gets; 50 is more than any figure's.
+    # 50 stands for a range ending at 0; it is wider than that of any figure.
     return math.log(above / below) if below > 0.0 else 50.0
 
 
@@ -364,7 +364,7 @@ def _time_parts(longest: Longest) -> tuple[TimePart, ...]:
 
 
 def _with_pareto(home: Estimate, rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
-    """The rows, each flagged when no other option is at once faster and cheaper."""
+    """The rows, each flagged when no other option is both faster and cheaper."""
     options = [
         (each.time_s.point, each.cost_usd.point)
         for each in (home, *(row.estimate for row in rows if row.can_win))

@@ -1,7 +1,6 @@
-"""The training on many offers at once: time, energy, rent and CO2e as arrays, NaN where a figure is unknown.
+"""The run on many offers at once: time, energy, rent and CO2e as arrays, NaN where a figure is unknown.
 
-One function for the comparison of a run, for the served model and for a whole experiment estimated again. Nothing
-here needs more than numpy.
+Shared by the comparison of a run, the served model and the re-estimation of an experiment. Needs only numpy.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from greenlove_mlflow.units import J_PER_KWH, S_PER_H
 if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import Offer, Region
 
-# A zone's yearly mean against the hours of one training (log SD), as for the yearly mean of a country.
+# Log SD of the hours of one run about a zone's yearly mean, as for the yearly mean of a country.
 YEARLY_GRID_LOG_SD = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferFigures:
-    """What the training takes on each offer; NaN where unknown."""
+    """The figures of the run on each offer; NaN where unknown."""
 
     time_s: Intervals
     energy_kwh: Intervals
@@ -44,16 +43,16 @@ def offer_figures(
     pue: Interval,
     intensity_g_per_kwh: Intervals,
 ) -> OfferFigures:
-    """Time, energy, rent and CO2e of the training on each offer.
+    """Time, energy, rent and CO2e of the run on each offer.
 
     Args:
-        home_time_s: At home, seconds; one value or one per offer.
-        time_share: Of that, what the training takes on each offer.
-        start_s: Seconds that the instance needs to start, which are billed and are not in the time.
-        price_usd_per_hour: Of all GPUs that are rented; NaN without a public price.
-        power_w: Mean power of the whole instance; NaN when unknown.
+        home_time_s: Time at home, seconds; one value or one per offer.
+        time_share: Time on each offer as a share of it.
+        start_s: Seconds that the instance needs to start; billed but not part of the time.
+        price_usd_per_hour: US dollars per hour for all rented GPUs; NaN without a public price.
+        power_w: Mean power of the whole instance, watts; NaN when unknown.
         pue: Power usage effectiveness of the data centre.
-        intensity_g_per_kwh: The grid of the offer's region; NaN when unknown.
+        intensity_g_per_kwh: Grams CO2e per kWh on the grid of the offer's region; NaN when unknown.
     """
     time_s = home_time_s.times(time_share)
     energy_kwh = time_s.times(power_w).times(Intervals.of([pue])).scaled(1.0 / J_PER_KWH)
@@ -70,9 +69,9 @@ class OfferGrid:
     """The electricity of an offer.
 
     Args:
-        place: The region, or the regions that the figure is the median of.
-        intensity_g_per_kwh: None when no region of the offer is known.
-        is_claimed: Whether every region it may run in has a sourced claim of clean electricity.
+        place: The region, or the regions whose median the figure is.
+        intensity_g_per_kwh: Grams CO2e per kWh; None when no region of the offer is known.
+        is_claimed: Whether every possible region has a sourced claim of clean electricity.
         caveats: What the reader must know.
     """
 
@@ -86,9 +85,15 @@ class OfferGrid:
 def offer_grid(
     offer: Offer, regions: Mapping[str, Region], *, region: str | None = None, scope: Scope = "lifecycle"
 ) -> OfferGrid:
-    """The grid of the named region, or the median of the regions that list the offer, their range in the interval.
+    """The grid of the named region, or the median of the regions that list the offer, with their range.
 
-    Where no region of the offer is known, those of its provider stand for it.
+    Where no region of the offer is known, its provider's regions are used.
+
+    Args:
+        offer: The offer.
+        regions: The known cloud regions by name.
+        region: A named region; None for the median of the regions that list the offer.
+        scope: Which emissions the intensity includes.
 
     Raises:
         UnknownPlaceError: If the named region is in no table.
@@ -121,7 +126,7 @@ def offer_grid(
 
 
 def _of_provider(region: Region, offer: Offer, scope: Scope) -> float | None:
-    """The figure of a region where it is one of the offer's provider."""
+    """The region's intensity if it belongs to the offer's provider; else None."""
     return _intensity(region, scope) if region.provider == offer.provider else None
 
 

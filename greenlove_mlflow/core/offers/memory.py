@@ -1,11 +1,11 @@
-"""Whether a training fits the memory of another GPU, and the batch size that would."""
+"""Whether a run fits the memory of another GPU, and the batch size that would."""
 
 from __future__ import annotations
 
 import math
 
-# Of the memory that a price sheet states, what a training can use: an 80 GB board shows 79.2 GiB, and the driver's
-# context and fragmentation take some more. Our own margin.
+# Usable share of the memory on a price sheet: an 80 GB board shows 79.2 GiB, and the driver's context and
+# fragmentation take some more. Our own margin.
 USABLE_MEMORY_SHARE = 0.95
 
 
@@ -21,15 +21,15 @@ def fits_memory(peak_gib: float | None, memory_gib: float) -> bool | None:
 def fitting_batch_size(
     peak_gib: float | None, memory_gib: float, batch_size: int, *, fixed_gib: float = 0.0
 ) -> int | None:
-    """The largest power of two not above ``batch_size`` with which the training would fit; None when none would.
+    """The largest power of two up to ``batch_size`` with which the run would fit; None when none would.
 
-    What does not grow with the batch (weights, gradients, optimizer state) stays; the rest shrinks in proportion.
+    Memory that does not grow with the batch (weights, gradients, optimizer state) stays; the rest scales with it.
 
     Args:
-        peak_gib: Measured at ``batch_size``, GiB; None when it was not.
-        memory_gib: Of the offer, GiB.
-        batch_size: Samples in a batch.
-        fixed_gib: Of the peak, what no smaller batch saves, GiB; with 0 the answer is an upper bound.
+        peak_gib: Peak measured at ``batch_size``, GiB; None when not measured.
+        memory_gib: Memory of the offer, GiB.
+        batch_size: Samples per batch.
+        fixed_gib: Part of the peak that does not shrink with the batch, GiB; with 0 the result is an upper bound.
 
     >>> fitting_batch_size(100.0, 40.0, 64)
     16

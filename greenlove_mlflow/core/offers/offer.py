@@ -1,4 +1,4 @@
-"""Offers of GPUs for rent, the price sheet they stand in and the regions they run in."""
+"""GPU offers, price sheets and cloud regions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from greenlove_mlflow.core.provenance import Source
 
-# How prices are billed that a comparison shows unless asked otherwise.
+# The kinds of billing that a comparison shows by default.
 DEFAULT_BILLING = ("on-demand", "contact-sales")
 
 
@@ -17,11 +17,11 @@ class Offer:
     Args:
         gpu: Name on the price sheet ("H100 HGX 80GB").
         gpu_id: Key of the specs table.
-        memory_gib: As the price sheet says, GiB.
+        memory_gib: Memory by the price sheet, GiB.
         price_usd_per_hour: US dollars per GPU and hour; None when there is no public price.
         billing: ``on-demand``, ``spot``, ``reserved-6m``, ``reserved-1y``, ``reserved-3y`` or ``contact-sales``.
         regions: Where it is offered; empty when the source does not say.
-        version: Of the price sheet.
+        version: Version of the price sheet.
         as_of: Date of the price, ISO 8601.
         evidence: How the price was read (``parsed_capture``, ``secondary``, ...).
     """
@@ -53,7 +53,7 @@ class PriceSheet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A cloud region and its electricity; None where no source states a figure, no provider where it is unknown."""
+    """A cloud region and its electricity; figures without a source are None, an unknown provider is empty."""
 
     name: str
     country: str

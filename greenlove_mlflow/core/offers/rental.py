@@ -1,4 +1,4 @@
-"""What can be rented: the smallest instance that has the GPUs a training uses, and how long it takes to start."""
+"""Rental: the smallest instance with enough GPUs for a run, and how long it takes to start."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ IndexArray = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rental:
-    """What is asked of every offer.
+    """What every offer must provide.
 
     Args:
-        used_gpu_count: GPUs at work, at least 1.
-        start_s: Seconds from asking for an instance to its first command; None leaves its start out.
+        used_gpu_count: GPUs in use, at least 1.
+        start_s: Seconds from requesting an instance to its first command; None ignores the start.
     """
 
     used_gpu_count: int = 1
@@ -33,14 +33,14 @@ class Rental:
 
     @property
     def start_point_s(self) -> float:
-        """The seconds that an instance needs to start; 0 where nothing is known."""
+        """Seconds that an instance needs to start; 0 where unknown."""
         return 0.0 if self.start_s is None else self.start_s.point
 
 
 def rented_gpu_count(gpu_counts: Sequence[int], used_gpu_count: int) -> int | None:
-    """GPUs of the smallest instance that has as many as are used; None where none has.
+    """GPUs of the smallest instance with at least ``used_gpu_count`` GPUs; None where there is none.
 
-    A sheet that states no sizes, or sells GPUs one by one, sells as many as are used.
+    Where the sheet states no sizes or sells GPUs one by one, exactly as many as are used are rented.
 
     >>> rented_gpu_count((1, 2, 4, 8), 3), rented_gpu_count((8,), 1), rented_gpu_count((4,), 8)
     (4, 8, None)
@@ -55,12 +55,12 @@ def rented_gpu_count(gpu_counts: Sequence[int], used_gpu_count: int) -> int | No
 def rented_gpu_counts(
     sold_in: Sequence[Sequence[int]], offer_index: IndexArray, used_gpu_count: FloatArray
 ) -> FloatArray:
-    """GPUs of the instances that some rows rent; NaN where none has as many as are used.
+    """GPUs of the rented instance of each row; NaN where no instance has enough.
 
     Args:
-        sold_in: The counts that each offer is sold in.
-        offer_index: Into these, one per row.
-        used_gpu_count: GPUs at work, one per row.
+        sold_in: The GPU counts that each offer is sold in.
+        offer_index: Index into ``sold_in``, one per row.
+        used_gpu_count: GPUs in use, one per row.
     """
     rented = np.full(len(offer_index), np.nan)
     for used in np.unique(used_gpu_count):
@@ -72,5 +72,5 @@ def rented_gpu_counts(
 
 
 def is_too_small_to_rent(home_time_s: float, start_s: float) -> bool:
-    """Whether the training at home is over before a rented instance has started."""
+    """Whether the run at home ends before a rented instance has started."""
     return math.isfinite(home_time_s) and home_time_s < start_s

@@ -1,8 +1,8 @@
-"""A training step on an offer, as a share of the step at home: the longest of what the host and the board need.
+"""A training step on an offer, as a share of the step at home: the longest of its host and board parts.
 
-Only the board's part gets faster with a faster board. Loading, fetching, Python and the launching of kernels stay the
-host's; one-off costs, preprocessing and the starting of workers stay what they are. The measured step at home is the
-anchor: profiles give proportions only.
+Only the board's part gets faster with a faster board. Loading, fetching, Python and kernel launches belong to the host;
+one-off costs, preprocessing and worker startup do not change. The measured step at home is the anchor: profiles give
+proportions only.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.normal import Longest, Part
 from greenlove_mlflow.core.records import BoundBy, StepProfile
 
-# Log SD of how much slower or faster an offer's host is than home's, while neither CPU is known: single-thread scores
-# of 18 CPUs of GPU instances have a log SD of 0.20, twice in quadrature, and from score to launch 0.10.
+# Log SD of the speed of an offer's host relative to home's, both CPUs unknown: single-thread scores of 18 CPUs of GPU
+# instances have a log SD of 0.20, twice in quadrature, plus 0.10 from score to launch.
 HOST_LOG_SD = 0.3
-# What starting a kernel costs a host, forward, backward and optimizer together: 6 to 17 us on good hosts (PyTorch and
-# CUDA reports of 2019 to 2026), 13 to 52 us measured over nine workloads on two virtual machines with an H100 and an
-# H200. The middle on the log scale, and an SD whose 95 % range holds both.
+# Host cost of launching a kernel, over forward, backward and optimizer: 6 to 17 us on good hosts (PyTorch and CUDA
+# reports of 2019 to 2026), 13 to 52 us measured over nine workloads on two virtual machines with an H100 and an H200.
+# The middle on the log scale, and an SD whose 95 % range covers both.
 LAUNCH_S = 17.7e-6
 LEAST_LAUNCH_S = 6e-6
 MOST_LAUNCH_S = 52e-6
 LAUNCH_LOG_SD = 0.7
 # An operator forward and backward without any arithmetic costs a CPU 4.4 us where an offer's host takes LAUNCH_S.
 LAUNCH_PER_DISPATCH = 4.0
-# Where the loader's pace is unknown it lies between nothing and the whole step: a quarter, up to all of it 97.5 times
-# in 100. A board's utilisation counts a tiny kernel as a busy board, so the host may set the pace after all: half.
+# An unmeasured loader takes between none and all of the step: a quarter, with all of it at the 97.5 % quantile. A
+# board's utilisation counts a tiny kernel as a busy board, so the host may be the bottleneck after all: half.
 UNKNOWN_LOADER_SHARE = 0.25
 UNKNOWN_LOADER_LOG_SD = 0.707
 UNKNOWN_HOST_SHARE = 0.5
@@ -39,16 +39,16 @@ UNKNOWN_HOST_LOG_SD = 0.354
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeSteps:
-    """Steps at home, one per run, taken apart: each part as a share of the longest.
+    """Steps at home, one per run, split into parts: each a share of the longest.
 
     Args:
-        loader: What the loader alone needs; 0 where unknown.
-        thread: What the step's own thread needs on any host: its batch and, where home has a GPU, its own work.
-        launch: What starting the kernels of a step will cost a host, where home is a CPU; else 0.
-        device: What the board needs; 1 where nothing is known, and on a CPU, whose ratio is that of the whole step.
-        unknown: What an unmeasured part may need; 0 where all is measured.
-        unknown_log_sd: How far that may be off.
-        fetch_leads: Whether the thread spends more on its batch than on its work.
+        loader: Part of the data loader alone; 0 where unknown.
+        thread: Part of the main thread on any host: fetching the batch and, where home has a GPU, its own work.
+        launch: Part of kernel launches on an offer's host, where home is a CPU; else 0.
+        device: Part of the board; 1 where unknown, and on a CPU, whose ratio is that of the whole step.
+        unknown: Assumed length of an unmeasured part; 0 where everything is measured.
+        unknown_log_sd: Log SD of ``unknown``.
+        fetch_leads: Whether the main thread spends more time on the batch than on its own work.
     """
 
     loader: FloatArray
@@ -61,7 +61,7 @@ class HomeSteps:
 
     @classmethod
     def of(cls, profiles: Sequence[StepProfile | None]) -> HomeSteps:
-        """The steps of some profiles; one that does not say what sets the pace is all the board's."""
+        """The steps of profiles; a profile that cannot be split is all the board's part."""
         rows = np.array([_shares(profile) for profile in profiles], dtype=np.float64).reshape(-1, 7)
         loader, thread, launch, device, unknown, unknown_log_sd, fetch_leads = rows.T
         return cls(
@@ -75,12 +75,12 @@ class HomeSteps:
         )
 
     def picked(self, index: Any) -> HomeSteps:
-        """Some of them, or all in another shape, as numpy indexes."""
+        """The steps at a numpy index, which may also change the shape."""
         return HomeSteps(**{name: getattr(self, name)[index] for name in HomeSteps.__slots__})
 
 
 def launch_cost_s(dispatch_s: float | None) -> float:
-    """What starting a kernel will cost the host of an offer, in seconds: this CPU's own dispatch, within the sourced.
+    """Seconds per kernel launch on an offer's host: this CPU's own dispatch cost, clamped to the sourced range.
 
     >>> launch_cost_s(None), launch_cost_s(4.4e-6), launch_cost_s(1.0)
     (1.77e-05, 1.76e-05, 5.2e-05)
@@ -91,9 +91,9 @@ def launch_cost_s(dispatch_s: float | None) -> float:
 
 
 def can_split(profile: StepProfile | None) -> bool:
-    """Whether a profile says which part of a step a faster board makes faster.
+    """Whether a profile separates the part of a step that a faster board speeds up.
 
-    On a CPU, that needs the launches of the step: without them nobody knows what a GPU's host would need.
+    On a CPU, that needs the launches of the step: without them, the part of a GPU's host is unknown.
     """
     if profile is None or profile.longest_s is None:
         return False
@@ -120,12 +120,12 @@ class StepOnOffer:
     """Steps on offers, as shares of the step at home; arrays of one shape.
 
     Args:
-        loader: The loader's part.
-        thread: The part of the step's own thread, launches included.
+        loader: The data loader's part.
+        thread: The main thread's part, launches included.
         device: The board's part.
-        unknown: What an unmeasured part may need.
-        host_log_sd: Log SD of the offer's host against home's.
-        fetch_leads: 1 where the thread spends more on its batch than on its work.
+        unknown: Assumed length of an unmeasured part.
+        host_log_sd: Log SD of the speed of the offer's host relative to home's.
+        fetch_leads: 1 where the main thread spends more time on the batch than on its own work.
     """
 
     loader: Part
@@ -137,12 +137,12 @@ class StepOnOffer:
 
     @property
     def longest(self) -> Longest:
-        """The longest part: how long the step takes."""
+        """The longest part, which is the length of the step."""
         return _longest(self.loader, self.thread, self.device, self.unknown)
 
     @property
     def busy_share(self) -> FloatArray:
-        """The share of the step in which the board works, 0 to 1, point by point."""
+        """The share of the step in which the board is busy, 0 to 1, element by element."""
         return np.exp(self.device.log_point - self.longest.log_point)
 
 
@@ -158,18 +158,18 @@ def step_on_offer(
     """The step on each offer.
 
     Args:
-        home: At home, in the shape of the ratios.
-        log_ratio: How many times faster the boards used do the board's part of all samples, on the log scale.
+        home: Steps at home, in the shape of the ratios.
+        log_ratio: Log of how many times faster the boards in use process the board's part of all samples.
         ratio_log_sd: Log SD of that ratio.
         is_whole: 1 where the ratio is of the whole step (given, or measured in own runs) and is used as it is.
         step_share: Steps on the offer over steps at home for the same samples: 1/8 on eight boards against one.
-        host_log_sd: Log SD of the offer's host against home's.
+        host_log_sd: Log SD of the speed of the offer's host relative to home's.
     """
     split = 1.0 - is_whole
     loader, fetch = home.loader * split, home.thread * split * step_share
     launch = home.launch * split * step_share
     thread = fetch + launch
-    # Loader and thread of a GPU's host share one factor, so they are one part; a CPU's launches have their own.
+    # Loader and main thread of a GPU's host share one factor, so they are one part; a CPU's launches have their own.
     is_gpu_home = home.launch == 0.0
     thread = np.where(is_gpu_home, np.maximum(loader, thread), thread)
     loader = np.where(is_gpu_home, 0.0, loader)
@@ -187,7 +187,7 @@ def step_on_offer(
 
 
 def bound_by_on_offer(step: StepOnOffer, index: int | tuple[int, ...]) -> BoundBy:
-    """What sets the pace of one of the steps on its offer."""
+    """What one of the steps is bound by on its offer."""
     thread, loader = float(step.thread.log_point[index]), float(step.loader.log_point[index])
     if float(step.device.log_point[index]) >= max(thread, loader):
         return "device"
@@ -196,13 +196,13 @@ def bound_by_on_offer(step: StepOnOffer, index: int | tuple[int, ...]) -> BoundB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingShares:
-    """What the time of a training at home consists of, as shares that sum to 1; arrays of the offers' shape.
+    """The parts of a run's time at home, as shares that sum to 1; arrays of the offers' shape.
 
     Args:
         steps: Training steps.
         validation: Validation passes.
-        fixed: What no board makes faster: compilation, preprocessing, workers starting, stated extras.
-        paid: Beside them: what home has paid already and an offer pays anew.
+        fixed: Time that no board speeds up: compilation, preprocessing, worker startup, stated extras.
+        paid: In addition, one-off costs that home has already paid and an offer pays again.
     """
 
     steps: FloatArray
@@ -212,14 +212,14 @@ class TrainingShares:
 
 
 def training_on_offer(step: StepOnOffer, validation: StepOnOffer, shares: TrainingShares) -> Longest:
-    """The whole training on each offer, as a share of its time at home.
+    """The whole run on each offer, as a share of its time at home.
 
-    What does not follow the step's longest part is added to each part: ``max(a, b) + c`` is ``max(a + c, b + c)``.
+    Time other than that of the steps is added to each part: ``max(a, b) + c`` is ``max(a + c, b + c)``.
 
     Args:
         step: Training steps on the offers.
         validation: Validation steps on them.
-        shares: Of the time at home.
+        shares: The parts of the time at home.
     """
     validation_ratio = validation.longest.point
     checked = shares.validation * validation_ratio
@@ -231,11 +231,11 @@ def training_on_offer(step: StepOnOffer, validation: StepOnOffer, shares: Traini
 
     def whole(part: Part) -> Part:
         step_ratio = np.exp(part.log_point)
-        # Written as what changes, so that a board against itself is exactly 1.
+        # Written as a change, so that a board against itself is exactly 1.
         both = 1.0 + shares.steps * (step_ratio - 1.0) + shares.validation * (validation_ratio - 1.0) + shares.paid
         with np.errstate(divide="ignore", invalid="ignore"):
             log_point = np.where((shares.steps == 1.0) & (shares.paid == 0.0), part.log_point, np.log(both))
-            # What is the host's moves together; beside the board's part, that errs on the wide side.
+            # The host's parts move together; next to the board's part, this errs on the wide side.
             log_sd = (shares.steps * step_ratio * part.log_sd + fixed * fixed_log_sd) / both
         is_there = part.log_point > -np.inf
         return Part(
@@ -246,7 +246,7 @@ def training_on_offer(step: StepOnOffer, validation: StepOnOffer, shares: Traini
 
 
 def _mixed_log_sd(step: StepOnOffer) -> FloatArray:
-    """Log SD of a step's longest part, drifting from one part's to the other's where they come close."""
+    """Log SD of a step's longest part, blended between parts of similar length."""
     weights = [np.exp(part.log_point) for part in (step.loader, step.thread, step.device)]
     spread = [w * part.log_sd for w, part in zip(weights, (step.loader, step.thread, step.device), strict=True)]
     mixed: FloatArray = (spread[0] + spread[1] + spread[2]) / (weights[0] + weights[1] + weights[2])
@@ -254,7 +254,7 @@ def _mixed_log_sd(step: StepOnOffer) -> FloatArray:
 
 
 def _longest(loader: Part, thread: Part, device: Part, unknown: Part) -> Longest:
-    """The longest of the parts that are there at all; the unknown one widens the range alone."""
+    """The longest of the present parts; the unknown one only widens the range."""
     known = [device, *(part for part in (thread, loader) if np.any(part.log_point > -np.inf))]
     widening = [part for part in (unknown,) if np.any(part.log_point > -np.inf)]
     return Longest(parts=(*known, *widening), only_ranges=len(widening))

@@ -1,4 +1,4 @@
-"""The time of trainings on offers, as a share of their time at home: runs x GPUs at once."""
+"""The time of runs on offers, as a share of their time at home: runs x GPUs at once."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from greenlove_mlflow.core.workload import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimesOnOffers:
-    """What trainings take on offers; arrays of runs x GPUs, NaN where no ratio is known.
+    """The times of runs on offers; arrays of runs x GPUs, NaN where no ratio is known.
 
     Args:
-        step: A training step there.
-        validation: A validation step there.
-        is_whole: 1 where the ratio is of the whole training.
-        training: The whole training there, as a share of its time at home.
-        share: The same with the range that holds it.
-        busy_ratio: How much more of the time a board works there than at home.
-        busy_share: How much of the time it works there.
-        splits: Of each run, whether its profile tells the board's part of a step from the rest.
+        step: A training step on the offer.
+        validation: A validation step on the offer.
+        is_whole: 1 where the ratio is of the whole run.
+        training: The distribution of the whole run's time as a share of that at home.
+        share: The same as points with ranges.
+        busy_ratio: Busy share of the board on the offer over that at home.
+        busy_share: Busy share of the board on the offer, 0 to 1.
+        splits: For each run, whether its profile separates the board's part of a step from the rest.
     """
 
     step: StepOnOffer
@@ -55,13 +55,13 @@ def times_on_offers(
     gpu_ids: Sequence[str],
     ratios: Sequence[Sequence[SpeedRatio | None]],
 ) -> TimesOnOffers:
-    """The times of some trainings on some GPUs.
+    """The times of runs on GPUs.
 
     Args:
-        facts: Of each run.
-        workloads: The plan of each.
+        facts: The facts of each run.
+        workloads: The workload of each run.
         gpu_ids: The GPUs, by the specs table's key.
-        ratios: Of each run and GPU; None where there is none.
+        ratios: The speed ratio of each run and GPU; None where there is none.
     """
     log_ratio, ratio_log_sd, is_step, is_training = _ratio_columns(facts, gpu_ids, ratios)
     used = np.array([each.gpu_count for each in facts], dtype=np.float64).reshape(-1, 1)
@@ -82,7 +82,7 @@ def times_on_offers(
     training = training_on_offer(step, checked, _shares(facts, workloads, is_training))
     low, high = (np.exp(training.log_quantile(probability)) for probability in (0.025, 0.975))
     busy_share = step.busy_share
-    # A ratio of the whole step says nothing about how busy the board is: as busy as at home.
+    # A ratio of the whole step says nothing about how busy the board is, so assume as busy as at home.
     busy_at_home = np.where(is_step > 0.0, 1.0, home_steps.device[:, np.newaxis])
     return TimesOnOffers(
         step=step,
@@ -104,7 +104,7 @@ def _validation_profile(facts: RunFacts) -> StepProfile | None:
 def _ratio_columns(
     facts: Sequence[RunFacts], gpu_ids: Sequence[str], ratios: Sequence[Sequence[SpeedRatio | None]]
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Log ratio, its SD, and where a ratio is of the whole step and of the whole training."""
+    """Log ratio, its SD, and flags for ratios of the whole step and of the whole run."""
     rows: list[tuple[float, float, float, float, float]] = []
     for each, of_run in zip(facts, ratios, strict=True):
         is_old = float(each.schema_version == OLD_SCHEMA_VERSION or isinstance(each.fit, OriginalFit))
@@ -114,7 +114,7 @@ def _ratio_columns(
                 rows.append((np.nan, np.nan, np.nan, 0.0, 0.0))
                 continue
             interval = ratio.ratio
-            # A board against itself is as fast, which is said of the board and not measured on the whole step.
+            # A board is as fast as itself, which is a statement about the board, not a measurement of the whole step.
             is_step = is_old or float(ratio.basis == "given" or (ratio.basis == "measured" and gpu_id != home_id))
             is_training = is_old or float(ratio.basis == "given")
             rows.append((interval.point, interval.low, interval.high, is_step, is_training))

@@ -1,4 +1,4 @@
-"""Many trainings taken together: what they took, what they would have taken on each offer, month by month."""
+"""Totals over many runs: what they took, by month, and what they would have taken on each offer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from greenlove_mlflow.core.offers.compare import ComparisonRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """One training of many.
+    """One of many runs.
 
     Args:
-        name: Of its run.
-        run_id: Of its run.
-        started_at: ISO 8601 in UTC.
-        status: Of its run, in lower case.
-        estimate: What it was promised to take.
-        rows: The same on each offer; empty when it could not be compared.
-        outcome: What it took; None when it never ran.
+        name: Run name.
+        run_id: Run ID.
+        started_at: Start time, ISO 8601 in UTC.
+        status: Run status in lower case.
+        estimate: Its estimate at home.
+        rows: The run on each offer; empty when it could not be compared.
+        outcome: Its outcome; None when it never ran.
     """
 
     name: str
@@ -37,15 +37,15 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What the trainings that ran took, together.
+    """The total outcome of the runs that were trained.
 
     Args:
-        run_count: Trainings that ran, to the end or not.
+        run_count: Runs that were trained, to the end or not.
         time_s: Seconds.
-        energy_kwh: Of those whose energy is known; None when none is.
-        cost_usd: Of those whose cost is known; None when none is.
-        co2_g: Of those whose CO2e is known; None when none is.
-        unmetered_count: Trainings that ran without a known energy.
+        energy_kwh: Electricity of those with a known energy; None when there are none.
+        cost_usd: US dollars of those with a known cost; None when there are none.
+        co2_g: Grams CO2e of those with known CO2e; None when there are none.
+        unmetered_count: Trained runs without a known energy.
     """
 
     run_count: int
@@ -58,14 +58,14 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
-    """What the trainings that ran would have taken on one offer.
+    """What the trained runs would have taken on one offer.
 
     Args:
-        row: The offer, as one of the trainings has it.
-        run_count: Trainings that are counted.
-        time_s: Seconds of those.
-        cost_usd: Rent for those; None without a price.
-        co2_g: Grams CO2e of those; None when unknown for one of them.
+        row: The offer, as compared with one of the runs.
+        run_count: Runs that are counted.
+        time_s: Their seconds.
+        cost_usd: Their rent, US dollars; None without a price.
+        co2_g: Their grams CO2e; None when unknown for any of them.
     """
 
     row: ComparisonRow
@@ -76,7 +76,7 @@ class Elsewhere:
 
 
 def spent(trainings: Sequence[Training]) -> Spent:
-    """What the trainings that ran took, unknown figures left out and counted."""
+    """The total outcome of the runs that were trained; unknown figures are left out and counted."""
     outcomes = [each.outcome for each in trainings if each.outcome is not None]
     return Spent(
         run_count=len(outcomes),
@@ -89,23 +89,23 @@ def spent(trainings: Sequence[Training]) -> Spent:
 
 
 def spent_by_month(trainings: Sequence[Training]) -> tuple[tuple[str, Spent], ...]:
-    """The same for each month in which a training was started ("2026-11"), oldest first."""
+    """The total outcome for each month in which runs were started ("2026-11"), oldest first."""
     months = sorted({each.started_at[:7] for each in trainings if each.outcome is not None})
     return tuple((month, spent([each for each in trainings if each.started_at[:7] == month])) for month in months)
 
 
 def promises_kept(trainings: Sequence[Training]) -> tuple[int, int]:
-    """How many trainings ended within the promised range of time, and how many ran to their end."""
+    """How many runs ended within the estimated range of time, and how many ran to their end."""
     finished = [each for each in trainings if each.outcome is not None and each.outcome.completed]
     kept = [each for each in finished if each.outcome and each.estimate.time_s.contains(each.outcome.time_s)]
     return len(kept), len(finished)
 
 
 def spent_elsewhere(trainings: Sequence[Training]) -> tuple[Elsewhere, ...]:
-    """What the trainings that ran would have taken on each offer, in the order the offers are first met.
+    """What the trained runs would have taken on each offer, in order of first appearance.
 
-    A training that took ``t`` seconds here would have taken ``t`` over the ratio of the times there, so only what is
-    uncertain about the offer is left. All trainings share that error, so ends are added to ends.
+    A run that took ``t`` seconds here would have taken ``t`` divided by the time ratio there, so only the uncertainty
+    of the offer remains. All runs share that error, so the bounds add.
     """
     found: dict[tuple[str, str, int], list[tuple[ComparisonRow, Estimate, float]]] = {}
     for each in trainings:
@@ -138,7 +138,7 @@ def _elsewhere(parts: Sequence[tuple[ComparisonRow, Estimate, float]]) -> Elsewh
 
 
 def for_known_time(value: Interval, home_time_s: Interval, time_s: float) -> Interval:
-    """A figure that is proportional to home's time, once that time is known to be ``time_s`` seconds."""
+    """A figure proportional to home's time, given that this time is exactly ``time_s`` seconds."""
     factor = time_s / home_time_s.point
     shared = home_time_s.log_half_width
     below, above = (
@@ -150,7 +150,7 @@ def for_known_time(value: Interval, home_time_s: Interval, time_s: float) -> Int
 
 
 def sum_alike(addends: Sequence[Interval]) -> Interval:
-    """The sum of values that err together, as figures that rest on one speed ratio do."""
+    """The sum of fully correlated intervals, such as figures from one speed ratio: the bounds add."""
     return Interval(
         point=math.fsum(each.point for each in addends),
         low=math.fsum(each.low for each in addends),

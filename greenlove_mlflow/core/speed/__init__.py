@@ -1,1 +1,1 @@
-"""How much faster one GPU is than another, from published figures, specifications or own runs."""
+"""How much faster one GPU is than another, from published figures, specs or own runs."""

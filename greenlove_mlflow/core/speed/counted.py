@@ -1,7 +1,7 @@
-"""How many times faster than a CPU's step a board does its work, from the work that was counted on the CPU.
+"""Speed ratio of a board to a CPU, from the work of a step counted on the CPU.
 
-A CPU's own speed says little about a GPU's: the two differ by operators, not by one factor. Floating-point operations
-and bytes of a step do not depend on where it runs, so they are held against the offer's own rates.
+A CPU's speed says little about a GPU's: the two differ operator by operator, not by one factor. The floating-point
+operations and bytes of a step do not depend on where it runs, so they are divided by the offer's own rates.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from greenlove_mlflow.core.speed.spec_blend import compute_tflops
 
 FLOP_PER_TFLOP = 1e12
 BYTES_PER_GB = 1e9
-# Of its matrix rate and of its bandwidth, what a board reaches in everyday training. Held against five trainings on an
-# H200 (BERT-base, a wide perceptron, ResNet-18, an LSTM, a small CNN): the range holds all of them.
+# Share of its matrix rate and of its bandwidth that a board reaches in everyday training. Checked against five runs on
+# an H200 (BERT-base, a wide perceptron, ResNet-18, an LSTM, a small CNN): the range covers all of them.
 REACHED_FLOP_SHARE = 0.4
 REACHED_BANDWIDTH_SHARE = 0.6
-# The shortest kernels take this long however little they do (2 to 6 us).
+# The shortest kernels take this long, however little they do (2 to 6 us).
 LEAST_KERNEL_S = 3e-6
 COUNTED_LOG_SD = 0.6
-# cuDNN's convolutions and recurrent cells use TF32 unless they are told not to; matrix products do not.
+# cuDNN's convolutions and recurrent cells use TF32 by default; matrix products do not.
 _TF32_KINDS = ("convolutional", "recurrent")
 
 
 def is_counted(profile: StepProfile | None) -> bool:
-    """Whether a profile of a CPU says what a board would have to do: launches, operations and bytes."""
+    """Whether a profile of a CPU counts the work of a board: launches, operations and bytes."""
     return (
         profile is not None
         and profile.on_cpu
@@ -42,14 +42,14 @@ def counted_ratio(
     model_kind: str = "other",
     source: Source | None = None,
 ) -> SpeedRatio | None:
-    """The ratio of the board's part of a step to the whole step on the CPU; None where work or rates are unknown.
+    """The speed ratio of the board's part of a step to the whole step on the CPU; None where work or rates are unknown.
 
     Args:
-        profile: Of a training on a CPU, its work counted.
+        profile: Profile of a step on a CPU, with its work counted.
         offer: The board.
-        precision: Of the training's matrix products.
+        precision: Precision of the training's matrix products.
         model_kind: ``convolutional`` and ``recurrent`` models use TF32 where the board has it.
-        source: Of the specs.
+        source: Source of the specs.
     """
     step_s, kernel_s = profile.longest_s, kernel_time_s(profile, offer, precision, model_kind=model_kind)
     if step_s is None or kernel_s is None:
@@ -67,7 +67,7 @@ def counted_ratio(
 def kernel_time_s(
     profile: StepProfile, offer: GpuSpec, precision: Precision, *, model_kind: str = "other"
 ) -> float | None:
-    """Seconds that the board's kernels take for the counted work of a step; None where work or rates are unknown."""
+    """Seconds of the board's kernels for the counted work of a step; None where work or rates are unknown."""
     cudnn_tf32 = precision == "fp32" and model_kind in _TF32_KINDS
     tflops = compute_tflops(offer, "tf32" if cudnn_tf32 else precision)
     gb_per_s = offer.memory_bandwidth_gb_per_s

@@ -1,4 +1,4 @@
-"""Records of GPUs and of how fast one is against another: a ratio with its range and its basis."""
+"""Records of GPUs and of their relative speed: a ratio with its range and basis."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Precision = Literal["fp16", "bf16", "tf32", "fp32"]
 class GpuSpec:
     """One GPU's published figures; None where no source states one.
 
-    ``fp16_tflops`` is dense with FP32 accumulation, what a PyTorch matrix product uses. ``tdp_max_w`` is the most that
-    a laptop's maker may set. ``idle_w`` is the board at 0 % use with no CUDA context.
+    ``fp16_tflops`` is dense with FP32 accumulation, as PyTorch's matrix products use it. ``tdp_max_w`` is the highest
+    limit that a laptop's maker may set. ``idle_w`` is the board's power at 0 % use without a CUDA context.
     """
 
     gpu_id: str
@@ -45,7 +45,7 @@ class GpuSpec:
 
     @property
     def full_power_w(self) -> Interval | None:
-        """Watts at full load: the board's, or of a laptop what its maker may set; None where no source states any."""
+        """Watts at full load: the board's TDP, or a laptop GPU's configurable range; None without a source."""
         if self.tdp_w is None:
             return None
         if self.tdp_max_w is None or self.tdp_max_w <= self.tdp_w:
@@ -55,7 +55,7 @@ class GpuSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """What a probe of hardware unknown to every table measured, each with its own range."""
+    """Measurements of a probe on hardware that is in no table, each with its own range."""
 
     device_name: str
     matmul_tflops: Interval
@@ -64,7 +64,7 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThroughputRow:
-    """One published training throughput. Units differ by task: only ratios within one task mean anything."""
+    """One published training throughput. Units differ by task: only ratios within one task are meaningful."""
 
     suite: str
     task: str
@@ -78,7 +78,7 @@ class ThroughputRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteBridge:
-    """How much faster the same GPU is in suite ``to_suite`` than in ``from_suite``, for one task and precision."""
+    """How much faster a GPU is in suite ``to_suite`` than in ``from_suite``, for one task and precision."""
 
     from_suite: str
     to_suite: str
@@ -92,7 +92,7 @@ class SuiteBridge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MlperfRow:
-    """One MLPerf training result. Minutes compare within one round and benchmark only."""
+    """One MLPerf training result. Minutes are comparable within one round and benchmark only."""
 
     round: str
     benchmark: str
@@ -103,12 +103,12 @@ class MlperfRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedRatio:
-    """How many times faster one GPU does a workload than another.
+    """How many times faster one GPU is than another on a workload.
 
     Args:
         ratio: Above 1 when the offer is faster; its range covers a new workload of this kind.
         basis: How it is known, best first: given, measured, throughput, mlperf, spec.
-        detail: In words: tasks, suites, lean, substitutes ("geometric mean of 6 tasks, suite v2, leans on bert").
+        detail: Text on tasks, suites, weights, substitutes ("geometric mean of 6 tasks, suite v2, leans on bert").
     """
 
     ratio: Interval

@@ -1,6 +1,6 @@
-"""The constants that turn published evidence into a ratio with a range; fitted ones come from a table.
+"""The constants that turn published evidence into a ratio with a range; fitted values come from a table.
 
-The defaults are what the literature prints. ``greenlove_mlflow.tables.ratio_model`` reads the fitted ones, and
+The defaults are from the literature. ``greenlove_mlflow.tables.published_speeds`` reads the fitted values, and
 ``reports/speed_ratios.py`` fits and tests them.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from greenlove_mlflow.core.speed.gpus import Precision
 
-# Published tasks that speed up alike from GPU to GPU; any other task is a group of its own. Read off the correlation
-# of task ratios (reports/speed_ratios.md): GNMT, a recurrent network of large matrix products, moves with BERT;
+# Published tasks with similar speedups from GPU to GPU; any other task is a group of its own. From the correlation of
+# task ratios (reports/speed_ratios.md): GNMT, a recurrent network of large matrix products, moves with BERT;
 # Transformer-XL, Tacotron 2 and WaveGlow follow the memory that their published batch sizes fill.
 TASK_GROUPS: Mapping[str, tuple[str, ...]] = {
     "convolution": (
@@ -29,26 +29,26 @@ GROUP_OF_KIND: Mapping[str, str] = {
     "transformer": "matrix",
     "recurrent": "matrix",
 }
-# Whose constants stand in for a precision that has none of its own.
+# The precision whose constants are used for a precision that has none.
 _WITHOUT_OWN = {"tf32": "fp32", "fp32": "tf32"}
 _GROUP_OF_TASK = {task: group for group, tasks in TASK_GROUPS.items() for task in tasks}
 
 
 def group_of_task(task: str) -> str:
-    """The group of tasks that it speeds up with; the task itself when it is alone."""
+    """The group of tasks with similar speedups; the task itself if it is in no group."""
     return _GROUP_OF_TASK.get(task, task)
 
 
 def table_precision(precision: Precision) -> Precision:
-    """The precision whose published runs tell of a training's: ``fp16`` (mixed), ``tf32`` or ``fp32``.
+    """The precision of the published runs that apply to ``precision``: ``fp16`` (mixed), ``tf32`` or ``fp32``.
 
-    ``tf32`` is FP32 with TF32 where the GPU has it, ``fp32`` is FP32 that forbids it: two speeds on one GPU.
+    ``tf32`` is FP32 with TF32 where the GPU has it, ``fp32`` is FP32 with TF32 disabled: two speeds on one GPU.
     """
     return "fp16" if precision in ("fp16", "bf16") else precision
 
 
 def printed_precision(precision: Precision) -> str:
-    """The word that the tables print for a training's precision: ``fp16`` (mixed), else ``fp32``, TF32 or not."""
+    """The name of a precision in the tables: ``fp16`` (mixed), else ``fp32``, with or without TF32."""
     return "fp16" if precision in ("fp16", "bf16") else "fp32"
 
 
@@ -63,10 +63,10 @@ class TaskModel:
     Args:
         group_variance: Of a group of tasks, in units of the own variance of an ordinary task.
         noise: Own variance by task, in units of that of an ordinary task, where it is not 1.
-        prior_weight: How many tasks the prior counts for.
-        base: Prior SD between like GPUs.
-        per_log_ratio: Further prior SD per unit of log speed ratio.
-        per_log_memory: Further prior SD per unit of log memory ratio.
+        prior_weight: How many tasks the prior counts as.
+        base: Prior SD between similar GPUs.
+        per_log_ratio: Additional prior SD per unit of log speed ratio.
+        per_log_memory: Additional prior SD per unit of log memory ratio.
     """
 
     group_variance: float = 0.0
@@ -77,26 +77,26 @@ class TaskModel:
     per_log_memory: float = 0.0
 
     def prior_log_sd(self, log_ratio: float, log_memory_ratio: float) -> float:
-        """SD of a task about the mean over tasks that two GPUs so far apart lead one to expect."""
+        """Expected SD of a task about the mean over tasks, for two GPUs this far apart."""
         return math.sqrt(
             self.base**2 + (self.per_log_ratio * log_ratio) ** 2 + (self.per_log_memory * log_memory_ratio) ** 2
         )
 
     def noise_of(self, task: str) -> float:
-        """Own variance of a task in units of that of an ordinary one."""
+        """Own variance of a task, in units of that of an ordinary task."""
         return dict(self.noise).get(task, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecBlend:
-    """A ratio of specs: the product of three ratios, each to a power, and how far GPUs are from it.
+    """A blend of spec ratios: the product of three ratios, each to a power, and the scatter of GPUs about it.
 
     Args:
         compute: Exponent of the ratio of matrix TFLOPS.
         plain: Exponent of the ratio of plain FP32 TFLOPS.
         bandwidth: Exponent of the ratio of memory bandwidths.
-        log_sd: SD of the log speed of a GPU that nobody measured about what its specs say.
-        degrees_of_freedom: Of the t distribution of the range.
+        log_sd: SD of the log speed of an unmeasured GPU about the prediction from its specs.
+        degrees_of_freedom: Degrees of freedom of the range's t distribution.
     """
 
     compute: float = 0.7
@@ -111,16 +111,16 @@ class RatioModel:
     """All constants of speed ratios.
 
     Args:
-        tasks: By precision of the tables; missing ones take the defaults.
-        blends: By precision and group of tasks (``any`` for all); missing ones take the defaults.
+        tasks: Task models by precision of the tables; missing ones take the defaults.
+        blends: Spec blends by precision and group of tasks (``any`` for all); missing ones take the defaults.
         device_log_half_width: Half-width of the range between two boards of one model.
         chosen_noise: SD about the published ratio of a chosen task (other software, another version of it), in units
             of the task's prior SD between the two GPUs.
-        bridge_log_sd: SD that going from one suite to another adds to a GPU, whatever the task.
-        mlperf_log_sd: SD that MLPerf adds: other systems, eight GPUs, tuned software.
-        foreign_log_sd: SD of a ratio of specs with a GPU of a maker whose GPUs were not fitted.
-        probe_log_sd: SD that a probe adds in place of published specs.
-        software_log_sd: SD that models and software other than the published ones add.
+        bridge_log_sd: SD added to a GPU by bridging two suites, whatever the task.
+        mlperf_log_sd: SD added by MLPerf: other systems, eight GPUs, tuned software.
+        foreign_log_sd: SD of a spec ratio for a GPU by a maker whose GPUs were not fitted.
+        probe_log_sd: SD added by a probe in place of published specs.
+        software_log_sd: SD added by models and software other than the published ones.
 
     Source:
         Defaults of ``TaskModel``: leave-one-task-out over Lambda's tables. Of ``SpecBlend``: green-love's published
@@ -138,7 +138,7 @@ class RatioModel:
     software_log_sd: float = 0.0
 
     def tasks_at(self, precision: Precision) -> TaskModel:
-        """How tasks differ at that precision."""
+        """The task model at that precision."""
         name = table_precision(precision)
         return self.tasks.get(name) or self.tasks.get(_WITHOUT_OWN.get(name, name)) or TaskModel()
 

@@ -1,7 +1,7 @@
-"""Which GPU a name means: whole names first, then short ones where one board is meant, then slices of a board.
+"""Finding the GPU that a name means: full names first, then unambiguous short names, then slices of a board.
 
-One function for NVML's names, price sheets, the command line and ``compare``. A name that fits several boards is
-settled by memory or by what a price sheet sells, else refused with the boards it may mean: a name never stands for
+One function for names from NVML, price sheets, the command line and ``compare``. A name that fits several boards is
+resolved by memory or by what a price sheet sells, or else refused with a list of candidates: a name never resolves to
 another GPU.
 """
 
@@ -17,16 +17,16 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.errors import UnknownGpuError
 
-# Drivers report a little less than the memory that the name states (79.2 GiB of 80, 30 of a Jetson's 32).
+# Drivers report slightly less memory than the name states (79.2 GiB of 80, 30 of a Jetson's 32).
 MEMORY_TOLERANCE = 0.12
-# A MIG device has so many of seven compute slices of its board.
+# A MIG device has a number of its board's seven compute slices.
 MIG_COMPUTE_SLICES = 7
-# Words at the head of a name that its owner leaves out; none of them tells two boards apart (Quadro would).
+# Leading words that users leave out; none of them distinguishes two boards (Quadro would).
 _MAKERS = frozenset({"nvidia", "amd", "intel", "apple", "geforce", "tesla", "radeon", "instinct", "grid"})
-# Words that say how a board is built, which a short name leaves out.
+# Words for the form factor or memory type, which a short name leaves out.
 _FORMS = re.compile(r"pcie|sxm\d?|nvl|oam|hgx|hbm\d?e?|gddr\d?x?|active|graphics|gpu")
 _MEMORY = re.compile(r"\b(\d+) ?gi?b\b")
-# What clouds put behind a name: an allocation class of AWS, a virtual function of Azure.
+# Suffixes added by clouds: an allocation class of AWS, a virtual function of Azure.
 _CLOUD_SUFFIX = re.compile(r" (?:ls|vf)$")
 _MIG = re.compile(r"(?P<board>.+?) mig (?P<slices>\d)g\.(?P<memory>\d+)gb(?:\+\S+)?")
 _VGPU = re.compile(r"(?P<board>.+?) (?P<memory>\d+)[abcq]")
@@ -43,15 +43,15 @@ def find_gpu(
     """The GPU that a name means.
 
     Args:
-        name: By NVML or torch, of the specs table, of a price sheet, a key of the specs table, or what people call it
-            (``A100-80GB``); case, spaces, hyphens, trademark signs and a leading maker's name do not matter.
-        specs: The GPUs that are known.
-        memory_gib: Memory of the board in GiB; settles names that several boards share.
-        offer_names: Further names by the specs table's key, such as those of a price sheet.
-        offers_settle: Whether a name that fits several boards means the one that those offers sell.
+        name: A name by NVML or torch, from the specs table or a price sheet, a key of the specs table, or a common
+            short name (``A100-80GB``); case, spaces, hyphens, trademark signs and a leading maker's name are ignored.
+        specs: The known GPUs.
+        memory_gib: Memory of the board, GiB; resolves names that several boards share.
+        offer_names: Additional names by the specs table's key, such as those of a price sheet.
+        offers_settle: Whether a name that fits several boards means the one among those offers.
 
     Raises:
-        UnknownGpuError: If no table knows the name, or several boards share it and nothing tells them apart.
+        UnknownGpuError: If the name is in no table, or several boards share it and nothing distinguishes them.
     """
     known, offers = tuple(specs), offer_names or {}
     found = _candidates(name, known, offers)
@@ -72,21 +72,21 @@ def match_gpu(
     memory_gib: float | None = None,
     offer_names: Mapping[str, str] | None = None,
 ) -> GpuSpec | None:
-    """The GPU that a name means, as ``find_gpu`` finds it; None when no table knows it or it stays ambiguous."""
+    """The GPU that a name means, like ``find_gpu``; None when it is unknown or ambiguous."""
     offers = offer_names or {}
     found = _candidates(name, tuple(specs), offers)
     return _settle(name, found, memory_gib, offers) if found else None
 
 
 def name_caveats(spec: GpuSpec, specs: Iterable[GpuSpec]) -> tuple[Caveat, ...]:
-    """What the reader must know of how a GPU was found: twins that cannot be told apart, a slice of a board."""
+    """The caveats of how a GPU was found: indistinguishable variants, a slice of a board."""
     found = ambiguity_caveat(spec, specs)
     sliced = (Caveat.of("gpu-slice", gpu=spec.name),) if spec.form_factor == "slice" else ()
     return (*sliced, *([] if found is None else [found]))
 
 
 def ambiguity_caveat(spec: GpuSpec, specs: Iterable[GpuSpec]) -> Caveat | None:
-    """The caveat that boards of the same name and memory cannot be told apart; None when nothing is shared."""
+    """The caveat that boards of the same name and memory cannot be distinguished; None when the name is unique."""
     keys = {_plain(alias) for alias in spec.aliases}
     twins = [
         other.name
@@ -101,9 +101,9 @@ def ambiguity_caveat(spec: GpuSpec, specs: Iterable[GpuSpec]) -> Caveat | None:
 
 
 def nearest_names(name: str, names: Iterable[str], count: int = 4) -> tuple[str, ...]:
-    """The names most like ``name``, best first: a question to the user, never a match.
+    """The names most similar to ``name``, best first: suggestions for the user, never a match.
 
-    A model's number is what tells boards apart: a name with other digits is not near, however alike its letters.
+    The model number distinguishes boards: a name with other digits is not near, however similar its letters.
     """
     by_plain = {_plain(each): each for each in names}
     plain = _plain(name)
@@ -137,9 +137,9 @@ def _candidates(name: str, specs: tuple[GpuSpec, ...], offer_names: Mapping[str,
 
 
 def _by_short_name(plain: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...]:
-    """The boards of a model, of the form and memory that a short name states where it states any."""
+    """The boards of a short name's model, with the form factor and memory that it states, if any."""
     model, forms, memory = _parts(plain)
-    # A model has a letter and a number: "RTX" and "4090" name none.
+    # A model has a letter and a number: "RTX" or "4090" alone is not a model.
     if not (re.search(r"\d", model) and re.search(r"[a-z]", model)):
         return ()
     found = []
@@ -154,7 +154,7 @@ def _by_short_name(plain: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...
 
 
 def _parts(plain: str) -> tuple[str, tuple[str, ...], float | None]:
-    """Model, words of form and memory in GB of a plain name."""
+    """Model, form factor words and memory in GB of a plain name."""
     memory: float | None = None
     stated = _MEMORY.search(plain)
     if stated:
@@ -166,7 +166,7 @@ def _parts(plain: str) -> tuple[str, tuple[str, ...], float | None]:
 
 
 def _sliced(plain: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...]:
-    """A MIG device or a vGPU profile of a known board, as a board of its own."""
+    """A MIG device or vGPU profile of a known board, as a board of its own."""
     mig = _MIG.fullmatch(plain)
     stated = mig or _VGPU.fullmatch(plain)
     if stated is None:
@@ -179,7 +179,7 @@ def _sliced(plain: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...]:
 
 
 def _slice_of(board: GpuSpec, memory_gib: float, share: float | None) -> GpuSpec:
-    """A part of a board: a MIG device has its share of everything, a vGPU its memory and the rest in turn.
+    """A part of a board: a MIG device has a share of everything, a vGPU its memory and time slices of the rest.
 
     Source: NVIDIA, Multi-Instance GPU User Guide; NVIDIA, Virtual GPU Software User Guide (time-sliced vGPUs).
     """
@@ -211,7 +211,7 @@ def _slice_of(board: GpuSpec, memory_gib: float, share: float | None) -> GpuSpec
 def _settle(
     name: str, found: tuple[GpuSpec, ...], memory_gib: float | None, offer_names: Mapping[str, str]
 ) -> GpuSpec | None:
-    """The one board meant, of those that share a name; None when nothing tells them apart."""
+    """The board meant among those that share a name; None when nothing distinguishes them."""
     if len(found) == 1:
         return found[0]
     if memory_gib is not None:
@@ -238,7 +238,7 @@ def _plain_names(spec: GpuSpec) -> frozenset[str]:
 
 @lru_cache(maxsize=8192)
 def _plain(name: str) -> str:
-    """A name as it is compared: case, signs, spacing and a leading maker's name gone."""
+    """A normalised name: without case, signs, spacing and a leading maker's name."""
     text = re.sub(r"\((r|tm|c)\)|[®™©]", " ", name.casefold())
     words = re.sub(r"[\s_\-]+", " ", text).split()
     while len(words) > 1 and words[0] in _MAKERS:

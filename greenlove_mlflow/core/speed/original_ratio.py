@@ -1,6 +1,6 @@
-"""The original's ratio of two GPUs where home has no published throughput: a sum of two ratios of specs.
+"""The original's ratio of two GPUs where home has no published throughput: a weighted sum of two spec ratios.
 
-Source: green-love 0.2.2, ``0.7 x FP16 TFLOPS ratio + 0.3 x bandwidth ratio``; ours are the rates at the training's own
+Source: green-love 0.2.2, ``0.7 x FP16 TFLOPS ratio + 0.3 x bandwidth ratio``; here with the rates at the training's
 precision.
 """
 
@@ -19,13 +19,13 @@ BANDWIDTH_WEIGHT = 0.3
 def original_ratio(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio | None:
-    """The original's ratio, with the range of a ratio of specs; None where it takes another way.
+    """The original's ratio, with the range of a spec ratio; None where the original uses another method.
 
     Args:
         home: The GPU that the time was measured on.
         offer: The GPU that is compared.
-        evidence: What the tables know; a home with published throughput is compared by that.
-        precision: Of the training's matrix products.
+        evidence: The published measurements; a home with published throughput is compared by those.
+        precision: Precision of the training's matrix products.
         group: The group of tasks that the workload belongs to.
     """
     if home.gpu_id == offer.gpu_id or has_throughput(evidence, home.gpu_id, precision):

@@ -1,4 +1,4 @@
-"""What published measurements say about two GPUs: log ratios task by task, within a suite, across suites, by MLPerf.
+"""Published measurements of two GPUs: log ratios by task, within a suite, across suites, and by MLPerf.
 
 Everything is antisymmetric by construction: the evidence for b against a is the negative of that for a against b.
 """
@@ -15,16 +15,16 @@ from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec, MlperfRow, Precision, SuiteBridge, ThroughputRow
 from greenlove_mlflow.core.speed.model import RatioModel, table_precision
 
-# A suite with fewer common tasks says less than more tasks over a bridge.
+# A suite with fewer common tasks is less informative than more tasks over a bridge.
 MIN_COMMON_TASKS = 3
-# On several GPUs these exchange so much that the links between them decide, not the GPUs.
+# On several GPUs these communicate so much that they measure the links, not the GPUs.
 LINK_BOUND_BENCHMARKS = frozenset({"bert", "dlrm", "dlrm_dcnv2"})
 _LINKED_FORMS = frozenset({"SXM", "OAM", "superchip"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RatioEvidence:
-    """Everything that tables know about how fast GPUs are against each other."""
+    """All published measurements of relative GPU speed, from the tables."""
 
     throughput: tuple[ThroughputRow, ...] = ()
     bridges: tuple[SuiteBridge, ...] = ()
@@ -44,7 +44,7 @@ class LogRatio:
         task: What was trained.
         log_ratio: Log of how many times faster the second one is.
         within: The suite or round, or the two that were bridged.
-        bridge_log_sd: SD that bridging suites adds; 0 within one suite.
+        bridge_log_sd: SD added by bridging suites; 0 within one suite.
     """
 
     task: str
@@ -56,7 +56,7 @@ class LogRatio:
 def throughput_log_ratios(
     evidence: RatioEvidence, home_id: str, offer_id: str, precision: Precision
 ) -> tuple[LogRatio, ...]:
-    """Log ratios by task: of the newest suite that measured both on enough tasks, else over a bridge as well."""
+    """Log ratios by task: from the newest suite that measured both on enough tasks, else also over a bridge."""
     shared = same_suite_log_ratios(evidence, home_id, offer_id, precision)
     if len(shared) >= MIN_COMMON_TASKS:
         return shared
@@ -83,14 +83,14 @@ def same_suite_log_ratios(
 
 
 def mlperf_log_ratios(evidence: RatioEvidence, home: GpuSpec, offer: GpuSpec) -> tuple[LogRatio, ...]:
-    """Log ratios by benchmark: best times in the newest round that has both with as many GPUs, as few as there are.
+    """Log ratios by benchmark: best times in the newest round that has both at the same, smallest number of GPUs.
 
-    Where the GPUs of one side are linked and those of the other are not, benchmarks bound by the link are left out.
+    Where only one side's GPUs have fast links, benchmarks bound by the links are left out.
     """
     alike = has_fast_links(home) == has_fast_links(offer)
     found: dict[str, LogRatio] = {}
     homes, offers = (_best_minutes(evidence).get(spec.gpu_id, {}) for spec in (home, offer))
-    # Older rounds first and, of a round, more GPUs first: what comes later replaces what came before.
+    # Older rounds first and, within a round, more GPUs first: later entries replace earlier ones.
     for key in sorted(homes.keys() & offers.keys(), key=lambda key: (key[0], -key[2], key[1])):
         round_, benchmark, count = key
         if alike or benchmark not in LINK_BOUND_BENCHMARKS:
@@ -100,30 +100,30 @@ def mlperf_log_ratios(evidence: RatioEvidence, home: GpuSpec, offer: GpuSpec) ->
 
 
 def mlperf_partners(evidence: RatioEvidence, gpu_id: str) -> frozenset[str]:
-    """Every other GPU that some round of MLPerf has beside this one, with as many GPUs."""
+    """Every other GPU that some MLPerf round has together with this one at the same number of GPUs."""
     best = _best_minutes(evidence)
     own = best.get(gpu_id, {}).keys()
     return frozenset(other for other, minutes in best.items() if other != gpu_id and own & minutes.keys())
 
 
 def is_published(evidence: RatioEvidence, gpu_id: str) -> bool:
-    """Whether anybody published a training on that GPU."""
+    """Whether any published training run used that GPU."""
     precisions = ("fp16", "tf32")
     return gpu_id in _best_minutes(evidence) or any(gpu_id in _log_throughputs(evidence, each) for each in precisions)
 
 
 def has_throughput(evidence: RatioEvidence, gpu_id: str, precision: Precision) -> bool:
-    """Whether anybody published the throughput of a training on that GPU at a precision."""
+    """Whether a training throughput of that GPU at a precision is published."""
     return gpu_id in _log_throughputs(evidence, table_precision(precision))
 
 
 def has_fast_links(spec: GpuSpec) -> bool:
-    """Whether several such GPUs are linked by more than PCIe."""
+    """Whether several such GPUs are linked by something faster than PCIe."""
     return spec.form_factor in _LINKED_FORMS
 
 
 def is_at(row: ThroughputRow, precision: str) -> bool:
-    """Whether a published run tells of trainings at a precision."""
+    """Whether a published run applies to a precision."""
     if precision == "fp16" or row.precision == "fp16":
         return row.precision == precision
     return precision == "tf32" or not row.uses_tf32
@@ -135,9 +135,9 @@ Minutes = Mapping[str, Mapping[tuple[str, str, int], float]]
 
 @lru_cache(maxsize=64)
 def _log_throughputs(evidence: RatioEvidence, precision: str) -> Cells:
-    """Log throughput of one GPU, by GPU, then suite and task.
+    """Log throughput of a single GPU, by GPU, then suite and task.
 
-    The tables' FP32 ran with TF32 where the GPU has it: all of it tells of ``tf32``, the rest alone of ``fp32``.
+    The tables' FP32 ran with TF32 where the GPU has it: all of it applies to ``tf32``, only the rest to ``fp32``.
     """
     cells: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
     for row in evidence.throughput:
@@ -163,7 +163,7 @@ def _over_a_bridge(evidence: RatioEvidence, precision: str, home_id: str, offer_
     found: list[LogRatio] = []
     for task in sorted({task for _, task in homes} & {task for _, task in offers}):
         pairs = [(one, other) for one, name in homes if name == task for other, name in offers if name == task]
-        # The shortest bridge, and of those the one between the newest suites.
+        # The shortest bridge and, among those, the one between the newest suites.
         newest = sorted(pairs, key=max, reverse=True)
         nearest = sorted(newest, key=lambda pair: abs(order.index(pair[0]) - order.index(pair[1])))
         for home_suite, offer_suite in nearest:
@@ -212,9 +212,9 @@ def _bridges(evidence: RatioEvidence) -> Mapping[tuple[str, str], Mapping[str, t
 
 
 def _bridge_variance(bridge: SuiteBridge) -> float:
-    """Variance of one more GPU's log speed-up, from the range over the GPUs that ran both suites.
+    """Variance of another GPU's log speed-up, from the range over the GPUs that ran both suites.
 
-    The range over its expectation in SDs (0.87 times the square root of the count, good to 10 % from 2 to 12 GPUs).
+    The range divided by its expectation in SDs (0.87 times the square root of the count, within 10 % for 2 to 12 GPUs).
     """
     spread = math.log(bridge.ratio_max / bridge.ratio_min)
     return (spread / (0.87 * math.sqrt(max(2, bridge.gpu_count)))) ** 2 * (1.0 + 1.0 / max(2, bridge.gpu_count))

@@ -1,8 +1,8 @@
-"""How many times faster an offer is than home: the best evidence there is, its basis and its range.
+"""How many times faster an offer is than home, by the best available evidence, with basis and range.
 
-The order: given, measured, throughput, mlperf, spec. Where MLPerf knows a GPU that Lambda does not, the ratio goes
-through a third GPU that both know. A range is predictive, for a workload that nobody has measured on both GPUs. A GPU
-against itself is exactly 1; a to b times b to a is 1.
+Order of preference: given, measured, throughput, mlperf, spec. Where MLPerf has a GPU that Lambda lacks, the ratio goes
+through a third GPU that both have. Ranges are predictive, for a workload not measured on both GPUs. A GPU against
+itself is exactly 1; a to b times b to a is 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from greenlove_mlflow.errors import InvalidInputError
 
 __all__ = ["RatioEvidence", "RatioModel", "compute_tflops", "speed_ratio", "task_names"]
 
-# Names that people use for tasks, beside the tables' own.
+# Common names of tasks, in addition to the tables' own.
 TASK_ALIASES: Mapping[str, tuple[str, ...]] = {
     "bert": ("bert_base_squad", "bert_large_squad"),
     "bert_base": ("bert_base_squad",),
@@ -57,25 +57,25 @@ def speed_ratio(
     home_gpu_count: int = 1,
     by_original: bool = False,
 ) -> SpeedRatio:
-    """How many times faster the offer does the workload than home does, by the best evidence there is.
+    """How many times faster the offer is than home on the workload, by the best available evidence.
 
     Args:
-        home: The GPU that the time was measured on, or what a probe said of it; None when only work was counted.
+        home: The GPU that the time was measured on, or the result of its probe; None when only work was counted.
         offer: The GPU that is compared.
-        evidence: What the tables know.
-        precision: Of the training's matrix products.
-        profile: Of the step at home; on a CPU, the work that was counted there goes before a probe.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        profile: Profile of the step at home; on a CPU, its counted work takes precedence over a probe.
         task: A published task to take the ratio from; None for the mean over tasks.
-        model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks the mean leans on.
-        given: A ratio that the caller knows.
+        model_kind: ``convolutional``, ``transformer``, ``recurrent`` or ``other``: which tasks weigh most in the mean.
+        given: A ratio stated by the caller.
         measured: A ratio from runs of the same workload on both GPUs.
         gpu_count: How many GPUs of the offer to use together; a given ratio is that of all of them.
-        home_gpu_count: How many of home's the time was measured on.
-        by_original: Whether specs are weighed as the original does, where home has no published throughput.
+        home_gpu_count: How many of home's GPUs the time was measured on.
+        by_original: Whether specs are weighted as in the original, where home has no published throughput.
 
     Raises:
-        InvalidInputError: If a given ratio is not above 0, no table knows the task, or nobody published runs on so
-            many GPUs.
+        InvalidInputError: If a given ratio is not above 0, the task is in no table, or no runs on that many GPUs are
+            published.
     """
     if given is not None:
         return _given(given)
@@ -134,10 +134,10 @@ def _of_one_gpu(
 
 
 def task_names(task: str | None, evidence: RatioEvidence) -> tuple[str, ...]:
-    """The tables' names of a task as people call it; none for None.
+    """The tables' names for a task's common name; empty for None.
 
     Raises:
-        InvalidInputError: If no table knows the task.
+        InvalidInputError: If the task is in no table.
     """
     if task is None:
         return ()
@@ -172,7 +172,7 @@ def _by_throughput(
     if chosen:
         mean, width = _chosen_task(chosen, home, offer, evidence.model, precision)
         if group in TASK_GROUPS:
-            # To know the task is to know its group, so the range is at most that of any workload of the group.
+            # A known task implies its group, so the range is at most that of any workload of the group.
             width = min(width, _over_tasks(found, home, offer, evidence.model, precision, group=group)[1])
         detail = f"by {_listed(each.task for each in chosen)} alone"
     else:
@@ -190,7 +190,7 @@ def _by_throughput(
 def _by_mlperf(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio | None:
-    """The ratio by MLPerf, whose runs are all in mixed precision."""
+    """The ratio by MLPerf, where all runs use mixed precision."""
     if precision not in ("fp16", "bf16"):
         return None
     by_spec = blended(evidence.model.blend_at(precision, None), rates_of(home, precision), rates_of(offer, precision))
@@ -213,7 +213,7 @@ def _by_mlperf(
 def _through_a_third(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio | None:
-    """The ratio by way of the GPU that gives the narrowest range, both legs published; None without such a GPU."""
+    """The ratio via the third GPU with the narrowest range, both legs published; None without such a GPU."""
     if not (is_published(evidence, home.gpu_id) and is_published(evidence, offer.gpu_id)):
         return None
     partners = mlperf_partners(evidence, home.gpu_id) | mlperf_partners(evidence, offer.gpu_id)
@@ -244,7 +244,7 @@ def _leg(
 def _chosen_task(
     found: Sequence[LogRatio], home: GpuSpec, offer: GpuSpec, model: RatioModel, precision: Precision
 ) -> tuple[float, float]:
-    """Mean log ratio of the chosen task or tasks, and the half-width for the user's own version of it."""
+    """Mean log ratio of the chosen task or tasks, and the half-width for the user's version of it."""
     mean = math.fsum(each.log_ratio for each in found) / len(found)
     tasks = model.tasks_at(precision)
     noise = math.sqrt(max(tasks.noise_of(each.task) for each in found))

@@ -1,6 +1,6 @@
-"""How much faster several GPUs of an offer are than one of them, from published runs on 1, 2, 4 and 8.
+"""How much faster several GPUs of an offer are than one, from published runs on 1, 2, 4 and 8 GPUs.
 
-Published runs keep the batch per GPU, so the step sees as many times more samples as there are GPUs.
+Published runs keep the batch per GPU constant, so the samples per step grow with the number of GPUs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from greenlove_mlflow.core.speed.model import TASK_GROUPS, printed_precision
 from greenlove_mlflow.core.speed.published import RatioEvidence, has_fast_links
 from greenlove_mlflow.errors import InvalidInputError
 
-# A GPU's own runs speak for it from so many tasks on; below, those of all GPUs with like links do.
+# With at least this many tasks a GPU's own runs are used; below that, those of all GPUs with similar links.
 MIN_OWN_TASKS = 3
 
 
@@ -34,13 +34,20 @@ class _Efficiency:
 def gpu_scaling(
     spec: GpuSpec, gpu_count: int, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> tuple[Interval, str]:
-    """How many times faster ``gpu_count`` GPUs are than one, and in words how that is known.
+    """How many times faster ``gpu_count`` GPUs are than one, and text on how that is known.
 
-    The point is the median over the GPU's own runs, else over all GPUs with like links; the range holds 95 % of the
-    runs on all GPUs with like links.
+    The point is the median over the GPU's own runs, else over all GPUs with similar links; the range holds 95 % of the
+    runs on all GPUs with similar links.
+
+    Args:
+        spec: The GPU.
+        gpu_count: How many of them.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        group: The group of tasks that the workload belongs to; None for any.
 
     Raises:
-        InvalidInputError: If nobody published runs on that many GPUs.
+        InvalidInputError: If no runs on that many GPUs are published.
     """
     found = _efficiencies(evidence, printed_precision(precision)).get(gpu_count, ())
     links = "fast links" if has_fast_links(spec) else "PCIe"

@@ -1,4 +1,4 @@
-"""Ratios of published specs, blended: the product of three ratios, each to a power."""
+"""Blended ratios of published specs: the product of three ratios, each to a power."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision
 from greenlove_mlflow.core.speed.model import SpecBlend
 from greenlove_mlflow.errors import InvalidInputError
 
-# Architectures of other makers that have matrix units.
+# Architectures with matrix units by other makers.
 _WITH_MATRIX_UNITS = ("CDNA", "RDNA 3", "RDNA 4", "Alchemist", "Battlemage", "Xe-HPC", "Gaudi")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What a GPU can do, by its specs or by a probe; None where unknown."""
+    """The rates of a GPU by its specs or a probe; None where unknown."""
 
     compute_tflops: float | None
     plain_tflops: float | None
@@ -24,7 +24,7 @@ class Rates:
 
 
 def rates_of(spec: GpuSpec, precision: Precision) -> Rates:
-    """The rates that a GPU's specs state for a precision."""
+    """The rates in a GPU's specs at a precision."""
     return Rates(
         compute_tflops=compute_tflops(spec, precision),
         plain_tflops=spec.fp32_tflops,
@@ -35,8 +35,8 @@ def rates_of(spec: GpuSpec, precision: Precision) -> Rates:
 def compute_tflops(spec: GpuSpec, precision: Precision) -> float | None:
     """Dense matrix TFLOPS of a GPU at the training's precision; None when no source states any.
 
-    A GPU without matrix units does FP16 at its plain rate, or no slower than FP32, which mixed precision falls back
-    to. Where it has matrix units and no source states their rate, the rate is unknown, not the plain one.
+    A GPU without matrix units runs FP16 at its plain rate, and at least at the FP32 rate that mixed precision falls
+    back to. Where it has matrix units but no source states their rate, the rate is unknown instead of the plain one.
     """
     mixed = precision in ("fp16", "bf16")
     matrix = matrix_tflops(spec, precision)
@@ -60,15 +60,15 @@ def is_matrix_rate_unknown(spec: GpuSpec, precision: Precision) -> bool:
     if precision not in ("fp16", "bf16") or matrix_tflops(spec, precision) is not None:
         return False
     if spec.vendor == "NVIDIA":
-        # Volta and later but the GTX 16 and MX series, which are Turing without matrix units.
+        # Volta and later, except the GTX 16 and MX series, which are Turing without matrix units.
         return float(spec.compute_capability or 0.0) >= 7.0 and not re.search(r"-(gtx|mx)\b|-mx\d", spec.gpu_id)
     return spec.architecture.startswith(_WITH_MATRIX_UNITS)
 
 
 def blended(blend: SpecBlend, home: Rates, offer: Rates) -> tuple[float, str] | None:
-    """Log ratio of the offer to home, and in words what it is made of; None when nothing is known of both.
+    """Log ratio of the offer to home, and text on its parts; None when no rate is known for both.
 
-    A part that is unknown hands its weight to the others.
+    The weight of an unknown part goes to the others.
     """
     parts = [
         (name, exponent, math.log(above / below))
@@ -90,7 +90,7 @@ def blended_or_refused(blend: SpecBlend, home: Rates, offer: Rates, name: str) -
     """As ``blended``.
 
     Raises:
-        InvalidInputError: If nothing is known of both.
+        InvalidInputError: If no rate is known for both.
     """
     found = blended(blend, home, offer)
     if found is None:

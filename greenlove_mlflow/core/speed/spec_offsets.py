@@ -1,10 +1,10 @@
-"""How far GPUs are from what their specs say of them, learned from every published pair.
+"""How far GPUs are from the speed that their specs suggest, learned from every published pair.
 
-A GPU that somebody measured carries its own offset to every comparison by specs; one that nobody did takes part of
-the mean of its kin: an RTX 5090 is of another kind than a B200, though their maker calls both Blackwell. Offsets are
-logs, 0 on average over the makers' GPUs that the blend of specs was fitted to, and they keep ratios antisymmetric.
+A measured GPU keeps its own offset; an unmeasured one gets a shrunken mean of its kind, where kinds are finer than
+marketing names: an RTX 5090 and a B200 are both called Blackwell. Offsets are logs, average 0 over the GPUs that the
+blend of specs was fitted to, and keep ratios antisymmetric.
 
-Source: least squares on the graph of pairs; the part of the kin's mean as in a random effects model.
+Source: least squares on the graph of pairs; the shrinkage of a kind's mean as in a random effects model.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from greenlove_mlflow.core.speed.published import (
 )
 from greenlove_mlflow.core.speed.spec_blend import blended, rates_of
 
-# The maker whose GPUs the published throughput covers, and which a fit of specs therefore holds for.
+# The maker whose GPUs the published throughput covers, and to which a fit of specs therefore applies.
 FITTED_VENDOR = "NVIDIA"
-# MLPerf counts for less than Lambda's runs: other systems, several GPUs, tuned software. Our own weight.
+# MLPerf weighs less than Lambda's runs: other systems, several GPUs, tuned software. Our own weight.
 MLPERF_WEIGHT = 0.5
-# A benchmark this far from what specs say tells of a submission's trouble, not of the GPU: log of a factor of 3.
+# A benchmark this far from the specs indicates a problem of the submission, not of the GPU: log of a factor of 3.
 IMPLAUSIBLE_LOG_RATIO = math.log(3.0)
-# An architecture's mean counts as if so many further GPUs of it had an offset of 0.
+# An architecture's mean is shrunk as if this many additional GPUs of it had an offset of 0.
 ARCHITECTURE_PRIOR = 1.0
 
 
@@ -45,9 +45,9 @@ class GpuOffset:
     """How far a GPU is from its specs.
 
     Args:
-        log_offset: Log of its speed over what its specs say.
-        log_sd: SD of that.
-        known_by: In words: measured itself, by its architecture, or empty when by neither.
+        log_offset: Log of its speed over the prediction from its specs.
+        log_sd: SD of ``log_offset``.
+        known_by: Text on how it is known: measured itself, by its architecture, or empty for neither.
     """
 
     log_offset: float
@@ -56,7 +56,14 @@ class GpuOffset:
 
 
 def gpu_offset(spec: GpuSpec, evidence: RatioEvidence, precision: Precision, group: str | None) -> GpuOffset:
-    """How far a GPU is from its specs for a group of tasks, or for any workload."""
+    """The offset of a GPU for a group of tasks, or for any workload.
+
+    Args:
+        spec: The GPU.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        group: The group of tasks; None for any workload.
+    """
     model = evidence.model
     measured = _offsets(evidence, table_precision(precision), group)
     if spec.gpu_id in measured:
@@ -72,7 +79,7 @@ def gpu_offset(spec: GpuSpec, evidence: RatioEvidence, precision: Precision, gro
 
 
 def kind_of(spec: GpuSpec) -> str:
-    """What a GPU is kin by: its compute capability, its architecture where its maker has no such number.
+    """The kind of a GPU: its compute capability, or its architecture where its maker has no such number.
 
     >>> kind_of(GpuSpec(gpu_id="a", name="a", compute_capability="12.0", architecture="Blackwell"))
     'compute capability 12'
@@ -80,18 +87,18 @@ def kind_of(spec: GpuSpec) -> str:
     if spec.compute_capability is None:
         return spec.architecture
     major, _, minor = spec.compute_capability.partition(".")
-    # Data centre and desktop chips of one generation differed by the minor number until both got majors of their own.
+    # Data centre and desktop chips of one generation differed in the minor number until each got its own major.
     return f"compute capability {major}" if int(major) >= 9 else f"compute capability {major}.{minor}"
 
 
 def is_foreign(spec: GpuSpec) -> bool:
-    """Whether a GPU is of a maker whose GPUs the blend of specs was not fitted to."""
+    """Whether a GPU is by a maker whose GPUs the blend of specs was not fitted to."""
     return spec.vendor not in ("", FITTED_VENDOR)
 
 
 @lru_cache(maxsize=64)
 def _offsets(evidence: RatioEvidence, precision: str, group: str | None) -> Mapping[str, float]:
-    """Offsets of every GPU that somebody measured beside another one."""
+    """Offsets of every GPU that was measured together with another one."""
     at = table_precision(cast("Precision", precision))
     named = {*(row.gpu_id for row in evidence.throughput), *(row.gpu_id for row in evidence.mlperf)}
     specs = [spec for spec in evidence.specs if spec.gpu_id in named]
@@ -106,7 +113,7 @@ def _offsets(evidence: RatioEvidence, precision: str, group: str | None) -> Mapp
 def _differences(
     evidence: RatioEvidence, home: GpuSpec, offer: GpuSpec, precision: Precision, group: str | None
 ) -> list[tuple[float, float]]:
-    """Weight and log of published over blended ratio, once for each kind of publication that has both GPUs."""
+    """Weight and log of published over blended ratio, for each kind of publication that has both GPUs."""
     by_spec = blended(evidence.model.blend_at(precision, group), rates_of(home, precision), rates_of(offer, precision))
     if by_spec is None:
         return []
@@ -114,7 +121,7 @@ def _differences(
     lambda_mean = _group_mean(same_suite_log_ratios(evidence, home.gpu_id, offer.gpu_id, precision), group)
     if lambda_mean is not None:
         found.append((1.0, lambda_mean - by_spec[0]))
-    # Eight boards on PCIe tell of the links between them, not of one board.
+    # Eight boards on PCIe reflect the links between them, not a single board.
     if table_precision(precision) == "fp16" and has_fast_links(home) and has_fast_links(offer):
         mlperf = plausible(mlperf_log_ratios(evidence, home, offer), by_spec[0])
         mlperf_mean = _group_mean(mlperf, group)
@@ -124,12 +131,12 @@ def _differences(
 
 
 def plausible(found: tuple[LogRatio, ...], spec_log_ratio: float) -> tuple[LogRatio, ...]:
-    """Those of MLPerf's log ratios that are not so far from what specs say that a submission must have had trouble."""
+    """MLPerf's log ratios without those so far from the specs that the submission must be at fault."""
     return tuple(each for each in found if abs(each.log_ratio - spec_log_ratio) <= IMPLAUSIBLE_LOG_RATIO)
 
 
 def _group_mean(found: tuple[LogRatio, ...], group: str | None) -> float | None:
-    """Mean log ratio of a group of tasks; for any workload, of the groups that were measured."""
+    """Mean log ratio of a group of tasks; for any workload, the mean over the measured groups."""
     means = []
     for name in [name for name in TASK_GROUPS if group not in TASK_GROUPS or name == group]:
         logs = [each.log_ratio for each in found if each.task in TASK_GROUPS[name]]
@@ -139,7 +146,7 @@ def _group_mean(found: tuple[LogRatio, ...], group: str | None) -> float | None:
 
 
 def _solved(edges: list[tuple[GpuSpec, GpuSpec, float, float]]) -> Mapping[str, float]:
-    """The offsets whose differences are nearest to those of the edges, part by part where the graph falls apart."""
+    """The least-squares offsets for the differences along the edges, separately for each connected part."""
     nodes = sorted({spec.gpu_id for home, offer, _, _ in edges for spec in (home, offer)})
     at = {gpu_id: index for index, gpu_id in enumerate(nodes)}
     vendors = {spec.gpu_id: spec.vendor for home, offer, _, _ in edges for spec in (home, offer)}

@@ -1,4 +1,4 @@
-"""Ratios from published specs, or from a probe where there are none: the fallback, with a wide range."""
+"""Fallback ratios from published specs or, where there are none, from a probe; with a wide range."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from greenlove_mlflow.core.speed.spec_blend import Rates, blended_or_refused, is
 from greenlove_mlflow.core.speed.spec_offsets import GpuOffset, gpu_offset, is_foreign
 from greenlove_mlflow.core.speed.task_mean import t_quantile_975
 
-# A GPU's bandwidth and plain rate leave its matrix rate open by a factor of about three either way. Our own weight.
+# Bandwidth and plain rate determine the matrix rate only within a factor of about three either way. Our own weight.
 UNKNOWN_RATE_LOG_SD = 0.5
 
 
 def spec_ratio(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio:
-    """The ratio of two GPUs by their published specs, each corrected by how far such GPUs are from theirs."""
+    """The ratio of two GPUs by their published specs, each corrected by its offset.
+
+    Args:
+        home: The GPU that the time was measured on.
+        offer: The GPU that is compared.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        group: The group of tasks that the workload belongs to; None for any.
+    """
     blend = evidence.model.blend_at(precision, group)
     log_ratio, parts = blended_or_refused(blend, rates_of(home, precision), rates_of(offer, precision), offer.name)
     ends = [gpu_offset(spec, evidence, precision, group) for spec in (home, offer)]
@@ -43,11 +51,19 @@ def spec_ratio(
 def probe_ratio(
     home: ProbeResult, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio:
-    """The ratio of a GPU to hardware that only a probe knows: the offer's specs over what the probe measured."""
+    """The ratio of a GPU to probed hardware: the offer's specs over the probe's measurements.
+
+    Args:
+        home: The result of home's probe.
+        offer: The GPU that is compared.
+        evidence: The published measurements.
+        precision: Precision of the training's matrix products.
+        group: The group of tasks that the workload belongs to; None for any.
+    """
     model = evidence.model
     blend = model.blend_at(precision, group)
     compute = blend.compute + blend.plain
-    # A probe has one compute figure; it stands for both rates.
+    # A probe has a single compute figure, used for both rates.
     probed = Rates(
         compute_tflops=home.matmul_tflops.point, plain_tflops=None, bandwidth_gb_per_s=home.copy_gb_per_s.point
     )

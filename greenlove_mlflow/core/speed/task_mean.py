@@ -1,7 +1,7 @@
-"""The log ratio of a workload that nobody published, from those of tasks that somebody did.
+"""Prediction of the log ratio of an unpublished workload from published tasks (universal kriging).
 
-The tasks are correlated within groups, so the best prediction leans on those of the workload's own group as far as
-the groups differ, and twins do not count twice. Its range is that of a new workload, not of the mean.
+Tasks are correlated within groups, so the best prediction weights the workload's own group more the more the groups
+differ, and near-duplicates do not count twice. Its range is that of a new workload, not of the mean.
 
 Source: best linear unbiased prediction with an unknown mean (universal kriging), e.g. Cressie, RunFacts for Spatial
 Data, section 3.4; the scale by a scaled inverse chi-squared prior, which gives a t distribution.
@@ -21,14 +21,14 @@ from greenlove_mlflow.core.speed.published import LogRatio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """A log ratio, its SD, and the degrees of freedom of the t distribution about it."""
+    """A log ratio, its SD, and the degrees of freedom of its t distribution."""
 
     log_ratio: float
     log_sd: float
     degrees_of_freedom: float
 
     def log_half_width(self, extra_log_sd: float = 0.0) -> float:
-        """Half-width of the 95 % range on the log scale, with a further independent SD added."""
+        """Half-width of the 95 % range on the log scale, with an additional independent SD."""
         return t_quantile_975(self.degrees_of_freedom) * math.hypot(self.log_sd, extra_log_sd)
 
 
@@ -38,16 +38,16 @@ def predict_new_workload(
     """The log ratio of a new workload, from the published tasks of two GPUs.
 
     Args:
-        found: Published log ratios, one a task, at least one.
-        model: How tasks differ.
-        group: The group of tasks that the workload belongs to; None when it may be any.
+        found: Published log ratios, one per task, at least one.
+        model: The task model.
+        group: The group of tasks that the workload belongs to; None for any.
         log_memory_ratio: Log of the offer's memory over home's; 0 when unknown.
     """
     groups = [group_of_task(each.task) for each in found]
     logs = np.array([each.log_ratio for each in found])
     least_variance = max(model.prior_log_sd(0.0, log_memory_ratio) ** 2, 1e-6)
     shared = model.group_variance * np.array([[float(one == two) for two in groups] for one in groups])
-    # What a bridge adds to one task is known in absolute terms; the prior's scale turns it into the model's units.
+    # The SD of a bridge is absolute; the prior's scale converts it to the model's units.
     own = [model.noise_of(each.task) + each.bridge_log_sd**2 / least_variance for each in found]
     inverse = np.linalg.inv(shared + np.diag(own))
     weights = inverse.sum(axis=0)

@@ -1,1 +1,1 @@
-"""The time of a training: fits, what a step spends its time on, drift, forecasts."""
+"""The time of a run: fits, step profiles, drift, forecasts."""

@@ -1,4 +1,4 @@
-"""The adaptive fit: from timed passes over the user's own data to the cost of an epoch and how sure it is."""
+"""The adaptive fit: from timed passes over the user's data to the cost of an epoch and its uncertainty."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import BenchmarkError
 
 LEVEL = 0.975
-# When to stop: so many blocks, so many seconds (a neighbour shows itself now and then only, and who stops sooner takes
-# a shared machine for a quiet one), and so little noise that the drift of the machine is all that is left.
+# When to stop: enough blocks, enough seconds (neighbours are active only now and then, so a shorter benchmark mistakes
+# a shared machine for a quiet one), and so little noise that the machine's drift dominates.
 LEAST_BLOCKS = 6
 LEAST_PASSES = 2
 LEAST_PRECISE_S = 5.5
 PRECISE_LOG_HALF_WIDTH = 0.02
-# A second visit that costs so little of the first is a cache's doing, when the gap matters beside a step.
+# A second visit this much cheaper than the first is due to a cache, if the gap matters compared with a step.
 CACHED_FETCH_RATIO = 0.7
 CACHED_STEP_SHARE = 0.05
 
-# What each way of measuring extrapolates (delta).
+# Extrapolation error of each way of measuring (delta).
 STRUCTURE_LOG_SD = {"whole": 0.005, "truncated": 0.01, "cached": 0.03}
-# Of growth along a line or a power, for every factor e of samples beyond the largest size that was timed.
+# The same for growth along a line or a power, per factor e of samples beyond the largest timed size.
 SIZE_LOG_SD = 0.05
 FIRST_STEPS_ONLY_LOG_SD = 0.10
 SINGLE_STEP_LOG_SD = 0.30
 
-# Over hours more may change than over minutes.
+# More may change over hours than over minutes.
 FAR_DRIFT_FACTOR = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _EpochCost:
-    """Seconds: paid once, the first epoch, any later one; what of an epoch is overhead and what a step costs."""
+    """Seconds: one-off cost, first epoch, any later epoch; an epoch's overhead and a step."""
 
     mode: Mode
     one_off_s: float
@@ -56,12 +56,12 @@ class _EpochCost:
 
 
 def is_cached(first_fetch_s: float, second_fetch_s: float, *, seen_share: float, step_s: float) -> bool:
-    """Whether data is cheaper to fetch once it has been fetched.
+    """Whether data is cheaper to fetch the second time.
 
     Args:
-        first_fetch_s: Seconds a batch took on the first visit.
-        second_fetch_s: Seconds it took on the second.
-        seen_share: Share of the data that had been seen before the first visit, below 1.
+        first_fetch_s: Seconds per batch on the first visit.
+        second_fetch_s: Seconds per batch on the second visit.
+        seen_share: Share of the data seen before the first visit, below 1.
         step_s: Seconds of a whole step.
     """
     cold_s = cold_fetch_s(first_fetch_s, second_fetch_s, seen_share=seen_share)
@@ -70,9 +70,9 @@ def is_cached(first_fetch_s: float, second_fetch_s: float, *, seen_share: float,
 
 
 def cold_fetch_s(first_fetch_s: float, second_fetch_s: float, *, seen_share: float) -> float:
-    """Seconds that fetching a batch takes on the very first visit, in seconds.
+    """Seconds that fetching a batch takes on the very first visit.
 
-    Of the batches of the first visit, ``seen_share`` had been seen before and cost what the second visit costs.
+    A share ``seen_share`` of the first visit's batches had been seen before and costs as much as on the second visit.
 
     >>> cold_fetch_s(0.6, 0.2, seen_share=0.5)
     1.0
@@ -81,7 +81,7 @@ def cold_fetch_s(first_fetch_s: float, second_fetch_s: float, *, seen_share: flo
 
 
 def statistical_log_half_width(noise: Noise) -> float:
-    """Half-width, on the log scale, of the mean cost as far as the noise of the blocks goes."""
+    """Log half-width of the mean cost due to the noise of the blocks alone."""
     quantile = float(stdtrit(noise.degrees_of_freedom, LEVEL))
     return quantile * noise.log_sd * math.sqrt(noise.correlation_factor / max(1, noise.block_count))
 
@@ -89,7 +89,7 @@ def statistical_log_half_width(noise: Noise) -> float:
 def is_precise(
     epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord], *, least_pass_count: int = LEAST_PASSES
 ) -> bool:
-    """Whether more timed passes could no longer make the estimate better: the machine's drift is all that is left."""
+    """Whether more timed passes could not improve the estimate, because the machine's drift dominates."""
     timed = [record for record in epochs if record.phase == "timed"]
     if len(timed) < least_pass_count or math.fsum(record.duration_s for record in timed) < LEAST_PRECISE_S:
         return False
@@ -103,10 +103,10 @@ def fit_adaptive(
     """The fit of an adaptive log, with the uncertainty of the planned workload.
 
     Args:
-        log: What was measured.
-        workload: The plan; its length decides how far fast noise averages out.
-        drift: Learned from finished runs; the machine's prior when None.
-        drift_model: The constants of that prior; those of its first version when None.
+        log: The benchmark log.
+        workload: The planned run; its length determines how far fast noise averages out.
+        drift: Drift learned from finished runs; the machine's prior when None.
+        drift_model: Constants of that prior; those of its first version when None.
     """
     noise = noise_of_blocks(log.epochs, log.blocks)
     cost = _epoch_cost(log, noise)
@@ -156,7 +156,7 @@ def _findings(log: BenchmarkLog, cost: _EpochCost, noise: Noise, total_s: float,
 
 
 def with_drift(fit: AdaptiveFit, drift: Drift, noise_freedom: float, total_s: float) -> AdaptiveFit:
-    """The fit with that drift of the machine, its quantile by Welch and Satterthwaite's degrees of freedom."""
+    """The fit with another drift, its t quantile by Welch-Satterthwaite degrees of freedom."""
     noise_only = dataclasses.replace(fit, drift_log_sd=0.0, structure_log_sd=0.0)
     fast = noise_only.rate_log_sd(total_s) ** 2
     slow = drift.log_sd**2 + fit.structure_log_sd**2
@@ -214,9 +214,9 @@ def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
 
 
 def _cost_of_sizes(log: BenchmarkLog, timed: Sequence[EpochRecord]) -> _EpochCost:
-    """The cost of an epoch that was never run whole, and could not be cut short, from epochs over smaller sizes.
+    """The cost of an epoch that was neither run whole nor cut short, from epochs over smaller sizes.
 
-    Along the straight line through the sizes, or along the power of the largest ones where the line bends upward.
+    Extrapolates a straight line through the sizes, or a power of the largest ones where the growth bends upward.
     """
     size = timed[0].sample_count
     largest_s = math.fsum(record.duration_s for record in timed) / len(timed)
@@ -239,7 +239,7 @@ def _cost_of_sizes(log: BenchmarkLog, timed: Sequence[EpochRecord]) -> _EpochCos
 
 
 def _cold_gap_s(log: BenchmarkLog, first: EpochRecord) -> float:
-    """Seconds a batch costs more on the first visit; 0 when the data is not cached."""
+    """Additional seconds per batch on the first visit; 0 when the data is not cached."""
     seen_share = min(0.9, first.step_count / log.steps_per_epoch)
     visits = [
         visible_wait_s(wait_s, _busy_s(first, log), log.worker_count) for wait_s in _waits_s(log.epochs_of("revisit"))
@@ -254,9 +254,14 @@ def _cold_gap_s(log: BenchmarkLog, first: EpochRecord) -> float:
 
 
 def visible_wait_s(wait_s: float, busy_s: float, worker_count: int) -> float:
-    """What a training waits for a batch that the loader alone gives every ``wait_s`` seconds.
+    """Seconds that a step waits for a batch when the loader alone yields one every ``wait_s`` seconds.
 
-    Workers load while the step runs, so that only what they need beyond it is waited for.
+    Workers load while the step runs, so only the time beyond the step is spent waiting.
+
+    Args:
+        wait_s: Seconds per batch of the loader alone.
+        busy_s: Seconds of a step without its batch.
+        worker_count: Processes that load the data.
 
     >>> visible_wait_s(0.03, 0.02, 0), visible_wait_s(0.03, 0.02, 4), visible_wait_s(0.01, 0.02, 4)
     (0.03, 0.009999999999999998, 0.0)
@@ -265,7 +270,7 @@ def visible_wait_s(wait_s: float, busy_s: float, worker_count: int) -> float:
 
 
 def later_wait_s(wait_s: float, first_wait_s: float, step_count: int) -> float:
-    """What getting a batch took behind the first one, whose wait is that of a fresh iterator and its workers."""
+    """Seconds of getting a batch after the first one, which waits for a fresh iterator and its workers."""
     return (wait_s - first_wait_s) / (step_count - 1) if step_count > 1 else wait_s
 
 
@@ -280,13 +285,13 @@ def _waits_s(records: Sequence[EpochRecord]) -> list[float]:
 
 
 def _busy_s(first: EpochRecord, log: BenchmarkLog) -> float:
-    """What a step takes beside its batch, seconds."""
+    """Seconds of a step without getting its batch."""
     waits = _waits_s([first])
     return max(0.0, _steady_s(first, log) - (waits[0] if waits else 0.0))
 
 
 def _one_off_s(log: BenchmarkLog, step_s: float, overhead_s: float) -> float:
-    """The excess of the very first step over a later one and over what every epoch's first step costs more."""
+    """Excess seconds of the very first step over a later one and over the first step of any epoch."""
     steps = log.first_contact_steps_s
     if not steps:
         return 0.0
@@ -296,7 +301,7 @@ def _one_off_s(log: BenchmarkLog, step_s: float, overhead_s: float) -> float:
 
 
 def _cost_of_first_contact(log: BenchmarkLog, first: EpochRecord) -> _EpochCost:
-    """The cost of an epoch when steps are so slow, or epochs so few, that there was nothing after first contact."""
+    """The cost of an epoch when steps are so slow, or epochs so few, that nothing was timed after first contact."""
     step_s = _steady_s(first, log)
     one_off_s = _one_off_s(log, step_s, 0.0)
     if first.whole:

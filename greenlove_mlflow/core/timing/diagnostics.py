@@ -1,4 +1,4 @@
-"""Diagnostics: what a benchmark noticed that its reader must know, each with what to do about it."""
+"""Diagnostics: caveats from a benchmark, each with its remedy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from greenlove_mlflow.core.timing.profile import least_step_share
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.numbers import format_duration_s
 
-# Below each of these nothing is worth a reader's time; they are this project's own choice.
+# Thresholds below which nothing is worth reporting; our own choice.
 LEAST_SPEARMAN_RHO = 0.9
 LEAST_AFFINE_R2 = 0.98
 LARGEST_OVERHEAD_SHARE = 0.05
-# Neighbours bend the line of a few short epochs too.
+# Neighbours can also bend the line through a few short epochs.
 BEND_PER_NOISE = 4.0
 LEAST_BATCHES = 5
 FEW_STEPS = 20
@@ -26,7 +26,7 @@ LARGEST_CORRELATION_FACTOR = 4.0
 LEAST_NOISE_LOG_SD = 0.02
 LARGEST_ONE_OFF_SHARE = 0.05
 LARGEST_WAIT_SHARE = 0.3
-# A board that works so much of the time leaves little to gain.
+# A board that is busy this much of the time leaves little to gain.
 LARGEST_BUSY_SHARE = 0.8
 LARGEST_STEP_CV = 0.25
 LEAST_CONTENTION_SHARE = 0.1
@@ -39,19 +39,19 @@ FARTHEST_EXTRAPOLATION = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What the fit worked out on its way and the diagnostics look at.
+    """Intermediate results of the fit that the diagnostics use.
 
     Args:
         mode: How the epoch was measured.
-        one_off_s: Paid once, seconds.
+        one_off_s: One-off cost, seconds.
         epoch_s: One epoch, seconds.
-        overhead_s: Of it, what does not grow with its steps, seconds.
-        total_s: The training, seconds.
-        noise: Of the timed passes.
-        contention_share: Of the machine that others took while it was benchmarked, 0 to 1.
+        overhead_s: Part of an epoch that does not grow with its steps, seconds.
+        total_s: The whole run, seconds.
+        noise: Noise of the timed passes.
+        contention_share: Share of the machine that other processes took during the benchmark, 0 to 1.
         growth: How time grows with the data; None without three sizes.
         step_cv: Coefficient of variation of a step; None when not measured.
-        is_from_first_steps: Nothing was timed after first contact.
+        is_from_first_steps: Whether nothing was timed after first contact.
     """
 
     mode: str
@@ -67,7 +67,7 @@ class Findings:
 
 
 def diagnose(log: BenchmarkLog, workload: Workload, findings: Findings) -> tuple[Caveat, ...]:
-    """The caveats of a benchmark, the gravest kind first."""
+    """The caveats of a benchmark, most severe first."""
     return (
         *_of_the_data(log),
         *_of_the_steps(log, findings),
@@ -114,7 +114,7 @@ def _of_the_steps(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
 
 
 def _of_the_profile(log: BenchmarkLog) -> Iterator[Caveat]:
-    """That the board waits for its host, and what not waiting would be worth."""
+    """The caveat that the board waits for its host, with the possible gain."""
     profile = log.profile
     if profile is None or profile.bound_by != "host" or profile.busy_share is None:
         return
@@ -189,6 +189,6 @@ def _timed_wait_s(log: BenchmarkLog) -> tuple[float, float]:
 
 
 def _own_load(log: BenchmarkLog) -> float:
-    """Load per core that this training itself explains: its own threads and its workers."""
+    """Load per core due to this training itself: its threads and workers."""
     own = dict(log.machine_signals).get("cpu_share", 1.0) + log.worker_count
     return own / max(1, log.machine.visible_cpu_count)

@@ -1,10 +1,10 @@
-"""What past finished runs teach about our own error: how far a machine drifts beyond what a benchmark can see.
+"""Drift learned from finished runs: how far a machine's pace moves beyond what a benchmark can see.
 
-Every finished run leaves ``r = log(actual / promised)``. Its square, less the part that the benchmark's own noise
-explains, over the drift that was to be expected of it, is an estimate of the square of a scale: 1 when the prior is
-right, less on a machine that keeps its pace. The scale shrinks from the prior (worth so many runs) to the record. To be
-expected is what the run's own benchmark suggested, drawn towards what benchmarks on this machine usually suggest:
-seconds tell a machine's drift only roughly, and one benchmark in a calm moment must not count for a calm machine.
+Every finished run gives ``r = log(actual / estimated)``. Its square, minus the part explained by the benchmark's noise,
+divided by the expected squared drift, estimates the square of a scale: 1 when the prior is right, less on a machine
+with a steady pace. The scale moves from the prior (worth a fixed number of runs) to the record. The expected drift
+shrinks this benchmark's suggestion towards the machine's usual one: a few seconds measure drift only roughly, and one
+benchmark in a calm moment does not make a calm machine.
 
 Source: the scaled inverse chi-squared posterior of a variance; split-conformal prediction for the check.
 """
@@ -23,41 +23,41 @@ from greenlove_mlflow.core.records import Machine
 from greenlove_mlflow.core.timing.fit import Fit, OriginalFit
 from greenlove_mlflow.core.workload import Workload
 
-# What a machine of which nothing is known drifts by; a benchmark's own prior takes its place as soon as there is one.
+# Drift of an unknown machine; replaced by a benchmark's own prior as soon as there is one.
 DEFAULT_DRIFT_LOG_SD = 0.03
 # How many finished runs the prior is worth.
 PRIOR_DEGREES_OF_FREEDOM = 10.0
-# Runs on another machine say less about this one.
+# Runs on another machine are less informative about this one.
 LEAST_OWN_RUNS = 3
-# A bias is corrected only when chance explains it less than once in a hundred, by at least so many runs.
+# A bias is corrected only when significant at the 1 % level, over at least this many runs.
 BIAS_LEVEL = 0.995
 LEAST_RUNS_FOR_BIAS = 8
-# With 19 runs the largest error of the past is a 95 % bound; with a hundred the bound is worth more than the model.
+# With 19 runs the largest past error is a 95 % bound; with a hundred the bound is better than the model.
 LEAST_RUNS_FOR_CHECK = 19
 LEAST_RUNS_FOR_CONFORMAL = 100
 LEVEL = 0.95
 CHECK_LEVEL = 0.01
-# Further from its promise a training was another one than was promised.
+# A run further from its estimate than this was not the run that was estimated.
 LARGEST_RATIO = 4.0
 SMALLEST_SCALE = 0.25
-# How far, on the log scale, one benchmark's word on the drift is drawn to the usual one.
+# How far, on the log scale, one benchmark's suggested drift is shrunk towards the usual one.
 USUAL_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """How far the real training may lie from what a benchmark saw, on the log scale.
+    """How far the actual time may be from what a benchmark measured, on the log scale.
 
     Args:
-        log_sd: SD of log(actual/promised) beyond the benchmark's own noise.
-        degrees_of_freedom: How well that SD is known.
-        bias_log: Added to the log of a prediction: what past runs show where that is significant, else the prior's.
-        calibrated_on: In words, what it was learned from; empty for a prior.
-        scale: Learned ratio of the drift to what a benchmark suggests; None for a drift that stands as it is.
-        conformal_score: 95 % bound of past errors in units of what was expected of them; None where the model stands.
+        log_sd: SD of log(actual/estimated) beyond the benchmark's own noise.
+        degrees_of_freedom: Degrees of freedom of that SD.
+        bias_log: Added to the log of a prediction: learned from past runs where significant, else the prior's.
+        calibrated_on: Text on what it was learned from; empty for a prior.
+        scale: Learned ratio of the drift to what a benchmark suggests; None for a drift used as it is.
+        conformal_score: 95 % bound of past errors in units of their expectation; None where the model is used.
         run_count: Finished runs it was learned from.
-        usual_log_sd: What the benchmarks of those runs suggested, their geometric mean; None for a prior.
-        expected_log_sd: The drift that was to be expected of this benchmark before its scale; None for a prior.
+        usual_log_sd: Geometric mean of the drifts that those runs' benchmarks suggested; None for a prior.
+        expected_log_sd: Expected drift for this benchmark before scaling; None for a prior.
     """
 
     log_sd: float
@@ -71,7 +71,7 @@ class Drift:
     expected_log_sd: float | None = None
 
     def for_prior(self, prior: Drift) -> Drift:
-        """This drift on a benchmark that suggests ``prior``: the learned scale applied to what is to be expected."""
+        """This drift for a benchmark that suggests ``prior``: the learned scale times the expected drift."""
         if self.scale is None or self.usual_log_sd is None:
             return self
         expected = _expected_log_sd(prior.log_sd, self.usual_log_sd)
@@ -85,21 +85,21 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRun:
-    """One training that was promised and then ran to its end.
+    """One run that was estimated and then finished.
 
     Args:
-        log_ratio: Log of actual over promised time, any bias correction of the promise taken out.
-        machine_fingerprint: Of the machine it ran on.
+        log_ratio: Log of actual over estimated time, without the estimate's bias correction.
+        machine_fingerprint: Fingerprint of the machine it ran on.
         processor_name: Its GPU's name, else its CPU's.
-        prior_log_sd: Drift that its own benchmark suggested.
-        statistical_log_sd: SD of the log of the promise without drift.
-        was_inside: Whether the promised range held the truth.
-        promised_log_half_width: Of that range.
-        promised_s: Seconds that were promised.
-        actual_s: Seconds that it took.
+        prior_log_sd: Drift suggested by its own benchmark.
+        statistical_log_sd: SD of the log of the estimate without drift.
+        was_inside: Whether the outcome was within the estimated range.
+        promised_log_half_width: Log half-width of that range.
+        promised_s: Estimated seconds.
+        actual_s: Actual seconds.
         finished_at: When it ended, ISO 8601; orders the runs.
-        run_id: In MLflow.
-        unfit: Why it teaches nothing, in words; empty when it teaches.
+        run_id: MLflow run ID.
+        unfit: Text on why nothing is learned from it; empty when something is.
     """
 
     log_ratio: float
@@ -118,13 +118,13 @@ class FinishedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What of a training was really trained, for a pace to be learned from.
+    """The part of a run that was actually trained, from which a pace can be learned.
 
     Args:
-        lap_count: Laps (epochs) that were finished.
-        laps_s: Seconds of them together.
-        step_count: Optimizer steps; None where nobody could count them.
-        differs: Whether it followed another plan than the one that was promised.
+        lap_count: Finished laps (epochs).
+        laps_s: Their total seconds.
+        step_count: Optimizer steps; None where they could not be counted.
+        differs: Whether it followed another plan than the estimate's.
     """
 
     lap_count: int
@@ -133,12 +133,12 @@ class Trained:
     differs: bool = False
 
     def to_text(self) -> str:
-        """A few characters that a tag can hold."""
+        """A short text for a tag."""
         return json.dumps({key: value for key, value in dataclasses.asdict(self).items() if value is not None})
 
     @classmethod
     def from_text(cls, text: str) -> Trained | None:
-        """What ``to_text`` wrote; None where it is no such text."""
+        """The record that ``to_text`` wrote; None for any other text."""
         try:
             content = json.loads(text)
             steps = content.get("step_count")
@@ -163,20 +163,20 @@ def finished_run(
     trained: Trained | None = None,
     is_left_out: bool = False,
 ) -> FinishedRun | None:
-    """What a finished training teaches; None when it cannot (the original's method, a time of 0).
+    """The record of a finished run; None when nothing can be compared (the original's method, a time of 0).
 
-    One that was stopped early teaches the pace of the epochs that it did. One that ran no optimizer step, followed
-    another plan or was as far from its promise as only a mistake is, teaches nothing.
+    A run that was stopped early counts by the pace of its finished epochs. A run that made no optimizer step, followed
+    another plan or is implausibly far from its estimate is marked unfit.
 
     Args:
-        fit: What was promised.
-        workload: The plan.
-        actual_s: Seconds of the whole training.
-        machine: Where.
+        fit: The fit of its estimate.
+        workload: The planned run.
+        actual_s: Seconds of the whole run.
+        machine: The machine it ran on.
         finished_at: When it ended, ISO 8601.
-        run_id: In MLflow.
-        trained: What of it was really trained; None for runs that do not say.
-        is_left_out: Whether the user left it out.
+        run_id: MLflow run ID.
+        trained: The part that was actually trained; None for runs without that record.
+        is_left_out: Whether the user excluded it.
     """
     if trained is not None and 0 < trained.lap_count < workload.epoch_count:
         workload, actual_s = dataclasses.replace(workload, epoch_count=trained.lap_count), trained.laps_s
@@ -200,7 +200,7 @@ def finished_run(
 
 
 def _unfit(trained: Trained | None, ratio: float) -> str:
-    """Why a training teaches nothing, in words; empty when it teaches."""
+    """Text on why nothing is learned from a run; empty when something is."""
     if trained is not None and trained.step_count == 0:
         return "no optimizer step"
     if trained is not None and trained.differs:
@@ -211,9 +211,9 @@ def _unfit(trained: Trained | None, ratio: float) -> str:
 
 
 def _log_ratio(actual_s: float, promised_s: float, one_off_s: float) -> float:
-    """Log of actual over promised; the one-off cost may or may not have been paid a second time.
+    """Log of actual over estimated time, allowing for a one-off cost that was not paid a second time.
 
-    A training that follows its benchmark in the same process finds the model compiled: that is no drift.
+    A run that follows its benchmark in the same process finds the model already compiled, which is not drift.
     """
     without_s = promised_s - one_off_s
     if actual_s >= promised_s or without_s <= 0.0:
@@ -222,12 +222,12 @@ def _log_ratio(actual_s: float, promised_s: float, one_off_s: float) -> float:
 
 
 def learn_drift(runs: Sequence[FinishedRun], *, machine: Machine, prior: Drift | None = None) -> Drift:
-    """The drift that finished runs support: those of this machine, else of its processor, else all.
+    """The drift learned from finished runs: those on this machine, else on its processor, else all.
 
     Args:
         runs: Finished runs; any order.
         machine: The one to estimate for.
-        prior: What is believed without them.
+        prior: The drift assumed without them.
     """
     prior = prior or Drift(log_sd=DEFAULT_DRIFT_LOG_SD)
     chosen, words = _choose([run for run in runs if not run.unfit], machine)
@@ -250,16 +250,16 @@ def learn_drift(runs: Sequence[FinishedRun], *, machine: Machine, prior: Drift |
 
 
 def learned_drift(runs: Sequence[FinishedRun], *, machine: Machine) -> Drift | None:
-    """As ``learn_drift``; None where runs are too few, which leaves the drift to what the benchmark lets expect."""
+    """Like ``learn_drift``, but None with too few runs, so that the benchmark's own prior is used."""
     drift = learn_drift(runs, machine=machine)
     return drift if drift.run_count else None
 
 
 def conformal_bound(errors: Sequence[float], level: float = LEVEL) -> float | None:
-    """The bound that a new error keeps with probability ``level``, by those of the past; None with too few of them.
+    """The bound on a new error with probability ``level``, from past errors; None with too few of them.
 
-    The k-th smallest of n with ``k = ceil(level (n + 1))``: it holds whatever the distribution, as long as the new
-    run is like the old ones.
+    The k-th smallest of n with ``k = ceil(level (n + 1))``: valid for any distribution, as long as the new run is
+    exchangeable with the old ones.
 
     >>> conformal_bound([0.01 * i for i in range(1, 20)])
     0.19
@@ -309,7 +309,7 @@ def _score(run: FinishedRun, bias_log: float, usual: float) -> float:
 
 
 def _past_speaks_louder(runs: Sequence[FinishedRun]) -> bool:
-    """Whether the bound by past errors replaces the model: with very many runs, or when promises keep failing."""
+    """Whether the conformal bound replaces the model: with very many runs, or when estimates keep missing."""
     if len(runs) >= LEAST_RUNS_FOR_CONFORMAL:
         return True
     misses = sum(not run.was_inside for run in runs)
@@ -317,7 +317,7 @@ def _past_speaks_louder(runs: Sequence[FinishedRun]) -> bool:
 
 
 def misses_by_chance(misses: int, count: int) -> float:
-    """Probability that so many of ``count`` promises, or more, fail when each holds 95 % of the time."""
+    """Probability that at least ``misses`` of ``count`` estimates miss when each holds 95 % of the time."""
     return 1.0 if misses == 0 else float(bdtrc(misses - 1, count, 1.0 - LEVEL))
 
 

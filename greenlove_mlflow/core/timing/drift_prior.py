@@ -1,10 +1,10 @@
-"""The drift to expect of a machine, from what it showed and what it said while it was benchmarked.
+"""The drift to expect of a machine, from measured noise and kernel counters during the benchmark.
 
-A benchmark of ten seconds cannot see a drift of minutes. But a machine whose pace is smooth to a percent, and whose
-counters say that nobody else computes, is one's own and drifts by one or two; a machine with bursts or neighbours
-drifts as they come and go. Signals narrow the range only where they have been seen to say something. The constants were
-chosen on simulated machines (quiet and shared, with an Ornstein-Uhlenbeck drift) and judged on others (waves, jumps,
-heavy tails, rarer and longer bursts, counters that stay calm); ``reports/accuracy.py`` shows what they give.
+A benchmark of ten seconds cannot see a drift of minutes. But a machine whose pace is steady within a percent, and whose
+counters show no other load, is exclusive and drifts by one or two percent; a machine with bursts or neighbours drifts
+as they come and go. Counters narrow the range only where they have been seen to respond. The constants were chosen on
+simulated machines (quiet and shared, with an Ornstein-Uhlenbeck drift) and validated on others (waves, jumps, heavy
+tails, rarer and longer bursts, unresponsive counters); ``reports/accuracy.py`` shows the resulting coverage.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from greenlove_mlflow.core.timing.noise import Noise
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftModel:
-    """From what a benchmark showed and was told to the drift of the training after it.
+    """The constants that turn a benchmark's noise and counters into the expected drift of the run after it.
 
-    The defaults are those of the first version of the table, for fits where no table is read. SDs are of natural
-    logarithms, shares are of the time of the timed passes, 0 to 1.
+    The defaults are those of the table's first version, for fits without a table. SDs are of natural logarithms;
+    shares are of the time of the timed passes, 0 to 1.
 
     Args:
-        quiet_log_sd: Drift of a machine that is one's own, where counters say so.
-        silent_log_sd: The same of a machine that says nothing: silence, or a calm that no counter has been seen to
-            break, is no evidence.
-        shared_log_sd: Further drift of a machine that others use.
-        unseen_bursts_log: On a shared machine a training takes so much longer, on average, than a benchmark of
-            seconds saw: bursts are rare.
-        largest_log_sd: No drift above it is expected.
-        middle_roughness: Roughness at which a machine whose counters tell is as likely shared as quiet.
-        silent_middle_roughness: The same of one that says nothing: only its pace can tell.
-        steepness: How sharply that changes.
-        peak_per_sd: A peak of a block counts as much as so many times less of an SD.
-        drift_per_roughness: Rough machines drift more than smooth ones, shared or not.
-        drift_per_contention: What others take is not taken evenly: the part that may be gone, or doubled, later.
-        busy_share: Share above which somebody else is there for sure.
-        told_share: Share from which on a counter has been seen to count.
-        calm_neighbours_share: What others may compute, on cores that the training does not need, and tell nothing.
-        busy_neighbours_share: Of that, the share from which on they share its cache, memory and clock for sure.
-        crowded_load_ratio: The training itself loads its cores; so many times that load is others for sure.
-        throttled_log_sd: Further drift while heat or power hold the clock down.
-        virtual_log_sd: Further drift of a virtual machine, whose neighbours no counter of its own shows.
+        quiet_log_sd: Drift of a machine without other load, where counters show that.
+        silent_log_sd: The same without usable counters: missing counters, or ones never seen to respond, are no
+            evidence.
+        shared_log_sd: Additional drift of a machine shared with others.
+        unseen_bursts_log: Average log excess of a run on a shared machine over a benchmark of seconds, as bursts are
+            rare.
+        largest_log_sd: Upper limit of the expected drift.
+        middle_roughness: Roughness at which a machine with usable counters is as likely shared as quiet.
+        silent_middle_roughness: The same without usable counters, where only the pace is evidence.
+        steepness: How sharply that probability changes.
+        peak_per_sd: Divisor that converts a block's peak into an equivalent SD.
+        drift_per_roughness: Drift per roughness: rough machines drift more than smooth ones, shared or not.
+        drift_per_contention: Drift per contention: the load of others may vanish, or double, later.
+        busy_share: Share above which other load is certain.
+        told_share: Share above which a counter is known to respond.
+        calm_neighbours_share: Share that others may take on cores that the training does not need, without any effect.
+        busy_neighbours_share: Share above which others certainly compete for cache, memory and clock.
+        crowded_load_ratio: Multiple of the training's own load above which other load is certain.
+        throttled_log_sd: Additional drift while heat or power limits reduce the clock.
+        virtual_log_sd: Additional drift of a virtual machine, whose counters do not show its neighbours.
     """
 
     quiet_log_sd: float = 0.014
@@ -71,7 +71,7 @@ class DriftModel:
 
 
 def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
-    """The drift to expect, before any finished run has had its say."""
+    """The drift to expect before any finished run is taken into account."""
     roughness = max(noise.machine_log_sd, noise.peak_log / model.peak_per_sd, 1e-6)
     signals = dict(log.machine_signals)
     contention = contention_share(log)
@@ -83,7 +83,7 @@ def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
     variance = floor**2 + shared * model.shared_log_sd**2 + (model.drift_per_roughness * noise.machine_log_sd) ** 2
     variance += (model.drift_per_contention * contention) ** 2
     if noise.is_drifting:
-        variance += noise.halves_gap_log**2  # as far as it went, it may go on
+        variance += noise.halves_gap_log**2  # the pace may move as far again
     if is_clock_falling(signals) or signals.get("throttled_share", 0.0) > model.busy_share:
         variance += model.throttled_log_sd**2
     variance += (log.virtual_share * model.virtual_log_sd) ** 2
@@ -95,10 +95,10 @@ def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
 
 
 def contention_share(log: BenchmarkLog) -> float:
-    """Share of the timed passes in which this process was ready to compute and others computed, 0 to 1.
+    """Share of the timed passes in which this process was ready to run but others ran, 0 to 1.
 
-    The kernel's own account of waiting (and the hypervisor's of time stolen) where there is one; else, on a CPU, the
-    CPU seconds per second against those of the best blocks.
+    Uses the kernel's count of waiting time (and the hypervisor's of stolen time) where available; else, on a CPU, the
+    CPU seconds per second compared with those of the best blocks.
     """
     signals = dict(log.machine_signals)
     said = max(signals.get("run_wait_share", 0.0), signals.get("steal_share", 0.0))
@@ -115,13 +115,13 @@ def _contention_by_blocks(log: BenchmarkLog) -> float:
     weights = np.array([block.duration_s for block in blocks])
     best = max(1.0, float(np.quantile(rates, 0.95)))
     waits = sum(block.data_wait_s for block in blocks) / float(weights.sum())
-    # Waiting for a disk or a network is no contention.
+    # Waiting for a disk or a network is not contention.
     busy = float(np.average(rates, weights=weights)) / best + waits
     return min(1.0, max(0.0, 1.0 - busy))
 
 
 def _shared_by_signals(log: BenchmarkLog, contention: float, model: DriftModel) -> float:
-    """How sure the signals are that others use this machine, 0 to 1."""
+    """Certainty that others use this machine, by its counters, 0 to 1."""
     signals = dict(log.machine_signals)
     evidence = [_rise(contention, 0.0, model.busy_share)]
     if "load_ratio" in signals and signals.get("neighbour_share", 1.0) > model.calm_neighbours_share:
@@ -134,19 +134,19 @@ def _shared_by_signals(log: BenchmarkLog, contention: float, model: DriftModel) 
 
 
 def _rise(value: float, low: float, high: float) -> float:
-    """0 up to ``low``, 1 from ``high`` on, straight in between."""
+    """0 up to ``low``, 1 from ``high`` on, linear in between."""
     return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
 def _is_on_cpu_alone(log: BenchmarkLog) -> bool:
-    """Whether the training computes on the CPU in this process alone, so that all other computing is others'."""
+    """Whether the training runs on the CPU in this process alone, so that all other CPU load is by others."""
     return log.machine.device.split(":")[0] == "cpu" and not log.worker_count
 
 
 def _tells_of_neighbours(log: BenchmarkLog, model: DriftModel) -> bool:
-    """Whether the machine's counters have been seen to count what others do to the processor that computes.
+    """Whether the machine's counters have been seen to respond to others' load on the training's processor.
 
-    No host counter knows who shares a GPU, its memory or its heat; one that stands at nothing may count nothing.
+    No host counter shows what else uses a GPU, its memory or its thermal budget; a counter at 0 may not be counting.
     """
     signals = dict(log.machine_signals)
     seen = max(signals.get("neighbour_share", 0.0), signals.get("run_wait_share", 0.0))

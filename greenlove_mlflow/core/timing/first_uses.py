@@ -1,7 +1,7 @@
-"""What batches of new shapes cost a GPU: each shape pays once for kernels, heuristics and memory, in any epoch.
+"""The cost of new batch shapes on a GPU: each shape pays once for kernels, heuristics and memory, in any epoch.
 
-Steps of a shape not seen before tell nothing of those with known shapes, so they are told apart and paid once: those
-that were seen, and those that are to be expected by how fast new ones run out.
+Steps with a new shape say nothing about steps with known shapes, so they are treated separately and paid once: the ones
+that were seen, and the ones still expected, from how quickly new shapes become rare.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 from greenlove_mlflow.core.records import BlockRecord
 
-# New shapes that hardly get rarer would go on for ever; no data has so many.
+# Where new shapes hardly get rarer, the extrapolation diverges; no data has this many.
 SLOWEST_DECAY = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstUseCost:
-    """What first uses of shapes cost.
+    """The cost of first uses of shapes.
 
     Args:
-        seen_s: What those in the timed passes cost beyond steady steps, seconds.
-        expected_s: What those still to come will cost, seconds.
+        seen_s: Seconds beyond steady steps in the timed passes.
+        expected_s: Seconds beyond steady steps still to come.
     """
 
     seen_s: float = 0.0
@@ -30,7 +30,7 @@ class FirstUseCost:
 
     @property
     def total_s(self) -> float:
-        """What a training in a fresh process pays for all of them."""
+        """Seconds that a run in a fresh process pays for all of them."""
         return self.seen_s + self.expected_s
 
 
@@ -38,8 +38,8 @@ def first_use_cost(blocks: Sequence[BlockRecord], step_s: float) -> FirstUseCost
     """The cost of first uses in the timed passes and after them.
 
     Args:
-        blocks: Of the timed passes, in the order they ran.
-        step_s: A steady step, seconds.
+        blocks: Blocks of the timed passes, in the order they ran.
+        step_s: Seconds of a steady step.
     """
     new = [block for block in blocks if block.is_first_use]
     seen_s = math.fsum(max(0.0, block.duration_s - block.step_count * step_s) for block in new)
@@ -49,12 +49,12 @@ def first_use_cost(blocks: Sequence[BlockRecord], step_s: float) -> FirstUseCost
 
 
 def excess_s(blocks: Sequence[BlockRecord], epoch_index: int, step_s: float) -> float:
-    """What first uses cost one epoch record beyond steady steps, in seconds."""
+    """Seconds beyond steady steps that first uses cost one epoch record."""
     return first_use_cost([block for block in blocks if block.epoch_index == epoch_index], step_s).seen_s
 
 
 def _expected_count(blocks: Sequence[BlockRecord]) -> float:
-    """Shapes still to come, when each stretch of steps shows a fixed share of those that the one before showed."""
+    """Shapes still to come, if each stretch of steps shows a fixed share of the new shapes of the one before."""
     half = sum(block.step_count for block in blocks) / 2.0
     early = late = steps = 0
     for block in blocks:

@@ -1,4 +1,4 @@
-"""The fits that turn a benchmark log into the time of the planned training: ours, and the original's."""
+"""The two fits that predict the time of a planned run from a benchmark log: adaptive and the original's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from greenlove_mlflow.core.workload import Workload
 if TYPE_CHECKING:
     pass
 
-# Compiling or tuning once more takes about as long, not just as long.
+# Compiling or tuning again takes about as long, not exactly as long.
 ONE_OFF_LOG_HALF_WIDTH = 0.5
-# One epoch tells little of the next ones: its SD on the log scale.
+# A single epoch says little about the next ones: its SD on the log scale.
 LONE_EPOCH_LOG_SD = 0.3
 
 Mode = Literal["whole", "truncated", "cached"]
@@ -23,12 +23,12 @@ Mode = Literal["whole", "truncated", "cached"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeParts:
-    """What the seconds of a planned training are spent on; together its predicted time.
+    """The parts of a planned run's predicted time.
 
     Args:
-        steps_s: Training steps, fetching their batches included.
-        validation_s: Validation passes.
-        fixed_s: What no board makes faster: compilation, a cold cache, workers starting, stated extras.
+        steps_s: Seconds of training steps, including fetching their batches.
+        validation_s: Seconds of validation passes.
+        fixed_s: Seconds that no board speeds up: compilation, a cold cache, worker startup, stated extras.
     """
 
     steps_s: float
@@ -37,43 +37,43 @@ class TimeParts:
 
     @property
     def total_s(self) -> float:
-        """All of them."""
+        """The sum of the parts, seconds."""
         return self.steps_s + self.validation_s + self.fixed_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveFit:
-    """What a log of the adaptive benchmark says about time: enough to predict any plan, small enough for a tag.
+    """The fit of an adaptive benchmark's log: enough to predict any workload, small enough for a tag.
 
     ``T = one_off_s + first_epoch_s + (epochs - 1) * epoch_s``.
 
     Args:
-        method: Which formulas made it.
+        method: Which formulas were used.
         mode: Whether whole epochs were timed, or truncated ones, or a cache made the first epoch slower.
         sample_count: Samples of the epoch it predicts.
         steps_per_epoch: Batches of that epoch.
-        one_off_s: Paid once: compilation, autotuning, lazy initialisation, seconds.
+        one_off_s: One-off cost: compilation, autotuning, lazy initialisation, seconds.
         first_epoch_s: The first epoch without the one-off cost, seconds.
         epoch_s: Any later epoch, seconds.
-        overhead_s: Of an epoch, what does not grow with its steps (workers starting), seconds.
-        step_s: Mean step, fetching its batch included, seconds.
+        overhead_s: Part of an epoch that does not grow with its steps (worker startup), seconds.
+        step_s: Mean step, including fetching its batch, seconds.
         noise_log_sd: SD of the log cost of a block (s).
         correlation_factor: How many blocks carry the information of one (kappa).
         block_count: Blocks measured (m).
         block_s: Mean length of a block, seconds.
         drift_log_sd: Slow drift of the machine that a short benchmark cannot see (sigma_sys).
-        structure_log_sd: What the plan of the benchmark extrapolates (delta).
-        degrees_of_freedom: Of the t distribution (nu).
+        structure_log_sd: Extrapolation error of the benchmark's plan (delta).
+        degrees_of_freedom: Degrees of freedom of the t distribution (nu).
         t_quantile: Its 97.5 % quantile, kept so that a light reader needs no quantile function.
-        bias_log: Added to log time: learned from finished runs where significant, else what the machine lets expect.
+        bias_log: Added to log time: learned from finished runs where significant, else the prior's.
         spearman_rho: Rank correlation of size and time; None with fewer than three sizes.
         affine_intercept_s: Intercept of epoch time on samples; None without the scaling diagnostic.
         affine_slope_s: Seconds per sample of that fit.
         affine_r2: Its share of explained variance.
-        calibrated_on: In words, what the drift was learned from.
-        conformal_log_half_width: Half-width by past errors alone, once there are enough of them; else None.
-        prior_drift_log_sd: The drift that this benchmark alone suggested, before past runs had their say.
-        caveats: What the fit noticed.
+        calibrated_on: Text on what the drift was learned from.
+        conformal_log_half_width: Half-width from past errors alone, once there are enough of them; else None.
+        prior_drift_log_sd: The drift suggested by this benchmark alone, before past runs are taken into account.
+        caveats: Caveats found by the fit.
     """
 
     mode: Mode
@@ -104,10 +104,10 @@ class AdaptiveFit:
     caveats: tuple[Caveat, ...] = ()
 
     def predict(self, workload: Workload) -> Interval:
-        """Seconds the planned training takes, validation and other stated extras included.
+        """Seconds of the planned run, including validation and other stated extras.
 
-        The range holds the total of the training 95 % of the time. What one benchmark measured as a rate carries its
-        relative error; the one-off cost carries an error of its own; seconds that the caller gave are taken as exact.
+        The range holds the actual total 95 % of the time. Measured rates carry their relative error, the one-off cost
+        has an error of its own, and seconds stated by the caller are taken as exact.
         """
         first_s, later_s = self._epochs_s(workload)
         later_count = max(0.0, workload.epoch_count - 1)
@@ -119,7 +119,7 @@ class AdaptiveFit:
         return running.shifted(_given_s(workload))
 
     def parts(self, workload: Workload) -> TimeParts:
-        """The point of ``predict`` taken apart."""
+        """The point of ``predict``, split into parts."""
         scale = workload.sample_count / self.sample_count
         growing_s, first_s = self.epoch_s - self.overhead_s, self.first_epoch_s - self.overhead_s
         steady_s = min(first_s, growing_s) + (workload.epoch_count - 1) * growing_s
@@ -153,10 +153,10 @@ class AdaptiveFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginalFit:
-    """What a log of the original's benchmark says about time, by the original's formulas.
+    """The fit of an original benchmark's log, by the original's formulas.
 
     Args:
-        method: Which formulas made it; always written, so that a reader can tell the two fits apart.
+        method: Which formulas were used; always written, so that a reader can distinguish the two fits.
         sample_count: Samples of the epoch it predicts.
         steps_per_epoch: Batches of that epoch.
         epoch_s: Mean of the scaled steady epochs, seconds.
@@ -169,7 +169,7 @@ class OriginalFit:
         caveats: What the fit noticed.
     """
 
-    # What the original does not know; as constants they leave the formulas that both fits share as they are.
+    # Unknown to the original; neutral constants, so that both fits can share formulas.
     one_off_s: ClassVar[float] = 0.0
     overhead_s: ClassVar[float] = 0.0
     step_s: ClassVar[float] = 0.0
@@ -197,7 +197,7 @@ class OriginalFit:
     caveats: tuple[Caveat, ...] = ()
 
     def predict(self, workload: Workload) -> Interval:
-        """The original's total and range: warm-up epochs apart, ``+- 1.96 sqrt(B) sigma`` about the rest, seconds."""
+        """The original's total and range, seconds: warm-up epochs apart, ``+- 1.96 sqrt(B) sigma`` for the rest."""
         scale = workload.sample_count / self.sample_count
         epochs = workload.epoch_count
         warm_up = self.warm_up_s[: math.ceil(epochs)]
@@ -207,16 +207,16 @@ class OriginalFit:
         return whole.shifted(_given_s(workload) + _validation_s(workload))
 
     def parts(self, workload: Workload) -> TimeParts:
-        """All of the time counts as steps: the original scales the whole of it."""
+        """The parts, with all of the time as steps: the original scales the whole time."""
         return TimeParts(steps_s=self.predict(workload).point, validation_s=0.0, fixed_s=0.0)
 
     @property
     def first_epoch_s(self) -> float:
-        """The first epoch is as long as any other, seconds."""
+        """Seconds of the first epoch, which the original treats like any other."""
         return self.epoch_s
 
     def rate_log_sd(self, duration_s: float) -> float:
-        """0: the original states a range for the whole training alone."""
+        """0, as the original states a range for the whole run only."""
         del duration_s
         return 0.0
 

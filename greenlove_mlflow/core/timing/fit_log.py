@@ -1,4 +1,4 @@
-"""``fit_log``: the fit of a log, by the formulas of the method that made it."""
+"""``fit_log``: the fit of a benchmark log, by the formulas of its method."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from greenlove_mlflow.core.workload import Workload
 def fit_log(
     log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None, drift_model: DriftModel | None = None
 ) -> Fit:
-    """The fit of a log.
+    """The fit of a benchmark log, by its method.
 
     Args:
-        log: What a benchmark measured.
-        workload: The plan it is for.
-        drift: The machine's drift as finished runs taught it; the prior when None. The original knows no drift.
-        drift_model: The constants of that prior, of the dated table; those of its first version when None.
+        log: The benchmark log.
+        workload: The planned run.
+        drift: Drift learned from finished runs; the prior when None. The original's method has no drift.
+        drift_model: Constants of that prior, from the dated table; those of its first version when None.
     """
     if log.method == "original":
         return fit_original(log, workload)

@@ -1,7 +1,7 @@
-"""The total of a training forecast again from the epochs that are done.
+"""The forecast of a run's total time from its finished epochs.
 
-The pace of the epochs to come is that of the recent ones, mixed with the promise by how sure each is; the promise
-loses its say when it contradicts what is seen. What has passed is exact, so the range shrinks to a point.
+The pace of the remaining epochs is that of the recent ones combined with the estimate, weighted by precision; an
+estimate that contradicts the observed pace loses weight. Elapsed time is exact, so the range shrinks to a point.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from greenlove_mlflow.core.timing.fit import LONE_EPOCH_LOG_SD, Fit
 from greenlove_mlflow.core.workload import Workload
 
 LEAST_RECENT_EPOCHS = 3
-# More of them teach nothing that the machine's drift does not hide, and would cost ever more time after each epoch.
+# More epochs add nothing beyond the machine's drift, and would cost ever more time after each epoch.
 MOST_RECENT_EPOCHS = 100
-# Epochs of one training differ by a percent even where nothing disturbs them.
+# Epochs of one run differ by a percent even where nothing disturbs them.
 LEAST_EPOCH_LOG_SD = 0.01
 # A first epoch pays for cold data, compiling and new workers; it says little about the others.
 
 
 def forecast_total_s(fit: Fit, workload: Workload, epoch_durations_s: Sequence[float], elapsed_s: float) -> Interval:
-    """Seconds of the whole training: what has passed, and the epochs to come at the pace of the recent ones.
+    """Seconds of the whole run: the elapsed time, plus the remaining epochs at the pace of the recent ones.
 
-    The range holds the total 95 % of the time; only the epochs to come are uncertain, so it shrinks to a point.
+    The range holds the total 95 % of the time; only the remaining epochs are uncertain, so it shrinks to a point.
 
     Args:
-        fit: The promise; its drift says how far the pace may still move.
-        workload: The plan.
-        epoch_durations_s: Seconds of each finished epoch, validation and all else in it included.
-        elapsed_s: Seconds since the training began.
+        fit: The fit of the estimate; its drift determines how far the pace may still move.
+        workload: The planned run.
+        epoch_durations_s: Seconds of each finished epoch, including validation and everything else in it.
+        elapsed_s: Seconds since the run began.
     """
     done = len(epoch_durations_s)
     left = workload.epoch_count - done
@@ -50,7 +50,7 @@ def _observed_epoch_s(workload: Workload, durations_s: Sequence[float]) -> tuple
     """One recent epoch without validation, seconds, and the SD of the log of that mean."""
     done = len(durations_s)
     count = min(max(LEAST_RECENT_EPOCHS, done // 2), MOST_RECENT_EPOCHS)
-    # The first epoch counts only as long as there is no other.
+    # The first epoch counts only while there is no other.
     recent = [
         max(1e-9, durations_s[index] - _validations(workload, index, index + 1) * workload.validation_s)
         for index in range(min(max(1, done - count), done - 1), done)
@@ -63,7 +63,7 @@ def _observed_epoch_s(workload: Workload, durations_s: Sequence[float]) -> tuple
 
 
 def _mix(promised_s: float, promise_sd: float, observed_s: float, observed_sd: float) -> tuple[float, float]:
-    """Both on the log scale, by their precision; a promise that is contradicted weighs less."""
+    """Precision-weighted mean on the log scale and its SD; a contradicted estimate weighs less."""
     gap = math.log(observed_s / promised_s)
     contradiction = gap * gap / (promise_sd**2 + observed_sd**2) if observed_sd < LONE_EPOCH_LOG_SD else 1.0
     promise_weight = 1.0 / (promise_sd**2 * max(1.0, contradiction**2))

@@ -1,4 +1,4 @@
-"""Growth: how the time of an epoch grows with its samples, by ranks and by a straight line with what it misses."""
+"""Growth: how the time of an epoch grows with its samples, by rank correlation and a straight line with its misfit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LEAST_BEND = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """How time grows with size.
+    """The growth of time with size.
 
     Args:
         spearman_rho: Rank correlation of size and mean time; None with fewer than three sizes.
-        intercept_s: Of the straight line, weighted by the inverse square of the time, seconds.
-        slope_s: Seconds per sample.
-        r2: Weighted share of the spread that the line explains; None without spread.
-        lack_of_fit_p: Probability that repeated epochs alone bend the line so much; None without repeats.
+        intercept_s: Intercept of the straight line, weighted by the inverse square of the time, seconds.
+        slope_s: Its seconds per sample.
+        r2: Weighted share of the variance that the line explains; None without variance.
+        lack_of_fit_p: P value of the lack-of-fit test by repeated epochs; None without repeats.
         bend: Relative excess of the largest size over the straight line through the smaller ones.
-        exponent: Power of size by which time grew over the upper half of the sizes.
+        exponent: Exponent of the power law of time over the upper half of the sizes.
     """
 
     spearman_rho: float | None
@@ -39,16 +39,16 @@ class Growth:
 
     @property
     def is_bent(self) -> bool:
-        """Whether time grows faster than a straight line, beyond chance and by more than a trifle."""
+        """Whether time grows faster than a straight line, significantly and by more than ``LEAST_BEND``."""
         return self.lack_of_fit_p is not None and self.lack_of_fit_p < LACK_OF_FIT_P and self.bend > LEAST_BEND
 
 
 def fit_growth(sizes: Sequence[float], durations_s: Sequence[float]) -> Growth | None:
-    """The growth that single epochs show; None with fewer than three sizes.
+    """The growth shown by single epochs; None with fewer than three sizes.
 
     Args:
         sizes: Samples of each epoch.
-        durations_s: Its seconds.
+        durations_s: Seconds of each epoch.
 
     >>> growth = fit_growth([1, 2, 4, 1, 2, 4], [3, 5, 9, 3, 5, 9])
     >>> round(growth.intercept_s, 9), round(growth.slope_s, 9), growth.spearman_rho
@@ -60,7 +60,7 @@ def fit_growth(sizes: Sequence[float], durations_s: Sequence[float]) -> Growth |
     unique = np.array(sorted(groups))
     means = np.array([float(np.mean(groups[size])) for size in unique])
     counts = np.array([len(groups[size]) for size in unique], dtype=np.float64)
-    # Noise is relative, so a value weighs by the inverse square of its expectation.
+    # Noise is relative, so values are weighted by the inverse square of their expectation.
     weights = counts / means**2
     intercept, slope = _line(unique, means, weights)
     fitted = intercept + slope * unique
@@ -112,7 +112,7 @@ def _exponent(sizes: np.ndarray, means: np.ndarray) -> float:
 
 
 def spearman_rho(xs: Sequence[float], ys: Sequence[float]) -> float | None:
-    """Spearman's rank correlation with average ranks; None with fewer than three pairs or without spread.
+    """Spearman's rank correlation with average ranks; None with fewer than three pairs or without variance.
 
     >>> spearman_rho([1, 2, 3, 4], [1, 4, 9, 8])
     0.8
@@ -127,7 +127,7 @@ def spearman_rho(xs: Sequence[float], ys: Sequence[float]) -> float | None:
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    """Ranks from 1; ties share the mean of theirs."""
+    """Ranks from 1; ties get their mean rank."""
     order = sorted(range(len(values)), key=values.__getitem__)
     ranks = [0.0] * len(values)
     start = 0

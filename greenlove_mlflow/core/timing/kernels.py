@@ -1,4 +1,4 @@
-"""From the operators that a step dispatches on a CPU to the kernels that it would launch on a GPU."""
+"""The kernels that a step would launch on a GPU, from the operators that it dispatches on a CPU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelFactors:
-    """Sourced factors between what can be counted and what a GPU does; ``data/kernel_factors`` has them.
+    """Sourced conversion factors from operator counts to GPU kernels, from ``data/kernel_factors``.
 
     Args:
-        per_operator: Kernels for one operator that is no view, forward, backward and optimizer alike.
-        per_recurrent_step: Kernels of a fused recurrent layer for one time step, forward and backward.
-        tracer_s: What torch's profiler takes of the host for one operator, seconds.
+        per_operator: Kernels per operator that is not a view, over forward, backward and optimizer.
+        per_recurrent_step: Kernels of a fused recurrent layer per time step, forward and backward.
+        tracer_s: Host overhead of torch's profiler per operator, seconds.
     """
 
     per_operator: float = 1.0
@@ -22,10 +22,10 @@ class KernelFactors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorCounts:
-    """What a counting mode saw of one step.
+    """The operators counted in one step.
 
     Args:
-        operator_count: Operators that do work, those of recurrent layers left out.
+        operator_count: Operators that do work, without those of recurrent layers.
         recurrent_step_count: Time steps of fused recurrent layers, over all layers and directions.
         flop_count: Floating-point operations of matrix products, convolutions and attention.
         moved_bytes: Bytes that the operators read and write.

@@ -1,4 +1,4 @@
-"""Noise of a benchmark: how much blocks of steps differ, how they hang together, how many there are."""
+"""Noise of a benchmark: how much blocks of steps differ, how strongly they are autocorrelated, how many there are."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 
 from greenlove_mlflow.core.records import BlockRecord, EpochRecord
 
-# Blocks shorter than this are joined: jitter of the scheduler is no property of the training.
+# Blocks shorter than this are joined: scheduler jitter is not a property of the training.
 LEAST_BLOCK_S = 0.4
 LARGEST_CORRELATION = 0.8
-# The pace has moved when the halves of the blocks differ by so much and the slope's t statistic is beyond chance.
+# The pace has moved when the halves of the blocks differ by this much and the slope is statistically significant.
 DRIFT_GAP_LOG = 0.02
 TREND_T = 3.5
 LARGEST_SETTLING_LOG = 0.15
 LEAST_BLOCKS_FOR_TREND = 6
-# A block is of a burst when it lies so far above the middle one, and so many SD of the usual scatter.
+# A block belongs to a burst when it is this far above the median, and this many SDs of the usual scatter.
 LEAST_BURST_LOG = 0.05
 BURST_PER_SD = 3.0
 LEAST_BLOCKS_FOR_BURSTS = 6
-# Of a normal distribution: its SD over the median of the distances from its middle.
+# For a normal distribution: SD over median absolute deviation.
 SD_PER_MEDIAN_DEVIATION = 1.4826
-# The largest of some twenty normal values lies about so many SD above their middle.
+# The largest of about twenty normal values is about this many SDs above their median.
 PEAK_OF_CONTENT = 2.0
-# With fewer blocks a correlation is a guess.
+# With fewer blocks, a correlation is only a guess.
 LEAST_BLOCKS_FOR_CORRELATION = 8
 
 
@@ -38,10 +38,10 @@ class Noise:
         log_sd: SD of the log cost per step of a block (s).
         correlation_factor: How many blocks carry the information of one (kappa), at least 1.
         block_count: Blocks (m).
-        block_s: Their mean length, seconds.
+        block_s: Mean length of a block, seconds.
         costs_s: Cost per step of each block, in the order they ran, seconds.
-        starts_s: When each began, seconds from the start of the benchmark.
-        content_log_sd: Of ``log_sd``, what single steps of different cost explain by themselves.
+        starts_s: Start of each block, seconds from the start of the benchmark.
+        content_log_sd: The part of ``log_sd`` explained by steps of different cost.
     """
 
     log_sd: float
@@ -54,7 +54,7 @@ class Noise:
 
     @property
     def peak_log(self) -> float:
-        """Log of the costliest block over the middle one, beyond what the cost of single steps explains."""
+        """Log of the costliest block over the median one, beyond what the cost of single steps explains."""
         if not self.costs_s:
             return 0.0
         peak = math.log(max(self.costs_s) / float(np.median(self.costs_s)))
@@ -75,22 +75,22 @@ class Noise:
 
     @property
     def is_drifting(self) -> bool:
-        """Whether the pace moved while it was measured: the halves differ, and a straight line in time explains it."""
+        """Whether the pace moved during the measurement: the halves differ, and a linear trend explains it."""
         if self.block_count < LEAST_BLOCKS_FOR_TREND or abs(self.halves_gap_log) < DRIFT_GAP_LOG:
             return False
         return abs(_trend_t(np.log(self.costs_s))) > TREND_T
 
     @property
     def is_settling(self) -> bool:
-        """Whether the pace moved as that of a machine warming up does; a neighbour who came moves it further."""
+        """Whether the pace moved no more than that of a machine warming up; a new neighbour moves it further."""
         return self.is_drifting and abs(self.halves_gap_log) < LARGEST_SETTLING_LOG
 
     @property
     def pace_to_expect(self) -> float:
-        """Cost of the blocks to come over the mean of those that were timed.
+        """Expected cost of future blocks over the mean of the timed ones.
 
-        On a machine that settles, the later half counts. A burst that came but once came, on average, by more luck
-        than one that came often: of what n bursts added, n / (n + 1) is expected to come again.
+        On a settling machine, the later half counts. A burst seen only once was, on average, more of a coincidence than
+        one seen often: of the cost added by n bursts, n / (n + 1) is expected to recur.
         """
         if not self.costs_s:
             return 1.0
@@ -106,17 +106,17 @@ class Noise:
 
     @property
     def degrees_of_freedom(self) -> float:
-        """Of the SD, correlation taken into account."""
+        """Degrees of freedom of the SD, corrected for autocorrelation."""
         return max(3.0, self.block_count / self.correlation_factor - 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """What a fresh pass over the data costs beside its steps.
+    """The cost of starting a fresh pass over the data.
 
     Args:
-        overhead_s: Per pass: iterator, workers, the first batches; seconds.
-        step_s: Mean step behind the head, its batch included; seconds.
+        overhead_s: Seconds per pass for iterator, workers and first batches.
+        step_s: Mean step after the head of the pass, including its batch, seconds.
     """
 
     overhead_s: float
@@ -143,7 +143,7 @@ def noise_of_blocks(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]
 
 
 def startup_of_passes(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Startup | None:
-    """What a fresh pass costs beside its steps, from the timed passes; None without steps behind a head."""
+    """The startup cost of a pass, from the timed passes; None without steps after a head."""
     passes = list(_passes(epochs, blocks))
     body = [block for record, own in passes for block in own[_head_count(record) :] if not block.is_first_use]
     steps = sum(block.step_count for block in body)
@@ -170,12 +170,12 @@ def _passes(
 
 
 def _head_count(record: EpochRecord) -> int:
-    """Blocks at the beginning of a pass that say nothing of steady steps: that of a fresh iterator."""
+    """Number of blocks at the start of a pass that are not steady: that of a fresh iterator."""
     return 1 if record.begins_fresh else 0
 
 
 def _units(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Iterator[tuple[float, float, int]]:
-    """Start, duration and steps of stretches alike: whole short passes, or blocks behind heads."""
+    """Start, duration and steps of comparable units: whole short passes, or blocks after heads."""
     for record, own in _passes(epochs, blocks):
         known = not any(block.is_first_use for block in own)
         if known and record.whole and (len(own) == 1 or _is_a_unit(record)):
@@ -188,12 +188,12 @@ def _units(epochs: Sequence[EpochRecord], blocks: Sequence[BlockRecord]) -> Iter
 
 
 def _is_a_unit(record: EpochRecord) -> bool:
-    """Whether a pass is taken as one: the same data each time, so that its content makes no difference."""
+    """Whether a whole pass is one unit: the same data each time, so that its content makes no difference."""
     return record.whole and record.duration_s < LEAST_BLOCK_S
 
 
 def _content_log_sd(epochs: Sequence[EpochRecord], joined: Sequence[tuple[float, float, int]]) -> float:
-    """SD of a block's log cost if its steps were independent and differed as steps do within half a second."""
+    """SD of a block's log cost if its steps were independent, with the spread of steps within half a second."""
     scatter = [
         (record.step_sd_s * record.step_count / record.duration_s) ** 2
         for record in epochs
@@ -218,7 +218,7 @@ def _join(units: Iterator[tuple[float, float, int]]) -> Iterator[tuple[float, fl
 
 
 def _bursts(logs: np.ndarray) -> np.ndarray:
-    """Whether each block lies far above the middle one, by the scatter of the others."""
+    """Whether each block is far above the median, relative to the scatter of the others."""
     if len(logs) < LEAST_BLOCKS_FOR_BURSTS:
         return np.zeros(len(logs), dtype=bool)
     above = logs - np.median(logs)
@@ -227,7 +227,7 @@ def _bursts(logs: np.ndarray) -> np.ndarray:
 
 
 def _trend_t(logs: np.ndarray) -> float:
-    """The t statistic of the slope of a straight line through the blocks, their correlation taken into account."""
+    """The t statistic of a linear trend through the blocks, corrected for autocorrelation."""
     times = np.arange(len(logs)) - (len(logs) - 1) / 2.0
     slope = float(times @ logs) / float(times @ times)
     residuals = logs - logs.mean() - slope * times
@@ -236,7 +236,7 @@ def _trend_t(logs: np.ndarray) -> float:
 
 
 def _correlation_factor(logs: np.ndarray) -> float:
-    """(1 + rho) / (1 - rho) with the lag-1 correlation, its bias at small counts taken out."""
+    """(1 + rho) / (1 - rho) with the lag-1 correlation, corrected for small-sample bias."""
     count = len(logs)
     centred = logs - logs.mean()
     power = float(centred @ centred)

@@ -1,4 +1,4 @@
-"""The original's formulas: scaled epochs averaged over all sizes, and its interval.
+"""The original's formulas: scaled epochs averaged over all sizes, and their interval.
 
 Source: the README of the original, ``A(N) = mean(e_ik N / k)``, ``T = e1 + e2 + e3 + (B - 3) A``,
 ``T +- 1.96 sqrt(B) sigma``, Spearman's rank correlation of size and run total.
@@ -24,7 +24,7 @@ TOO_FEW_EPOCHS_CAVEAT = Caveat.of("too-few-epochs")
 
 
 def fit_original(log: BenchmarkLog, workload: Workload) -> OriginalFit:
-    """The fit by the original's formulas: scaled warm-up epochs, the mean and SD of the scaled steady ones."""
+    """The fit by the original's formulas: scaled warm-up epochs, and mean and SD of the scaled steady ones."""
     runs = _runs(log)
     warm_up = [record for records in runs.values() for record in records if record.phase == "warm-up"]
     steady = [record for records in runs.values() for record in records if record.phase == "steady"]
@@ -67,7 +67,7 @@ def _growth(steady: Sequence[EpochRecord], rho: float | None) -> Growth | None:
 
 
 def _runs(log: BenchmarkLog) -> dict[int, list[EpochRecord]]:
-    """The records of the grid by size, in the order they ran."""
+    """The exploration records by size, in the order they ran."""
     runs: dict[int, list[EpochRecord]] = {}
     for record in log.epochs_of("warm-up", "steady"):
         if record.whole:
@@ -90,7 +90,7 @@ def _warm_up_means(runs: dict[int, list[EpochRecord]], log: BenchmarkLog) -> tup
 
 
 def _spearman_of_runs(runs: dict[int, list[EpochRecord]]) -> float | None:
-    """Size against run total, over the runs that were not cut short by the cap."""
+    """Spearman's correlation of size and run total, over the runs not cut short by the cap."""
     longest = max((len(records) for records in runs.values()), default=0)
     complete = {size: records for size, records in runs.items() if len(records) == longest}
     totals = [math.fsum(record.duration_s for record in records) for records in complete.values()]

@@ -1,4 +1,4 @@
-"""What a training is bound by, and what its step could gain on the same machine."""
+"""How much a training step could gain on the same machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["BoundBy", "StepProfile", "least_step_share"]
 
 
 def least_step_share(profile: StepProfile) -> float | None:
-    """The share of the step that would be left if the board never waited, 0 to 1; None where nothing says.
+    """The share of the step that would remain if the board never waited, 0 to 1; None where unknown.
 
-    What a larger batch, ``torch.compile``, CUDA graphs or more workers can gain at most on the board at hand. A busy
-    time that is an upper bound says less than it seems, but never too little.
+    It limits the gain by a larger batch, ``torch.compile``, CUDA graphs or more workers on the same board. A busy time
+    that is an upper bound makes the share too large, never too small.
 
     >>> least_step_share(StepProfile(host_s=0.050, device_busy_s=0.020))
     0.4

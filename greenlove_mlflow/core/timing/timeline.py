@@ -1,7 +1,7 @@
-"""The timeline of traced steps: how long the device works, and how long the host does when nothing blocks it.
+"""The timeline of traced steps: how long the device is busy, and how long the unblocked host is.
 
-A tracer slows the host, not the device. So kernel times are taken as traced, while the host's time is that which makes
-the same timeline take as long as the step took untraced, once the time that it waits is played, not stretched.
+A tracer slows down the host, not the device. So kernel times are used as traced, while the host's time is scaled until
+the replayed timeline takes as long as the untraced step; waits follow from the replay and are not scaled.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Literal
 
 from greenlove_mlflow.units import US_PER_S
 
-# kernel: work of the device itself; copy: between host and device, by engines of its own; launch: a host call that
-# starts work; wait: a host call that returns when the device is done; step: a marked step, on the host's clock.
+# kernel: work of the device itself; copy: between host and device, by separate engines; launch: a host call that starts
+# work; wait: a host call that returns when the device is done; step: a marked step, on the host's clock.
 ActivityKind = Literal["kernel", "copy", "launch", "wait", "step"]
 
-# CUDA lets the host run ahead by so many launches of one stream; the next one waits.
+# CUDA lets the host run ahead by this many launches of one stream; the next one waits.
 QUEUE_LENGTH = 1024
-# A launch that takes so many times the usual one waited: for room in the queue, or for a copy from plain memory.
+# A launch that takes this multiple of the usual one waited for space in the queue, or for a copy from pageable memory.
 BLOCKED_LAUNCH_RATIO = 3.0
-# The usual one is that of which so many are shorter: where the queue is full, most launches wait.
+# The usual launch is this quantile: where the queue is full, most launches wait.
 USUAL_LAUNCH_QUANTILE = 0.2
-# A trace that lost more of its kernels than this says too little; a copy of nothing leaves no record either.
+# A trace that lost more of its kernels than this is unusable; an empty copy leaves no record either.
 LARGEST_LOST_SHARE = 0.02
 LARGEST_LOST_COUNT = 2
-# Beyond this the host's time cannot be told from what the device lets through.
+# Beyond this, the host's time cannot be separated from waiting for the device.
 FLAT_SHARE = 0.03
 LEAST_HOST_SHARE = 0.2
-# Of a pace between 0 and 4: to a ten-thousandth.
+# Bisection of a pace between 0 and 4, to a ten-thousandth.
 _BISECTION_COUNT = 15
 
 
@@ -38,11 +38,11 @@ class Activity:
     """One event of a trace.
 
     Args:
-        kind: What happened.
+        kind: Kind of event.
         start_us: When it began, microseconds.
         end_us: When it ended, microseconds.
-        stream: Of a kernel or copy.
-        correlation: Equal for a launch and what it started; None where the tracer does not say.
+        stream: Stream of a kernel or copy.
+        correlation: Equal for a launch and the work it started; None where the tracer does not record it.
     """
 
     kind: ActivityKind
@@ -59,14 +59,14 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedSteps:
-    """What a trace says of one step, the mean of those it holds.
+    """The mean step of a trace.
 
     Args:
-        device_busy_s: Seconds in which at least one kernel ran; None where the trace holds none or lost some.
-        launch_count: Host calls that started kernels; a replayed graph is one. None where the trace holds none.
+        device_busy_s: Seconds in which at least one kernel ran; None where the trace has none or lost some.
+        launch_count: Host calls that started kernels; a replayed graph is one. None where the trace has none.
         sync_count: Calls that made the host wait.
-        host_s: The host's own time, seconds; None without an untraced step to hold it against.
-        reason: Why something is None; empty when nothing is.
+        host_s: The host's own time, seconds; None without an untraced step to compare with.
+        reason: Text on why something is None; empty when nothing is.
     """
 
     device_busy_s: float | None = None
@@ -79,13 +79,13 @@ class TracedSteps:
 def read_steps(
     activities: Sequence[Activity], *, untraced_s: float | None = None, tracer_share: float = 0.0
 ) -> TracedSteps:
-    """What the marked steps of a trace say.
+    """The mean over the marked steps of a trace.
 
     Args:
-        activities: All of it, in any order. The device was idle at the start of each step and at the end of the trace.
-        untraced_s: How long the step function took without a tracer, its queue empty at the start, seconds.
-        tracer_share: Of the host's traced time, what the tracer itself is known to take, 0 to 1; used where the
-            untraced step says nothing because the device alone decided its length.
+        activities: All events, in any order. The device is idle at the start of each step and at the end of the trace.
+        untraced_s: Seconds of the step function without a tracer, its queue empty at the start.
+        tracer_share: Share of the host's traced time that the tracer itself is known to take, 0 to 1; used where the
+            untraced step is uninformative because the device alone determined its length.
     """
     steps = [_Step(*each) for each in _split(activities)]
     if not steps:
@@ -93,7 +93,7 @@ def read_steps(
     kernel_count = sum(len(step.kernels) for step in steps)
     if not kernel_count:
         return TracedSteps(reason="the profiler saw no kernel")
-    # The last step is the one that a tracer just begun disturbs least.
+    # The last step is the one least disturbed by the start of the tracer.
     host_us = None if untraced_s is None else steps[-1].host_us(US_PER_S * untraced_s, tracer_share)
     lost = _lost_share(steps)
     return TracedSteps(
@@ -106,7 +106,7 @@ def read_steps(
 
 
 def busy_us(activities: Iterable[Activity]) -> float:
-    """Microseconds in which at least one of them ran, whatever stream they ran on.
+    """Microseconds in which at least one activity ran, on any stream.
 
     >>> busy_us([Activity("kernel", 0.0, 4.0, 7), Activity("kernel", 2.0, 5.0, 20), Activity("kernel", 8.0, 9.0, 7)])
     6.0
@@ -136,12 +136,12 @@ class _Step:
 
     @property
     def launch_count(self) -> int:
-        """By what was launched: a tracer that does not correlate has one launch a kernel."""
+        """Number of launches that started kernels; one per kernel if the tracer does not correlate them."""
         known = {each.correlation for each in self.kernels if each.correlation is not None}
         return len(known) or len(self.kernels)
 
     def host_us(self, untraced_us: float, tracer_share: float) -> float | None:
-        """The host's own time in a step that took so long untraced, microseconds; None where it did nothing."""
+        """The host's own time in a step, microseconds, given its untraced length; None where the host did nothing."""
         events = self._events()
         active_us = sum(each.active_us for each in events)
         if not active_us > 0.0:
@@ -149,7 +149,7 @@ class _Step:
         low = _largest_pace(events, (1.0 - FLAT_SHARE) * untraced_us)
         high = _largest_pace(events, (1.0 + FLAT_SHARE) * untraced_us)
         middle = _largest_pace(events, untraced_us)
-        # Where the device alone decides, any pace within wide bounds explains the step.
+        # Where the device alone determines the length, any pace within wide bounds explains the step.
         told_apart = high - low <= 4.0 * FLAT_SHARE * max(high, 1e-9)
         pace = middle if told_apart else min(max(1.0 - tracer_share, low, LEAST_HOST_SHARE), high)
         return pace * active_us
@@ -176,7 +176,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _HostEvent:
-    """A stretch of the host's own work, the streams and microseconds it queues at its end, and whether it waits."""
+    """A stretch of the host's own work, the device work it queues at its end by stream, and whether it waits."""
 
     active_us: float
     work: tuple[tuple[int, float], ...]
@@ -184,7 +184,7 @@ class _HostEvent:
 
 
 def _is_through(events: Sequence[_HostEvent], pace: float, until_us: float) -> bool:
-    """Whether the host is through by then, when its own work takes ``pace`` times what it took traced."""
+    """Whether the host is done by ``until_us`` if its own work takes ``pace`` times its traced time."""
     now_us, last_us, free_us = 0.0, 0.0, dict[int, float]()
     ends_us: list[float] = []
     for event in events:
@@ -204,7 +204,7 @@ def _is_through(events: Sequence[_HostEvent], pace: float, until_us: float) -> b
 
 
 def _largest_pace(events: Sequence[_HostEvent], until_us: float) -> float:
-    """The slowest pace at which the host is through by then; 0 where the device alone takes longer."""
+    """The slowest pace at which the host is done by ``until_us``; 0 where the device alone takes longer."""
     low, high = 0.0, 4.0
     if not _is_through(events, low, until_us):
         return low
@@ -215,7 +215,7 @@ def _largest_pace(events: Sequence[_HostEvent], until_us: float) -> float:
 
 
 def _split(activities: Sequence[Activity]) -> list[tuple[Activity, list[Activity]]]:
-    """Each marked step with what began between its start and the start of the next."""
+    """Each marked step with the activities that began before the next one."""
     marks = sorted((each for each in activities if each.kind == "step"), key=lambda each: each.start_us)
     starts = [mark.start_us for mark in marks]
     parts: list[tuple[Activity, list[Activity]]] = [(mark, []) for mark in marks]
@@ -227,7 +227,7 @@ def _split(activities: Sequence[Activity]) -> list[tuple[Activity, list[Activity
 
 
 def _outermost(calls: Sequence[Activity]) -> list[Activity]:
-    """The calls that lie in no other: a runtime call may be recorded once more as the driver call that it makes."""
+    """The calls not nested in another: a runtime call may be recorded again as the driver call that it makes."""
     kept: list[Activity] = []
     for each in sorted(calls, key=lambda call: (call.start_us, -call.end_us)):
         if kept and each.end_us <= kept[-1].end_us and each.kind == kept[-1].kind:
