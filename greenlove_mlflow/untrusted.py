@@ -43,7 +43,7 @@ def printable(text: str, *, lines: bool = False) -> str:
         lines: Whether line ends and tabs may stay.
 
     >>> printable("\x1b[31mred\u202e")
-    '\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}'
+    '�[31mred�'
     """
     if text.isascii() and text.isprintable():
         return text

@@ -29,7 +29,7 @@ from faults_count import Count  # noqa: E402
 
 from greenlove_mlflow.errors import TrackingError  # noqa: E402
 from greenlove_mlflow.tracking import open_run  # noqa: E402
-from greenlove_mlflow.tracking import run as runs  # noqa: E402
+from greenlove_mlflow.tracking.spool import run_events  # noqa: E402
 from greenlove_mlflow.tracking.spool import sender as senders  # noqa: E402
 from greenlove_mlflow.tracking.spool import spool as spools  # noqa: E402
 from greenlove_mlflow.tracking.spool import writer as writers  # noqa: E402
@@ -192,7 +192,7 @@ def campaign(*, quick: bool = False) -> list[Count]:
         store = f"sqlite:///{scratch}/mlflow.db"
         for number, (name, case) in enumerate(list(training_faults().items())[:: 5 if quick else 1]):
             trainings.add(name, try_training(store, Path(scratch) / f"training-{number}" / "greenlove", *case))
-        with mock.patch.object(runs.tempfile, "mkdtemp", full_disk):
+        with mock.patch.object(run_events.tempfile, "mkdtemp", full_disk):
             (Path(scratch) / "file").write_text("")
             state = Path(scratch) / "file" / "greenlove"
             trainings.add("no writable folder", try_training(store, state, EPOCHS, EPOCHS, lambda stack: None))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 # Before torch is imported: two threads a test, two tests at a time and a server are more than two cores bear.
@@ -31,6 +32,10 @@ _STATE = tempfile.mkdtemp(prefix="greenlove-tests-")
 atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
 os.environ["XDG_STATE_HOME"], os.environ["XDG_DATA_HOME"] = f"{_STATE}/state", f"{_STATE}/data"
 os.environ.pop("GREENLOVE_DATA", None)
+
+# A machine under load is slow, not wrong.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 

@@ -55,7 +55,9 @@ class TrackOptions(TypedDict, total=False):
     measured: str | None
     cloud_region: str | None
     billing: tuple[str, ...]
-    gpus: int
+    gpus: int | None
+    start_s: float | None
+    home_usd_per_hour: float | None
     history: bool
     power_poll_interval_s: float
     progress: Progress | None

@@ -136,7 +136,7 @@ def test_no_batch_of_one_unless_the_training_has_one(total: int, lone: bool) -> 
         data=DataLoader(TensorDataset(torch.zeros(total, 2)), batch_size=32, shuffle=True),
         train_step=step,
     )
-    for initial in (33, 65, 321):
+    for initial in (33, 65, 321, total):
         plan = BenchmarkPlan(method="original", initial_sample_count=initial, target_benchmark_s=0.05,
                              longest_run_s=0.05, shortest_run_s=0.01, exploration_budget_s=0.02, cap_s=1.0)  # fmt: skip
         run_benchmark(training, plan)

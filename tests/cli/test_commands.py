@@ -38,14 +38,11 @@ def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_the_demo_prints_promise_offers_and_outcome(demo: tuple[Path, str]) -> None:
+def test_the_demo_prints_promise_and_outcome_and_offers_no_rent_for_seconds(demo: tuple[Path, str]) -> None:
     _, printed = demo
-    for offer in read_price_sheet().offers:
-        assert offer.gpu in printed
+    assert "too small to rent a GPU for" in " ".join(printed.split())
     assert "promised" in printed
     assert "happened" in printed
-    assert "95 times in 100" in printed
-    assert "no finished run to learn from yet" in printed
 
 
 def test_the_demo_records_one_finished_run_in_the_default_store(demo: tuple[Path, str]) -> None:

@@ -16,6 +16,7 @@ from greenlove_mlflow.cli import main
 from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.report import ReportContent, render_report
 from greenlove_mlflow.tracking import open_run
+from greenlove_mlflow.words.estimate import offer_label
 from tests.report.test_page import facts_of, visible_text
 from tests.support.report import a_benchmark, a_measured_training
 from tests.support.tracking import a_tracked_log, train
@@ -69,7 +70,7 @@ def test_page_from_mlflow_says_what_the_page_of_the_live_run_said(store: str) ->
         start, later_start = live.index(part), later.index(part)
         assert live[start : start + 80] == later[later_start : later_start + 80]
     rows = facts_of(page_of(run_id))["rows"]
-    assert [row["name"] for row in rows] == [row.offer.gpu for row in comparison.rows]  # type: ignore[attr-defined,index]
+    assert [row["name"] for row in rows] == [offer_label(row) for row in comparison.rows]  # type: ignore[index]
 
 
 def test_run_without_a_power_source_is_not_measured_and_never_zero(store: str) -> None:
@@ -117,7 +118,7 @@ def test_experiment_is_one_page_with_every_run(store: str) -> None:
 def test_json_says_what_was_written(store: str) -> None:
     run_id = keep_run()
     done = report(run_id, "--json")
-    written = json.loads(done.output.splitlines()[-1])
+    written = json.loads(done.stdout.splitlines()[-1])
     assert Path(written["path"]).stat().st_size == written["size_bytes"] > 100_000
     assert written["run_id"] == run_id
     assert not list(Path().glob(".*.part"))

@@ -57,7 +57,7 @@ def options(clock: VirtualClock, **over: Any) -> dict[str, Any]:
         ({"pue": 0.9}, "pue must be at least 1"),
         ({"tdp_w": 0.0}, "tdp_w must be above 0"),
         ({"gpu_utilization": 1.5}, "between 0 and 1"),
-        ({"method": "magic"}, "method must be one of 'adaptive', 'seed', got 'magic'"),
+        ({"method": "magic"}, "method must be one of 'adaptive', 'original', got 'magic'"),
         ({"precision": "fp8"}, "precision must be one of"),
         ({"speed_ratios": {"H100 HGX 80GB": 0.0}}, "must be above 0"),
         ({"contry": "DE"}, "did you mean country"),
@@ -133,7 +133,7 @@ def test_a_cpu_gets_a_comparison_with_every_public_offer() -> None:
     assert public
     assert priced == public
     assert {row.speed_ratio.basis for row in comparison.rows} == {"spec"}
-    assert "probed-hardware" in {caveat.code for caveat in comparison.caveats}
+    assert "counted-work" in {caveat.code for caveat in comparison.caveats}
 
 
 def test_a_named_home_gpu_is_exactly_as_fast_as_itself(clock: VirtualClock) -> None:

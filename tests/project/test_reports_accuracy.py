@@ -19,7 +19,7 @@ def test_the_quick_accuracy_report_holds_every_part(tmp_path: Path) -> None:
     assert all(title in text for title in titles)
     assert (tmp_path / "accuracy_errors.png").read_bytes().startswith(b"\x89PNG")
     records = pd.read_parquet(tmp_path / "accuracy.parquet")
-    assert {"simulated", "blind", "seed", "history", "store", "real"} == set(records["part"])
+    assert {"simulated", "blind", "silent", "seed", "history", "store", "real"} == set(records["part"])
     real = records[records["part"] == "real"]
     assert set(real["method"]) == {"adaptive", "original"}
     assert (real["actual_s"] > 0.0).all()

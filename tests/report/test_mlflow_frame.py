@@ -51,7 +51,7 @@ def _kept_run(server: Server, folder: Path) -> str:
     output = folder / "page.html"
     done = CliRunner().invoke(main, ["report", found, "--store", server.uri, "-o", str(output), "--refresh", "--json"])
     assert done.exit_code == 0, done.output
-    written = json.loads(done.output.splitlines()[-1])
+    written = json.loads(done.stdout.splitlines()[-1])
     assert written["size_bytes"] == output.stat().st_size
     return found
 

@@ -259,7 +259,7 @@ def test_loaded_where_the_package_is_not_installed(
         f"records = model.predict(pd.read_csv({str(prices_csv)!r})).to_dict(orient='records')\n"
         "print(json.dumps([records, sorted({name.split('.')[0] for name in sys.modules})]))\n"
     )
-    done = subprocess.run([serving_python, "-c", code], capture_output=True, text=True, check=False, cwd="/")
+    done = subprocess.run([serving_python, "-I", "-c", code], capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
     records, modules = json.loads(done.stdout)
     assert records == as_expected(answer)
@@ -353,7 +353,7 @@ def test_as_a_spark_function(spark: Any, model_uri: str, prices_csv: Path, answe
     from pyspark.sql.functions import struct
 
     estimate = mlflow.pyfunc.spark_udf(spark, model_uri, env_manager="local")
-    frame = spark.read.csv(str(prices_csv), header=True, inferSchema=True)
+    frame = spark.read.csv(str(prices_csv), header=True, schema="gpu string, price_usd_per_hour double, version string")
     rows = frame.withColumn("estimate", estimate(struct(*frame.columns))).select("estimate.*").collect()
     assert [row.asDict() for row in rows] == as_expected(answer)
 

@@ -26,12 +26,11 @@ _TF32_KINDS = ("convolutional", "recurrent")
 
 
 def is_counted(profile: StepProfile | None) -> bool:
-    """Whether a profile of a CPU counts the work of a board: launches, operations and bytes."""
-    return (
-        profile is not None
-        and profile.on_cpu
-        and None not in (profile.longest_s, profile.launch_count, profile.flop_count, profile.moved_bytes)
-    )
+    """Whether a profile of a CPU counts the work of a board: launches, operations and bytes, not all of them zero."""
+    if profile is None or not profile.on_cpu or profile.longest_s is None:
+        return False
+    counts = (profile.launch_count, profile.flop_count, profile.moved_bytes)
+    return None not in counts and any(counts)
 
 
 def counted_ratio(

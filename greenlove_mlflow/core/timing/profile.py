@@ -13,7 +13,7 @@ def least_step_share(profile: StepProfile) -> float | None:
     It limits the gain by a larger batch, ``torch.compile``, CUDA graphs or more workers on the same board. A busy time
     that is an upper bound makes the share too large, never too small.
 
-    >>> least_step_share(StepProfile(host_s=0.050, device_busy_s=0.020))
-    0.4
+    >>> least_step_share(StepProfile(host_s=0.5, device_busy_s=0.25))
+    0.5
     """
     return profile.busy_share if profile.bound_by in ("data", "host") else None
