@@ -33,7 +33,8 @@ def copy_light_part(folder: Path) -> Path:
 def light_modules() -> tuple[str, ...]:
     """The package's modules that ``predict`` imports, directly or indirectly, except for type checking."""
     found: set[str] = set()
-    waiting = [_ENTRY]
+    # The package's own __init__ imports the version, and nothing else when it is loaded.
+    waiting = [_ENTRY, _version_file.__name__]
     while waiting:
         module = waiting.pop()
         if module in found:
