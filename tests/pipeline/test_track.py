@@ -131,7 +131,7 @@ def test_a_training_killed_in_the_middle_is_recovered_by_the_command(uri: str, t
     assert run.info.status == "KILLED"
     assert history(client, run.info.run_id, "green/train/epoch_s") == [0, 1, 2]
     # The page is drawn beside the first epochs; a training killed this early may not have one yet.
-    assert {"greenlove/estimates.parquet", "greenlove/power.parquet"} <= artifact_paths(client, run.info.run_id)
+    assert {"greenlove/estimates.json", "greenlove/power.parquet"} <= artifact_paths(client, run.info.run_id)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process group")
