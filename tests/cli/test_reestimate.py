@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +19,7 @@ from greenlove_mlflow.tables import table_versions
 from greenlove_mlflow.tracking import artifacts
 from tests.support.factories import a_log
 from tests.support.reestimation import gpu_statistics, log_tracked_run
+from tests.support.store import store_in
 
 NEWEST = table_versions("crusoe_prices")[-1]
 
@@ -27,14 +27,8 @@ NEWEST = table_versions("crusoe_prices")[-1]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cli-reestimate")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(uri)
+    with store_in(folder):
         yield folder
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
@@ -18,19 +17,14 @@ from greenlove_mlflow.plots.side_by_side import PlottedRun, plot_side_by_side
 from greenlove_mlflow.stored.run_table import compare_runs
 from tests.support.factories import a_fit, a_grid
 from tests.support.reestimation import gpu_statistics, log_tracked_run
+from tests.support.store import store_in
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
     folder = tmp_path_factory.mktemp("cli-compare")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(uri)
+    with store_in(folder) as uri:
         yield MlflowClient(uri)
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -30,6 +29,7 @@ from greenlove_mlflow.tracking import names
 from tests.support.factories import a_fit, a_grid, a_machine, a_power
 from tests.support.reestimation import OWN_VERSION, compare_as_track_does, gpu_statistics, log_tracked_run
 from tests.support.server import free_port
+from tests.support.store import store_in
 
 NEWEST = table_versions("crusoe_prices")[-1]
 ALL = table_versions("crusoe_prices")
@@ -38,14 +38,8 @@ ALL = table_versions("crusoe_prices")
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("reestimate")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(uri)
+    with store_in(folder) as uri:
         yield uri
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture

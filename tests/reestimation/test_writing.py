@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -16,6 +15,7 @@ from greenlove_mlflow.tables import read_price_sheet, table_versions
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking import values as record
 from tests.support.reestimation import OWN_VERSION, compare_as_track_does, gpu_statistics, log_tracked_run
+from tests.support.store import store_in
 
 NEWEST = table_versions("crusoe_prices")[-1]
 COST = "green/cost_usd/A100-PCIe-80GB"
@@ -25,14 +25,8 @@ HOME_CO2 = "green/co2_kg/local"
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("write-back")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(uri)
+    with store_in(folder) as uri:
         yield uri
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture

@@ -1,0 +1,23 @@
+"""A SQLite store in a folder of its own, as MLflow's own while it is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pytest
+
+
+@contextmanager
+def store_in(folder: Path) -> Iterator[str]:
+    """The URI of a store in the folder, which is also the working directory meanwhile."""
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        before = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri(uri)
+        yield uri
+        mlflow.set_tracking_uri(before)
