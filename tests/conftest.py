@@ -73,8 +73,26 @@ def _may_connect(own: socket.socket, address: Any) -> bool:
     return own.family not in (socket.AF_INET, socket.AF_INET6) or _is_loopback(address[0])
 
 
+@pytest.fixture
+def tracking_uri_put_back() -> Iterator[None]:
+    """Whatever a test makes MLflow's store, by its API or by the environment, the next one does not see."""
+    import mlflow
+
+    before, named = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    mlflow.set_tracking_uri(before)
+    # `set_tracking_uri` also sets the variable, which commands that a test starts would inherit.
+    if named is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = named
+
+
+# The order counts: what is asked for first is undone last, after the environment of `monkeypatch`.
 @pytest.fixture(autouse=True)
-def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_state(
+    tracking_uri_put_back: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Spools and added price sheets go to a folder of the test's own."""
     state = tmp_path_factory.mktemp("user")
     monkeypatch.setenv("XDG_STATE_HOME", str(state / "state"))
@@ -105,9 +123,7 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     copy_store(empty_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.chdir(tmp_path)
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     yield uri
     while mlflow.active_run() is not None:
         mlflow.end_run()
-    mlflow.set_tracking_uri(before)
