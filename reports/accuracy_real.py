@@ -86,12 +86,12 @@ def run_one(workload: str, method: str, *, epochs: int, train_seconds: float, se
 
 def _benchmark(parts: Any, method: Any, epochs: int, cap_s: float) -> Any:
     from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
-    from greenlove_mlflow.benchmark.machine.signals import MachineSignals
+    from greenlove_mlflow.benchmark.machine.signals import SignalReader
 
     model, optimizer, criterion, loader = parts
     training = Training(model=model, optimizer=optimizer, criterion=criterion, data=loader)
     plan = BenchmarkPlan(method=method, epoch_count=epochs, cap_s=cap_s)
-    return run_benchmark(training, plan, signals=MachineSignals())
+    return run_benchmark(training, plan, signals=SignalReader())
 
 
 def _plan(log: Any, epochs: int) -> Any:

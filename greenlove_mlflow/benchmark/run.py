@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import torch
@@ -166,7 +165,6 @@ def make_log(
     """
     feed: Feed = session.feed
     meter: Any = session.meter
-    signals: Mapping[str, float] = summarise_signals(session.readings)
     return BenchmarkLog(
         method=session.plan.method,
         machine=machine,
@@ -183,7 +181,7 @@ def make_log(
         peak_allocated_gib=memory.peak_allocated_gib,
         peak_reserved_gib=memory.peak_reserved_gib,
         fixed_memory_gib=memory.fixed_gib,
-        machine_signals=tuple(sorted(signals.items())),
+        machine_signals=summarise_signals(session.readings),
         loss_is_finite=session.loss_is_finite,
         first_contact_steps_s=tuple(session.first_steps_s),
         workload_fingerprint=description.fingerprint,

@@ -14,7 +14,6 @@ from greenlove_mlflow.benchmark.machine.signals import summarise_board
 from greenlove_mlflow.benchmark.passes import FirstUses, Limit, Pass, Step, run_pass
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase, StepProfile
-from greenlove_mlflow.core.timing.diagnostics import is_clock_falling
 from greenlove_mlflow.errors import BenchmarkError
 
 Progress = Callable[[str, float, float], None]
@@ -157,7 +156,7 @@ class Session:
     def is_slowing(self) -> bool:
         """Whether the board's clock has been falling during the timed passes; heat alone does not change the pace."""
         timed = [reading for phase, reading in self.readings if phase == "timed"]
-        return is_clock_falling(summarise_board(timed))
+        return summarise_board(timed).is_clock_falling
 
     def end(self) -> None:
         """Record how long the benchmark took."""

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from greenlove_mlflow.core.machine_signals import NOTHING_READ, MachineSignals
 from greenlove_mlflow.errors import InvalidInputError
 
 # first-contact: the first steps, including one-off costs; revisit: a second pass over the same samples; timed: passes
@@ -292,8 +293,7 @@ class BenchmarkLog:
         peak_reserved_gib: Peak device memory held by the allocator, GiB; None on a CPU.
         fixed_memory_gib: The part of it that does not shrink with the batch (weights, buffers, gradients, optimizer
             state), GiB; None on a CPU.
-        machine_signals: Counters of the machine by name (``load_ratio``, ``cpu_share``, ``virtual``,
-            ``throttled_share``, ``clock_ratio``); absent when not read.
+        machine_signals: What the machine's counters said while the timed passes ran.
         loss_is_finite: False when a step returned a loss that is not finite; None when no step returned its loss.
         first_contact_steps_s: Durations of the very first steps one by one, seconds.
         workload_fingerprint: Equal for two benchmarks of the same model structure, batch, precision and data shape.
@@ -324,7 +324,7 @@ class BenchmarkLog:
     peak_allocated_gib: float | None = None
     peak_reserved_gib: float | None = None
     fixed_memory_gib: float | None = None
-    machine_signals: tuple[tuple[str, float], ...] = ()
+    machine_signals: MachineSignals = NOTHING_READ
     loss_is_finite: bool | None = None
     first_contact_steps_s: tuple[float, ...] = ()
     workload_fingerprint: str = ""
@@ -349,7 +349,7 @@ class BenchmarkLog:
         1 on such a CPU, and on a GPU that waits for it; 0 where nothing was profiled or the host needs little of the
         step.
         """
-        if not dict(self.machine_signals).get("virtual", 0.0) > 0.0:
+        if not self.machine_signals.is_virtual:
             return 0.0
         if self.machine.device.split(":")[0] == "cpu":
             return 1.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, EpochRunner, Training, make_feed, read_machine, run_benchmark
-from greenlove_mlflow.benchmark.machine.signals import MachineSignals
+from greenlove_mlflow.benchmark.machine.signals import SignalReader
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.idle import without_idle
 from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
@@ -133,7 +133,7 @@ def measure_training(
                 machine=ground.machine,
                 meter=meter,
                 progress=options.progress,
-                signals=MachineSignals(gpu=meter.gauges),
+                signals=SignalReader(gpu=meter.gauges),
             )
         power_caveats = meter.caveats()
     workload = _plan_workload(options, log)

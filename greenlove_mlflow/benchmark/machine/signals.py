@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from greenlove_mlflow.core.machine_signals import MachineSignals
 from greenlove_mlflow.core.records import Phase
 
 _NS_PER_S = 1e9
@@ -16,7 +18,7 @@ _NS_PER_S = 1e9
 _CLOCK_TOLERANCE = 0.2
 
 
-class MachineSignals:
+class SignalReader:
     """Reads this machine's signals; each reading takes well under a millisecond.
 
     Counters (rising): ``clock_s``, ``real_s``, ``cpu_s``, ``run_wait_s`` (this process ready but not running),
@@ -53,54 +55,46 @@ class MachineSignals:
         return reading
 
 
-def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> dict[str, float]:
-    """Shares and ratios over the timed passes, by name; those that could not be read are absent.
-
-    ``cpu_share``, ``run_wait_share``, ``steal_share``, ``neighbour_share``, ``load_ratio``, ``virtual``,
-    ``throttled_share``, ``clock_ratio``, ``clock_change_ratio``, ``temperature_rise_c``. Empty under a simulated
-    clock.
-    """
+def summarise_signals(readings: Sequence[tuple[Phase, Mapping[str, float]]]) -> MachineSignals:
+    """The signals over the timed passes; none under a simulated clock."""
     timed = [reading for phase, reading in readings if phase in ("timed", "steady")] or [r for _, r in readings]
     if len(timed) < 2 or not _clock_is_real(timed):
-        return {}
-    summary: dict[str, float] = {}
+        return MachineSignals()
     passed = {key: timed[-1][key] - timed[0][key] for key in timed[0] if key.endswith("_s") and key in timed[-1]}
-    wall_s, cores = passed.get("clock_s", 0.0), timed[-1].get("core_count", 1.0)
-    cpu_s = passed.get("cpu_s")
-    if wall_s > 0.0:
-        if cpu_s is not None:
-            summary["cpu_share"] = cpu_s / wall_s
-        if "run_wait_s" in passed and cpu_s:
-            summary["run_wait_share"] = passed["run_wait_s"] / (passed["run_wait_s"] + cpu_s)
-        if "steal_s" in passed:
-            summary["steal_share"] = passed["steal_s"] / (wall_s * cores)
-        if "busy_s" in passed and cpu_s is not None:
-            summary["neighbour_share"] = max(0.0, passed["busy_s"] - cpu_s) / (wall_s * cores)
-    for gauge, name, scale in (("load", "load_ratio", cores), ("virtual", "virtual", 1.0)):
-        values = [reading[gauge] for reading in timed if gauge in reading]
-        if values:
-            summary[name] = sum(values) / len(values) / scale
-    return {**summary, **summarise_board(timed)}
+    wall_s, cores, cpu_s = passed.get("clock_s", 0.0), timed[-1].get("core_count", 1.0), passed.get("cpu_s")
+    load, virtual = _mean(timed, "load"), _mean(timed, "virtual")
+    told = dataclasses.replace(
+        summarise_board(timed),
+        load_ratio=None if load is None else load / cores,
+        is_virtual=None if virtual is None else virtual > 0.0,
+    )
+    if wall_s <= 0.0:
+        return told
+    steal_s, busy_s, run_wait_s = passed.get("steal_s"), passed.get("busy_s"), passed.get("run_wait_s")
+    return dataclasses.replace(
+        told,
+        cpu_share=None if cpu_s is None else cpu_s / wall_s,
+        run_wait_share=run_wait_s / (run_wait_s + cpu_s) if cpu_s and run_wait_s is not None else None,
+        steal_share=None if steal_s is None else steal_s / (wall_s * cores),
+        neighbour_share=(None if busy_s is None or cpu_s is None else max(0.0, busy_s - cpu_s) / (wall_s * cores)),
+    )
 
 
-def summarise_board(timed: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """A board's clock and temperature signals, by name: means, and the change from the first reading to the last.
-
-    ``throttled_share``, ``clock_ratio``, ``clock_change_ratio`` (-0.05 for a clock that fell by 5 %),
-    ``temperature_rise_c``; those it did not report are absent.
-    """
-    found: dict[str, float] = {}
-    for gauge, name in (("throttled", "throttled_share"), ("clock_ratio", "clock_ratio")):
-        values = [reading[gauge] for reading in timed if gauge in reading]
-        if values:
-            found[name] = sum(values) / len(values)
+def summarise_board(timed: Sequence[Mapping[str, float]]) -> MachineSignals:
+    """A board's signals alone: means, and the change from the first reading to the last."""
     clocks = [reading["clock_ratio"] for reading in timed if reading.get("clock_ratio")]
-    if len(clocks) >= 2:
-        found["clock_change_ratio"] = clocks[-1] / clocks[0] - 1.0
     temperatures = [reading["temperature_c"] for reading in timed if "temperature_c" in reading]
-    if len(temperatures) >= 2:
-        found["temperature_rise_c"] = temperatures[-1] - temperatures[0]
-    return found
+    return MachineSignals(
+        throttled_share=_mean(timed, "throttled"),
+        clock_ratio=_mean(timed, "clock_ratio"),
+        clock_change_ratio=clocks[-1] / clocks[0] - 1.0 if len(clocks) >= 2 else None,
+        temperature_rise_c=temperatures[-1] - temperatures[0] if len(temperatures) >= 2 else None,
+    )
+
+
+def _mean(timed: Sequence[Mapping[str, float]], gauge: str) -> float | None:
+    values = [reading[gauge] for reading in timed if gauge in reading]
+    return sum(values) / len(values) if values else None
 
 
 def _clock_is_real(timed: Sequence[Mapping[str, float]]) -> bool:

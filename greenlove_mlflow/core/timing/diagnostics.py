@@ -33,7 +33,6 @@ LEAST_CONTENTION_SHARE = 0.1
 LEAST_VIRTUAL_SHARE = 0.5
 LARGEST_LOAD_RATIO = 1.0
 LARGEST_THROTTLED_SHARE = 0.05
-FALLING_CLOCK_RATIO = -0.03
 FARTHEST_EXTRAPOLATION = 1000.0
 
 
@@ -133,9 +132,9 @@ def _advice_on_data(log: BenchmarkLog) -> str:
 
 
 def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
-    signals, noise = dict(log.machine_signals), findings.noise
+    signals, noise = log.machine_signals, findings.noise
     share = findings.contention_share
-    load = signals.get("load_ratio", 0.0)
+    load = signals.load_ratio or 0.0
     if share > LEAST_CONTENTION_SHARE or load > LARGEST_LOAD_RATIO + _own_load(log):
         seen = (
             f"others took {share:.0%} of it" if share > LEAST_CONTENTION_SHARE else f"its load is {load:.1f} per core"
@@ -147,16 +146,11 @@ def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
         yield Caveat.of("drift", change=math.expm1(noise.halves_gap_log), counted=counted)
     if noise.correlation_factor > LARGEST_CORRELATION_FACTOR and noise.log_sd > LEAST_NOISE_LOG_SD:
         yield Caveat.of("autocorrelation")
-    throttled = signals.get("throttled_share", 0.0)
+    throttled = signals.throttled_share or 0.0
     if throttled > LARGEST_THROTTLED_SHARE:
         yield Caveat.of("throttling", seen=f"held back {throttled:.0%} of the time")
-    elif is_clock_falling(signals):
-        yield Caveat.of("throttling", seen=f"clocked down by {-signals['clock_change_ratio']:.0%}")
-
-
-def is_clock_falling(signals: Mapping[str, float]) -> bool:
-    """Whether the board's clock fell while it was timed."""
-    return signals.get("clock_change_ratio", 0.0) < FALLING_CLOCK_RATIO
+    elif signals.is_clock_falling:
+        yield Caveat.of("throttling", seen=f"clocked down by {-(signals.clock_change_ratio or 0.0):.0%}")
 
 
 def _of_the_hypervisor(log: BenchmarkLog) -> Iterator[Caveat]:
@@ -190,5 +184,6 @@ def _timed_wait_s(log: BenchmarkLog) -> tuple[float, float]:
 
 def _own_load(log: BenchmarkLog) -> float:
     """Load per core due to this training itself: its threads and workers."""
-    own = dict(log.machine_signals).get("cpu_share", 1.0) + log.worker_count
+    cpu_share = log.machine_signals.cpu_share
+    own = (1.0 if cpu_share is None else cpu_share) + log.worker_count
     return own / max(1, log.machine.visible_cpu_count)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenlove_mlflow.core.records import BenchmarkLog
-from greenlove_mlflow.core.timing.diagnostics import is_clock_falling
 from greenlove_mlflow.core.timing.drift import PRIOR_DEGREES_OF_FREEDOM, Drift
 from greenlove_mlflow.core.timing.noise import Noise
 
@@ -73,7 +72,7 @@ class DriftModel:
 def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
     """The drift to expect before any finished run is taken into account."""
     roughness = max(noise.machine_log_sd, noise.peak_log / model.peak_per_sd, 1e-6)
-    signals = dict(log.machine_signals)
+    signals = log.machine_signals
     contention = contention_share(log)
     told = _tells_of_neighbours(log, model)
     middle = model.middle_roughness if told else model.silent_middle_roughness
@@ -84,7 +83,7 @@ def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
     variance += (model.drift_per_contention * contention) ** 2
     if noise.is_drifting:
         variance += noise.halves_gap_log**2  # the pace may move as far again
-    if is_clock_falling(signals) or signals.get("throttled_share", 0.0) > model.busy_share:
+    if signals.is_clock_falling or (signals.throttled_share or 0.0) > model.busy_share:
         variance += model.throttled_log_sd**2
     variance += (log.virtual_share * model.virtual_log_sd) ** 2
     return Drift(
@@ -100,9 +99,9 @@ def contention_share(log: BenchmarkLog) -> float:
     Uses the kernel's count of waiting time (and the hypervisor's of stolen time) where available; else, on a CPU, the
     CPU seconds per second compared with those of the best blocks.
     """
-    signals = dict(log.machine_signals)
-    said = max(signals.get("run_wait_share", 0.0), signals.get("steal_share", 0.0))
-    return min(1.0, max(said, 0.0 if "run_wait_share" in signals else _contention_by_blocks(log)))
+    signals = log.machine_signals
+    said = max(signals.run_wait_share or 0.0, signals.steal_share or 0.0)
+    return min(1.0, max(said, _contention_by_blocks(log) if signals.run_wait_share is None else 0.0))
 
 
 def _contention_by_blocks(log: BenchmarkLog) -> float:
@@ -122,14 +121,12 @@ def _contention_by_blocks(log: BenchmarkLog) -> float:
 
 def _shared_by_signals(log: BenchmarkLog, contention: float, model: DriftModel) -> float:
     """Certainty that others use this machine, by its counters, 0 to 1."""
-    signals = dict(log.machine_signals)
+    load, neighbours = log.machine_signals.load_ratio, log.machine_signals.neighbour_share
     evidence = [_rise(contention, 0.0, model.busy_share)]
-    if "load_ratio" in signals and signals.get("neighbour_share", 1.0) > model.calm_neighbours_share:
-        evidence.append(_rise(signals["load_ratio"], 1.0, model.crowded_load_ratio))
+    if load is not None and (neighbours is None or neighbours > model.calm_neighbours_share):
+        evidence.append(_rise(load, 1.0, model.crowded_load_ratio))
     if _is_on_cpu_alone(log):
-        evidence.append(
-            _rise(signals.get("neighbour_share", 0.0), model.calm_neighbours_share, model.busy_neighbours_share)
-        )
+        evidence.append(_rise(neighbours or 0.0, model.calm_neighbours_share, model.busy_neighbours_share))
     return max(evidence)
 
 
@@ -148,6 +145,7 @@ def _tells_of_neighbours(log: BenchmarkLog, model: DriftModel) -> bool:
 
     No host counter shows what else uses a GPU, its memory or its thermal budget; a counter at 0 may not be counting.
     """
-    signals = dict(log.machine_signals)
-    seen = max(signals.get("neighbour_share", 0.0), signals.get("run_wait_share", 0.0))
-    return _is_on_cpu_alone(log) and "run_wait_share" in signals and seen >= model.told_share
+    signals = log.machine_signals
+    if signals.run_wait_share is None or not _is_on_cpu_alone(log):
+        return False
+    return max(signals.neighbour_share or 0.0, signals.run_wait_share) >= model.told_share

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.benchmark.machine.signals import MachineSignals
+from greenlove_mlflow.benchmark.machine.signals import SignalReader
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.benchmark.run import make_log
 from greenlove_mlflow.benchmark.session import Session
@@ -108,7 +108,7 @@ class Window:
         if self._meter is None and meter is not None:
             self._meter = meter
             self.recorder.session.meter = meter
-            self.recorder.session.signals = MachineSignals(gpu=meter.gauges)
+            self.recorder.session.signals = SignalReader(gpu=meter.gauges)
             self._open.enter_context(self._quiet())
             self._open.enter_context(self._autocast.watching())
         self._started_at = dt.datetime.now(dt.timezone.utc)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
-from greenlove_mlflow.benchmark.machine.signals import MachineSignals, is_virtual_machine, summarise_signals
+from greenlove_mlflow.benchmark.machine.signals import SignalReader, is_virtual_machine, summarise_signals
+from greenlove_mlflow.core.machine_signals import MachineSignals
 from greenlove_mlflow.core.records import Machine
 from tests.support.clock import VirtualClock
 
@@ -20,7 +21,7 @@ def a_reading(**over: float) -> dict[str, float]:
     return {"clock_s": 0.0, "real_s": 0.0, "cpu_s": 0.0, "core_count": 2.0, **over}
 
 
-def summarise(first: Mapping[str, float], last: Mapping[str, float]) -> dict[str, float]:
+def summarise(first: Mapping[str, float], last: Mapping[str, float]) -> MachineSignals:
     return summarise_signals([("first-contact", a_reading()), ("timed", first), ("timed", last)])
 
 
@@ -28,34 +29,34 @@ def test_counters_become_shares_of_the_timed_seconds() -> None:
     first = a_reading(clock_s=5.0, real_s=5.0, cpu_s=3.0, run_wait_s=1.0, steal_s=2.0, busy_s=10.0, load=1.0)
     last = a_reading(clock_s=15.0, real_s=15.0, cpu_s=11.0, run_wait_s=3.0, steal_s=3.0, busy_s=24.0, load=3.0)
     signals = summarise(first, last)
-    assert signals["cpu_share"] == pytest.approx(0.8)
-    assert signals["run_wait_share"] == pytest.approx(2.0 / 10.0)
-    assert signals["steal_share"] == pytest.approx(1.0 / 20.0)
-    assert signals["neighbour_share"] == pytest.approx((14.0 - 8.0) / 20.0)
-    assert signals["load_ratio"] == pytest.approx(1.0)
+    assert signals.cpu_share == pytest.approx(0.8)
+    assert signals.run_wait_share == pytest.approx(2.0 / 10.0)
+    assert signals.steal_share == pytest.approx(1.0 / 20.0)
+    assert signals.neighbour_share == pytest.approx((14.0 - 8.0) / 20.0)
+    assert signals.load_ratio == pytest.approx(1.0)
 
 
 def test_gauges_of_the_gpu_are_averaged_and_its_heating_and_its_clock_are_differences() -> None:
     first = a_reading(throttled=0.0, clock_ratio=1.0, temperature_c=50.0)
     last = a_reading(clock_s=10.0, real_s=10.0, throttled=1.0, clock_ratio=0.9, temperature_c=58.0)
     signals = summarise(first, last)
-    assert (signals["throttled_share"], signals["clock_ratio"]) == (0.5, pytest.approx(0.95))
-    assert signals["temperature_rise_c"] == 8.0
-    assert signals["clock_change_ratio"] == pytest.approx(-0.1)
+    assert (signals.throttled_share, signals.clock_ratio) == (0.5, pytest.approx(0.95))
+    assert signals.temperature_rise_c == 8.0
+    assert signals.clock_change_ratio == pytest.approx(-0.1)
 
 
-def test_what_cannot_be_read_is_absent() -> None:
+def test_what_cannot_be_read_is_none() -> None:
     signals = summarise(a_reading(), a_reading(clock_s=10.0, real_s=10.0, cpu_s=9.0))
-    assert set(signals) == {"cpu_share"}
-    assert summarise_signals([]) == {}
+    assert signals == MachineSignals(cpu_share=pytest.approx(0.9))
+    assert summarise_signals([]) == MachineSignals()
 
 
 def test_under_a_clock_that_is_not_the_machines_nothing_is_believed() -> None:
-    assert summarise(a_reading(), a_reading(clock_s=10.0, real_s=0.01, cpu_s=9.0)) == {}
+    assert summarise(a_reading(), a_reading(clock_s=10.0, real_s=0.01, cpu_s=9.0)) == MachineSignals()
 
 
 def test_this_machine_can_be_read_and_counters_rise() -> None:
-    reader = MachineSignals(gpu=lambda: {"clock_ratio": 0.9})
+    reader = SignalReader(gpu=lambda: {"clock_ratio": 0.9})
     before = reader.read()
     deadline = time.process_time() + 0.03
     while time.process_time() < deadline:
@@ -131,4 +132,4 @@ def test_the_one_reader_is_injected_and_its_word_is_in_the_log(wait_share: float
     options: dict[str, Any] = {"machine": Machine(device="cpu"), "signals": Said(clock, wait_share)}
     with clock.installed():
         log = run_benchmark(training, BenchmarkPlan(epoch_count=50), **options)
-    assert dict(log.machine_signals)["run_wait_share"] == pytest.approx(wait_share)
+    assert log.machine_signals.run_wait_share == pytest.approx(wait_share)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from greenlove_mlflow.benchmark import BenchmarkPlan
+from greenlove_mlflow.core.machine_signals import MachineSignals
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, Machine, StepProfile
 from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive
@@ -49,8 +50,8 @@ def caveats(log: BenchmarkLog, epochs: int = 20, **over: Any) -> dict[str, Cavea
     return {caveat.code: caveat for caveat in fit_adaptive(log, workload).caveats}
 
 
-def with_signals(log: BenchmarkLog, **signals: float) -> BenchmarkLog:
-    return dataclasses.replace(log, machine_signals=tuple(sorted(signals.items())))
+def with_signals(log: BenchmarkLog, **signals: Any) -> BenchmarkLog:
+    return dataclasses.replace(log, machine_signals=MachineSignals(**signals))
 
 
 def test_an_undisturbed_training_has_nothing_to_say_but_what_it_counts() -> None:
@@ -133,15 +134,15 @@ def test_the_trainings_own_load_is_no_contention() -> None:
 
 
 def test_the_cpu_of_a_virtual_machine_is_said_and_its_gpu_is_not() -> None:
-    log = with_signals(benchmark(), virtual=1.0)
+    log = with_signals(benchmark(), is_virtual=True)
     assert "virtual-machine" in caveats(log)
-    assert "virtual-machine" not in caveats(with_signals(log, virtual=0.0))
+    assert "virtual-machine" not in caveats(with_signals(log, is_virtual=False))
     on_gpu = dataclasses.replace(log, machine=dataclasses.replace(log.machine, device="cuda:0"))
     assert "virtual-machine" not in caveats(on_gpu)
 
 
 def test_a_gpu_that_waits_for_a_virtual_machine_drifts_as_one() -> None:
-    log = with_signals(benchmark(), virtual=1.0)
+    log = with_signals(benchmark(), is_virtual=True)
     on_gpu = dataclasses.replace(log, machine=dataclasses.replace(log.machine, device="cuda:0"))
     by_host = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.05, device_busy_s=0.02)
     by_device = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.02, device_busy_s=0.05)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from scipy.special import stdtrit
 
+from greenlove_mlflow.core.machine_signals import MachineSignals
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, Machine
 from greenlove_mlflow.core.timing.drift import Drift
 from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_share, prior_drift
@@ -157,8 +158,8 @@ def test_neighbours_share_a_cpu_and_loader_workers_are_none() -> None:
     def drift(**over: Any) -> float:
         return prior_log_sd(a_timed_log([0.5, 0.502] * 10, **over))
 
-    neighbours = (("neighbour_share", 0.3), ("run_wait_share", 0.0))
-    alone = (("neighbour_share", 0.01), ("run_wait_share", 0.0))
+    neighbours = MachineSignals(neighbour_share=0.3, run_wait_share=0.0)
+    alone = MachineSignals(neighbour_share=0.01, run_wait_share=0.0)
     cpu, gpu = Machine(device="cpu"), Machine(device="cuda:0")
     assert drift(machine=cpu, machine_signals=neighbours) > 2.0 * drift(machine=cpu, machine_signals=alone)
     assert drift(machine=gpu, machine_signals=neighbours) < 0.025
@@ -186,8 +187,8 @@ def test_a_rough_machine_is_expected_to_drift_more_than_a_smooth_one() -> None:
 
 
 def test_the_machines_own_signals_narrow_and_widen_the_range() -> None:
-    def drift(**signals: float) -> float:
-        return prior_log_sd(a_timed_log([0.5, 0.502] * 10, machine_signals=tuple(signals.items())))
+    def drift(**signals: Any) -> float:
+        return prior_log_sd(a_timed_log([0.5, 0.502] * 10, machine_signals=MachineSignals(**signals)))
 
     silent = drift()
     assert drift(run_wait_share=0.0005, neighbour_share=0.01, load_ratio=0.4, cpu_share=1.0) < silent
@@ -195,8 +196,8 @@ def test_the_machines_own_signals_narrow_and_widen_the_range() -> None:
     assert drift(run_wait_share=0.5, neighbour_share=0.5) > drift(run_wait_share=0.1, neighbour_share=0.5)
     assert drift(load_ratio=2.0, neighbour_share=0.5) > 0.055
     assert drift(throttled_share=0.5) > 0.055
-    assert drift(virtual=0.0) == silent
-    assert drift(virtual=1.0, run_wait_share=0.0005, neighbour_share=0.01) > 0.1
+    assert drift(is_virtual=False) == silent
+    assert drift(is_virtual=True, run_wait_share=0.0005, neighbour_share=0.01) > 0.1
 
 
 def test_cpu_seconds_show_neighbours_where_the_kernel_does_not_tell() -> None:
