@@ -34,7 +34,8 @@ TEXTS = (
 
 def run_chain(text: str) -> str:
     """What comes of a stats text: ``shown`` or ``refused``; any other exception is the fault that is looked for."""
-    from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
+    from greenlove_mlflow.core.account.estimate import estimate_training
+    from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.errors import GreenloveError
     from greenlove_mlflow.stored.compare_stored import StoredComparer
     from greenlove_mlflow.words.estimate import format_comparison, format_estimate

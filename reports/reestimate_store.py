@@ -11,7 +11,8 @@ from functools import cache
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts, estimate_training
+from greenlove_mlflow.core.account.estimate import estimate_training
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import compare_offers
 from greenlove_mlflow.core.records import Machine, PowerReading

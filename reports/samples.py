@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import greenlove_mlflow as greenlove  # noqa: E402 - the checkout's own tests are needed as well
+from greenlove_mlflow.core.account.estimate import estimate_training  # noqa: E402
 from greenlove_mlflow.core.account.outcome import settle_outcome  # noqa: E402
-from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training  # noqa: E402
+from greenlove_mlflow.core.account.run_facts import RunFacts  # noqa: E402
 from greenlove_mlflow.core.interval import Interval  # noqa: E402
 from greenlove_mlflow.core.provenance import Caveat  # noqa: E402
 from greenlove_mlflow.core.records import (  # noqa: E402

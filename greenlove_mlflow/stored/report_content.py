@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import estimate_training
+from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.core.offers.totals import Training

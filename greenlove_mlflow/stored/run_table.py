@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import estimate_training
+from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.offers.choice import best_offer, best_value
 from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.stored.compare_stored import StoredComparer

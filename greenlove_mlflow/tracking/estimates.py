@@ -22,11 +22,11 @@ from greenlove_mlflow.tracking.spool.events import PowerEvent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from greenlove_mlflow.tracking.run import TrackedRun
+    from greenlove_mlflow.tracking.spool.run_events import RunEvents
 
 
 def keep_promise(
-    run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
+    run: RunEvents, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
 ) -> None:
     """Record the benchmark and the estimates; the slower parts follow in ``keep_files`` and ``keep_page``.
 
@@ -42,7 +42,7 @@ def keep_promise(
     keep_estimates(run, estimate, comparison)
 
 
-def keep_files(run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
+def keep_files(run: RunEvents, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
     """Record the benchmark as files, and the tables behind the estimates."""
     keep_benchmark_files(run, log)
     tables = tables_used(estimate, comparison)
@@ -55,7 +55,7 @@ def keep_files(run: TrackedRun, estimate: Estimate, comparison: Comparison | Non
             run.artifact(f"{folder}/{table.name}_NOTICE.txt", partial(artifacts.write_notice, table))
 
 
-def keep_points(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None, *, streamed: bool = False) -> None:
+def keep_points(run: RunEvents, log: BenchmarkLog, spearman_rho: float | None, *, streamed: bool = False) -> None:
     """Record the benchmark's measurements as metrics.
 
     Args:
@@ -75,7 +75,7 @@ def keep_points(run: TrackedRun, log: BenchmarkLog, spearman_rho: float | None, 
             run.metric(names.power_key(reading.device), reading.power_w, 0, began_ms)
 
 
-def keep_benchmark_files(run: TrackedRun, log: BenchmarkLog) -> None:
+def keep_benchmark_files(run: RunEvents, log: BenchmarkLog) -> None:
     """Record the benchmark's measurements as files."""
     began_ms = record.started_ms(log)
     times_ms = [began_ms + round(sample.at_s * 1000.0) for sample in log.power_samples]
@@ -89,7 +89,7 @@ def keep_benchmark_files(run: TrackedRun, log: BenchmarkLog) -> None:
     run.artifact(names.ARTIFACT_POWER, lambda path: write_power(rows, path))
 
 
-def keep_estimates(run: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
+def keep_estimates(run: RunEvents, estimate: Estimate, comparison: Comparison | None) -> None:
     """Record the estimates as params, tags, metrics and a table."""
     as_of = "" if comparison is None else comparison.prices.as_of
     if estimate.statistics is not None:
@@ -103,7 +103,7 @@ def keep_estimates(run: TrackedRun, estimate: Estimate, comparison: Comparison |
     )
 
 
-def keep_outcome(run: TrackedRun, estimate: Estimate, outcome: Outcome | None) -> None:
+def keep_outcome(run: RunEvents, estimate: Estimate, outcome: Outcome | None) -> None:
     """Record the outcome; does nothing when no epoch was run."""
     if outcome is None:
         return
@@ -116,7 +116,7 @@ def keep_outcome(run: TrackedRun, estimate: Estimate, outcome: Outcome | None) -
 
 
 def keep_page(
-    run: TrackedRun,
+    run: RunEvents,
     estimate: Estimate,
     comparison: Comparison | None,
     log: BenchmarkLog,
@@ -157,7 +157,7 @@ def keep_page(
     run.artifact(names.ARTIFACT_REPORT, lambda path: path.write_text(render_report(content), encoding="utf-8"))
 
 
-def keep_pictures(run: TrackedRun, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
+def keep_pictures(run: RunEvents, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
     """Record the four figures."""
     from greenlove_mlflow import plots
 

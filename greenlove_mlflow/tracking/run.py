@@ -19,7 +19,7 @@ from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
 from greenlove_mlflow.tracking.spool.events import (
     LapEvent,
 )
-from greenlove_mlflow.tracking.spool.mlflow_store import run_url, without_credentials
+from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
 from greenlove_mlflow.tracking.spool.recovery import recover_quietly
 from greenlove_mlflow.tracking.spool.run_events import RunEvents, now_ms
 from greenlove_mlflow.tracking.spool.sender import Sender
@@ -74,26 +74,9 @@ class TrackedRun(RunEvents):
         self.close(KILLED if is_refused else status_of(error))
 
     @property
-    def run_id(self) -> str | None:
-        """Id of the MLflow run; None until it is created, if the server cannot be reached."""
-        return None if self._spool is None else self._spool.header.run_id
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether the run was started here, and so is ended, named and annotated here."""
-        return self._opened is not None and self._opened.header.is_ours
-
-    @property
     def is_offline(self) -> bool:
         """Whether the run has not reached the server yet."""
         return self._opened is not None and self._opened.is_offline and not self._sender.has_reached_store
-
-    @property
-    def url(self) -> str | None:
-        """The run's page; None when the store has no pages or the run is not created yet."""
-        if self._opened is None or self.run_id is None or self._opened.experiment_id is None:
-            return None
-        return run_url(self._opened.store_uri, self._opened.experiment_id, self.run_id)
 
     @property
     def view_url(self) -> str | None:
@@ -223,7 +206,8 @@ class TrackedRun(RunEvents):
 
     def first_estimate(self) -> Estimate | None:
         """The estimate for the whole training from the start of its first part; None if the run has none."""
-        from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
+        from greenlove_mlflow.core.account.estimate import estimate_training
+        from greenlove_mlflow.core.account.run_facts import RunFacts
 
         if self._spool is None or self.run_id is None or self.is_offline:
             return None

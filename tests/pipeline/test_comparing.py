@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import greenlove_mlflow as greenlove
-from greenlove_mlflow.core.account.run_facts import estimate_training
+from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.errors import InvalidInputError

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 import greenlove_mlflow as greenlove
-from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import estimate_training
+from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.account.what_if import Change, estimate_changed
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison

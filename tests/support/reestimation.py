@@ -6,7 +6,8 @@ import dataclasses
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts, estimate_training
+from greenlove_mlflow.core.account.estimate import estimate_training
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.offer import PriceSheet

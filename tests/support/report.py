@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import greenlove_mlflow as greenlove
-from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.account.outcome import Outcome
-from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval, product, quotient
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from greenlove_mlflow.core.account.run_facts import RunFacts, home_power_w
 from greenlove_mlflow.core.interval import Interval, product
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Grid, Limits, Workload
@@ -12,7 +13,6 @@ from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh
 from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.core.records import StepProfile
 
 
@@ -53,6 +53,63 @@ class Estimate:
             "CO2e unknown" if self.co2_g is None else f"{format_co2_g(self.co2_g)} CO2e",
         )
         return "; ".join(figures)
+
+
+def estimate_training(
+    statistics: RunFacts,
+    *,
+    workload: Workload | None = None,
+    grid: Grid | None = None,
+    pue: Interval | None = None,
+) -> Estimate:
+    """The estimate at home, with the run's own plan, grid and PUE unless overridden.
+
+    Args:
+        statistics: The facts of the run.
+        workload: The planned run; the run's own when None.
+        grid: Electricity to price it with; the run's own when None.
+        pue: Power usage effectiveness, at least 1; the run's own when None.
+    """
+    workload = workload or statistics.workload
+    time_s = statistics.home_fit.predict(workload)
+    return estimate_for_time(statistics, time_s, workload=workload, grid=grid, pue=pue)
+
+
+def estimate_for_time(
+    statistics: RunFacts,
+    time_s: Interval,
+    *,
+    workload: Workload | None = None,
+    grid: Grid | None = None,
+    pue: Interval | None = None,
+) -> Estimate:
+    """The estimate of a run that takes ``time_s`` seconds at home, whatever the source of that time.
+
+    Args:
+        statistics: The facts of the run.
+        time_s: Its seconds, with their range.
+        workload: The planned run; the run's own when None.
+        grid: Electricity to price it with; the run's own when None.
+        pue: Power usage effectiveness, at least 1; the run's own when None.
+    """
+    grid = grid or statistics.grid
+    power_w = home_power_w(statistics)
+    energy_kwh = None if power_w is None else estimate_energy_kwh(time_s, power_w, pue or statistics.pue)
+    price, intensity = grid.price_usd_per_kwh, grid.intensity_g_per_kwh
+    if statistics.home_usd_per_hour is not None:
+        cost_usd: Interval | None = time_s.scaled(statistics.home_usd_per_hour / S_PER_H)
+    else:
+        cost_usd = None if energy_kwh is None or price is None else estimate_cost_usd(energy_kwh, price)
+    return Estimate(
+        time_s=time_s,
+        energy_kwh=energy_kwh,
+        cost_usd=cost_usd,
+        co2_g=None if energy_kwh is None or intensity is None else estimate_co2_g(energy_kwh, intensity),
+        workload=workload or statistics.workload,
+        grid=grid,
+        caveats=(*statistics.fit.caveats, *statistics.caveats),
+        statistics=statistics,
+    )
 
 
 def estimate_energy_kwh(time_s: Interval, power_w: Interval, pue: Interval) -> Interval:

@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from greenlove_mlflow.core.account.estimate import Estimate, estimate_co2_g, estimate_cost_usd, estimate_energy_kwh
 from greenlove_mlflow.core.account.stored_facts import pack, unpack
 from greenlove_mlflow.core.bounds import check_bounds
 from greenlove_mlflow.core.codec import from_plain, to_plain
@@ -18,7 +17,6 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, Sp
 from greenlove_mlflow.core.timing.fit import Fit, OriginalFit
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.errors import GreenloveError, RunDataError
-from greenlove_mlflow.units import S_PER_H
 
 SCHEMA_VERSION = "2"
 OLD_SCHEMA_VERSION = "1"
@@ -165,63 +163,6 @@ def _as_now(content: dict[str, Any]) -> dict[str, Any]:
         renamed = {new: content[old] for old, new in _FIT_FIELDS_OF_OLD.items() if old in content}
         return {"method": "original", **fit, **renamed}
     return content
-
-
-def estimate_training(
-    statistics: RunFacts,
-    *,
-    workload: Workload | None = None,
-    grid: Grid | None = None,
-    pue: Interval | None = None,
-) -> Estimate:
-    """The estimate at home, with the run's own plan, grid and PUE unless overridden.
-
-    Args:
-        statistics: The facts of the run.
-        workload: The planned run; the run's own when None.
-        grid: Electricity to price it with; the run's own when None.
-        pue: Power usage effectiveness, at least 1; the run's own when None.
-    """
-    workload = workload or statistics.workload
-    time_s = statistics.home_fit.predict(workload)
-    return estimate_for_time(statistics, time_s, workload=workload, grid=grid, pue=pue)
-
-
-def estimate_for_time(
-    statistics: RunFacts,
-    time_s: Interval,
-    *,
-    workload: Workload | None = None,
-    grid: Grid | None = None,
-    pue: Interval | None = None,
-) -> Estimate:
-    """The estimate of a run that takes ``time_s`` seconds at home, whatever the source of that time.
-
-    Args:
-        statistics: The facts of the run.
-        time_s: Its seconds, with their range.
-        workload: The planned run; the run's own when None.
-        grid: Electricity to price it with; the run's own when None.
-        pue: Power usage effectiveness, at least 1; the run's own when None.
-    """
-    grid = grid or statistics.grid
-    power_w = home_power_w(statistics)
-    energy_kwh = None if power_w is None else estimate_energy_kwh(time_s, power_w, pue or statistics.pue)
-    price, intensity = grid.price_usd_per_kwh, grid.intensity_g_per_kwh
-    if statistics.home_usd_per_hour is not None:
-        cost_usd: Interval | None = time_s.scaled(statistics.home_usd_per_hour / S_PER_H)
-    else:
-        cost_usd = None if energy_kwh is None or price is None else estimate_cost_usd(energy_kwh, price)
-    return Estimate(
-        time_s=time_s,
-        energy_kwh=energy_kwh,
-        cost_usd=cost_usd,
-        co2_g=None if energy_kwh is None or intensity is None else estimate_co2_g(energy_kwh, intensity),
-        workload=workload or statistics.workload,
-        grid=grid,
-        caveats=(*statistics.fit.caveats, *statistics.caveats),
-        statistics=statistics,
-    )
 
 
 def board_readings(statistics: RunFacts) -> tuple[PowerReading, ...]:

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
+from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.errors import InvalidInputError

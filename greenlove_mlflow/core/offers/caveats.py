@@ -12,7 +12,6 @@ from greenlove_mlflow.core.provenance import Caveat
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.run_facts import RunFacts
-    from greenlove_mlflow.core.offers.compare import ComparisonRow
     from greenlove_mlflow.core.offers.offer import Offer
     from greenlove_mlflow.core.offers.rental import Rental
 
@@ -57,9 +56,10 @@ def comparison_caveats(
     facts: RunFacts,
     shown: Sequence[Offer],
     offers: Sequence[Offer],
-    rows: Sequence[ComparisonRow],
     *,
     rental: Rental,
+    counts_energy: bool,
+    scales_whole_time: bool,
 ) -> tuple[Caveat, ...]:
     """The caveats of a whole comparison: what is missing from its offers, its energy and its times.
 
@@ -67,8 +67,9 @@ def comparison_caveats(
         facts: The facts of the run.
         shown: Offers with the requested billing.
         offers: The offers that are compared.
-        rows: The run on each of them.
         rental: What every offer must provide.
+        counts_energy: Whether the energy of any of them is known.
+        scales_whole_time: Whether the whole time was scaled for all of them, without a profile of the step.
     """
     found: list[Caveat] = []
     left = {each.gpu for each in shown} - {each.gpu for each in offers}
@@ -77,14 +78,14 @@ def comparison_caveats(
         found.append(Caveat.of("offer-left-out", gpus=", ".join(sorted(left - small))))
     if small:
         found.append(Caveat.of("no-such-instance", gpus=", ".join(sorted(small)), count=rental.used_gpu_count))
-    if any(row.estimate.energy_kwh is not None for row in rows):
+    if counts_energy:
         host_w = host_power_w(facts)
         found.append(
             Caveat.of("offer-host-left-out")
             if host_w is None
             else Caveat.of("offer-host-carried", host_w=round(host_w.point, 1))
         )
-    if rows and all(row.bound_by is None for row in rows if row.speed_ratio.basis not in ("given", "measured")):
+    if scales_whole_time:
         found.append(Caveat.of("whole-time-scaled"))
     return tuple(found)
 

@@ -199,7 +199,21 @@ def compare_offers(
         prices=sheet,
         home_name=home_name,
         start_s=rental.start_s,
-        caveats=(*caveats, *comparison_caveats(facts, shown, offers, rows, rental=rental)),
+        caveats=(*caveats, *_common_caveats(facts, shown, offers, rows, rental)),
+    )
+
+
+def _common_caveats(
+    facts: RunFacts, shown: Sequence[Offer], offers: Sequence[Offer], rows: Sequence[ComparisonRow], rental: Rental
+) -> tuple[Caveat, ...]:
+    scaled = [row for row in rows if row.speed_ratio.basis not in ("given", "measured")]
+    return comparison_caveats(
+        facts,
+        shown,
+        offers,
+        rental=rental,
+        counts_energy=any(row.estimate.energy_kwh is not None for row in rows),
+        scales_whole_time=bool(rows) and all(row.bound_by is None for row in scaled),
     )
 
 

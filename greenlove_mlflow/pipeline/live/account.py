@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from greenlove_mlflow.core.account.estimate import estimate_for_time
 from greenlove_mlflow.core.account.outcome import (
     EarlierParts,
     Outcome,
@@ -14,7 +15,6 @@ from greenlove_mlflow.core.account.outcome import (
     settle_outcome,
     with_earlier_parts,
 )
-from greenlove_mlflow.core.account.run_facts import estimate_for_time
 from greenlove_mlflow.core.timing.forecast import forecast_total_s
 from greenlove_mlflow.terminal import say_on_stderr
 

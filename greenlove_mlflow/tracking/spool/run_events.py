@@ -23,6 +23,7 @@ from greenlove_mlflow.tracking.spool.events import (
     TagsEvent,
 )
 from greenlove_mlflow.tracking.spool.header import Header
+from greenlove_mlflow.tracking.spool.mlflow_store import run_url
 from greenlove_mlflow.tracking.spool.spool import MODEL_FILE, Spool
 
 if TYPE_CHECKING:
@@ -53,6 +54,23 @@ class RunEvents:
         self._lock = threading.Lock()
         if opened is not None:
             self._spool, self._state = _make_spool(state, opened.header)
+
+    @property
+    def run_id(self) -> str | None:
+        """Id of the MLflow run; None until it is created, if the server cannot be reached."""
+        return None if self._spool is None else self._spool.header.run_id
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the run was started here, and so is ended, named and annotated here."""
+        return self._opened is not None and self._opened.header.is_ours
+
+    @property
+    def url(self) -> str | None:
+        """The run's page; None when the store has no pages or the run is not created yet."""
+        if self._opened is None or self.run_id is None or self._opened.experiment_id is None:
+            return None
+        return run_url(self._opened.store_uri, self._opened.experiment_id, self.run_id)
 
     def metric(self, key: str, value: float | None, step: int, timestamp_ms: int | None = None) -> None:
         """Record one point of a metric; None is skipped.

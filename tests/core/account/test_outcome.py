@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.outcome import Outcome, settle_outcome
-from greenlove_mlflow.core.account.run_facts import estimate_training
 from greenlove_mlflow.words.verdict import outcome_sentences
 from tests.support.factories import a_grid, a_power, some_statistics
 

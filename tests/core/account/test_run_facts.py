@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
+from greenlove_mlflow.core.account.estimate import estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.times import times_on_offers
 from greenlove_mlflow.core.records import StepProfile

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.account.idle import without_idle
 from greenlove_mlflow.core.account.own_runs import is_same_workload, measured_ratio
-from greenlove_mlflow.core.account.run_facts import RunFacts, estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, model_power
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest, saving

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.laps import LapPlan
-from greenlove_mlflow.core.account.run_facts import estimate_training
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import InvalidInputError, LimitReached
 from greenlove_mlflow.pipeline.live.account import Promise
