@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -80,3 +82,8 @@ def _round_numbers(low: float, high: float, most: int) -> list[float]:
 
 def _plain(value: float) -> str:
     return f"{value:,.0f}" if value >= 1.0 else f"{value:.{max(0, -math.floor(math.log10(value) + 1e-9))}f}"
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, at the size that MLflow's pages show."""
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH)

@@ -9,7 +9,7 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -24,18 +24,13 @@ from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tables import Table, parquet_metadata, read_parquet_metadata, write_parquet
 from greenlove_mlflow.tables.csv_cells import write_csv
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.measurements import provenance
+from greenlove_mlflow.tracking.spool.measurements import provenance
 from greenlove_mlflow.tracking.values import started_ms
 from greenlove_mlflow.units import G_PER_KG
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Metadata key for the log's fields other than its rows, which are the columns.
 LOG_KEY = "greenlove.log"
 _ROWS = ("epochs", "blocks", "power_samples")
-# The run page shows a picture in the note 700 pixels wide.
-PNG_DPI = 100
 
 
 def write_table_parquet(table: Table, path: Path) -> None:
@@ -85,11 +80,6 @@ def write_estimates(estimate: Estimate, comparison: Comparison | None, path: Pat
     if comparison is not None:
         rows += [_estimate_row(names.offer_slug(row), row.estimate, row) for row in comparison.rows]
     pd.DataFrame(rows).to_json(path, orient="split", index=False, date_format="iso")
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
-    figure.savefig(path, format="png", dpi=PNG_DPI)
 
 
 def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None) -> BenchmarkLog:

@@ -15,9 +15,9 @@ from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
 from greenlove_mlflow.tracking.inputs import input_of, tables_used
-from greenlove_mlflow.tracking.measurements import write_power
 from greenlove_mlflow.tracking.note import NOTE_TAG, make_note
 from greenlove_mlflow.tracking.spool.events import PowerEvent
+from greenlove_mlflow.tracking.spool.measurements import write_power
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -174,7 +174,9 @@ def keep_pictures(run: RunEvents, estimate: Estimate, comparison: Comparison | N
 
 
 def _draw(make: Callable[[], Figure], path: Path) -> None:
-    artifacts.write_figure(make(), path)
+    from greenlove_mlflow.plots.canvas import write_figure
+
+    write_figure(make(), path)
 
 
 def _today() -> str:

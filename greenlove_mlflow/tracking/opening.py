@@ -12,7 +12,7 @@ from greenlove_mlflow.errors import TrackingError
 from greenlove_mlflow.tracking.names import TAG_SCHEMA_VERSION, TAG_SPOOL
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, Patience, cause, first_line, patiently, say
 from greenlove_mlflow.tracking.spool.delivery import find_or_create_experiment
-from greenlove_mlflow.tracking.spool.header import Header, new_header
+from greenlove_mlflow.tracking.spool.header import Opened, new_header
 from greenlove_mlflow.tracking.spool.mlflow_store import (
     absolute,
     is_http,
@@ -33,27 +33,6 @@ logger = logging.getLogger(__name__)
 # A server that passes its health check but answers no request for this long is given up, and training goes on offline;
 # each answer resets the clock. With three seconds for the health check, that stays below ten.
 ENTRY_SILENCE_S = 6.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """The run that was found or started.
-
-    Args:
-        store_uri: The store that MLflow is set to, with credentials.
-        header: Header for the spool.
-        experiment_id: Experiment of the run; None until it is created.
-        is_offline: Whether the store did not answer.
-        ours: Ids of the runs that were started here and are to be ended here, innermost first.
-        started_ms: Start of the run, milliseconds since 1970.
-    """
-
-    store_uri: str
-    header: Header
-    experiment_id: str | None
-    is_offline: bool
-    ours: tuple[str, ...]
-    started_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

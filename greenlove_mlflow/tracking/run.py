@@ -13,12 +13,13 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.closing import KILLED, ending_events, status_of
-from greenlove_mlflow.tracking.opening import Opened, RunToJoin, find_run, forget_run, leave_runs
+from greenlove_mlflow.tracking.opening import RunToJoin, find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
+from greenlove_mlflow.tracking.spool.closing import KILLED, ending_events, status_of
 from greenlove_mlflow.tracking.spool.events import (
     LapEvent,
 )
+from greenlove_mlflow.tracking.spool.header import Opened
 from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
 from greenlove_mlflow.tracking.spool.recovery import recover_quietly
 from greenlove_mlflow.tracking.spool.run_events import RunEvents, now_ms

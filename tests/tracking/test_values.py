@@ -22,10 +22,10 @@ from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, table_vers
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
 from greenlove_mlflow.tracking.inputs import input_of, tables_used
-from greenlove_mlflow.tracking.measurements import write_power
 from greenlove_mlflow.tracking.note import make_note
 from greenlove_mlflow.tracking.saved_view import saved_view
 from greenlove_mlflow.tracking.spool.events import PowerEvent
+from greenlove_mlflow.tracking.spool.measurements import write_power
 from tests.support.factories import a_grid, a_log, a_power, an_epoch, some_statistics
 from tests.support.report import a_benchmark, a_comparison, a_row, an_estimate, an_offer, an_outcome
 

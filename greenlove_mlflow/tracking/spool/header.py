@@ -157,3 +157,24 @@ def _is_tags(value: Any) -> bool:
     if not isinstance(value, dict) or len(value) > _TAG_LIMIT:
         return False
     return all(_is_text(key) and _is_text(each) for key, each in value.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The run that was found or started.
+
+    Args:
+        store_uri: The store that MLflow is set to, with credentials.
+        header: Header for the spool.
+        experiment_id: Experiment of the run; None until it is created.
+        is_offline: Whether the store did not answer.
+        ours: Ids of the runs that were started here and are to be ended here, innermost first.
+        started_ms: Start of the run, milliseconds since 1970.
+    """
+
+    store_uri: str
+    header: Header
+    experiment_id: str | None
+    is_offline: bool
+    ours: tuple[str, ...]
+    started_ms: int

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from greenlove_mlflow.files import private_subfolders
-from greenlove_mlflow.tracking.closing import ending_events, has_ended, last_sign_ms, likely_status
 from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED, Aside
 from greenlove_mlflow.tracking.spool.boundary import first_line
+from greenlove_mlflow.tracking.spool.closing import ending_events, has_ended, last_sign_ms, likely_status
 from greenlove_mlflow.tracking.spool.header import OddHeaderError
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_local, without_credentials
 from greenlove_mlflow.tracking.spool.sender import RunGoneError, Sender, StoreDownError

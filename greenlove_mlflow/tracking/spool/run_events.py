@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.records import PowerSample
-from greenlove_mlflow.tracking.closing import waiting_file
 from greenlove_mlflow.tracking.spool.boundary import Boundary, first_line, say
+from greenlove_mlflow.tracking.spool.closing import waiting_file
 from greenlove_mlflow.tracking.spool.events import (
     Event,
     ExperimentTagsEvent,
@@ -29,7 +29,7 @@ from greenlove_mlflow.tracking.spool.spool import MODEL_FILE, Spool
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from greenlove_mlflow.tracking.opening import Opened
+    from greenlove_mlflow.tracking.spool.header import Opened
 
 # Steps of power metrics count tenths of a second since the run began, so they also rise when a run is resumed.
 _POWER_STEP_MS = 100
@@ -110,7 +110,7 @@ class RunEvents:
 
     def figure(self, path: str, figure: Figure) -> None:
         """Record a figure."""
-        from greenlove_mlflow.tracking.artifacts import write_figure
+        from greenlove_mlflow.plots.canvas import write_figure
 
         self.artifact(path, lambda target: write_figure(figure, target))
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from greenlove_mlflow.tables import read_parquet_metadata
-from greenlove_mlflow.tracking.measurements import LAP_SCHEMA, POWER_SCHEMA, write_laps, write_power
 from greenlove_mlflow.tracking.spool.events import LapEvent, PowerEvent
+from greenlove_mlflow.tracking.spool.measurements import LAP_SCHEMA, POWER_SCHEMA, write_laps, write_power
 
 
 def a_reading(power_w: float = 300.0, at_s: float = 0.1) -> PowerEvent:

@@ -97,7 +97,7 @@ def last_sign_ms(spool: Spool) -> int:
 
 def _measurements(spool: Spool, cut_again: Sequence[LapEvent] | None = None) -> Iterator[Event]:
     """All laps and all power samples, each kind as a Parquet file; a kind that cannot be written is left out."""
-    from greenlove_mlflow.tracking.measurements import write_laps, write_power
+    from greenlove_mlflow.tracking.spool.measurements import write_laps, write_power
 
     kept = (event for _, event in spool.events() if isinstance(event, LapEvent))
     laps = kept if cut_again is None else iter(cut_again)
