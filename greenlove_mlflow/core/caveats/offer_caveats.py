@@ -9,44 +9,46 @@ from greenlove_mlflow.core.caveats.kind import CaveatKind
 KINDS: Mapping[str, CaveatKind] = {
     "ambiguous-gpu": CaveatKind(
         "note",
-        "{gpu} and {twins} report one name and memory; the figures of the first were used",
+        "{gpu} and {twins} report the same name and memory; the figures of the first are used",
     ),
     "matrix-rate-unknown": CaveatKind(
         "note",
-        "no source states the matrix rate of {gpus}: the ratio rests on its other rates, with a wide range",
+        "no source states the matrix rate of {gpus}: the ratio rests on the other rates, with a wide range",
     ),
     "gpu-slice": CaveatKind(
         "note",
-        "{gpu} is a part of a board: its rates and power are the board's in proportion; who uses the rest of it counts",
+        "{gpu} is a slice of a board: its rates and power are its share of the board's; load on the rest of the board "
+        "affects it",
     ),
     "larger-batch": CaveatKind(
         "note",
-        "{count} GPUs at the same batch per GPU make {count} times the batch: fewer steps an epoch, and a learning "
-        "rate and a number of epochs that may have to change",
+        "{count} GPUs at the same batch size per GPU multiply the global batch by {count}: each epoch has fewer "
+        "steps, and the learning rate and number of epochs may have to change",
     ),
     "all-at-work": CaveatKind(
         "note",
-        "all {count} GPUs of {gpu} at work would take about {time} for the same rent an hour, if the batch may grow",
+        "with all {count} GPUs of {gpu} in use, it would take about {time} at the same hourly rent, if the batch "
+        "may grow",
         "pass gpus={count}",
     ),
     "no-such-instance": CaveatKind(
         "note",
-        "no instance of {gpus} has {count} GPUs; they are left out",
+        "no instance of {gpus} has {count} GPUs, so they are left out",
     ),
     "counted-work": CaveatKind(
         "note",
-        "times on offers follow from the launches, operations and bytes of a step as counted on {machine}, which says "
-        "what a GPU takes to a factor of about four",
+        "times on offers are derived from the launches, operations and bytes of a step as counted on {machine}; "
+        "they are accurate to a factor of about four",
         "measure on a GPU before much depends on it",
     ),
     "whole-time-scaled": CaveatKind(
         "note",
-        "nobody measured which part of a step is the board's, so speed ratios scale all of it; a training that waits "
-        "for its data or its host gains less than that on a faster board",
+        "the step was not profiled, so speed ratios scale all of it; a training limited by its data or its host gains "
+        "less than that from a faster board",
     ),
     "memory-too-small": CaveatKind(
         "act",
-        "the training took {peak_gib:.1f} GiB here and {gpu} has {memory_gib:g}; {advice}",
+        "the training used {peak_gib:.1f} GiB here, but {gpu} has {memory_gib:g} GiB; {advice}",
     ),
     "no-comparison": CaveatKind(
         "act",
@@ -58,19 +60,19 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "offer-host-carried": CaveatKind(
         "note",
-        "processor and memory of an offer are taken to draw what those here draw, {host_w:.0f} W",
+        "the processor and memory of an offer are assumed to draw what they draw here, {host_w:.0f} W",
     ),
     "offer-host-left-out": CaveatKind(
         "note",
-        "energy counts boards alone, here and on offers: processor and memory were not metered here",
+        "energy counts only the boards, here and on offers: processor and memory were not metered here",
     ),
     "offer-left-out": CaveatKind(
         "note",
-        "no speed ratio or no specs for {gpus}; they are left out",
+        "no speed ratio or specs are known for {gpus}, so they are left out",
     ),
     "offer-power-modelled": CaveatKind(
         "note",
-        "{gpu} is assumed to draw, while it works, {how} of {tdp_w:g} W",
+        "{gpu} is assumed to draw {how} of {tdp_w:g} W while it works",
     ),
     "offer-power-unknown": CaveatKind(
         "note",
@@ -78,31 +80,31 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "old-price": CaveatKind(
         "act",
-        "the price of {gpu} at {provider} is of {as_of}, {age_days} days old",
+        "the price of {gpu} at {provider} dates from {as_of}, {age_days} days ago",
         "look it up again",
     ),
     "precision-assumed": CaveatKind(
         "note",
-        "speed ratios are those of {precision} benchmarks, as in the original, while this training computes in "
+        "speed ratios come from {precision} benchmarks, as in the original, but this training computes in "
         "{computes_in}",
-        "precision= chooses",
+        "choose one with precision=",
     ),
     "prices-not-in-tables": CaveatKind(
         "note",
-        "the run was priced by a sheet of its own, {wanted!r}; this page uses the one of {as_of}",
+        "the run was priced by its own price sheet, {wanted!r}; this page uses the one of {as_of}",
     ),
     "probed-hardware": CaveatKind(
         "note",
-        "no table knows {machine}: a short matrix product and copy stand in for its specs, so the ratios are rough",
+        "{machine} is in no table: a short matrix product and copy stand in for its specs, so the ratios are rough",
         "pass speed_ratios= where you know better",
     ),
     "region-grid-partial": CaveatKind(
         "note",
-        "{gpu} is sold in {regions}; the grid is known of {count} of them only",
+        "{gpu} is sold in {regions}, but the grid is known for only {count} of them",
     ),
     "region-of-provider": CaveatKind(
         "note",
-        "CO2e of {gpu} is at the median grid of its provider's regions ({regions}): {why}",
+        "CO2e of {gpu} uses the median grid of its provider's regions ({regions}): {why}",
         "name a region with region=",
     ),
     "region-unknown": CaveatKind(
@@ -112,16 +114,16 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "sold-in-instances": CaveatKind(
         "note",
-        "{gpu} is rented with {sizes} GPUs an instance: all {rented} are paid, {idle} of them idle",
+        "{gpu} is rented in instances of {sizes} GPUs: all {rented} are paid for, {idle} of them idle",
     ),
     "specs-across-makers": CaveatKind(
         "note",
-        "nobody has published how much of its specs a training sees on {gpus}; software decides that, so the range "
-        "is wide",
+        "no published source says how much of its specs {gpus} delivers in training; it depends on software, so "
+        "the range is wide",
     ),
     "time-measured-elsewhere": CaveatKind(
         "act",
-        "the time was measured on {machine} and is used here as if it were that of {gpu}",
+        "the time was measured on {machine} and is used here as if measured on {gpu}",
         "measure on that GPU to be sure",
     ),
 }

@@ -9,20 +9,20 @@ from greenlove_mlflow.core.caveats.kind import CaveatKind
 KINDS: Mapping[str, CaveatKind] = {
     "intensity-derived": CaveatKind(
         "note",
-        "the table gives a {known} figure for {place}; its {scope} figure is worked out by the ratio of the two in "
-        "{nation}",
+        "the table has only a {known} figure for {place}; the {scope} figure is derived from the ratio of the two"
+        " in {nation}",
     ),
     "intensity-of-country": CaveatKind(
         "note",
-        "no table gives a {scope} carbon intensity for {place}: that of {nation} stands in",
+        "no table has a {scope} carbon intensity for {place}: that of {nation} stands in",
     ),
     "live-carbon-estimated": CaveatKind(
         "note",
-        "Electricity Maps estimated the reading of {zone}",
+        "the reading of {zone} is an estimate by Electricity Maps",
     ),
     "live-carbon-old": CaveatKind(
         "note",
-        "the newest reading of {zone} is of {moment} UTC",
+        "the newest reading of {zone} dates from {moment} UTC",
     ),
     "live-carbon-unavailable": CaveatKind(
         "note",
@@ -30,7 +30,7 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "no-direct-intensity": CaveatKind(
         "act",
-        "no table gives a {scope} carbon intensity for {place}, so CO2e is not estimated",
+        "no table has a {scope} carbon intensity for {place}, so CO2e is not estimated",
         "use scope='lifecycle' or pass carbon_intensity_g_per_kwh=",
     ),
     "place-by-address": CaveatKind(
@@ -54,19 +54,19 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "price-of-region": CaveatKind(
         "act",
-        "no table gives an electricity price for {place}: the mean of {count} countries stands in for {region}, with "
-        "their spread as its range",
+        "no table has an electricity price for {place}: the mean of {count} countries stands in for {region}, "
+        "with their spread as its range",
         "pass electricity_price_usd_per_kwh=",
     ),
     "price-of-world": CaveatKind(
         "act",
-        "no table gives an electricity price for {place}: the world's average stands in, with a wide range",
+        "no table has an electricity price for {place}: the world's average stands in, with a wide range",
         "pass electricity_price_usd_per_kwh=",
     ),
     "stale-table": CaveatKind(
         "note",
-        "the figures of {table} are of {as_of}, {age_days} days old",
-        "see if there is a newer release, or add newer figures: greenlove tables add --table {table}",
+        "the figures of {table} date from {as_of}, {age_days} days ago",
+        "upgrade greenlove-mlflow, or add newer figures: greenlove tables add --table {table}",
     ),
     "train-later": CaveatKind(
         "act",

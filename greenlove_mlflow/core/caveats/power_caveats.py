@@ -9,7 +9,7 @@ from greenlove_mlflow.core.caveats.kind import CaveatKind
 KINDS: Mapping[str, CaveatKind] = {
     "cpu-power-of-family": CaveatKind(
         "note",
-        "{why}: its power is taken to be {each}, for {count} threads",
+        "{why}: its power is assumed to be {each}, for {count} threads",
         "pass tdp_w= if you know better",
     ),
     "cpu-power-unknown": CaveatKind(
@@ -19,16 +19,16 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "energy-counter-frozen": CaveatKind(
         "note",
-        "the energy counter of {device} stood still for {frozen_s:.3g} s of work; power samples stand in where there "
-        "are any",
+        "the energy counter of {device} did not move during {frozen_s:.3g} s of work; power samples are used "
+        "instead where there are any",
     ),
     "energy-counter-implausible": CaveatKind(
         "note",
-        "the energy counter of {device} says {counter_w:.3g} W, which cannot be; {instead}",
+        "the energy counter of {device} reads {counter_w:.3g} W, which is impossible; {instead}",
     ),
     "energy-counter-reset": CaveatKind(
         "note",
-        "the energy counter of {device} started again {count} time(s); power samples fill the gaps where there are any",
+        "the energy counter of {device} restarted {count} time(s); power samples fill the gaps where there are any",
     ),
     "power-gaps": CaveatKind(
         "note",
@@ -36,20 +36,20 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "gpu-index-ignored": CaveatKind(
         "note",
-        "gpu_index={index} is not the board trained on, which is {found} by NVML; that one is metered",
+        "gpu_index={index} is not the board that the training runs on; NVML finds that to be {found}, which is metered",
     ),
     "gpu-shared": CaveatKind(
         "act",
-        "{count} other process(es) hold the board; its power is counted whole, theirs included",
+        "{count} other process(es) use the board; its whole power is counted, theirs included",
         "run alone for a figure of this training",
     ),
     "idle-not-measured": CaveatKind(
         "note",
-        "the idle power was not measured on every device, so the energy is gross",
+        "idle power was not measured on every device, so the energy is gross",
     ),
     "mig-whole-board": CaveatKind(
         "wrong-without",
-        "the training has a slice (MIG) of the board, which has one sensor: energy is the whole board's",
+        "the training runs on a slice (MIG) of a board with a single sensor: the energy is the whole board's",
     ),
     "power-meter-hung": CaveatKind(
         "wrong-without",
@@ -75,13 +75,13 @@ KINDS: Mapping[str, CaveatKind] = {
     ),
     "power-unknown": CaveatKind(
         "act",
-        "power of {device} is neither metered nor in a table",
+        "the power of {device} is neither metered nor in a table",
         "pass tdp_w= for energy, cost and CO2e",
     ),
     "short-energy-window": CaveatKind(
         "note",
-        "the power of {device} rests on {window_s:.2g} s of steady training, less than {wanted_s:g} s, so its range "
-        "is wider",
+        "the power of {device} rests on {window_s:.2g} s of steady training, less than {wanted_s:g} s, so its "
+        "range is wider",
         "raise budget_s",
     ),
 }

@@ -121,7 +121,7 @@ def test_neighbours_are_seen_by_cpu_seconds_by_waiting_and_by_load() -> None:
     half = MachineModel(burst_every_s=2.0, burst_s=2.0, burst_factor=2.0, burst_takes_cpu=True)
     seen = caveats(benchmark(LONG, half))
     assert "contention" in seen
-    assert "alone on it the training would take about" in seen["contention"].message
+    assert "without other load the training would take about" in seen["contention"].message
     quiet = benchmark()
     assert "contention" in caveats(with_signals(quiet, run_wait_share=0.3, cpu_share=0.7))
     assert "contention" in caveats(with_signals(quiet, load_ratio=3.0, cpu_share=1.0))
