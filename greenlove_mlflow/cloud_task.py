@@ -155,7 +155,7 @@ def _check_reachable(tracking_uri: str) -> None:
             f"a rented GPU cannot reach {shown}; pass the http(s) address of an MLflow server that both machines reach"
         )
     if parts.hostname in _LOCAL_HOSTS:
-        raise InvalidInputError(f"a rented GPU cannot reach {parts.hostname}; pass an address that it can")
+        raise InvalidInputError(f"a rented GPU cannot reach {parts.hostname}; pass an address that it can reach")
     if parts.username or parts.password:
         raise InvalidInputError(
             "the address of the MLflow server holds a password, which would stand in the file; pass it without, and "

@@ -83,7 +83,7 @@ def check_private_folder(path: Path) -> None:
     """
     info = path.lstat()
     if not stat.S_ISDIR(info.st_mode):
-        raise UnsafePathError(f"{path} is a link or no folder")
+        raise UnsafePathError(f"{path} is a link or not a folder")
     _check_owner(path, info)
     if _has_owners() and stat.S_IMODE(info.st_mode) & 0o077:
         path.chmod(PRIVATE_FOLDER)
@@ -100,7 +100,7 @@ def open_private(path: Path, flags: int) -> int:
     try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
-            raise UnsafePathError(f"{path} is no plain file")
+            raise UnsafePathError(f"{path} is not a plain file")
         if info.st_nlink > 1:
             raise UnsafePathError(f"{path} has a second name elsewhere")
         _check_owner(path, info)

@@ -63,7 +63,7 @@ def command(
 
     offer, sku = _find_offer(gpu, prices)
     if not tracking_uri:
-        raise InvalidInputError("where should the benchmark be kept? pass --tracking-uri or set MLFLOW_TRACKING_URI")
+        raise InvalidInputError("no MLflow server to record in; pass --tracking-uri or set MLFLOW_TRACKING_URI")
     size = instance_size(offer, 1)
     task = CloudTask(
         offer=offer,
@@ -86,7 +86,7 @@ def _write(task: CloudTask, output: Path, *, force: bool) -> None:
     from greenlove_mlflow.cloud_task import format_cloud_task
 
     if output.exists() and not force:
-        raise InvalidInputError(f"{output} is there already; pass --force to write over it, or --output")
+        raise InvalidInputError(f"{output} already exists; pass --force to overwrite it, or --output")
     output.write_text(format_cloud_task(task), encoding="utf-8")
 
 
@@ -114,7 +114,7 @@ def parse_duration_s(text: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if found is None:
-        raise InvalidInputError(f"{text!r} is no duration; write it as 900s, 30m or 1h")
+        raise InvalidInputError(f"{text!r} is not a duration; write it as 900s, 30m or 1h")
     return float(found.group(1)) * _UNIT_S[found.group(2)]
 
 

@@ -96,7 +96,7 @@ def _prices(given: dict[str, Any]) -> list[str | PriceSheet]:
         return prices
     if len(prices) != 1 or prices[0] in ("newest", "all"):
         raise InvalidInputError(
-            "--prices-version, --as-of and --source speak of one CSV of your own; name it by --prices"
+            "--prices-version, --as-of and --source describe a CSV of your own; pass it with --prices"
         )
     from greenlove_mlflow.tables import read_price_sheet
 
@@ -131,7 +131,7 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
         made = "Kept in run" if found.is_new else "The same is kept already in run"
         echo(f"{made} {found.run_id}" + (f"  {found.url}" if found.url else ""))
     elif is_dry_run:
-        echo("A dry run: MLflow is as it was.")
+        echo("Dry run: nothing was written to MLflow.")
 
 
 def _totals_text(found: Reestimate) -> str:

@@ -36,7 +36,7 @@ def command(  # noqa: PLR0917 - click passes options by keyword
     if (run_id is None) == (experiment is None):
         raise click.UsageError("name either a RUN_ID or an --experiment")
     if refresh and run_id is None:
-        raise click.UsageError("--refresh puts the page into a run; an experiment has no place for it")
+        raise click.UsageError("--refresh updates the page of a run; it cannot be used with --experiment")
     import mlflow
 
     from greenlove_mlflow.report import render_experiment, render_report

@@ -181,7 +181,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
     for change in changes:
         click.echo(f"  {change.change:<22} {change.gpu:<{width}}  {change.billing:<11}  {_prices(change)}")
     if any(change.change == "vanished" for change in changes):
-        click.echo("A GPU that vanished was not given by the source, which does not prove that it is not sold.")
+        click.echo("A missing GPU was not in the source, which does not mean that it is no longer sold.")
 
 
 def _added(path: Path, name: str | None, *, version: str | None, as_of: str | None, source: str | None) -> Table:

@@ -78,7 +78,7 @@ def _as_is(value: Any) -> Any:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{_shown(value)} is no number")
+        raise TypeError(f"{_shown(value)} is not a number")
     return float(value)
 
 
@@ -86,7 +86,7 @@ def _whole(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{_shown(value)} is no whole number")
+        raise TypeError(f"{_shown(value)} is not a whole number")
     return value
 
 
@@ -99,7 +99,7 @@ def _truth(value: Any) -> bool:
 def _text(value: Any) -> str:
     """The text without terminal control characters, as it is untrusted."""
     if not isinstance(value, str) or len(value) > TEXT_LIMIT:
-        raise TypeError(f"{_shown(value)} is no text of at most {TEXT_LIMIT} characters")
+        raise TypeError(f"{_shown(value)} is not text of at most {TEXT_LIMIT} characters")
     return printable(value, lines=True)
 
 
@@ -109,7 +109,7 @@ _PLAIN_DECODERS: dict[Any, Decoder] = {float: _number, int: _whole, bool: _truth
 def _one_of(values: tuple[Any, ...]) -> Decoder:
     def decode(value: Any) -> Any:
         if not isinstance(value, (str, int, bool)) or value not in values:
-            raise ValueError(f"{_shown(value)} is none of {', '.join(map(str, values))}")
+            raise ValueError(f"{_shown(value)} is not one of {', '.join(map(str, values))}")
         return value
 
     return decode
@@ -133,7 +133,7 @@ def _fixed(decoders: tuple[Decoder, ...]) -> Decoder:
 
 def _list(value: Any) -> list[Any] | tuple[Any, ...]:
     if not isinstance(value, (list, tuple)) or len(value) > ITEM_LIMIT:
-        raise TypeError(f"{_shown(value)} is no list of at most {ITEM_LIMIT} items")
+        raise TypeError(f"{_shown(value)} is not a list of at most {ITEM_LIMIT} items")
     return value
 
 
@@ -142,7 +142,7 @@ def _record(kind: Any) -> Decoder:
 
     def decode(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise TypeError(f"{_shown(value)} is no {kind.__name__}")
+            raise TypeError(f"{_shown(value)} is not of type {kind.__name__}")
         return kind(**{name: decoders[name](item) for name, item in value.items()})
 
     return decode

@@ -20,7 +20,7 @@ def locate_by_address(
     try:
         answer = fetch_json(url, timeout_s=timeout_s)
     except ServiceError as error:
-        logger.warning("no place by network address: %s", error)
+        logger.warning("no location from the network address: %s", error)
         return None, _caveat(f"the network address could not be looked up: {error}")
     code = answer.get("country") if isinstance(answer, dict) else None
     if not isinstance(code, str) or len(code) != 2 or not code.isascii() or not code.isalpha():

@@ -66,7 +66,7 @@ def fetch_json(
     address = urlsplit(url)
     host = address.hostname or ""
     if address.scheme != "https" and host not in _LOOPBACK_HOSTS:
-        raise ServiceError(f"{host} is asked over https only", reason="unreachable")
+        raise ServiceError(f"{host} is contacted over https only", reason="unreachable")
     deadline_s = time.perf_counter() + timeout_s
     try:
         with requests.get(
@@ -83,7 +83,7 @@ def fetch_json(
     try:
         return json.loads(content)
     except ValueError:
-        raise ServiceError(f"{host} answered with something that is no JSON", reason="garbage") from None
+        raise ServiceError(f"{host} did not answer with JSON", reason="garbage") from None
 
 
 def _read(response: requests.Response, host: str, deadline_s: float) -> bytes:

@@ -46,7 +46,7 @@ class ElectricityMaps:
     def __post_init__(self) -> None:
         if not self.key or not self.key.isascii() or not self.key.isprintable() or " " in self.key:
             raise ServiceError(
-                "the key of Electricity Maps is empty or holds a space or control sign", reason="bad-key"
+                "the Electricity Maps key is empty or contains a space or control character", reason="bad-key"
             )
 
     def fetch_latest(self, zone: str, scope: Scope = "lifecycle") -> IntensityReading:

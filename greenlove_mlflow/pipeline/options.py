@@ -156,7 +156,7 @@ def _check_plan(epochs: Any, steps: Any, done: Any) -> None:
     if steps is None or epochs is not None:
         checks.whole("epochs", epochs)
     if steps is not None and epochs is not None:
-        raise InvalidInputError("a training is planned by epochs= or by steps=, not by both")
+        raise InvalidInputError("pass epochs= or steps=, not both")
     planned = checks.whole("epochs", epochs) if steps is None else checks.whole("steps", steps)
     if checks.whole("done", done, least=0) >= planned:
         raise InvalidInputError(f"done must be a whole number from 0 to below the {planned} planned, got {done!r}")

@@ -344,6 +344,6 @@ def _refuse(run: TrackedTraining, tracked: TrackedRun, reason: str, policy: Poli
     if policy.on_refusal == "raise":
         raise TrainingRefused(reason)
     say_on_stderr(
-        f"training refused: {reason}. run.epochs() is empty; a loop of your own runs all the same, "
-        'on_refusal="raise" ends it'
+        f"training refused: {reason}. run.epochs() is empty; your own loop still runs, "
+        'unless on_refusal="raise" ends it'
     )

@@ -325,7 +325,7 @@ class PowerMeter:
         try:
             self._on_sample(sample)
         except Exception as error:  # noqa: BLE001 - a caller's callback must not stop the meter
-            logger.warning("the callback for power samples failed and is not called again: %s", error)
+            logger.warning("the power sample callback failed and will not be called again: %s", error)
             self._on_sample = None
 
 

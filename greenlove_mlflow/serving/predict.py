@@ -97,7 +97,7 @@ class Estimator:
         if text:
             return self._read_statistics(text)
         if self._facts.statistics is None:
-            raise RunDataError("the row brings no statistics, and this model speaks for no run of its own")
+            raise RunDataError("the row has no statistics, and this model belongs to no run")
         return self._facts.statistics
 
     def _find(self, rows: PriceRows, runs: _Runs) -> list[Found | None]:

@@ -95,7 +95,7 @@ def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None
     """
     stated = read_parquet_metadata(epochs).get(LOG_KEY)
     if stated is None:
-        raise RunDataError(f"{epochs.name} says nothing of the log it belongs to")
+        raise RunDataError(f"{epochs.name} does not name the log it belongs to")
     try:
         content = json.loads(stated)
         content["epochs"] = _read_rows(epochs)

@@ -224,7 +224,7 @@ def _go_offline(plan: _Plan, why: str) -> Opened:
     from mlflow.environment_variables import MLFLOW_RUN_ID
 
     say(
-        f"MLflow at {without_credentials(plan.uri)} {why}. The training goes on offline: everything is kept on this "
+        f"MLflow at {without_credentials(plan.uri)} {why}. Training continues offline: everything is kept on this "
         "machine and sent by `greenlove recover`, or by the next greenlove.track, once the server is back"
     )
     run_id = plan.active.info.run_id if plan.active is not None else plan.run_id or _setting(MLFLOW_RUN_ID)

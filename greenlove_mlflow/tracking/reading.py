@@ -274,7 +274,7 @@ def _named(run: Run) -> Iterator[None]:
         AttributeError,
         OSError,
     ) as error:
-        raise RunDataError(f"run {run.info.run_id} keeps what cannot be right: {first_line(error)}") from error
+        raise RunDataError(f"run {run.info.run_id} holds impossible values: {first_line(error)}") from error
 
 
 def _printable_texts(texts: Mapping[str, str]) -> dict[str, str]:

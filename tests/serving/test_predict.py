@@ -153,7 +153,7 @@ def test_no_rows_are_no_rows() -> None:
         ({"price_usd_per_hour": [float("inf")]}, "price_usd_per_hour is 'inf'"),
         ({"spot_usd_per_hour": ["cheap"]}, "spot_usd_per_hour is 'cheap'"),
         ({"memory_gib": ["much"]}, "memory_gib is 'much'"),
-        ({"statistics": ["{"]}, "no JSON object"),
+        ({"statistics": ["{"]}, "not a JSON object"),
     ],
     ids=str,
 )

@@ -155,7 +155,7 @@ def test_a_server_that_is_down_at_the_start_means_offline_and_the_next_training_
     assert done.returncode == 0, done.stderr
     assert done.stdout == "trained None None\n"
     assert done.stderr.count("TrackingWarning") == 1, done.stderr
-    assert "goes on offline" in done.stderr
+    assert "continues offline" in done.stderr
     (result,) = recover(tmp_path / "greenlove", store_uri=up.uri)
     assert not result.is_sent
     up.start()

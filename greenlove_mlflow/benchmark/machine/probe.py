@@ -119,7 +119,7 @@ def _usable_dtype(device: torch.device, precision: Precision) -> torch.dtype:
             tile = torch.ones(16, 16, device=device, dtype=dtype)
             torch.mm(tile, tile)
             return dtype
-    raise BenchmarkError(f"{device} can do no matrix product, so it cannot be probed; pass speed_ratios=")
+    raise BenchmarkError(f"{device} supports no matrix product, so it cannot be probed; pass speed_ratios=")
 
 
 @contextlib.contextmanager

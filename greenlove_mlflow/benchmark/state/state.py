@@ -147,7 +147,7 @@ class _State:
         if structure:
             # Another thread may have changed them since; weights, data and random numbers are restored.
             names = ", ".join(structure[:_NAMES_SHOWN])
-            warnings.warn(f"after the benchmark these are not what they were before it: {names}", stacklevel=2)
+            warnings.warn(f"the benchmark could not put these back as they were: {names}", stacklevel=2)
         return values
 
 

@@ -258,7 +258,7 @@ def _parse_device(device: Any) -> torch.device | None:
         return torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InvalidInputError(
-            f"device={device!r} is none that torch knows; say 'cuda', 'cuda:1', 'mps' or 'cpu'"
+            f"device={device!r} is not known to torch; pass 'cuda', 'cuda:1', 'mps' or 'cpu'"
         ) from error
 
 

@@ -135,7 +135,7 @@ class RunFacts:
             # The first schema did not write its version.
             version = content.setdefault("schema_version", OLD_SCHEMA_VERSION)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise RunDataError(f"the statistics of a run are no JSON object: {str(text)[:80]!r}") from error
+            raise RunDataError(f"the statistics of a run are not a JSON object: {str(text)[:80]!r}") from error
         if version not in (OLD_SCHEMA_VERSION, SCHEMA_VERSION):
             raise RunDataError(
                 f"statistics of schema version {str(version)[:20]!r}; this release reads {OLD_SCHEMA_VERSION!r} and "

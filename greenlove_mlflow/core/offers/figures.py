@@ -99,7 +99,7 @@ def offer_grid(
         UnknownPlaceError: If the named region is in no table.
     """
     if region is not None and region not in regions:
-        raise UnknownPlaceError(f"no table knows the cloud region {region!r}; known are {', '.join(sorted(regions))}")
+        raise UnknownPlaceError(f"unknown cloud region {region!r}; known are {', '.join(sorted(regions))}")
     names = offer.regions if region is None else (region,)
     known = [regions[name] for name in names if name in regions]
     figures = sorted(value for value in (_intensity(each, scope) for each in known) if value is not None)

@@ -84,7 +84,9 @@ def speed_ratio(
     one = None if measured is not None else _counted(profile, offer, evidence, precision, model_kind)
     if one is None:
         if home is None:
-            raise InvalidInputError(f"nothing is known of home to hold against {offer.name}; pass speed_ratios=")
+            raise InvalidInputError(
+                f"nothing is known about the home machine to compare with {offer.name}; pass speed_ratios="
+            )
         if by_original and measured is None and isinstance(home, GpuSpec):
             one = original_ratio(home, offer, evidence, precision, group=group)
         one = one or _of_one_gpu(home, offer, evidence, precision, tasks=tasks, group=group, measured=measured)

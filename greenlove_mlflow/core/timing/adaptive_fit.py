@@ -177,7 +177,7 @@ def with_drift(fit: AdaptiveFit, drift: Drift, noise_freedom: float, total_s: fl
 def _epoch_cost(log: BenchmarkLog, noise: Noise) -> _EpochCost:
     first = next(iter(log.epochs_of("first-contact")), None)
     if first is None:
-        raise BenchmarkError("the log holds no first contact; it is no adaptive benchmark")
+        raise BenchmarkError("the log has no first contact; it is not an adaptive benchmark")
     timed = log.epochs_of("timed")
     if not timed:
         return _cost_of_first_contact(log, first)

@@ -299,8 +299,8 @@ class LiveTraining:
         planned = self._step_laps.plan.steps_per_lap
         if seen is not None and seen.steps_per_lap != planned:
             say_on_stderr(
-                f"the training takes {seen.steps_per_lap} optimizer steps to an epoch, {planned} were planned; laps "
-                "follow what is seen. State batch_size=, steps_per_epoch= or accumulation= for an estimate of the same"
+                f"an epoch takes {seen.steps_per_lap} optimizer steps, not the planned {planned}; laps follow the steps "
+                "taken. Pass batch_size=, steps_per_epoch= or accumulation= for an estimate to match"
             )
             self._step_laps.adopt(seen, self.step_count)
 
@@ -360,8 +360,8 @@ class LiveTraining:
             say_on_stderr(f"training stopped: {reason}")
         else:
             say_on_stderr(
-                f'{reason}. A loop of your own cannot be ended from here: on_limit="raise" and on_refusal="raise" end '
-                "it by an exception"
+                f'{reason}. Your own loop cannot be ended from here: on_limit="raise" and on_refusal="raise" raise '
+                "an exception"
             )
         if raises == "raise":
             raise TrainingRefused(reason) if by_refusal else LimitReached(reason)

@@ -227,7 +227,7 @@ def _by_index(nvml: Any, request: BoardRequest, index: int) -> Board:
         raise BoardNotFoundError(f"board {index} is a {name}, the training runs on a {request.name}")
     if len(named) == 1 and not asked:
         return _board(nvml, named[0], "name")
-    raise BoardNotFoundError(f"index {index} does not tell which of {len(boards)} boards the training runs on")
+    raise BoardNotFoundError(f"index {index} does not say which of {len(boards)} boards the training runs on")
 
 
 def _all_boards(nvml: Any) -> list[tuple[Any, str, str]]:

@@ -140,7 +140,7 @@ def _dated(table: Table, *, is_titled: bool) -> Table:
             f"{table.path.with_suffix('.toml').name} beside it, or on the command line"
         )
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", as_of):
-        raise TableError(f"{table.path.name} is dated {as_of!r}; a date reads 2026-09-28")
+        raise TableError(f"{table.path.name} is dated {as_of!r}; write dates as 2026-09-28")
     version = table.source.version or (versions[0] if len(versions) == 1 else table.path.stem)
     title = table.source.title
     if not is_titled and "source" in frame and frame["source"].nunique() == 1:
@@ -160,8 +160,8 @@ def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
     spec = _specs().get(gpu_id)
     if spec is None:
         raise TableError(
-            f"{table.path.name}, row {index + 2} ({row['gpu']}), column 'gpu_id': {gpu_id!r} is no key of gpu_specs; "
-            "leave it empty to have the GPU found by its name"
+            f"{table.path.name}, row {index + 2} ({row['gpu']}), column 'gpu_id': {gpu_id!r} is not a key of "
+            "gpu_specs; leave it empty to find the GPU by its name"
         )
     memory = row.get("memory_gib") or spec.memory_gib
     if memory is None:

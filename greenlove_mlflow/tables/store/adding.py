@@ -108,7 +108,7 @@ def check_shown(table: Table) -> None:
     try:
         dt.date.fromisoformat(table.as_of)
     except ValueError as error:
-        raise TableError(f"{table.as_of!r} is no date; give --as-of as in 2026-09-30") from error
+        raise TableError(f"{table.as_of!r} is not a date; pass --as-of such as 2026-09-30") from error
     source = table.source
     texts = [table.version, source.producer, source.title, source.url, source.licence]
     texts += [value for column in table.frame for value in table.frame[column] if isinstance(value, str)]

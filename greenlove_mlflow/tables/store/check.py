@@ -31,7 +31,7 @@ def read_cells(content: bytes, *, name: str) -> pd.DataFrame:
         raise TableError(f"{name} cannot be read as CSV: it has no header")
     header = [column.strip() for column in rows[0]]
     if len(header) == 1 and ";" in header[0]:
-        raise TableError(f"{name} looks like ; between the cells: write commas between them, and 3.90 for 3,90")
+        raise TableError(f"{name} seems to have ; between cells: separate them with commas, and write 3.90 for 3,90")
     doubled = [column for index, column in enumerate(header) if column in header[:index]]
     if doubled:
         raise TableError(f"{name} has the column {doubled[0]!r} twice")
@@ -121,7 +121,7 @@ def _text_problem(value: str, column: Column) -> str:
     if column.type == "date" and not _is_date(value):
         return f"{value!r} is not a date like 2026-09-28"
     if column.values and value not in column.values:
-        return f"{value!r} is none of {', '.join(column.values)}"
+        return f"{value!r} is not one of {', '.join(column.values)}"
     if column.pattern and not re.fullmatch(column.pattern, value):
         return f"{value!r} does not have the form {column.pattern}"
     return ""
@@ -159,7 +159,7 @@ def _check_key(frame: pd.DataFrame, sidecar: Sidecar, *, name: str) -> None:
     doubled = frame[frame.duplicated(key)]
     if len(doubled):
         index = int(doubled.index[0])
-        raise TableError(f"{name}, {_row(frame, index, sidecar)}, column {key[0]!r}: this key is there twice")
+        raise TableError(f"{name}, {_row(frame, index, sidecar)}, column {key[0]!r}: this key occurs twice")
 
 
 def _row(frame: pd.DataFrame, index: int, sidecar: Sidecar) -> str:

@@ -56,7 +56,7 @@ class Boundary:
             first, self._has_warned = not self._has_warned, True
         logger.debug("%s", message, exc_info=error)
         if first:
-            say(f"{message}. Training goes on; further trouble of this kind is only logged.")
+            say(f"{message}. Training continues; further problems of this kind are only logged.")
 
 
 def say(message: str) -> None:

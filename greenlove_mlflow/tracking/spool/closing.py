@@ -115,7 +115,7 @@ def _file_of(
     try:
         yield waiting_file(spool, path, lambda target: write(itertools.chain([first], rows), target))
     except OSError as error:
-        say(f"{path} could not be written ({first_line(error)}): the run goes without it")
+        say(f"{path} could not be written ({first_line(error)}): the run is recorded without it")
 
 
 def waiting_file(spool: Spool, path: str, write: Callable[[Path], object], *, is_table: bool = False) -> ArtifactEvent:

@@ -181,7 +181,7 @@ def from_line(line: bytes) -> Event:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise OddLineError("the line is no JSON") from error
+        raise OddLineError("the line is not JSON") from error
     if not isinstance(content, list) or not content or not isinstance(content[0], str):
         raise OddLineError("the line is no event")
     kind, *items = content

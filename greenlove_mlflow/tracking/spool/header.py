@@ -75,9 +75,9 @@ class Header:
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise OddHeaderError("the header is no JSON") from error
+            raise OddHeaderError("the header is not JSON") from error
         if not isinstance(content, dict):
-            raise OddHeaderError("the header is no JSON object")
+            raise OddHeaderError("the header is not a JSON object")
         known = {each.name for each in dataclasses.fields(cls)} - {"unknown"}
         unknown = {key: value for key, value in content.items() if key not in known}
         try:

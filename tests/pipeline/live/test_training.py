@@ -158,7 +158,7 @@ def test_a_plan_that_is_seen_to_be_another_is_followed_at_once(
     step(run, clock, EPOCHS * 64)
     run.end()
     assert [duration_s for _, duration_s, _ in kept(run).laps] == pytest.approx([64 * STEP_S] * EPOCHS)
-    assert "64 optimizer steps to an epoch, 32 were planned" in capsys.readouterr().err
+    assert "64 optimizer steps, not the planned 32" in capsys.readouterr().err
     assert "plan-differs" in {caveat.code for caveat in run.estimate.caveats}  # type: ignore[union-attr]
 
 
