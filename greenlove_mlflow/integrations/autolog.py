@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow.pipeline.live.busy import is_busy
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.running import Keeping, running
+from greenlove_mlflow.pipeline.promises import Keeping
+from greenlove_mlflow.pipeline.running import running
 from greenlove_mlflow.pipeline.watching import OPEN_LAP_STEPS, prepare_watched
 
 if TYPE_CHECKING:

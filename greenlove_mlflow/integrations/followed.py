@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.running import Keeping, running
+from greenlove_mlflow.pipeline.promises import Keeping
+from greenlove_mlflow.pipeline.running import running
 from greenlove_mlflow.pipeline.watching import prepare_watched
 from greenlove_mlflow.terminal import say_on_stderr
 

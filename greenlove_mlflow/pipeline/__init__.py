@@ -182,7 +182,8 @@ def track(
         TrainingRefused: If the training is refused and ``on_refusal="raise"``.
     """
     from greenlove_mlflow.benchmark.ranks import refuse_several_ranks
-    from greenlove_mlflow.pipeline.running import Keeping, running
+    from greenlove_mlflow.pipeline.promises import Keeping
+    from greenlove_mlflow.pipeline.running import running
     from greenlove_mlflow.pipeline.undertakings import prepare_training
 
     policy = Policy(limits=limits, confirm=confirm, on_refusal=on_refusal, on_limit=on_limit)

@@ -18,7 +18,7 @@ from greenlove_mlflow.errors import InvalidInputError, StateNotKeepableError
 from greenlove_mlflow.pipeline.live.account import Promise
 from greenlove_mlflow.pipeline.live.window import Subject
 from greenlove_mlflow.pipeline.options import is_runner
-from greenlove_mlflow.pipeline.running import Keeping, Undertaking, keep_promise
+from greenlove_mlflow.pipeline.promises import Keeping, Undertaking, keep_promise
 from greenlove_mlflow.pipeline.stages import (
     done_laps,
     find_place,

@@ -17,7 +17,8 @@ from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.policy import OnLimit, Policy
 from greenlove_mlflow.pipeline.live.window import Subject
 from greenlove_mlflow.pipeline.options import Options, make_options
-from greenlove_mlflow.pipeline.running import Keeping, Undertaking, running
+from greenlove_mlflow.pipeline.promises import Keeping, Undertaking
+from greenlove_mlflow.pipeline.running import running
 from greenlove_mlflow.pipeline.stages import find_place, read_ground
 
 if TYPE_CHECKING:

@@ -28,6 +28,11 @@ ACTUAL_ENERGY_KWH = "green/actual/energy_kwh"
 ACTUAL_COST_USD = "green/actual/cost_usd"
 ACTUAL_CO2_KG = "green/actual/co2_kg"
 ACTUAL_TIME_ERROR_RATIO = "green/actual/time_error_ratio"
+# Of a study's own run: what its trials have taken, and what all of them will take.
+STUDY = "green/study"
+STUDY_FORECAST = "green/study/forecast"
+STUDY_TRIALS = "green/study/trials"
+STUDY_PRUNED = "green/study/pruned"
 
 # Params.
 PARAM_GPU = "green.gpu"
@@ -47,6 +52,7 @@ PARAM_BOUND_BY = "green.bound_by"
 PARAM_STEPS = "green.steps"
 PARAM_DONE = "green.done"
 PARAM_LAP_STEPS = "green.lap_steps"
+PARAM_TRIALS = "green.trials"
 
 # Tags.
 TAG_SCHEMA_VERSION = "greenlove.schema_version"
@@ -65,11 +71,15 @@ TAG_WORKLOAD = "greenlove.workload"
 TAG_PRICES_AS_OF = "greenlove.prices_as_of"
 TAG_POWER_SOURCE = "greenlove.power_source"
 TAG_SPOOL = "greenlove.spool"
+TAG_BENCHMARK_RUN = "greenlove.benchmark_run"
+TAG_PARENT = "mlflow.parentRunId"
 KIND_TRACK = "track"
+KIND_STUDY = "study"
 KIND_REESTIMATE = "reestimate"
 STATUS_RUNNING = "running"
 STATUS_REFUSED = "refused"
 STATUS_STOPPED = "stopped"
+STATUS_PRUNED = "pruned"
 
 # MLflow truncates a tag's value at 8,000 characters, often silently, and truncated JSON cannot be parsed.
 TAG_VALUE_LIMIT = 8000

@@ -6,10 +6,17 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from greenlove_mlflow.errors import TrackingError
-from greenlove_mlflow.tracking.names import TAG_SCHEMA_VERSION, TAG_SPOOL
+from greenlove_mlflow.tracking.names import (
+    KIND_STUDY,
+    KIND_TRACK,
+    TAG_KIND,
+    TAG_PARENT,
+    TAG_SCHEMA_VERSION,
+    TAG_SPOOL,
+)
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, Patience, cause, first_line, patiently, say
 from greenlove_mlflow.tracking.spool.delivery import find_or_create_experiment
 from greenlove_mlflow.tracking.spool.header import Opened, new_header
@@ -27,12 +34,26 @@ from greenlove_mlflow.tracking.values import opening_tags
 if TYPE_CHECKING:
     from mlflow import ActiveRun
     from mlflow.entities import Run
+    from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
 
 # A server that passes its health check but answers no request for this long is given up, and training goes on offline;
 # each answer resets the clock. With three seconds for the health check, that stays below ten.
 ENTRY_SILENCE_S = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRun:
+    """The run of a study that is open in this process; trainings become its children.
+
+    Args:
+        run_id: Id of the run; None while the server cannot be reached.
+        experiment_id: Its experiment.
+    """
+
+    run_id: str | None
+    experiment_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,41 +69,44 @@ class RunToJoin:
     store_uri: str | None = None
 
 
-def find_run(
-    *,
-    experiment: str | None,
-    run_name: str | None,
-    nested: bool | None,
-    run_id: str | None = None,
-    continues: bool = False,
-    join: RunToJoin | None = None,
-) -> Opened:
+class RunOptions(TypedDict, total=False):
+    """Which run a training, or a study, is recorded in.
+
+    Args:
+        experiment: Name of the experiment for a new run; the one MLflow is set to when not given.
+        run_name: Name of a new run.
+        nested: True forces a child of the active run, False forbids one; by default, a run that already holds a
+            training gets a child for the next.
+        run_id: Id of a run to resume, if none is active.
+        continues: Whether this continues the training that the run already holds, rather than starting another.
+        join: A run opened by other code, to use instead of the active one.
+        kind: What the run is for, a training or a study.
+    """
+
+    experiment: str | None
+    run_name: str | None
+    nested: bool | None
+    run_id: str | None
+    continues: bool
+    join: RunToJoin | None
+    kind: str
+
+
+def find_run(*, study: StudyRun | None = None, **options: Unpack[RunOptions]) -> Opened:
     """Open the run for a training; offline, with one warning, when the store does not answer.
 
     Args:
-        experiment: Name of the experiment for a new run; the one MLflow is set to when None.
-        run_name: Name of a new run.
-        nested: True forces a child of the active run, False forbids one; None opens one if the run holds a training.
-        run_id: Id of a run to resume, if none is active.
-        continues: Whether this continues the training that the run already holds.
-        join: A run opened by other code, to use instead of the active one.
+        study: The run of the study that the training is a trial of.
+        **options: Which run it is.
 
     Raises:
         TrackingError: If the store answers but no run can be opened in it.
     """
     import mlflow
 
+    join = options.get("join")
     uri = mlflow.get_tracking_uri() if join is None or join.store_uri is None else join.store_uri
-    plan = _Plan(
-        uri=uri,
-        active=mlflow.active_run() if join is None else None,
-        experiment=experiment,
-        run_name=run_name,
-        nested=nested,
-        run_id=run_id,
-        continues=continues,
-        join=join,
-    )
+    plan = _Plan(uri=uri, active=mlflow.active_run() if join is None else None, study=study, **options)
     if not is_reachable(uri):
         return _go_offline(plan, "does not answer")
     try:
@@ -102,12 +126,14 @@ class _Plan:
 
     uri: str
     active: ActiveRun | None
-    experiment: str | None
-    run_name: str | None
-    nested: bool | None
+    experiment: str | None = None
+    run_name: str | None = None
+    nested: bool | None = None
     join: RunToJoin | None = None
     run_id: str | None = None
     continues: bool = False
+    study: StudyRun | None = None
+    kind: str = KIND_TRACK
     spool_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -189,18 +215,24 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
     if plan.join is not None:
         run = client.get_run(plan.join.run_id)
     elif plan.active is None:
-        run = mlflow.start_run(run_id=plan.run_id, experiment_id=experiment_id, run_name=plan.run_name, tags=tags)
+        run = _start_run(plan, experiment_id, tags)
         ours.append(run.info.run_id)
     elif experiment_id not in (None, plan.active.info.experiment_id) and not plan.nested:
         say(f"experiment={plan.experiment!r} is not used: the training joins the active run")
     answered()
     run = client.get_run((run or plan.active).info.run_id)  # type: ignore[union-attr]
     answered()
-    holds_one = TAG_SCHEMA_VERSION in run.data.tags and plan.join is None and not plan.continues
-    if (plan.nested is None and holds_one) or (plan.nested and plan.active is not None):
+    earlier_kind, borrowed = run.data.tags.get(TAG_KIND, ""), None
+    if earlier_kind == KIND_STUDY and plan.kind != KIND_STUDY and plan.join is None:
+        # A study's run holds no training itself; and one that MLFLOW_RUN_ID names is ended by the process that made it.
+        borrowed = ours.pop() if ours else None
+        run = mlflow.start_run(plan.run_id, experiment_id, plan.run_name, nested=True, tags=tags)
+        ours.insert(0, run.info.run_id)
+    elif _needs_child(plan, run):
         run = mlflow.start_run(experiment_id=experiment_id, run_name=plan.run_name, nested=True, tags=tags)
         ours.insert(0, run.info.run_id)
-        answered()
+        earlier_kind = ""
+    answered()
     header = new_header(
         spool_id=plan.spool_id,
         store_uri=without_credentials(absolute(plan.uri)),
@@ -209,7 +241,9 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
         parents=list(ours[1:]),
         experiment_id=run.info.experiment_id,
     )
-    client.log_batch(run.info.run_id, tags=_run_tags(opening_tags()), synchronous=True)
+    client.log_batch(
+        run.info.run_id, tags=_run_tags({**opening_tags(plan.kind), **_parent_tag(plan, run)}), synchronous=True
+    )
     return Opened(
         store_uri=absolute(plan.uri),
         header=header,
@@ -217,7 +251,35 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
         is_offline=False,
         ours=tuple(ours),
         started_ms=run.info.start_time,
+        borrowed=borrowed,
+        earlier_kind=earlier_kind,
     )
+
+
+def _start_run(plan: _Plan, experiment_id: str | None, tags: dict[str, str]) -> Run:
+    """A new run, or the one to resume; of a trial in a thread of its own, in the experiment of its study."""
+    import mlflow
+
+    if plan.study is not None and plan.study.run_id is not None:
+        experiment_id = experiment_id or plan.study.experiment_id
+        tags = {**tags, TAG_PARENT: plan.study.run_id}
+    started: Run = mlflow.start_run(run_id=plan.run_id, experiment_id=experiment_id, run_name=plan.run_name, tags=tags)
+    return started
+
+
+def _needs_child(plan: _Plan, run: Run) -> bool:
+    """Whether the training gets a child of the run, which holds another already, or as the caller asked."""
+    is_same_study = plan.kind == KIND_STUDY and plan.active is None and run.data.tags.get(TAG_KIND) == KIND_STUDY
+    holds_one = TAG_SCHEMA_VERSION in run.data.tags and plan.join is None and not plan.continues and not is_same_study
+    return (plan.nested is None and holds_one) or bool(plan.nested and plan.active is not None)
+
+
+def _parent_tag(plan: _Plan, run: Run) -> dict[str, str]:
+    """The tag that makes a run of other code a child of the study, where it is nobody's child."""
+    parent = None if plan.study is None else plan.study.run_id
+    if parent is None or parent == run.info.run_id or TAG_PARENT in run.data.tags:
+        return {}
+    return {TAG_PARENT: parent}
 
 
 def _go_offline(plan: _Plan, why: str) -> Opened:
@@ -228,17 +290,19 @@ def _go_offline(plan: _Plan, why: str) -> Opened:
         "machine and sent by `greenlove recover`, or by the next greenlove.track, once the server is back"
     )
     run_id = plan.active.info.run_id if plan.active is not None else plan.run_id or _setting(MLFLOW_RUN_ID)
+    if plan.study is not None and run_id == plan.study.run_id:
+        run_id = plan.run_id  # a trial is a run of its own
     run_id = run_id if plan.join is None else plan.join.run_id
     experiment_id, experiment_name = _intended_experiment(plan.experiment)
     header = new_header(
         spool_id=plan.spool_id,
         store_uri=without_credentials(absolute(plan.uri)),
         run_id=run_id,
-        is_ours=plan.active is None and plan.join is None,
+        is_ours=run_id is None or (plan.active is None and plan.join is None),
         experiment_id=experiment_id,
         experiment_name=experiment_name,
         run_name=plan.run_name,
-        tags={} if run_id else {**_context_tags(), **opening_tags()},
+        tags={} if run_id else {**_context_tags(), **opening_tags(plan.kind), **_offline_parent_tag(plan)},
     )
     return Opened(
         store_uri=absolute(plan.uri),
@@ -248,6 +312,11 @@ def _go_offline(plan: _Plan, why: str) -> Opened:
         ours=(),
         started_ms=header.created_ms,
     )
+
+
+def _offline_parent_tag(plan: _Plan) -> dict[str, str]:
+    known = plan.study is not None and plan.study.run_id is not None
+    return {TAG_PARENT: plan.study.run_id} if known else {}  # type: ignore[union-attr, dict-item]
 
 
 def _intended_experiment(experiment: str | None) -> tuple[str | None, str | None]:

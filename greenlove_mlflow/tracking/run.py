@@ -13,7 +13,7 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.opening import RunToJoin, find_run, forget_run, leave_runs
+from greenlove_mlflow.tracking.opening import StudyRun, find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
 from greenlove_mlflow.tracking.spool.closing import KILLED, ending_events, status_of
 from greenlove_mlflow.tracking.spool.events import (
@@ -30,16 +30,19 @@ from greenlove_mlflow.tracking.spool.writer import Writer
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from typing_extensions import Unpack
+
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import EarlierParts, Outcome
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
     from greenlove_mlflow.core.timing.drift import FinishedRun
+    from greenlove_mlflow.tracking.opening import RunOptions
 
 logger = logging.getLogger(__name__)
 
 # The first words of note and report for a training that did not run, or not to its end.
-_NOTICES = {names.STATUS_REFUSED: "Not run", names.STATUS_STOPPED: "Stopped"}
+_NOTICES = {names.STATUS_REFUSED: "Not run", names.STATUS_STOPPED: "Stopped", names.STATUS_PRUNED: "Pruned"}
 HISTORY_DEADLINE_S = 3.0
 EARLIER_DEADLINE_S = 15.0
 
@@ -59,6 +62,7 @@ class TrackedRun(RunEvents):
         self._label = ""
         self._notice = ""
         self.is_continued = False
+        self.study: TrackedRun | None = None
         self._laps_cut: tuple[LapEvent, ...] | None = None
         if opened is not None and self._spool is not None:
             self._sender = Sender(self._spool, opened.store_uri, stop=self._must_stop, complain=self._boundary.warn)
@@ -73,6 +77,11 @@ class TrackedRun(RunEvents):
     ) -> None:
         is_refused = error is None and self._label == names.STATUS_REFUSED
         self.close(KILLED if is_refused else status_of(error))
+
+    @property
+    def as_study(self) -> StudyRun:
+        """This run as the parent of trials."""
+        return StudyRun(run_id=self.run_id, experiment_id=None if self._opened is None else self._opened.experiment_id)
 
     @property
     def is_offline(self) -> bool:
@@ -100,7 +109,10 @@ class TrackedRun(RunEvents):
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """A block in which nothing is sent to MLflow, for timed code."""
-        with self._writer.paused() if self._writer is not None else contextlib.nullcontext():
+        with contextlib.ExitStack() as quiet:
+            for run in (self, self.study):
+                if run is not None and run._writer is not None:
+                    quiet.enter_context(run._writer.paused())
             yield
 
     def log_promise(
@@ -314,6 +326,8 @@ class TrackedRun(RunEvents):
             is_sent = self._writer.close()
         with self._boundary.guard("leaving the run"):
             leave_runs(self._opened.ours, status, is_sent=is_sent)
+            if self._opened.borrowed is not None:
+                forget_run(self._opened.borrowed)
         if not is_sent:
             self._say_what_is_left(self._spool)
 
@@ -337,40 +351,22 @@ class TrackedRun(RunEvents):
 
 
 def open_run(
-    *,
-    experiment: str | None = None,
-    run_name: str | None = None,
-    nested: bool | None = None,
-    run_id: str | None = None,
-    continues: bool = False,
-    rank: int = 0,
-    join: RunToJoin | None = None,
-    state: Path | None = None,
+    *, rank: int = 0, study: TrackedRun | None = None, state: Path | None = None, **options: Unpack[RunOptions]
 ) -> TrackedRun:
     """Open the run for a training: the active one, or a new one that ``close`` ends.
 
     Args:
-        experiment: Name of the experiment for a new run; the one MLflow is set to when not given.
-        run_name: Name of a new run.
-        nested: True forces a child of the active run, False forbids one; by default, a run that already holds a
-            training gets a child for the next.
-        run_id: Id of a run to resume, if none is active.
-        continues: Whether this continues the training that the run already holds, rather than starting another.
         rank: Rank of this process in distributed training; nothing is recorded on ranks other than 0.
-        join: A run opened by other code, to use instead of the active one.
+        study: The run of the study that this training is a trial of; it becomes the parent.
         state: The package's state folder; the platform's default when not given.
+        **options: Which run it is; see ``RunOptions``.
 
     Raises:
         TrackingError: If the store answers but no run can be opened in it.
     """
     if rank != 0:
         return TrackedRun(None, Path())
-    opened = find_run(
-        experiment=experiment,
-        run_name=run_name,
-        nested=nested,
-        run_id=run_id,
-        continues=continues,
-        join=join,
-    )
-    return TrackedRun(opened, state_folder() if state is None else state)
+    opened = find_run(study=None if study is None else study.as_study, **options)
+    run = TrackedRun(opened, state_folder() if state is None else state)
+    run.study = study
+    return run

@@ -44,11 +44,11 @@ def params_of(statistics: RunFacts, prices_version: str = "") -> dict[str, str]:
     }
 
 
-def opening_tags() -> dict[str, str]:
-    """The tags of a newly opened run."""
+def opening_tags(kind: str = names.KIND_TRACK) -> dict[str, str]:
+    """The tags of a newly opened run of that kind."""
     return {
         names.TAG_SCHEMA_VERSION: SCHEMA_VERSION,
-        names.TAG_KIND: names.KIND_TRACK,
+        names.TAG_KIND: kind,
         names.TAG_STATUS: names.STATUS_RUNNING,
         names.TAG_VERSION: __version__,
     }

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.run_facts import RunFacts, home_power_w
+from greenlove_mlflow.core.account.totals import Totals
 from greenlove_mlflow.core.interval import Interval, product
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Grid, Limits, Workload
-from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_usd
 from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
 if TYPE_CHECKING:
@@ -46,13 +46,7 @@ class Estimate:
         return None if self.statistics is None else self.statistics.profile
 
     def __str__(self) -> str:
-        figures = (
-            format_duration_s(self.time_s),
-            format_kwh(self.energy_kwh, missing="energy not measured"),
-            format_usd(self.cost_usd, missing="cost unknown"),
-            "CO2e unknown" if self.co2_g is None else f"{format_co2_g(self.co2_g)} CO2e",
-        )
-        return "; ".join(figures)
+        return str(Totals.of_estimate(self))
 
 
 def estimate_training(

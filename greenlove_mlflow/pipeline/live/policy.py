@@ -50,6 +50,11 @@ class Policy:
         if self.on_limit not in ("stop", "raise"):
             raise InvalidInputError(f"on_limit must be 'stop' or 'raise', got {self.on_limit!r}")
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit that a training can reach while it runs."""
+        return self.limits is not None
+
     def refusal(self, estimate: Estimate) -> str:
         """Why the training may not run; empty when it may. ``confirm`` is not called if a limit is exceeded."""
         broken = broken_limits(estimate, self.limits) if self.limits else ()

@@ -347,7 +347,7 @@ class LiveTraining:
         return self._account.of_all_parts(estimate)
 
     def _stop_if_spent(self) -> None:
-        if self._policy.limits is not None and not self.must_stop and self._promise is not None:
+        if self._policy.is_limited and not self.must_stop and self._promise is not None:
             spent = self._policy.spent(self._account.settle(self.plan, with_laps=False))
             if spent:
                 self._stop(f"{spent} after {self.lap_count} {'epochs' if self.plan.is_epoch else 'laps'}")

@@ -24,6 +24,13 @@ from greenlove_mlflow.tracking.spool.spool import Spool
 Row = TypeVar("Row")
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
+# Names of exceptions by which libraries for hyperparameters end a trial that is not worth its time (Optuna's).
+_PRUNED = ("TrialPruned",)
+
+
+def is_pruned(error: BaseException | None) -> bool:
+    """Whether an exception is how a library ends a trial early; told by its name, so that no library is imported."""
+    return any(each.__name__ in _PRUNED for each in type(error).__mro__)
 
 
 def status_of(error: BaseException | None) -> str:
@@ -32,7 +39,7 @@ def status_of(error: BaseException | None) -> str:
     >>> status_of(None), status_of(KeyboardInterrupt()), status_of(SystemExit(0)), status_of(ValueError())
     ('FINISHED', 'KILLED', 'FINISHED', 'FAILED')
     """
-    if error is None or isinstance(error, GeneratorExit):
+    if error is None or isinstance(error, GeneratorExit) or is_pruned(error):
         return FINISHED
     if isinstance(error, (KeyboardInterrupt, TrainingRefused, LimitReached)):
         return KILLED

@@ -170,6 +170,8 @@ class Opened:
         is_offline: Whether the store did not answer.
         ours: Ids of the runs that were started here and are to be ended here, innermost first.
         started_ms: Start of the run, milliseconds since 1970.
+        borrowed: Id of a study's run that was made active for its trial, and that others end; None without one.
+        earlier_kind: Kind of what the run already held; empty when it held nothing.
     """
 
     store_uri: str
@@ -178,3 +180,5 @@ class Opened:
     is_offline: bool
     ours: tuple[str, ...]
     started_ms: int
+    borrowed: str | None = None
+    earlier_kind: str = ""
