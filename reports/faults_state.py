@@ -161,7 +161,7 @@ def _bits(value: Any) -> Any:
     if not isinstance(value, torch.Tensor) or _is_lazy(value):
         return None if value is None else type(value).__name__
     dense = value.detach().to_dense() if value.is_sparse else value.detach()
-    return dense.dtype, tuple(dense.shape), dense.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return dense.dtype, tuple(dense.shape), dense.contiguous().clone().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _is_lazy(value: torch.Tensor) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from greenlove_mlflow.benchmark.machine.torch_settings import keep_settings
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.speed.gpus import Precision, ProbeResult
 from greenlove_mlflow.errors import BenchmarkError
@@ -125,12 +126,13 @@ def _usable_dtype(device: torch.device, precision: Precision) -> torch.dtype:
 @contextlib.contextmanager
 def _matmul_precision(precision: Precision) -> Iterator[None]:
     """Enable TF32 for ``tf32``, disable it otherwise, and restore the setting afterwards."""
-    before = torch.get_float32_matmul_precision()
+    kept = keep_settings()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for _, restore in kept:
+            restore()
 
 
 def _synchronize(device: torch.device) -> None:

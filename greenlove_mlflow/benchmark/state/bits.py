@@ -28,13 +28,45 @@ def compact(tensor: torch.Tensor) -> torch.Tensor:
 def can_be_copied(tensor: torch.Tensor) -> bool:
     """Whether a tensor's bits can be copied: it is initialised, on a device, and has a plain layout."""
     return (
-        not torch.nn.parameter.is_lazy(tensor)
-        and not tensor.is_meta
+        has_content(tensor)
         and tensor.layout is torch.strided
         and not tensor.is_nested
         and not tensor.is_quantized
         and not hasattr(tensor, "__tensor_flatten__")
+        and is_allocated(tensor)
     )
+
+
+def has_content(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is initialised and on a device."""
+    return not torch.nn.parameter.is_lazy(tensor) and not tensor.is_meta
+
+
+def parts_of(tensor: torch.Tensor) -> list[torch.Tensor] | None:
+    """The plain tensors that a tensor consists of: itself, or the indices and values of a sparse one.
+
+    None for one that cannot be taken apart.
+    """
+    if can_be_copied(tensor):
+        return [tensor]
+    if not has_content(tensor) or tensor.is_nested or hasattr(tensor, "__tensor_flatten__"):
+        return None
+    view = tensor.detach()
+    if view.layout is torch.sparse_coo:
+        return [view._indices(), view._values()]
+    if view.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [view.crow_indices(), view.col_indices(), view.values()]
+    if view.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [view.ccol_indices(), view.row_indices(), view.values()]
+    return [view.int_repr()] if view.is_quantized else None
+
+
+def is_allocated(tensor: torch.Tensor) -> bool:
+    """Whether the memory that a tensor describes exists: that of a sharded parameter is freed between its uses."""
+    if not tensor.numel():
+        return True
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.untyped_storage().nbytes() >= (tensor.storage_offset() + last + 1) * tensor.element_size()
 
 
 def copy_bits(tensor: torch.Tensor, *, to_cpu: bool) -> torch.Tensor:
@@ -53,7 +85,7 @@ def hold_same_bits(tensor: torch.Tensor, kept: torch.Tensor) -> bool:
 
 def write_bits(tensor: torch.Tensor, kept: torch.Tensor) -> None:
     """Write a copy's bits back into the memory of the tensor."""
-    with torch.no_grad():
+    with torch.inference_mode(tensor.is_inference()), torch.no_grad():
         _as_integers(compact(tensor)).copy_(_as_integers(kept))
 
 
@@ -61,7 +93,8 @@ def checksum(tensor: torch.Tensor) -> torch.Tensor | int:
     """A checksum over all bits of a tensor, sensitive to their order; for a tensor on a GPU it stays there."""
     raw = _as_integers(compact(tensor).contiguous().reshape(-1)).reshape(-1).view(torch.uint8)
     if raw.device.type == "cpu" and raw.numel() <= SMALL_BYTES:
-        return zlib.crc32(raw.numpy().tobytes())
+        # Of a copy, because torch no longer lets a tensor be resized that was once handed to NumPy.
+        return zlib.crc32(raw.clone().numpy().tobytes())
     return _sums(*_words(raw))
 
 

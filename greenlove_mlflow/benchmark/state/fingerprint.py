@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from greenlove_mlflow.benchmark.state.bits import array_checksum, can_be_copied, checksum
+from greenlove_mlflow.benchmark.state.bits import array_checksum, can_be_copied, checksum, parts_of
 from greenlove_mlflow.benchmark.state.generators import position_of, shared_positions
 from greenlove_mlflow.benchmark.state.kinds import Kind
 from greenlove_mlflow.benchmark.state.walk import Found, attributes_of, contents_of, has_attributes
@@ -98,6 +98,7 @@ _CONTENTS: dict[Kind, Callable[[Any], Any]] = {
     Kind.RANDOM: lambda generator: zlib.crc32(pickle.dumps(_plain(position_of(generator)))),
     Kind.BYTES: lambda thing: zlib.crc32(memoryview(thing).cast("B")),
     Kind.CELL: lambda cell: id(contents_of(cell)),
+    Kind.CONTEXT: lambda variable: id(variable.get(None)),
     Kind.DICT: lambda table: (len(table), _identities(dict.keys(table)), _identities(dict.values(table))),
     Kind.SET: lambda members: frozenset(map(id, members)),
     Kind.LIST: lambda items: (len(items), _identities(items)),
@@ -107,7 +108,7 @@ _CONTENTS: dict[Kind, Callable[[Any], Any]] = {
 
 def _tensor_mark(tensor: torch.Tensor, *, is_whole: bool) -> Any:
     if not can_be_copied(tensor):
-        return 0
+        return hash(tuple(int(checksum(part)) for part in parts_of(tensor) or ()))
     if is_whole:
         return checksum(tensor)
     version = 0 if tensor.is_inference() else tensor._version

@@ -14,13 +14,15 @@ Restore = Callable[[], object]
 
 
 def position_of(generator: Any) -> Any:
-    """The position of a torch, NumPy or Python generator."""
+    """The position of a torch, NumPy or Python generator; of a sequence of seeds, how many it has given."""
     if isinstance(generator, random.Random):
         return generator.getstate()
     if isinstance(generator, np.random.Generator):
         return copy.deepcopy(generator.bit_generator.state)
     if isinstance(generator, np.random.BitGenerator):
         return copy.deepcopy(generator.state)
+    if isinstance(generator, np.random.SeedSequence):
+        return generator.__reduce__()[2]
     return copy.deepcopy(generator.get_state())
 
 
@@ -32,6 +34,8 @@ def set_position(generator: Any, position: Any) -> None:
         generator.bit_generator.state = position
     elif isinstance(generator, np.random.BitGenerator):
         generator.state = position
+    elif isinstance(generator, np.random.SeedSequence):
+        generator.__setstate__(position)  # type: ignore[attr-defined]  # missing in the stubs
     else:
         generator.set_state(position)
 

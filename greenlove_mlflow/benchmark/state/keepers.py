@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextvars
 import io
 import operator
 import types
@@ -16,7 +17,9 @@ from greenlove_mlflow.benchmark.state.bits import (
     arrays_hold_same_bits,
     can_be_copied,
     copy_bits,
+    has_content,
     hold_same_bits,
+    parts_of,
     write_bits,
 )
 from greenlove_mlflow.benchmark.state.generators import position_of, set_position
@@ -27,6 +30,9 @@ from greenlove_mlflow.benchmark.state.walk import (
     slot_value,
     stored_globals,
 )
+from greenlove_mlflow.errors import StateNotRestoredError
+
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class Keeper(Protocol):
@@ -155,6 +161,23 @@ class KeptCell:
         return True
 
 
+class KeptContext:
+    """The value of a context variable."""
+
+    __slots__ = ("_kept", "_variable")
+
+    def __init__(self, variable: contextvars.ContextVar[Any]) -> None:
+        self._variable, self._kept = variable, variable.get(MISSING)
+
+    def put_back(self) -> bool:  # noqa: D102
+        if self._variable.get(MISSING) is self._kept:
+            return False
+        if self._kept is MISSING:
+            raise StateNotRestoredError("it had no value, which cannot be restored from outside")
+        self._variable.set(self._kept)
+        return True
+
+
 class KeptNames:
     """Global variables that a function uses, in its own module and in the user modules that it names."""
 
@@ -257,27 +280,35 @@ class KeptArray:
 
 
 class KeptTensor:
-    """A tensor: its memory and bits, its class, its gradient and ``requires_grad``."""
+    """A tensor: its memory and bits, its class, its hooks, its gradient and ``requires_grad``."""
 
-    __slots__ = ("_class", "_copy", "_grad", "_has_grad", "_is_leaf", "_memory", "_requires_grad", "_tensor")
+    __slots__ = (
+        "_class", "_copy", "_grad", "_has_grad", "_hooks", "_is_leaf", "_memory", "_memory_bytes", "_parts",
+        "_requires_grad", "_tensor",
+    )  # fmt: skip
 
     def __init__(self, tensor: torch.Tensor, *, to_cpu: bool) -> None:
         self._tensor: Any = tensor
         self._class = type(tensor)
         self._memory = tensor.data
+        self._memory_bytes = _memory_bytes(tensor)
         self._is_leaf, self._requires_grad = tensor.is_leaf, tensor.requires_grad
         self._has_grad = tensor.is_leaf or tensor.retains_grad
         self._grad = tensor.grad if self._has_grad else None
+        self._hooks = [(name, getattr(tensor, name)) for name in _HOOKS]
+        self._copy: torch.Tensor | None = None
+        self._parts: list[torch.Tensor] = []
         if can_be_copied(tensor):
-            self._copy: torch.Tensor | None = copy_bits(tensor, to_cpu=to_cpu)
-        else:
-            self._copy = tensor.detach().clone() if tensor.layout is torch.sparse_coo else None
+            self._copy = copy_bits(tensor, to_cpu=to_cpu)
+        elif parts_of(tensor):
+            self._copy = tensor.detach().clone()
+            self._parts = parts_of(self._copy) or []
 
     @property
     def copied_bytes(self) -> int:
         """Bytes that the copy takes on the tensor's own device."""
         kept = self._copy
-        if kept is None or kept.layout is not torch.strided or kept.device != self._memory.device:
+        if kept is None or self._parts or kept.device != self._memory.device:
             return 0
         return kept.numel() * kept.element_size()
 
@@ -286,6 +317,7 @@ class KeptTensor:
         if not _share_memory(tensor, self._memory):
             tensor.data = self._memory
             changed = True
+        changed |= self._allocate_or_free()
         if type(tensor) is not self._class:
             tensor.__class__ = self._class
             changed = True
@@ -299,27 +331,46 @@ class KeptTensor:
         if self._has_grad and tensor.grad is not self._grad:
             tensor.grad = self._grad
             changed = True
+        for name, hooks in self._hooks:
+            if getattr(tensor, name) is not hooks:
+                setattr(tensor, name, hooks)
+                changed = True
         return changed
+
+    def _allocate_or_free(self) -> bool:
+        """Give memory back to a tensor whose memory a step freed, and free what was freed before."""
+        before, now = self._memory_bytes, _memory_bytes(self._tensor)
+        if before is None or now is None or now == before:
+            return False
+        was_freed = self._copy is None and has_content(self._memory) and not self._parts
+        if now > before and not was_freed:
+            return False  # grown in place; the tensor's shape is what it was
+        self._tensor.untyped_storage().resize_(before)
+        return True
 
     def _put_bits_back(self) -> bool:
         kept = self._copy
         if kept is None:
             return False
-        if kept.layout is torch.sparse_coo:
-            return self._put_sparse_back(kept)
-        if hold_same_bits(self._tensor, kept):
-            return False
-        write_bits(self._tensor, kept)
-        return True
-
-    def _put_sparse_back(self, kept: torch.Tensor) -> bool:
-        now = self._tensor.detach()
-        same_places = now._nnz() == kept._nnz() and torch.equal(now._indices(), kept._indices())
-        if same_places and hold_same_bits(now._values(), kept._values()):
+        if not self._parts:
+            if hold_same_bits(self._tensor, kept):
+                return False
+            write_bits(self._tensor, kept)
+            return True
+        now = parts_of(self._tensor) or []
+        if len(now) == len(self._parts) and all(map(hold_same_bits, now, self._parts)):
             return False
         with torch.no_grad():
             self._tensor.data.copy_(kept)
         return True
+
+
+def _memory_bytes(tensor: torch.Tensor) -> int | None:
+    """Bytes of memory behind a tensor of a plain layout; None for others."""
+    is_plain = has_content(tensor) and tensor.layout is torch.strided and not tensor.is_nested
+    if not is_plain or tensor.is_quantized or hasattr(tensor, "__tensor_flatten__"):
+        return None
+    return tensor.untyped_storage().nbytes()
 
 
 def _share_memory(tensor: torch.Tensor, memory: torch.Tensor) -> bool:

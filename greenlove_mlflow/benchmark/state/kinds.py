@@ -6,6 +6,7 @@ import array
 import collections
 import collections.abc
 import concurrent.futures
+import contextvars
 import ctypes
 import enum
 import functools
@@ -16,7 +17,9 @@ import queue
 import random
 import socket
 import sys
+import threading
 import types
+import weakref
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -51,7 +54,10 @@ _STREAMS = (
     queue.Queue, queue.SimpleQueue, multiprocessing.queues.Queue, multiprocessing.queues.SimpleQueue, socket.socket,
     Connection, concurrent.futures.Future,
 )  # fmt: skip
-_RANDOM = (torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
+_RANDOM = (
+    torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState, np.random.SeedSequence,
+    random.Random,
+)  # fmt: skip
 
 
 class Kind(enum.Enum):
@@ -72,6 +78,8 @@ class Kind(enum.Enum):
     PARTIAL = "a function with some arguments given"
     WRAPPED = "a function around another"
     CELL = "a variable of an enclosing function"
+    CONTEXT = "a context variable"
+    WEAK = "a weak reference"
     CLASS = "a class of the user's own"
     FILE = "an open file"
     INSTANCE = "an object with attributes"
@@ -91,6 +99,9 @@ _BY_BASE: tuple[tuple[Any, Kind], ...] = (
     (functools.partial, Kind.PARTIAL),
     ((functools._lru_cache_wrapper, staticmethod, classmethod), Kind.WRAPPED),
     (types.CellType, Kind.CELL),
+    (contextvars.ContextVar, Kind.CONTEXT),
+    ((weakref.ReferenceType, *weakref.ProxyTypes), Kind.WEAK),
+    (threading.local, Kind.INSTANCE),
     (dict, Kind.DICT),
     (list, Kind.LIST),
     ((tuple, frozenset), Kind.FIXED),

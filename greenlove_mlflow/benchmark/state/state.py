@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from greenlove_mlflow.benchmark.machine.torch_settings import keep_settings
+from greenlove_mlflow.benchmark.state.bits import has_content, parts_of
 from greenlove_mlflow.benchmark.state.fingerprint import Fingerprint, differing, take_fingerprint
 from greenlove_mlflow.benchmark.state.generators import keep_shared_generators
 from greenlove_mlflow.benchmark.state.keepers import (
@@ -22,6 +24,7 @@ from greenlove_mlflow.benchmark.state.keepers import (
     KeptBytes,
     KeptCell,
     KeptClass,
+    KeptContext,
     KeptDict,
     KeptFile,
     KeptGenerator,
@@ -32,7 +35,15 @@ from greenlove_mlflow.benchmark.state.keepers import (
     KeptTensor,
 )
 from greenlove_mlflow.benchmark.state.kinds import Kind
-from greenlove_mlflow.benchmark.state.walk import Found, Roots, Walk, has_attributes, own_table, without_collection
+from greenlove_mlflow.benchmark.state.walk import (
+    Found,
+    Roots,
+    Walk,
+    has_attributes,
+    is_a,
+    own_table,
+    without_collection,
+)
 from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.errors import StateNotKeepableError, StateNotRestoredError
 
@@ -46,6 +57,7 @@ FREE_MEMORY_SHARE = 0.5
 LARGEST_COPY_OF_DATA_BYTES = 256 * 2**20
 COPIES_OF_A_TRAINING = 3
 _NAMES_SHOWN = 3
+_HOOKS = ("_global_forward_", "_global_backward_")
 
 _MAKERS: dict[Kind, Callable[[Any], Keeper]] = {
     Kind.ARRAY: KeptArray,
@@ -57,14 +69,9 @@ _MAKERS: dict[Kind, Callable[[Any], Keeper]] = {
     Kind.BYTES: KeptBytes,
     Kind.CELL: KeptCell,
     Kind.CLASS: KeptClass,
+    Kind.CONTEXT: KeptContext,
     Kind.RANDOM: KeptGenerator,
 }
-_SETTINGS: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
-    ("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
-    ("torch's default type", torch.get_default_dtype, torch.set_default_dtype),
-    ("torch's precision of matrix products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    ("torch's anomaly mode", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-)  # fmt: skip
 
 
 def check_state(training: Training) -> None:
@@ -125,7 +132,7 @@ class _State:
         subject = self._subject
         device = _device_of(subject)
         to_cpu = _copies_belong_on_cpu(device, _bytes_on(device.type, walk.found))
-        self._shared = [*keep_shared_generators(device.type), *_keep_settings()]
+        self._shared = [*keep_shared_generators(device.type), *keep_settings()]
         self._watched = _too_large_to_copy(walk.found)
         self._kept: list[tuple[Found, Keeper]] = []
         for found in walk.found:
@@ -174,9 +181,14 @@ def _roots_of(subject: Any) -> Roots:
     extra = {f"extra_state[{number}]": item for number, item in enumerate(subject.extra_state)}
     return Roots(
         training={"model": subject.model, "optimizer": subject.optimizer, "criterion": subject.criterion, **extra},
-        step={"train_step": subject.train_step, "validation's step": validation_step},
+        step={"train_step": subject.train_step, "validation's step": validation_step, **_hooks_of_all_modules()},
         data={"data": subject.data, "validation": validation},
     )
+
+
+def _hooks_of_all_modules() -> dict[str, Any]:
+    tables = vars(torch.nn.modules.module)
+    return {f"torch.nn.modules.module.{name}": hooks for name, hooks in tables.items() if name.startswith(_HOOKS)}
 
 
 def _keep(found: Found, watched: set[int], *, to_cpu: bool) -> list[Keeper]:
@@ -201,7 +213,7 @@ def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Ke
     table = None if kind in (Kind.CLASS, Kind.METHOD, Kind.FILE) else own_table(thing)
     if table is not None:
         yield KeptDict(table)
-    if isinstance(thing, torch.nn.Module) or found.slots:
+    if is_a(thing, torch.nn.Module) or found.slots:
         yield KeptSlots(thing, found.slots)
 
 
@@ -228,18 +240,26 @@ def _not_keepable(named: str) -> StateNotKeepableError:
 
 
 def _cannot_be_kept(found: Found) -> bool:
-    thing, kind = found.thing, found.kind
-    if kind is Kind.ITERATOR:
-        if found.is_far:
-            return False
-        return not (isinstance(thing, types.GeneratorType) and thing.gi_frame is None)
-    if kind is Kind.STREAM:
-        return found.owner == "data"
-    if kind is Kind.FOREIGN:
-        return found.owner != "data"
-    if kind is Kind.FILE:
-        return found.owner == "data" and not _is_read(thing) and _may_read(thing)
+    thing, owner = found.thing, found.owner
+    match found.kind:
+        case Kind.ITERATOR:
+            is_spent = isinstance(thing, types.GeneratorType) and thing.gi_frame is None
+            return not found.is_far and not is_spent
+        case Kind.STREAM:
+            return owner == "data"
+        case Kind.TENSOR:
+            return owner == "training" and _has_hidden_memory(thing)
+        case Kind.FOREIGN:
+            return owner != "data"
+        case Kind.FILE:
+            return owner == "data" and not _is_read(thing) and _may_read(thing)
     return False
+
+
+def _has_hidden_memory(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has content that can neither be copied nor reached as other tensors (one that is nested)."""
+    is_wrapper = hasattr(tensor, "__tensor_flatten__")
+    return has_content(tensor) and not is_wrapper and tensor.is_nested and parts_of(tensor) is None
 
 
 def _is_read(file: Any) -> bool:
@@ -304,13 +324,6 @@ def _copies_belong_on_cpu(device: torch.device, needed_bytes: int) -> bool:
 
 def _device_of(subject: Any) -> torch.device:
     return subject.torch_device if isinstance(subject, Training) else torch.device("cpu")
-
-
-def _keep_settings() -> list[tuple[str, Callable[[], Any]]]:
-    def back(read: Callable[[], Any], write: Callable[[Any], Any], value: Any) -> Callable[[], Any]:
-        return lambda: None if read() == value else write(value)
-
-    return [(name, back(read, write, read())) for name, read, write in _SETTINGS]
 
 
 def _not_restored(problems: list[str]) -> StateNotRestoredError:

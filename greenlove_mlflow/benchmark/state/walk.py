@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dis
 import functools
 import gc
 import itertools
+import threading
 import time
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +65,7 @@ class Found:
         return (self.holder.path if self.holder is not None else "") + self.label
 
 
-@contextmanager
+@contextlib.contextmanager
 def without_collection() -> Iterator[None]:
     """Pause garbage collection while very many objects are created that are all kept."""
     was_on = gc.isenabled()
@@ -151,7 +153,7 @@ class Walk:
         if kind is Kind.ATOM:
             return
         self._seen.add(id(thing))
-        if isinstance(thing, (torch.nn.Module, torch.optim.Optimizer)):
+        if is_a(thing, (torch.nn.Module, torch.optim.Optimizer)):
             owner = "training"
         is_far = holder is not None and (holder.is_far or holder.kind is Kind.CLASS)
         (self._rows if is_row else self._queue).append(Found(thing, kind, label, holder, owner, is_far=is_far))
@@ -182,7 +184,7 @@ class Walk:
         found.slots, classes = self._parts_of(type(thing))
         yield from ((f".{slot.__name__}", slot_value(slot, thing)) for slot in found.slots)
         yield from ((f"'s class {each.__name__}", each) for each in classes)
-        if isinstance(thing, torch.jit.ScriptModule):
+        if is_a(thing, torch.jit.ScriptModule):
             yield from ((f".{name}", value) for name, value in thing.named_parameters())
             yield from ((f".{name}", value) for name, value in thing.named_buffers())
 
@@ -227,10 +229,16 @@ def stored_globals(code: types.CodeType) -> set[str]:
     return own.union(*(stored_globals(each) for each in code.co_consts if isinstance(each, types.CodeType)))
 
 
+def is_a(thing: Any, kinds: type | tuple[type, ...]) -> bool:
+    """Whether an object is of some type, by its own type alone: ``isinstance`` asks the object, which may run code."""
+    return issubclass(type(thing), kinds)
+
+
 def own_table(thing: Any) -> dict[str, Any] | None:
     """The attribute dictionary of an object itself, not a copy; None if it has none."""
+    read = threading.local.__getattribute__ if is_a(thing, threading.local) else object.__getattribute__
     try:
-        table = object.__getattribute__(thing, "__dict__")
+        table = read(thing, "__dict__")
     except AttributeError:
         return None
     return table if isinstance(table, dict) else None
@@ -289,6 +297,9 @@ def _of_tensor(tensor: torch.Tensor) -> Iterator[tuple[str, Any]]:
     if tensor.is_leaf or tensor.retains_grad:
         yield ".grad", tensor.grad
     yield "'s hooks", tensor._backward_hooks
+    yield "'s hooks", tensor._post_accumulate_grad_hooks
+    if hasattr(tensor, "__tensor_flatten__"):
+        yield from ((f".{name}", getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
     yield from ((f".{name}", value) for name, value in list(attributes_of(tensor).items()))
 
 
@@ -313,6 +324,18 @@ def _are_plain(items: Iterable[Any]) -> bool:
     return set(map(type, items)) <= _PLAIN
 
 
+def _of_random(generator: Any) -> Iterator[tuple[str, Any]]:
+    """What a NumPy generator rests on: spawning others moves its sequence of seeds, not its own position."""
+    for name in ("bit_generator", "_bit_generator", "seed_seq", "_seed_seq"):
+        yield f".{name}", getattr(generator, name, None)
+
+
+def _of_weak(reference: Any) -> Iterator[tuple[str, Any]]:
+    with contextlib.suppress(ReferenceError):  # what a proxy stood for is gone
+        # A proxy passes every question on; the method that comes back is bound to what it stands for.
+        yield "()", reference() if is_a(reference, weakref.ReferenceType) else reference.__dir__.__self__
+
+
 def _of_array(array: Any) -> Iterator[tuple[str, Any]]:
     return _numbered(array.flat) if array.dtype.hasobject else iter(())
 
@@ -323,6 +346,9 @@ _CONTENTS: dict[Kind, Callable[[Any], Iterable[tuple[str, Any]]]] = {
     Kind.PARTIAL: lambda partial: ((".func", partial.func), (".args", partial.args), (".keywords", partial.keywords)),
     Kind.WRAPPED: lambda wrapper: ((".__wrapped__", getattr(wrapper, "__wrapped__", None)),),
     Kind.CELL: lambda cell: (("", contents_of(cell)),),
+    Kind.CONTEXT: lambda variable: (("", variable.get(None)),),
+    Kind.WEAK: _of_weak,
+    Kind.RANDOM: _of_random,
     Kind.TENSOR: _of_tensor,
     Kind.ARRAY: _of_array,
     Kind.DICT: _of_dict,
@@ -332,4 +358,4 @@ _CONTENTS: dict[Kind, Callable[[Any], Iterable[tuple[str, Any]]]] = {
     Kind.DEQUE: _numbered,
 }
 _CONTAINERS = frozenset({Kind.DICT, Kind.LIST, Kind.FIXED, Kind.SET, Kind.DEQUE})
-_WITHOUT_ATTRIBUTES = frozenset({Kind.CLASS, Kind.CELL, Kind.METHOD, Kind.TENSOR})
+_WITHOUT_ATTRIBUTES = frozenset({Kind.CLASS, Kind.CELL, Kind.CONTEXT, Kind.METHOD, Kind.TENSOR, Kind.WEAK})

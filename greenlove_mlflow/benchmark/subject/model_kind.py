@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from greenlove_mlflow.benchmark.machine.torch_settings import convolves_in_tf32, multiplies_in_tf32
 from greenlove_mlflow.core.speed.gpus import Precision
 
 _PRECISION_OF_DTYPE: dict[torch.dtype, Precision] = {torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -124,8 +125,7 @@ def _precision_of(model: torch.nn.Module, kind: str, autocast_dtype: torch.dtype
 def _uses_tf32(kind: str) -> bool:
     if torch.cuda.get_device_capability()[0] < _TF32_CAPABILITY:
         return False
-    products = torch.get_float32_matmul_precision() != "highest"
-    return products or (kind == "convolutional" and torch.backends.cudnn.allow_tf32)
+    return multiplies_in_tf32() or (kind == "convolutional" and convolves_in_tf32())
 
 
 def _shapes_of(batch: Any) -> list[str]:

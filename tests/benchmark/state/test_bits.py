@@ -60,3 +60,24 @@ def test_the_checksum_of_an_array_sees_one_bit_and_the_order(count: int) -> None
     assert bits.array_checksum(array) == before
     array[1] ^= 1
     assert bits.array_checksum(array) != before
+
+
+def test_a_tensor_can_still_be_resized_after_its_checksum_was_taken() -> None:
+    tensor = torch.zeros(4)
+    before = bits.checksum(tensor)
+    tensor.resize_(100)
+    assert bits.checksum(tensor) != before
+
+
+def test_a_tensor_whose_memory_was_freed_is_not_read() -> None:
+    tensor = torch.zeros(4)
+    tensor.untyped_storage().resize_(0)
+    assert not bits.can_be_copied(tensor)
+    assert bits.parts_of(tensor) is None
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_a_sparse_tensor_consists_of_indices_and_values(layout: torch.layout) -> None:
+    *places, values = bits.parts_of((torch.eye(4) * 3.0).to_sparse(layout=layout)) or []
+    assert places
+    assert values.tolist() == [3.0] * 4
