@@ -299,8 +299,8 @@ class LiveTraining:
         planned = self._step_laps.plan.steps_per_lap
         if seen is not None and seen.steps_per_lap != planned:
             say_on_stderr(
-                f"an epoch takes {seen.steps_per_lap} optimizer steps, not the planned {planned}; laps follow the steps "
-                "taken. Pass batch_size=, steps_per_epoch= or accumulation= for an estimate to match"
+                f"an epoch takes {seen.steps_per_lap} optimizer steps, not the planned {planned}; laps follow the "
+                "steps taken. Pass batch_size=, steps_per_epoch= or accumulation= for an estimate to match"
             )
             self._step_laps.adopt(seen, self.step_count)
 
