@@ -10,13 +10,13 @@ import torch
 from greenlove_mlflow.benchmark.adaptive import run_adaptive
 from greenlove_mlflow.benchmark.by_sizes import EpochRunner, feed_of_runner, run_by_sizes
 from greenlove_mlflow.benchmark.feed import Feed, make_feed
-from greenlove_mlflow.benchmark.machine.device_memory import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.machine.machine import read_machine
 from greenlove_mlflow.benchmark.machine.signals import summarise_signals
 from greenlove_mlflow.benchmark.original import run_original
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.benchmark.profiling import profile_session
 from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
+from greenlove_mlflow.benchmark.state.device_memory import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.state.state import preserved
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDescription, describe_model
 from greenlove_mlflow.benchmark.subject.training import Training

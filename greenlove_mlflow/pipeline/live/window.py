@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.benchmark.machine.device_memory import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.machine.signals import SignalReader
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.benchmark.run import make_log
 from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.state.device_memory import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, describe_model
 from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.benchmark.window_profile import WindowProfile
