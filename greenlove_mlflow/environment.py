@@ -1,11 +1,14 @@
-"""The process environment; the only module that reads it."""
+"""The process environment; the only module that reads or sets it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 import platformdirs
@@ -139,3 +142,32 @@ def _read_driver_subscriber() -> str | None:
 def set_variables(names: Iterable[str]) -> tuple[str, ...]:
     """Those of the environment variables that are set; their values stay where they are."""
     return tuple(name for name in names if os.environ.get(name))
+
+
+class _Held:
+    """Environment variables that blocks of this process set for a while, how many of them each, and what was there."""
+
+    lock = threading.Lock()
+    counts: ClassVar[dict[str, int]] = {}
+    before: ClassVar[dict[str, str | None]] = {}
+
+
+@contextmanager
+def variable_set(name: str, value: str) -> Iterator[None]:
+    """A block in which the variable has that value; it is restored at the end, also where blocks of threads overlap."""
+    with _Held.lock:
+        _Held.counts[name] = _Held.counts.get(name, 0) + 1
+        if _Held.counts[name] == 1:
+            _Held.before[name] = os.environ.get(name)
+            os.environ[name] = value
+    try:
+        yield
+    finally:
+        with _Held.lock:
+            _Held.counts[name] -= 1
+            if _Held.counts[name] == 0:
+                before = _Held.before.pop(name)
+                if before is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = before

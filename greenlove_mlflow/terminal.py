@@ -1,6 +1,6 @@
 """Terminal output: progress of benchmark and epochs, the summary, and the question before a long run.
 
-Prints plain lines where there is no terminal. Imported only on request.
+Prints plain lines where there is no terminal.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 import sys
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from greenlove_mlflow.numbers import format_duration_s
 from greenlove_mlflow.untrusted import printable
@@ -51,10 +51,24 @@ _PLAIN_EPOCH_LINES = 10
 
 def say_on_stderr(sentence: str) -> None:
     """Print one line on stderr that the user must see whether or not logging is configured."""
-    text = printable(" ".join(sentence.split()))
+    write_on_stderr(f"greenlove: {printable(' '.join(sentence.split()))}")
+
+
+def write_on_stderr(text: str) -> None:
+    """Print whole lines on stderr, above a tqdm bar if one is shown."""
     with contextlib.suppress(OSError, ValueError):  # stderr may be closed
-        sys.stderr.write(f"greenlove: {text}\n")
+        bars = bars_shown()
+        if bars:
+            bars[0].write(text, file=sys.stderr)
+        else:
+            sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+def bars_shown() -> list[Any]:
+    """The tqdm bars on the screen; tqdm is looked for, never imported."""
+    tqdm = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+    return [bar for bar in list(getattr(tqdm, "_instances", ())) if not getattr(bar, "disable", True)]
 
 
 @overload
@@ -71,7 +85,7 @@ def ask_in_terminal(estimate: Estimate | None = None, *, default: bool = False) 
     """
     if estimate is None:
         return functools.partial(ask_in_terminal, default=default)
-    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         say_on_stderr(f"there is no terminal to ask on: {'yes' if default else 'no'}, by ask_in_terminal's default")
         return default
     import click
@@ -266,8 +280,9 @@ def _plain_cell(text: str, style: str = "") -> Text:
     return Text(text, style=style)
 
 
-def _is_terminal(stream: object) -> bool:
+def is_terminal(stream: object) -> bool:
+    """Whether the stream is a terminal; False where there is no stream at all, or a closed one."""
     try:
         return bool(stream.isatty())  # type: ignore[attr-defined]
-    except (AttributeError, ValueError):  # no stream at all (a service), or a closed one
+    except (AttributeError, ValueError):
         return False

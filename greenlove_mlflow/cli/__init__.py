@@ -7,22 +7,22 @@ import importlib
 import click
 
 from greenlove_mlflow._version import __version__
-from greenlove_mlflow.environment import secret_values
+from greenlove_mlflow.environment import secret_values, variable_set
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.untrusted import printable, scrubbed
 
-# command name -> module in this package that defines it as `command`
+# command name -> (module in this package that defines it as `command`, its line in the list of commands)
 _COMMANDS = {
-    "demo": "demo",
-    "report": "report",
-    "recover": "recover",
-    "tables": "tables",
-    "doctor": "doctor",
-    "calibration": "calibration",
-    "compare": "compare",
-    "runs": "runs",
-    "cloud-task": "cloud_task",
-    "reestimate": "reestimate",
+    "calibration": ("calibration", "How estimates held in finished runs, and what they teach."),
+    "cloud-task": ("cloud_task", "Write a task file that times a training on a rented GPU."),
+    "compare": ("compare", "What a run would take and cost on each offer."),
+    "demo": ("demo", "Estimate and train a small network, in about a minute."),
+    "doctor": ("doctor", "What this machine lets greenlove see, and what to do."),
+    "recover": ("recover", "Send to MLflow what earlier runs could not."),
+    "reestimate": ("reestimate", "Estimate the runs of an experiment again with new prices."),
+    "report": ("report", "Write the report of a run or of an experiment."),
+    "runs": ("runs", "Runs side by side, with totals; for a terminal, PR or sheet."),
+    "tables": ("tables", "Prices, GPUs, grids: show, check, compare, add your own."),
 }
 
 
@@ -37,14 +37,20 @@ class LazyGroup(click.Group):
         """The command with that name, or None."""
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name]}")
+        module = importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, none of which is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error from this package or the MLflow store becomes one line and exit code 1."""
         try:
-            return super().invoke(ctx)
+            with variable_set("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"):
+                return super().invoke(ctx)
         except GreenloveError as error:
             raise click.ClickException(_safe(str(error))) from None
         except Exception as error:

@@ -100,7 +100,7 @@ def show_table(
     click.echo(f"{table.name} {table.version}: {table.source.title}, {table.source.licence}")
 
 
-@command.command("validate")
+@command.command("validate", short_help="Check a price sheet of yours, or every table.")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @_provenance
 @_JSON
@@ -123,7 +123,7 @@ def validate(path: Path | None, version: str | None, as_of: str | None, source: 
         click.echo(f"{table.name} {table.version}: {len(table.frame)} rows, all checks passed")
 
 
-@command.command("add")
+@command.command("add", short_help="Add figures of your own, with the same checks.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--table", "name", help="Which table the rows are for, such as gpu_specs; a price sheet without it.")
 @_provenance
@@ -144,7 +144,7 @@ def add(
     click.echo(f"added version {table.version}: {len(table.frame)} rows as of {table.as_of}, in {table.path}")
 
 
-@command.command("remove")
+@command.command("remove", short_help="Remove rows that you added.")
 @click.argument("name")
 @click.argument("version")
 @_JSON
@@ -159,7 +159,7 @@ def remove(*, name: str, version: str, as_json: bool) -> None:
     click.echo(f"removed version {version} of {name}, which lay in {path}")
 
 
-@command.command("diff")
+@command.command("diff", short_help="What changed between two versions of a price sheet.")
 @click.argument("before")
 @click.argument("after")
 @_JSON

@@ -110,7 +110,11 @@ class _AutoLogger:
         self._is_opening = True
         try:
             undertaking = prepare_watched(
-                (optimizer,), dict(self._options), policy=Policy(), keeping=Keeping(saved_view=False), tells_steps=True
+                (optimizer,),
+                {"summary": False, **self._options},
+                policy=Policy(),
+                keeping=Keeping(saved_view=False),
+                tells_steps=True,
             )
             self._run = self._open.enter_context(running(undertaking, ends_at_last_touch=True))
         finally:

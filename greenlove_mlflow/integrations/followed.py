@@ -90,7 +90,7 @@ class Followed:
     def _begin(self, watched: tuple[Any, ...], plan: dict[str, Any], join: RunToJoin | None) -> None:
         undertaking = prepare_watched(
             watched,
-            {**plan, **self._options},
+            {"summary": False, **plan, **self._options},
             policy=self._policy,
             keeping=Keeping(**self._keeping, join=join),
             tells_steps=True,

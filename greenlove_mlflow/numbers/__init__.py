@@ -6,7 +6,7 @@ zero, and an unknown one prints as a word such as "unknown".
 
 from __future__ import annotations
 
-from greenlove_mlflow.numbers.durations import format_duration_s
+from greenlove_mlflow.numbers.durations import format_duration_s, format_time
 from greenlove_mlflow.numbers.quantities import (
     NO_PUBLIC_PRICE,
     NOT_MEASURED,
@@ -20,6 +20,7 @@ from greenlove_mlflow.numbers.quantities import (
     format_epochs,
     format_interval,
     format_kwh,
+    format_money,
     format_probability,
     format_ratio,
     format_share,
@@ -43,10 +44,12 @@ __all__ = [
     "format_epochs",
     "format_interval",
     "format_kwh",
+    "format_money",
     "format_probability",
     "format_ratio",
     "format_share",
     "format_significant",
+    "format_time",
     "format_usd",
     "format_w",
     "usd_scale",

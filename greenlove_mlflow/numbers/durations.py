@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from greenlove_mlflow.numbers.quantities import UNKNOWN, Ranged, Scale, format_significant
+from greenlove_mlflow.numbers.quantities import LEAST_S, UNKNOWN, Ranged, Scale, at_least, format_significant
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 # Rounding steps of a duration, in seconds: those of a clock face.
@@ -13,6 +13,8 @@ _STEPS = (1.0, 5.0, 10.0, 30.0, _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE
 _RANGE_SHARE, _VALUE_SHARE = 3.0, 20.0
 # Without a range, half a per cent is fine enough.
 _LONE_SHARE = 200.0
+# After "about", a tenth is fine enough.
+_ABOUT_SHARE = 10.0
 
 
 def format_duration_s(value: Ranged | float | None, *, missing: str = UNKNOWN) -> str:
@@ -33,6 +35,24 @@ def format_duration_s(value: Ranged | float | None, *, missing: str = UNKNOWN) -
     if value.low == value.high:
         return _spoken(value.point, _step(value.point, 0.0))
     return f"{spoken_point(value)} ({spoken_range(value)})"
+
+
+def format_time(value: Ranged | float | None, *, missing: str = UNKNOWN, with_range: bool = True) -> str:
+    """A duration in seconds as text for a decision: anything below one second reads the same.
+
+    >>> format_time(0.0042), format_time(12.43), format_time(0.0)
+    ('under 1 s', '12.4 s', '0 s')
+    """
+    return at_least(value, LEAST_S, "under 1 s", format_duration_s, missing=missing, with_range=with_range)
+
+
+def about(seconds: float) -> str:
+    """A duration in seconds as text, rounded to a tenth.
+
+    >>> about(61.0), about(272.0)
+    ('1 min', '4 min 30 s')
+    """
+    return _spoken(seconds, max((step for step in _STEPS if step <= seconds / _ABOUT_SHARE), default=1.0))
 
 
 def spoken_point(value: Ranged) -> str:

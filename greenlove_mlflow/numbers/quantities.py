@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 NOT_MEASURED = "not measured"
 NO_PUBLIC_PRICE = "no public price"
 UNKNOWN = "unknown"
+# Dollars and seconds below these do not affect any decision.
+LEAST_USD, LEAST_S = 0.01, 1.0
 
 # A single value takes the largest unit in which it is at least 0.5; a column takes the largest unit in which the
 # geometric mean of its smallest and largest value is at least 1.
@@ -136,6 +138,49 @@ def format_usd(value: Ranged | float | None, *, missing: str = UNKNOWN, with_ran
     'no public price'
     """
     return format_interval(value, usd_scale(), missing=missing, with_range=with_range)
+
+
+def format_money(value: Ranged | float | None, *, missing: str = UNKNOWN, with_range: bool = True) -> str:
+    """Dollars as text for a decision: amounts below one cent all read the same.
+
+    >>> format_money(0.0018), format_money(1.234), format_money(0.0)
+    ('under 1 cent', '$1.23', '$0')
+    """
+    return at_least(value, LEAST_USD, "under 1 cent", format_usd, missing=missing, with_range=with_range)
+
+
+def at_least(
+    value: Ranged | float | None,
+    least: float,
+    below: str,
+    format_one: Callable[[float | Ranged], str],
+    *,
+    missing: str,
+    with_range: bool,
+) -> str:
+    """A value as ``format_one`` writes it, where it and the ends of its range are not smaller than anyone cares about.
+
+    Args:
+        value: The value, with its range where it has one.
+        least: The smallest amount that affects a decision.
+        below: The text for smaller amounts.
+        format_one: Writes a value and its range.
+        missing: The text for an unknown value.
+        with_range: Whether to write the range.
+    """
+    if value is None:
+        return missing
+    if isinstance(value, (int, float)):
+        return below if 0.0 < value < least else format_one(float(value))
+    if value.low >= least or value.high == 0.0:
+        return format_one(value) if with_range else format_one(value).split(" (")[0]
+    if value.high < least:
+        return below
+    point = below if value.point < least else format_one(value).split(" (")[0]
+    if not with_range:
+        return point
+    high = format_one(value.high)
+    return f"{point} (up to {high})" if value.point < least else f"{point} ({below} to {high})"
 
 
 def format_kwh(value: Ranged | float | None, *, missing: str = NOT_MEASURED, with_range: bool = True) -> str:

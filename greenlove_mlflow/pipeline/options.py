@@ -77,6 +77,8 @@ class Options:
         home_usd_per_hour: Hourly rent of this machine, instead of its electricity cost.
         history: Learn the machine's drift from finished runs in MLflow.
         power_poll_interval_s: Seconds between power samples.
+        summary: Whether ``track`` and ``watch`` print on stderr: the summary, a live line with what is left, and a line
+            at the end; only on a terminal when not given. Callbacks and ``autolog`` print only with True.
         progress: Called with phase, seconds done and seconds planned while the benchmark runs.
         on_epoch: Called after each real epoch with epochs done, epochs planned and the forecast.
         plan: Fields of ``BenchmarkPlan`` to override.
@@ -124,6 +126,7 @@ class Options:
     home_usd_per_hour: float | None = None
     history: bool = True
     power_poll_interval_s: float = 0.1
+    summary: bool | None = None
     progress: Progress | None = None
     on_epoch: Callable[[int, int, Estimate], None] | None = None
     plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -212,7 +215,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "pue": _number(least=1.0),
     **dict.fromkeys(("tdp_w", "budget_s", "power_poll_interval_s"), _number(above=True)),
     "gpu_utilization": _number(above=True, most=1.0),
-    **dict.fromkeys(("net_of_idle", "live_carbon", "history"), checks.flag),
+    **dict.fromkeys(("net_of_idle", "live_carbon", "history", "summary"), checks.flag),
     **dict.fromkeys(("task", "country", "region", "live_zone", "measured", "cloud_region"), checks.text),
     **dict.fromkeys(("progress", "on_epoch"), checks.function),
     "benchmark": _choice(*get_args(BenchmarkMode)),

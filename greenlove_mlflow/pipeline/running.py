@@ -19,6 +19,7 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.errors import TrainingRefused
 from greenlove_mlflow.pipeline.live.account import Promise
 from greenlove_mlflow.pipeline.live.busy import busy
+from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT, Window
@@ -86,18 +87,24 @@ def running(
         run = _make_run(undertaking, tracked, promise, earlier)
         run.refusal = refusal
         reason = ""
+        run.say_estimate()
         if promise is not None and not refusal:
             reason = undertaking.policy.refusal(run.of_all_parts(promise.estimate))
         if reason:
             _refuse(run, tracked, reason, undertaking.policy)
+        error: BaseException | None = None
         try:
             run.begin()
             yield run
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
             run.end(at_last_touch=ends_at_last_touch)
             if reason and run.has_trained:
                 tracked.say_ran_although(reason)
             keep_outcome(run, tracked)
+            run.say_end(error)
             if keeping.saved_view and tracked.view_url:
                 print_view_link(tracked.view_url)
 
@@ -109,6 +116,7 @@ def _make_run(
     return TrackedTraining(
         optimizers=undertaking.optimizers,
         runner=undertaking.runner,
+        commentary=Commentary(options.summary if rank_of_process(undertaking.environment.rank) == 0 else False),
         tracked=tracked,
         laps=LapMeter(lambda: ground.open_meter(on_sample=tracked.log_power_sample), undertaking.synchronize),
         plan=undertaking.plan,

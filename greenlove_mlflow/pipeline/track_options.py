@@ -60,6 +60,7 @@ class TrackOptions(TypedDict, total=False):
     home_usd_per_hour: float | None
     history: bool
     power_poll_interval_s: float
+    summary: bool | None
     progress: Progress | None
     on_epoch: Callable[[int, int, Estimate], None] | None
     plan: Mapping[str, Any]

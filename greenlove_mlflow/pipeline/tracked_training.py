@@ -12,8 +12,11 @@ from greenlove_mlflow.benchmark.subject.optimizer_steps import watched_steps
 from greenlove_mlflow.core.account.laps import is_whole
 from greenlove_mlflow.core.account.run_facts import OfferRatio
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.training import LiveTraining
 from greenlove_mlflow.tables import table_versions
+from greenlove_mlflow.words.summary import live_line, summary
+from greenlove_mlflow.words.verdict import ending_sentence
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
@@ -41,10 +44,19 @@ class TrackedTraining(LiveTraining):
         outcome: The outcome so far; None before the first epoch has ended.
     """
 
-    def __init__(self, *, optimizers: Iterable[Any] = (), runner: Any = None, **parts: Any) -> None:
+    def __init__(
+        self,
+        *,
+        optimizers: Iterable[Any] = (),
+        runner: Any = None,
+        commentary: Commentary | None = None,
+        **parts: Any,
+    ) -> None:
         super().__init__(**parts)
         self._optimizers = tuple(optimizers)
         self._runner = runner
+        self._commentary = commentary or Commentary(False)
+        self._ended = ""
         self._counts_steps = bool(self._optimizers)
         self._hooks = ExitStack()
         self._longest_lap_steps = 0
@@ -79,9 +91,20 @@ class TrackedTraining(LiveTraining):
             self._hooks.enter_context(watched_steps(self._optimizers, self.step))
         super().begin()
 
+    def step(self) -> None:
+        """Report that an optimizer step has ended.
+
+        Raises:
+            LimitReached, TrainingRefused: If the caller asked for them.
+        """
+        super().step()
+        if self._commentary.is_due:
+            self._show_progress()
+
     def end(self, *, at_last_touch: bool = False) -> None:
         """End the training; a second call does nothing."""
         self._hooks.close()
+        self._commentary.close_line()
         if not self._has_ended and self._laps_by == "caller":
             self._end_lap_under_way(by_time=False)
         super().end(at_last_touch=at_last_touch)
@@ -90,6 +113,8 @@ class TrackedTraining(LiveTraining):
         """Report that a lap has ended."""
         self._longest_lap_steps = max(self._longest_lap_steps, self._laps.steps_in_lap(self.step_count))
         super().lap()
+        if not self.must_stop and self.lap_count < (self.plan.left_count or math.inf):
+            self._show_progress()
 
     def epochs(self) -> Iterator[int]:
         """Iterate over the epochs, each timed and metered from its start to the start of the next.
@@ -102,6 +127,7 @@ class TrackedTraining(LiveTraining):
         if self.plan.lap_count is None or not self.plan.is_epoch:
             raise InvalidInputError("this training is planned by steps: iterate run.steps()")
         self.take_over()
+        self._open_line()
         for epoch in range(self.plan.first_lap, math.ceil(self.plan.lap_count)):
             try:
                 yield epoch
@@ -111,6 +137,7 @@ class TrackedTraining(LiveTraining):
             self.lap()
             if self.must_stop:
                 return
+        self._commentary.close_line()
 
     def steps(self) -> Iterator[int]:
         """Iterate over the optimizer steps, metered in laps of several; empty when the training is not approved.
@@ -125,11 +152,13 @@ class TrackedTraining(LiveTraining):
         self._hooks.close()
         self.take_over_steps()
         first = round(self.plan.done_count * per_lap)
+        self._open_line()
         for step in range(first, first + left):
             yield step
             self.step()
             if self.must_stop:
                 return
+        self._commentary.close_line()
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Iterate over batches and measure the wait for them."""
@@ -144,12 +173,37 @@ class TrackedTraining(LiveTraining):
         for _ in self.epochs():
             self._runner.run_epoch(self._runner.sample_count)
 
-    def __str__(self) -> str:
-        from greenlove_mlflow.words.notebook import format_training
+    def say_estimate(self) -> None:
+        """Print the summary of the estimate, and where the run is stored, if the caller wants to see it."""
+        if self.estimate is not None and self.plan.lap_count is not None:
+            kept = f"\nKept in MLflow: {self.url}" if self.url else ""
+            self._commentary.say(f"{summary(self.estimate, self.comparison, steps=self._planned_steps)}{kept}")
 
+    def say_end(self, error: BaseException | None) -> None:
+        """Print in one line what the training took, if the caller wants to see it.
+
+        Args:
+            error: What ended it; None when it ended by itself.
+        """
+        if error is not None:
+            self._ended = "failed" if isinstance(error, Exception) else "interrupted"
+        estimate, outcome = self.estimate, self.outcome
+        if estimate is not None and outcome is not None and self.plan.lap_count is not None:
+            self._commentary.say(
+                ending_sentence(estimate, outcome, ended=self._why_it_ended, steps=self._planned_steps)
+            )
+
+    def __str__(self) -> str:
         if self.estimate is None:
             return "no estimate yet: it is made of the first seconds of the training"
-        return format_training(self.estimate, self.comparison, self.outcome, refusal=self.refusal)
+        return summary(
+            self.estimate,
+            self.comparison,
+            refusal="" if self.has_trained else self.refusal,
+            outcome=self.outcome,
+            ended=self._why_it_ended,
+            steps=self._planned_steps,
+        )
 
     def _repr_html_(self) -> str:
         from greenlove_mlflow.words.notebook import format_training_html
@@ -158,6 +212,47 @@ class TrackedTraining(LiveTraining):
             return "<p>No estimate yet: it is made of the first seconds of the training.</p>"
         return format_training_html(
             self.estimate, self.comparison, self.outcome, how_to_open=self.how_to_open, refusal=self.refusal
+        )
+
+    @property
+    def _planned_steps(self) -> int | None:
+        """Optimizer steps of a training planned by them, earlier parts included; None for one planned by epochs."""
+        plan = self.plan
+        if plan.is_epoch or plan.lap_count is None or plan.steps_per_lap is None:
+            return None
+        return round(plan.lap_count * plan.steps_per_lap)
+
+    @property
+    def _why_it_ended(self) -> str:
+        if self.must_stop:
+            return f"stopped: {self.must_stop}"
+        return self._ended or ("" if self._has_ended else "and still running")
+
+    def _take_made(self) -> None:
+        super()._take_made()
+        self.say_estimate()
+
+    def _open_line(self) -> None:
+        self._commentary.open_line()
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        """Show how far the training is and what is left, on the live line if there is one."""
+        if not self._commentary.line.is_open:
+            return
+        plan, steps = self.plan, self._planned_steps
+        if steps is not None and plan.steps_per_lap is not None:
+            done, planned, what = round(plan.done_count * plan.steps_per_lap) + self.step_count, steps, "step"
+        else:
+            done, planned, what = plan.first_lap + self.lap_count, math.ceil(plan.lap_count or 1), "epoch"
+        self._commentary.redraw(
+            live_line(
+                f"{what} {min(done + 1, planned):,} of {planned:,}",
+                done / planned,
+                elapsed_s=self.elapsed_s,
+                forecast=self.forecast,
+                so_far=self._account.settle(plan, with_laps=False) if self.lap_count else None,
+            )
         )
 
     def _may_not_run(self) -> bool:

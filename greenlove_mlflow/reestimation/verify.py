@@ -15,6 +15,7 @@ from greenlove_mlflow.stored.pages import StoredFacts
 from greenlove_mlflow.tables import read_parquet_metadata
 from greenlove_mlflow.tracking.artifacts import read_log
 from greenlove_mlflow.tracking.names import ARTIFACT_BENCHMARK
+from greenlove_mlflow.tracking.spool.mlflow_store import without_progress_bars
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,7 +33,8 @@ def verify_facts(client: MlflowClient, facts: StoredFacts) -> None:
 
     with tempfile.TemporaryDirectory(prefix="greenlove-verify-") as folder:
         try:
-            path = Path(client.download_artifacts(facts.run_id, ARTIFACT_BENCHMARK, folder))
+            with without_progress_bars():
+                path = Path(client.download_artifacts(facts.run_id, ARTIFACT_BENCHMARK, folder))
         except (MlflowException, OSError) as error:
             raise RunDataError(f"{ARTIFACT_BENCHMARK} cannot be read: {str(error).splitlines()[0]}") from error
         try:

@@ -21,7 +21,7 @@ from greenlove_mlflow.stored.pages import find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_price_sheet, table_versions
 from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
 from greenlove_mlflow.tracking.inputs import tables_used
-from greenlove_mlflow.tracking.spool.mlflow_store import make_client
+from greenlove_mlflow.tracking.spool.mlflow_store import make_client, without_progress_bars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +159,8 @@ def _billing(stored: StoredRun, store_uri: str) -> tuple[str, ...]:
     from mlflow.exceptions import MlflowException
 
     try:
-        path = make_client(store_uri).download_artifacts(stored.run_id, names.ARTIFACT_ESTIMATES)
+        with without_progress_bars():
+            path = make_client(store_uri).download_artifacts(stored.run_id, names.ARTIFACT_ESTIMATES)
         table: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         column = table["columns"].index("billing")
         found = tuple(dict.fromkeys(row[column] for row in table["data"] if row[column]))

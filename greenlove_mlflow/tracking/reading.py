@@ -20,7 +20,12 @@ from greenlove_mlflow.core.timing.drift import FinishedRun, Trained, finished_ru
 from greenlove_mlflow.errors import GreenloveError, RunDataError
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.boundary import cause, first_line
-from greenlove_mlflow.tracking.spool.mlflow_store import is_permanent, make_client, run_url
+from greenlove_mlflow.tracking.spool.mlflow_store import (
+    is_permanent,
+    make_client,
+    run_url,
+    without_progress_bars,
+)
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 from greenlove_mlflow.untrusted import printable
 
@@ -348,7 +353,7 @@ def _read_log(client: MlflowClient, run_id: str) -> BenchmarkLog | None:
     present = {each.path for each in client.list_artifacts(run_id, names.ARTIFACT_ROOT)}
     if names.ARTIFACT_BENCHMARK not in present:
         return None
-    with tempfile.TemporaryDirectory(prefix="greenlove-") as folder:
+    with tempfile.TemporaryDirectory(prefix="greenlove-") as folder, without_progress_bars():
         files: dict[str, Any] = {
             path: Path(client.download_artifacts(run_id, path, folder))
             for path in (names.ARTIFACT_BENCHMARK, names.ARTIFACT_BLOCKS, names.ARTIFACT_POWER)

@@ -6,19 +6,22 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
-from greenlove_mlflow.numbers.durations import format_duration_s
+from greenlove_mlflow.numbers.durations import format_time
 from greenlove_mlflow.numbers.quantities import (
+    LEAST_S,
     NO_PUBLIC_PRICE,
     NOT_MEASURED,
     UNKNOWN,
     Ranged,
     Scale,
+    at_least,
     co2_scale,
     duration_scale,
     format_co2_g,
     format_epochs,
     format_interval,
     format_kwh,
+    format_money,
     format_probability,
     format_significant,
     format_usd,
@@ -68,9 +71,9 @@ def estimate_lines(estimate: Estimate) -> list[tuple[str, str, str]]:
     plan = estimate.workload
     epochs = format_epochs(plan.epoch_count)
     return [
-        ("Time", format_duration_s(estimate.time_s), f"{epochs} of {plan.sample_count:,} samples"),
+        ("Time", format_time(estimate.time_s), f"{epochs} of {plan.sample_count:,} samples"),
         ("Energy", format_kwh(estimate.energy_kwh), ""),
-        ("Cost", format_usd(estimate.cost_usd, missing=missing_cost(estimate)), _price_words(grid)),
+        ("Cost", format_money(estimate.cost_usd, missing=missing_cost(estimate)), _price_words(grid)),
         ("CO2e", format_co2_g(estimate.co2_g, missing=missing_co2(estimate)), _intensity_words(grid)),
     ]
 
@@ -102,17 +105,17 @@ def format_comparison(comparison: Comparison) -> str:
 
 def comparison_header(comparison: Comparison) -> tuple[str, ...]:
     """The column headings of a comparison, units included."""
-    time_unit, _, co2_unit = (scale.unit for scale in comparison_scales(comparison))
+    time_unit, co2_unit = (scale.unit for scale in _text_scales(comparison))
     return ("GPU", f"time, {time_unit}", "cost", f"CO2e, {co2_unit}", "speed", "P(cheaper)", "memory", "basis")
 
 
 def home_cells(comparison: Comparison) -> tuple[str, ...]:
     """The table cells of home."""
-    home, (time, usd, co2) = comparison.home, comparison_scales(comparison)
+    home, (time, co2) = comparison.home, _text_scales(comparison)
     return (
         home_label(comparison),
-        _bare(home.time_s, time, UNKNOWN),
-        _bare(home.cost_usd, usd, missing_cost(home)),
+        _bare_time(home.time_s, time),
+        format_money(home.cost_usd, missing=missing_cost(home)),
         _bare(home.co2_g, co2, missing_co2(home)),
         "1x",
         "",
@@ -123,11 +126,11 @@ def home_cells(comparison: Comparison) -> tuple[str, ...]:
 
 def offer_cells(comparison: Comparison, row: ComparisonRow) -> tuple[str, ...]:
     """The table cells of an offer."""
-    time, usd, co2 = comparison_scales(comparison)
+    time, co2 = _text_scales(comparison)
     return (
         offer_label(row),
-        _bare(row.estimate.time_s, time, UNKNOWN),
-        _bare(row.estimate.cost_usd, usd, missing_rent(row)),
+        _bare_time(row.estimate.time_s, time),
+        format_money(row.estimate.cost_usd, missing=missing_rent(row)),
         _bare(row.estimate.co2_g, co2, UNKNOWN),
         f"{format_significant(speed_of(row).point)}x",
         "" if row.p_cheaper is None else format_probability(row.p_cheaper),
@@ -207,6 +210,24 @@ def _bare(value: Ranged | None, scale: Scale, missing: str) -> str:
     """A value with its range but without its unit, which the column heading states."""
     unitless = Scale(unit="", factor=scale.factor, prefix=scale.prefix, fewest_decimals=scale.fewest_decimals)
     return format_interval(value, unitless, missing=missing)
+
+
+def _text_scales(comparison: Comparison) -> tuple[Scale, Scale]:
+    """The units of time and CO2e in a table of text, where no time is read below a second."""
+    estimates = [comparison.home, *(row.estimate for row in comparison.rows)]
+    return (
+        duration_scale([max(LEAST_S, each.time_s.point) for each in estimates]),
+        co2_scale([each.co2_g for each in estimates]),
+    )
+
+
+def _bare_time(value: Interval, scale: Scale) -> str:
+    """A time without its unit, which the column heading states; below a second nobody decides."""
+    unitless = Scale(unit="", factor=scale.factor)
+    least = unitless.text(LEAST_S)
+    return at_least(
+        value, LEAST_S, f"under {least}", lambda each: format_interval(each, unitless), missing=UNKNOWN, with_range=True
+    )
 
 
 def _price_words(grid: Grid) -> str:

@@ -1,13 +1,11 @@
-"""A tracked run as text, and as a light HTML fragment for notebooks: no script, everything escaped."""
+"""A tracked run as a light HTML fragment for notebooks: no script, everything escaped."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.words.estimate import text_table
 from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
-from greenlove_mlflow.words.summary import summary
 from greenlove_mlflow.words.verdict import outcome_table, verdict_sentences
 
 if TYPE_CHECKING:
@@ -46,16 +44,6 @@ def format_training_html(
     if how_to_open:
         parts.append(f"<p>To look at the run: <code>{escape(how_to_open)}</code></p>")
     return f'<div style="font-family:system-ui,sans-serif">{"".join(parts)}</div>'
-
-
-def format_training(
-    estimate: Estimate, comparison: Comparison | None, outcome: Outcome | None = None, *, refusal: str = ""
-) -> str:
-    """The summary and, once epochs have run, the outcome, as plain text."""
-    lines = [summary(estimate, comparison, refusal=refusal)]
-    if outcome is not None:
-        lines += text_table(outcome_table(estimate, outcome), gap=2)
-    return "\n".join(lines)
 
 
 def _outcome_html(estimate: Estimate, outcome: Outcome) -> str:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest
 from greenlove_mlflow.core.timing.profile import least_step_share
 from greenlove_mlflow.numbers import (
     NOT_MEASURED,
-    UNKNOWN,
     format_co2_g,
-    format_duration_s,
     format_epochs,
     format_kwh,
+    format_money,
     format_probability,
     format_share,
-    format_usd,
+    format_time,
 )
-from greenlove_mlflow.numbers.durations import spoken_point
 from greenlove_mlflow.words.estimate import home_label, offer_label, text_table
-from greenlove_mlflow.words.verdict import provider_words, too_small_sentence
+from greenlove_mlflow.words.verdict import ending_words, estimate_beside_outcome, provider_words, too_small_sentence
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
     from greenlove_mlflow.core.offers.choice import Choice
     from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
     from greenlove_mlflow.core.provenance import Caveat
@@ -37,8 +38,9 @@ MOST_LINES = 14
 MOST_OFFERS = 5
 _LONGEST_NAME = 26
 _LONGEST_PLACE = 16
-# Amounts below this do not affect any decision.
-LEAST_USD = 0.01
+_BAR_LENGTH = 16
+# The space between a number and its unit.
+_UNIT_SPACE = re.compile(r"(?<=\d) (?=(?:d|h|min|s|ms|cents?|%|m?g|kg|t|[mkM]?Wh)\b)|(?<=\d) (?=%)")
 BOUND_BY_WORDS: dict[BoundBy, str] = {
     "data": "waiting for data",
     "host": "the host",
@@ -47,27 +49,69 @@ BOUND_BY_WORDS: dict[BoundBy, str] = {
 }
 
 
-def summary(estimate: Estimate, comparison: Comparison | None = None, *, refusal: str = "") -> str:
+def summary(
+    estimate: Estimate,
+    comparison: Comparison | None = None,
+    *,
+    refusal: str = "",
+    outcome: Outcome | None = None,
+    ended: str = "",
+    steps: int | None = None,
+) -> str:
     """The figures, the advice, at most five options cheapest first, and how many caveats ask for action.
 
     Args:
         estimate: The estimate at home.
         comparison: The run on each offer; None without one.
         refusal: Why the run is refused; empty when it is not.
+        outcome: What happened so far; it then leads, with the estimate beside it. None before training.
+        ended: Why the training ended early; empty when it did not.
+        steps: Planned optimizer steps of a training planned by them; None for one planned by epochs.
 
     Returns:
         At most 14 lines of at most 80 columns.
     """
-    lines = [_title(estimate, comparison), _figures(estimate), *_bound_by(estimate)]
+    lines = [_title(estimate, comparison, steps)]
     if refusal:
-        lines.append(f"NOT RUN: {refusal}.")
+        lines += _wrapped(f"NOT RUN: {refusal}.", indent="")
+    if outcome is None:
+        lines.append(_figures(estimate.time_s, estimate.energy_kwh, estimate.cost_usd, estimate.co2_g))
+    else:
+        lines += _wrapped(f"{ending_words(estimate, outcome, ended=ended, steps=steps)}:", indent="")
+        lines.append(_figures(outcome.time_s, outcome.energy_kwh, outcome.cost_usd, outcome.co2_g))
+        lines += _wrapped(estimate_beside_outcome(estimate, outcome), indent="  ")
+    words = bound_by_words(estimate, comparison)
+    lines += _wrapped(words, indent="  ") if words else []
     if comparison is not None:
         lines += _wrapped(advice(comparison), indent="  ")
-        if not comparison.is_too_small_to_rent:
-            lines += ["", *_options(comparison)]
     notes = _notes_line([*estimate.caveats, *(comparison.caveats if comparison is not None else ())])
-    lines += notes[: max(0, MOST_LINES - len(lines))]
-    return "\n".join(_cut(line) for line in lines[:MOST_LINES])
+    if comparison is not None and not comparison.is_too_small_to_rent:
+        lines += _options(comparison, MOST_LINES - len(lines) - len(notes))
+    lines = lines[: MOST_LINES - len(notes)] + notes
+    return "\n".join(_cut(line) for line in lines)
+
+
+def live_line(
+    what: str, done_share: float, *, elapsed_s: float, forecast: Estimate | None, so_far: Outcome | None
+) -> str:
+    """One line while a training runs: how far it is, what is left, and what it took so far.
+
+    Args:
+        what: The epoch or step that runs, of how many.
+        done_share: Share of them that is done, 0 to 1.
+        elapsed_s: Seconds since the training began.
+        forecast: The forecast of the whole training; None before there is an estimate.
+        so_far: What it took so far; None before there is an estimate.
+    """
+    done = round(max(0.0, min(1.0, done_share)) * _BAR_LENGTH)
+    head = f"{what} [{'#' * done}{'-' * (_BAR_LENGTH - done)}]"
+    if forecast is None:
+        return f"{head} its first seconds are timed for the estimate"
+    left = {end: max(0.0, getattr(forecast.time_s, end) - elapsed_s) for end in ("point", "low", "high")}
+    parts = [f"{head} {format_time(Interval(**left))} left"]
+    if so_far is not None:
+        parts += [format_kwh(so_far.energy_kwh, missing=""), format_money(so_far.cost_usd, missing="")]
+    return ", ".join(part for part in parts if part)
 
 
 def advice(comparison: Comparison) -> str:
@@ -89,14 +133,27 @@ def advice(comparison: Comparison) -> str:
     return f"{said} In a hurry: {_rented(row)}."
 
 
-def bound_by_words(estimate: Estimate) -> str:
-    """Text for what the training is bound by; empty where the parts of a step are unknown."""
+def bound_by_words(estimate: Estimate, comparison: Comparison | None = None) -> str:
+    """Text for what the training is bound by, here and on the offers; empty where the parts of a step are unknown."""
     profile = None if estimate.statistics is None else estimate.statistics.profile
     if profile is None or profile.bound_by is None:
         return ""
     share = least_step_share(profile)
     busy = "" if share is None else f": the GPU works {format_share(share)} of the time"
-    return f"Bound by {BOUND_BY_WORDS[profile.bound_by]}{busy}."
+    here = f"Bound by {BOUND_BY_WORDS[profile.bound_by]}{busy}."
+    return f"{here}{_where_gpus_wait(comparison)}"
+
+
+def _where_gpus_wait(comparison: Comparison | None) -> str:
+    """Text for offers whose GPU would wait, all of them, so that a faster one is no faster; empty for others."""
+    if comparison is None or comparison.is_too_small_to_rent:
+        return ""
+    bounds = {row.bound_by for row in comparison.rows if row.can_win}
+    if bounds == {"host"}:
+        return " Every offer's GPU would wait for its host (launch-bound): a faster GPU is no faster here."
+    if bounds == {"data"}:
+        return " Every offer's GPU would wait for data: a faster GPU is no faster here."
+    return ""
 
 
 def cheapest_first(comparison: Comparison) -> list[ComparisonRow]:
@@ -114,70 +171,54 @@ def asks_for_action(caveats: Iterable[Caveat]) -> list[Caveat]:
     return sorted(found, key=lambda caveat: caveat.severity != "wrong-without")
 
 
-def money_words(usd: float | None, missing: str = UNKNOWN) -> str:
-    """Dollars as text for a decision: amounts below one cent all read the same."""
-    if usd is None:
-        return missing
-    return "under 1 cent" if 0.0 < usd < LEAST_USD else format_usd(usd)
-
-
-def _title(estimate: Estimate, comparison: Comparison | None) -> str:
+def _title(estimate: Estimate, comparison: Comparison | None, steps: int | None) -> str:
     home = "here" if comparison is None else home_label(comparison).removesuffix(" (here)")
-    return f"Training on {home}, {estimate.grid.place}, {format_epochs(estimate.workload.epoch_count)}"
+    planned = format_epochs(estimate.workload.epoch_count) if steps is None else f"{steps:,} steps"
+    return f"Training on {home}, {estimate.grid.place}, {planned}"
 
 
-def _figures(estimate: Estimate) -> str:
-    cost = None if estimate.cost_usd is None else estimate.cost_usd.point
-    co2 = "" if estimate.co2_g is None else f"{format_co2_g(estimate.co2_g, with_range=False)} CO2e"
-    energy = format_kwh(estimate.energy_kwh, missing=f"energy {NOT_MEASURED}", with_range=False)
-    parts = [format_duration_s(estimate.time_s), energy, money_words(cost, missing=""), co2]
+def _figures(
+    time_s: Interval | float,
+    energy_kwh: Interval | float | None,
+    cost_usd: Interval | float | None,
+    co2_g: Interval | float | None,
+) -> str:
+    co2 = "" if co2_g is None else f"{format_co2_g(co2_g, with_range=False)} CO2e"
+    energy = format_kwh(energy_kwh, missing=f"energy {NOT_MEASURED}", with_range=False)
+    parts = [format_time(time_s), energy, format_money(cost_usd, missing="", with_range=False), co2]
     return "  " + "    ".join(part for part in parts if part)
 
 
-def _bound_by(estimate: Estimate) -> list[str]:
-    words = bound_by_words(estimate)
-    return [f"  {words}"] if words else []
-
-
-def _options(comparison: Comparison) -> list[str]:
+def _options(comparison: Comparison, most_lines: int) -> list[str]:
+    """A blank line, home, as many offers as have room, and how many are left out."""
     rentable = cheapest_first(comparison)
-    home = comparison.home
+    shown = max(0, min(MOST_OFFERS, most_lines - 4, len(rentable)))
     rows: list[tuple[str, ...]] = [("#", "option", "time", "cost", "CO2e", "where")]
-    rows.append(
-        (
-            "-",
-            "here",
-            spoken_point(home.time_s),
-            money_words(None if home.cost_usd is None else home.cost_usd.point),
-            format_co2_g(home.co2_g, with_range=False),
-            _short(home.grid.place, _LONGEST_PLACE),
-        )
-    )
-    for number, row in enumerate(rentable[:MOST_OFFERS], start=1):
-        rows.append((str(number), *_offer_cells(row)))
+    rows.append(("-", "here", *_figure_cells(comparison.home)))
+    for number, row in enumerate(rentable[:shown], start=1):
+        rows.append((str(number), _short(offer_label(row), _LONGEST_NAME), *_figure_cells(row.estimate)))
     lines = [f"  {line}" for line in text_table(rows, gap=2)]
     unpriced = sum(row.estimate.cost_usd is None for row in comparison.rows)
-    hidden = len(rentable) - MOST_OFFERS
+    hidden = len(rentable) - shown
     rest = [f"{hidden} more"] if hidden > 0 else []
     rest += [f"{unpriced} without a public price"] if unpriced else []
-    return [*lines, *([f"     {', '.join(rest)}: --all"] if rest else [])]
+    return ["", *lines, *([f"     {', '.join(rest)}: --all"] if rest else [])]
 
 
-def _offer_cells(row: ComparisonRow) -> tuple[str, ...]:
-    cost = row.estimate.cost_usd
+def _figure_cells(estimate: Estimate) -> tuple[str, ...]:
     return (
-        _short(offer_label(row), _LONGEST_NAME),
-        spoken_point(row.estimate.time_s),
-        money_words(None if cost is None else cost.point),
-        format_co2_g(row.estimate.co2_g, with_range=False),
-        _short(row.estimate.grid.place, _LONGEST_PLACE),
+        format_time(estimate.time_s, with_range=False),
+        format_money(estimate.cost_usd, with_range=False),
+        format_co2_g(estimate.co2_g, with_range=False),
+        _short(estimate.grid.place, _LONGEST_PLACE),
     )
 
 
 def _rented(row: ComparisonRow) -> str:
     cost = row.estimate.cost_usd
-    price = "" if cost is None else f" for {money_words(cost.point)}"
-    return f"{offer_label(row)} at {provider_words(row.offer)}, {spoken_point(row.estimate.time_s)}{price}"
+    price = "" if cost is None else f" for {format_money(cost, with_range=False)}"
+    time = format_time(row.estimate.time_s, with_range=False)
+    return f"{offer_label(row)} at {provider_words(row.offer)}, {time}{price}"
 
 
 def _option_name(choice: Choice) -> str:
@@ -199,8 +240,13 @@ def _notes_line(caveats: Iterable[Caveat]) -> list[str]:
     return [f"{_short(f'{head} ({first.message}', WIDTH - len('). --why'))}). --why"]
 
 
-def _wrapped(text: str, *, indent: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)[:2]
+def _wrapped(text: str, *, indent: str, most: int = 2) -> list[str]:
+    """The text in at most two lines; a number stays with its unit."""
+    held = _UNIT_SPACE.sub("\N{NO-BREAK SPACE}", text)
+    lines = textwrap.wrap(held, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], _cut(" ".join([lines[most - 1], *(line.strip() for line in lines[most:])]))]
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _short(text: str, length: int) -> str:

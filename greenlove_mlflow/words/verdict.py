@@ -14,12 +14,13 @@ from greenlove_mlflow.numbers import (
     format_duration_s,
     format_epochs,
     format_kwh,
+    format_money,
     format_probability,
     format_share,
-    format_usd,
+    format_time,
 )
-from greenlove_mlflow.numbers.durations import spoken_point, spoken_range
-from greenlove_mlflow.numbers.quantities import usd_scale
+from greenlove_mlflow.numbers.durations import about, spoken_point, spoken_range
+from greenlove_mlflow.numbers.quantities import LEAST_S, usd_scale
 from greenlove_mlflow.words.estimate import offer_label
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def home_sentence(estimate: Estimate) -> str:
     """One sentence with the time and its range, energy, cost and CO2e of the run here."""
     known = [
         format_kwh(estimate.energy_kwh, missing="", with_range=False),
-        format_usd(estimate.cost_usd, missing="", with_range=False),
+        format_money(estimate.cost_usd, missing="", with_range=False),
     ]
     if estimate.co2_g is not None:
         known.append(f"{format_co2_g(estimate.co2_g, with_range=False)} CO2e")
@@ -58,8 +59,7 @@ def home_sentence(estimate: Estimate) -> str:
 
 def too_small_sentence(start_s: Interval) -> str:
     """One sentence on why renting is pointless for a run that ends before an instance has started."""
-    start = spoken_point(Interval.exactly(start_s.point))
-    return f"It is too small to rent a GPU for: starting an instance alone takes about {start}."
+    return f"It is too small to rent a GPU for: starting an instance alone takes about {about(start_s.point)}."
 
 
 def offer_sentence(row: ComparisonRow, start_s: Interval | None = None) -> str:
@@ -86,6 +86,63 @@ def outcome_sentences(estimate: Estimate, outcome: Outcome) -> tuple[str, ...]:
     return (_time_sentence(estimate, outcome), *_energy_sentences(outcome))
 
 
+def ending_words(estimate: Estimate, outcome: Outcome, *, ended: str = "", steps: int | None = None) -> str:
+    """How far the training came, and why no further.
+
+    Args:
+        estimate: The estimate of the whole training.
+        outcome: What happened.
+        ended: Why it ended early (``stopped: ...``, ``failed``); empty when it did not, or for no known reason.
+        steps: Planned optimizer steps of a training planned by them; None for one planned by epochs.
+    """
+    if outcome.completed:
+        return "Finished"
+    planned = format_epochs(estimate.workload.epoch_count)
+    if steps is not None:
+        planned = planned.replace("epoch", "lap")
+    done = f"{len(outcome.epoch_durations_s)} of {planned}"
+    return f"Ended after {done}{f', {ended}' if ended else ''}"
+
+
+def estimate_beside_outcome(estimate: Estimate, outcome: Outcome) -> str:
+    """The estimate in one sentence, and whether the outcome lies within its range."""
+    figures = [format_time(estimate.time_s), format_kwh(estimate.energy_kwh, missing="", with_range=False)]
+    figures.append(format_money(estimate.cost_usd, missing="", with_range=False))
+    listed = ", ".join(text for text in figures if text)
+    if not outcome.completed:
+        return f"Estimated for all of them: {listed}."
+    ratio = time_error_ratio(outcome, estimate) or 1.0
+    side = "within the range" if estimate.time_s.contains(outcome.time_s) else "outside the range"
+    return f"Estimated: {listed}; it took {format_share(abs(ratio - 1.0))} {_longer(ratio)}, {side}."
+
+
+def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", steps: int | None = None) -> str:
+    """One sentence at the end of a training: what it took, and the estimated range of its time.
+
+    Args:
+        estimate: The estimate of the whole training.
+        outcome: What happened.
+        ended: Why it ended early; empty when it did not.
+        steps: Planned optimizer steps of a training planned by them; None for one planned by epochs.
+    """
+    figures = [
+        format_kwh(outcome.energy_kwh, missing=""),
+        format_money(outcome.cost_usd, missing=""),
+        "" if outcome.co2_g is None else f"{format_co2_g(outcome.co2_g)} CO2e",
+    ]
+    listed = "".join(f", {text}" for text in figures if text)
+    took = format_time(outcome.time_s)
+    if not outcome.completed:
+        return f"{ending_words(estimate, outcome, ended=ended, steps=steps)}: {took}{listed}."
+    estimated = "under 1 s" if estimate.time_s.high < LEAST_S else spoken_range(estimate.time_s)
+    where = "estimated" if estimate.time_s.contains(outcome.time_s) else "outside the estimated"
+    return f"Finished in {took} ({where} {estimated}){listed}."
+
+
+def _longer(ratio: float) -> str:
+    return "longer" if ratio > 1.0 else "shorter"
+
+
 def _energy_sentences(outcome: Outcome) -> tuple[str, ...]:
     if not outcome.energy_note:
         return ()
@@ -102,9 +159,8 @@ def _time_sentence(estimate: Estimate, outcome: Outcome) -> str:
     ratio = time_error_ratio(outcome, estimate) or 1.0
     within = "within" if estimate.time_s.contains(outcome.time_s) else "outside"
     difference = format_share(abs(ratio - 1.0))
-    direction = "longer" if ratio > 1.0 else "shorter"
     took = f"It took {format_duration_s(outcome.time_s)}; promised were {format_duration_s(estimate.time_s)}"
-    return f"{took}: {difference} {direction}, {within} the range."
+    return f"{took}: {difference} {_longer(ratio)}, {within} the range."
 
 
 def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:
@@ -113,10 +169,10 @@ def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, 
     ran = f"{len(outcome.epoch_durations_s)} of {format_epochs(estimate.workload.epoch_count)}"
     rows = [("", "promised", "happened", "difference")]
     pairs = (
-        ("time", format_duration_s, estimate.time_s, outcome.time_s, UNKNOWN),
+        ("time", format_time, estimate.time_s, outcome.time_s, UNKNOWN),
         (f"energy ({outcome.energy_source})" if outcome.energy_source else "energy", format_kwh, estimate.energy_kwh,
          outcome.energy_kwh, NOT_MEASURED),
-        ("cost", format_usd, estimate.cost_usd, outcome.cost_usd, UNKNOWN),
+        ("cost", format_money, estimate.cost_usd, outcome.cost_usd, UNKNOWN),
         ("CO2e", format_co2_g, estimate.co2_g, outcome.co2_g, UNKNOWN),
     )  # fmt: skip
     for name, words, promised, actual, missing in pairs:

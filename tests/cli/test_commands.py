@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -89,6 +91,40 @@ def test_the_doctor_never_shows_the_key(store: str) -> None:
     assert done.exit_code == 0, done.output
     assert "is set" in done.output
     assert "hush" not in done.output
+
+
+def all_groups(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command and group by the words that call it."""
+    yield path, group
+    for name in group.list_commands(click.Context(group)):
+        found = group.get_command(click.Context(group), name)
+        assert found is not None
+        if isinstance(found, click.Group):
+            yield from all_groups(found, (*path, name))
+        else:
+            yield (*path, name), found
+
+
+@pytest.mark.parametrize(("words", "found"), list(all_groups(main)), ids=lambda each: str(each)[:40])
+def test_every_help_is_whole_at_eighty_columns(words: tuple[str, ...], found: click.Command) -> None:
+    done = CliRunner().invoke(main, [*words, "--help"], env={"COLUMNS": "80"}, terminal_width=80)
+    assert done.exit_code == 0, done.output
+    assert max(len(line) for line in done.output.splitlines()) <= 80
+    if isinstance(found, click.Group):
+        listed = done.output.split("Commands:\n")[1].rstrip("\n").split("\n")
+        assert [line.split()[0] for line in listed] == found.list_commands(click.Context(found))
+        assert not any(line.endswith("...") for line in listed)
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    script = (
+        "import sys\nfrom greenlove_mlflow.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "heavy = ('torch', 'mlflow', 'numpy', 'pandas', 'rich', 'requests', 'greenlove_mlflow.cli.')\n"
+        "print([name for name in sys.modules if name.startswith(heavy)])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_an_error_of_ours_is_one_line_and_exit_code_1() -> None:

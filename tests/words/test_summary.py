@@ -9,9 +9,11 @@ import pytest
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.words.summary import MOST_LINES, MOST_OFFERS, WIDTH, advice, money_words, summary
+from greenlove_mlflow.core.records import StepProfile
+from greenlove_mlflow.words.summary import MOST_LINES, MOST_OFFERS, WIDTH, advice, summary
+from greenlove_mlflow.words.verdict import ending_sentence
 from tests.support.reestimation import compare_as_track_does, gpu_statistics
-from tests.support.report import a_comparison, an_estimate
+from tests.support.report import a_comparison, an_estimate, an_outcome
 
 
 def rented_in_eights(**over: object) -> Comparison:
@@ -74,8 +76,66 @@ def test_advice_names_no_winner_where_ranges_overlap() -> None:
     assert advice(dataclasses.replace(comparison, rows=tuple(blurred))).startswith("No clear winner")
 
 
-def test_below_a_cent_nobody_decides() -> None:
-    assert money_words(0.0000004) == "under 1 cent"
-    assert money_words(1.234) == "$1.23"
-    assert money_words(0.0) == "$0"
-    assert money_words(None) == "unknown"
+def test_what_happened_leads_and_the_estimate_stands_beside_it() -> None:
+    comparison = a_comparison()
+    lines = summary(comparison.home, comparison, outcome=an_outcome()).splitlines()
+    assert lines[1] == "Finished:"
+    assert lines[2].strip().startswith("5 h 15 min")
+    assert lines[3].strip().startswith("Estimated: 5 h 10 min (4 h 50 min to 5 h 35 min)")
+    assert "within the range" in " ".join(line.strip() for line in lines[3:5])
+    assert any("H100" in line for line in lines)
+
+
+def test_a_training_that_ended_early_says_how_far_it_came_and_is_not_judged() -> None:
+    outcome = an_outcome(completed=False, epoch_durations_s=(186.0,) * 9)
+    text = " ".join(summary(an_estimate(), outcome=outcome, ended="stopped: limit usd = 1 is spent").split())
+    assert "Ended after 9 of 100 epochs, stopped: limit usd = 1 is spent:" in text
+    assert "within the range" not in text
+
+
+def test_the_notes_are_never_pushed_out_by_the_options() -> None:
+    comparison = rented_in_eights()
+    home = dataclasses.replace(comparison.home, caveats=(Caveat.of("steps-only"),))
+    comparison = dataclasses.replace(comparison, home=home)
+    outcome = an_outcome(completed=False, epoch_durations_s=(1.0,))
+    lines = summary(home, comparison, outcome=outcome, refusal="a reason " * 20, ended="failed: " + "x" * 90)
+    assert "--why" in lines.splitlines()[-1]
+    assert len(lines.splitlines()) <= MOST_LINES
+
+
+def test_gpus_that_wait_for_their_host_are_said_to_be_no_faster() -> None:
+    comparison = rented_in_eights(
+        profile=StepProfile(loader_s=0.0, fetch_s=0.0, launch_count=44, host_s=0.05, device_busy_s=0.001)
+    )
+    assert {row.bound_by for row in comparison.rows} == {"host"}
+    text = " ".join(summary(comparison.home, comparison).split())
+    assert "Every offer's GPU would wait for its host (launch-bound): a faster GPU is no faster here." in text
+    by_device = rented_in_eights(
+        profile=StepProfile(loader_s=0.0, fetch_s=0.0, launch_count=44, host_s=0.001, device_busy_s=0.05)
+    )
+    assert "would wait" not in summary(by_device.home, by_device)
+
+
+def test_a_number_stays_with_its_unit_where_a_line_ends() -> None:
+    for name in ("x" * length for length in range(1, 40)):
+        comparison = dataclasses.replace(a_comparison(home_name=name), start_s=Interval.exactly(20_000.0))
+        for line in summary(comparison.home, comparison).splitlines():
+            assert not line.rstrip().endswith(tuple("0123456789"))
+
+
+def test_one_line_of_an_estimate_agrees_with_its_summary() -> None:
+    estimate = an_estimate(cost_usd=Interval(point=0.0009, low=0.0005, high=0.002))
+    line, figures = str(estimate), summary(estimate).splitlines()[1]
+    assert "\n" not in line
+    for each in figures.strip().split("    "):
+        assert each in line.replace(" (1.9 to 2.4 kWh)", "").replace(" (0.66 to 0.98 kg)", "")
+
+
+def test_the_last_line_says_what_it_took_beside_the_range() -> None:
+    estimate = an_estimate()
+    assert ending_sentence(estimate, an_outcome()).startswith(
+        "Finished in 5 h 15 min (estimated 4 h 50 min to 5 h 35 min), "
+    )
+    assert "(outside estimated" in ending_sentence(estimate, an_outcome(time_s=50_000.0))
+    early = an_outcome(completed=False, epoch_durations_s=(186.0,) * 9)
+    assert ending_sentence(estimate, early, ended="failed").startswith("Ended after 9 of 100 epochs, failed: 5 h 15")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.quantity import QUANTITIES
 from greenlove_mlflow.errors import InvalidInputError
-from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_usd
+from greenlove_mlflow.numbers import format_co2_g, format_kwh, format_money, format_time
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class Totals:
 
     def __str__(self) -> str:
         figures = (
-            format_duration_s(self.time_s),
+            format_time(self.time_s),
             format_kwh(self.energy_kwh, missing="energy not measured"),
-            format_usd(self.cost_usd, missing="cost unknown"),
+            format_money(self.cost_usd, missing="cost unknown"),
             "CO2e unknown" if self.co2_g is None else f"{format_co2_g(self.co2_g)} CO2e",
         )
         return "; ".join(figures)

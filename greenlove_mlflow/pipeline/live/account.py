@@ -16,6 +16,7 @@ from greenlove_mlflow.core.account.outcome import (
     with_earlier_parts,
 )
 from greenlove_mlflow.core.timing.forecast import forecast_total_s
+from greenlove_mlflow.numbers import format_epochs, format_time
 from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
@@ -120,9 +121,8 @@ class Account:
         total_s = forecast_total_s(facts.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
         if _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised):
             message = (
-                f"after {len(self._laps.durations_s)} epochs the training heads for {total_s.point:.0f} s "
-                f"({total_s.low:.0f} to {total_s.high:.0f}), outside the promised {promised.low:.0f} to "
-                f"{promised.high:.0f} s"
+                f"after {format_epochs(len(self._laps.durations_s))} the training heads for {format_time(total_s)}, "
+                f"outside the estimated {format_time(promised)}"
             )
             logger.warning("%s", message)
             say_on_stderr(message)

@@ -19,6 +19,7 @@ from greenlove_mlflow.tracking.spool.events import (
     TagsEvent,
 )
 from greenlove_mlflow.tracking.spool.header import Header
+from greenlove_mlflow.tracking.spool.mlflow_store import without_progress_bars
 from greenlove_mlflow.tracking.spool.spool import Spool
 from greenlove_mlflow.tracking.spool.thinning import Point
 
@@ -32,6 +33,11 @@ _LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
 
 def deliver(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
     """Record one event other than a measurement in the run."""
+    with without_progress_bars():
+        _deliver(client, spool, run_id, event)
+
+
+def _deliver(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
     if isinstance(event, (ParamsEvent, TagsEvent)):
         _deliver_texts(client, run_id, event)
     elif isinstance(event, ExperimentTagsEvent):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
 
+from greenlove_mlflow.environment import variable_set
 from greenlove_mlflow.errors import TrackingError
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, first_line, within
 from greenlove_mlflow.untrusted import SECRET_NAME
@@ -30,6 +32,11 @@ _TROUBLE = re.compile(
     r"failed with exception|timed out|connection",
     re.IGNORECASE,
 )
+
+
+def without_progress_bars() -> AbstractContextManager[None]:
+    """A block in which MLflow shows no progress bar for each file that it sends or fetches."""
+    return variable_set("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def is_http(uri: str) -> bool:

@@ -126,6 +126,9 @@ const format = (() => {
     return `${fixed(rounded, 0)} s`;
   }
 
+  // After "about", a tenth is fine enough.
+  const about = (value) => spoken(value, Math.max(1, ...STEPS.filter((step) => step <= value / 10)));
+
   const isShort = (value) => value.point < MINUTE && value.high < 2 * MINUTE;
   const shortScale = (value) => (value.point >= 0.1 ? new Scale("s") : new Scale("ms", 1e3));
 
@@ -171,6 +174,9 @@ const format = (() => {
       ranged(value, scaleFor([value], CO2, 0.5, 1), missing, withRange),
     duration: (value) =>
       isNumber(value) || isExact(value) ? durationPoint(value) : `${durationPoint(value)} (${durationRange(value)})`,
+    money: (value, missing) => (
+      value !== null && value.point > 0 && value.point < 0.01 ? "under 1 cent" : ranged(value, USD, missing, false)),
+    about,
     durationPoint,
     durationRange,
     probability,
