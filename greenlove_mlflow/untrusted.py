@@ -67,6 +67,18 @@ def spreadsheet_cell(text: str) -> str:
     return f"'{shown}" if looks_odd else shown
 
 
+def markdown_cell(text: str) -> str:
+    r"""The text as a cell of a Markdown table that shows it and interprets none of it.
+
+    >>> print(markdown_cell("a|b <i>*c*"))
+    a\|b &lt;i&gt;\*c\*
+    """
+    shown = printable(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for char in "|*_`[]#":
+        shown = shown.replace(char, f"\\{char}")
+    return shown
+
+
 def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
     """The text without passwords, tokens and user names in URLs.
 

@@ -1,8 +1,11 @@
-"""``greenlove runs``: tracked runs side by side."""
+"""``greenlove runs``: tracked runs side by side, as text, for a pull request or for a spreadsheet."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,79 +13,291 @@ import click
 
 from greenlove_mlflow.cli.compare import figures
 from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.core.quantity import QUANTITIES
 from greenlove_mlflow.files import whole_file
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.stored.run_table import RunBeside, SideBySide
+    from collections.abc import Callable, Sequence
 
-LONGEST_VALUE = 40
-_HEAD = ("run", "time", "cost", "electricity", "CO2e", "best offer", "time there", "cost there", "better value")
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.stored.run_table import Group, RunBeside, SideBySide
+
+WIDTH = 120
+LEAST_CELL = 14
+SHOWN_SKIPPED = 5
+_HEAD = ("run", "status", "took", "cost", "energy", "CO2e", "estimated", "cost", "best value", "there", "cost")
+# Columns that are shortened where a row is too long: the run, its best option.
+_SHORTENED = (0, 8)
+_SORTS: dict[str, Callable[[RunBeside], Any]] = {
+    "name": lambda run: run.label,
+    "status": lambda run: run.status,
+    "started": lambda run: run.run.started_ms,
+    "time": lambda run: _figure(run, "time_s"),
+    "cost": lambda run: _figure(run, "cost_usd"),
+    "energy": lambda run: _figure(run, "energy_kwh"),
+    "co2": lambda run: _figure(run, "co2_g"),
+}
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True)
+@click.argument("runs", nargs=-1)
+@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="All runs of it; repeatable.")
+@click.option(
+    "--sort", type=click.Choice(list(_SORTS)), help="Order; figures largest first, what they took if they ran."
+)
+@click.option("--group-by", metavar="KEY", help="Totals by status, place, machine, month, or a param such as lr.")
 @click.option("--prices", default="newest", show_default=True, help="newest, a version, or a CSV of your own.")
 @click.option(
     "--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw them into this .png, .svg or .pdf."
 )
 @click.option("--store", "store_uri", help="MLflow store; what MLflow is set to when not given.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a table for a pull request.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV for a spreadsheet, in plain units.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, runs: tuple[str, ...], prices: str, figure: Path | None, store_uri: str | None, as_json: bool) -> None:
-    """Show tracked RUNS side by side: hours, dollars, kWh, CO2e, best offer and differing params.
+def command(
+    *,
+    runs: tuple[str, ...],
+    experiments: tuple[str, ...],
+    sort: str | None,
+    group_by: str | None,
+    prices: str,
+    figure: Path | None,
+    store_uri: str | None,
+    as_markdown: bool,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """Show tracked RUNS, or those of an experiment, side by side.
 
-    All are compared at the same prices. Exit code 0 when they were shown, 1 when a run cannot be read, 2 for wrong
-    usage.
+    What each took, was estimated to take and would take on its best offer, all at the same prices; totals; params that
+    differ. Exit code 0 when they were shown, 1 when a run cannot be read, 2 for wrong usage.
     """
-    from greenlove_mlflow.stored.run_table import compare_runs
+    from greenlove_mlflow.stored.run_table import compare_runs, group_runs
 
-    if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
-        raise click.UsageError("--figure ends in .png, .svg or .pdf")
-    beside = compare_runs(runs, prices=prices, tracking_uri=store_uri)
+    _check_usage(figure, has_runs=bool(runs or experiments), form_count=as_markdown + as_csv + as_json)
+    ids = dict.fromkeys((*runs, *(_runs_of(experiments, store_uri) if experiments else ())))
+    beside = compare_runs(tuple(ids), prices=prices, tracking_uri=store_uri)
+    chosen = _sorted(beside.runs, sort)
     if figure is not None:
         _draw(beside, figure)
+    groups = group_runs(chosen, group_by or "")
     if as_json:
-        echo(json.dumps(_plain(beside, figure), allow_nan=False))
-        return
-    echo("\n".join(_lines(beside)))
-    if figure is not None:
+        echo(json.dumps(_plain(beside, chosen, figure), allow_nan=False))
+    elif as_csv:
+        click.echo(_csv(chosen), nl=False)
+    else:
+        lines = _markdown(beside, chosen, groups) if as_markdown else _lines(beside, chosen, groups, group_by or "")
+        echo("\n".join(lines))
+    if figure is not None and not (as_json or as_csv):
         echo(f"Drawn in {figure}")
 
 
-def _lines(beside: SideBySide) -> list[str]:
-    from greenlove_mlflow.words.estimate import RANGE_SENTENCE, text_table
+def _check_usage(figure: Path | None, *, has_runs: bool, form_count: int) -> None:
+    if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
+        raise click.UsageError("--figure ends in .png, .svg or .pdf")
+    if not has_runs:
+        raise click.UsageError("name RUNS, or --experiment NAME")
+    if form_count > 1:
+        raise click.UsageError("--markdown, --csv and --json exclude each other")
 
-    lines = text_table([_HEAD, *(_cells(run) for run in beside.runs)], gap=2)
-    lines += ["", f"{RANGE_SENTENCE} Prices of {beside.prices.as_of}, {beside.prices.source.producer}."]
+
+def _runs_of(experiments: Sequence[str], store_uri: str | None) -> list[str]:
+    """The ids of the runs of some experiments; runs that cannot be read are named on stderr."""
+    from greenlove_mlflow.stored.run_table import read_experiment
+
+    page = read_experiment(experiments, store_uri)
+    for skipped in page.skipped[:SHOWN_SKIPPED]:
+        echo(f"Left out {skipped.run_id}: {skipped.reason}", err=True)
+    if len(page.skipped) > SHOWN_SKIPPED:
+        echo(f"... and {len(page.skipped) - SHOWN_SKIPPED} more left out", err=True)
+    return [each.run_id for each in page.facts]
+
+
+def _sorted(runs: Sequence[RunBeside], sort: str | None) -> list[RunBeside]:
+    if sort is None:
+        return list(runs)
+    return sorted(runs, key=_SORTS[sort], reverse=sort in ("time", "cost", "energy", "co2"))
+
+
+def _figure(run: RunBeside, field: str) -> float:
+    """What a run took, or was estimated to take where it did not run; unknown figures sort last."""
+    if run.run.outcome is not None:
+        value = getattr(run.run.outcome, field)
+    else:
+        estimated = getattr(run.home, field)
+        value = None if estimated is None else estimated.point
+    return -math.inf if value is None else float(value)
+
+
+def _lines(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Group], by: str) -> list[str]:
+    from greenlove_mlflow.words.estimate import text_table
+
+    lines = _fitting([_HEAD, *(_cells(run) for run in runs)])
+    lines += ["", *_total_lines(groups, by)]
+    lines.append(f"Prices of {beside.prices.as_of}, {beside.prices.source.producer}.")
+    if beside.differing and len(runs) * LEAST_CELL > WIDTH:
+        return [*lines, f"Params that differ: {', '.join(beside.differing)} (--json has them)."[:WIDTH]]
     if beside.differing:
-        head = ("param", *(run.label for run in beside.runs))
-        lines += [
-            "",
-            *text_table([head, *((key, *map(_short, of_runs)) for key, of_runs in beside.differing.items())], gap=2),
+        order = [beside.runs.index(run) for run in runs]
+        longest = (WIDTH - max(map(len, beside.differing))) // len(runs) - 2
+        rows = [("param", *(run.label for run in runs))]
+        rows += [(key, *(values[index] for index in order)) for key, values in beside.differing.items()]
+        cut = [(row[0], *(_short(cell, max(LEAST_CELL - 2, longest)) for cell in row[1:])) for row in rows]
+        return [*lines, "", *(line[:WIDTH] for line in text_table(cut, gap=2))]
+    return [*lines, "", "Their params are the same."] if len(runs) > 1 else lines
+
+
+def _fitting(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines of at most ``WIDTH`` columns; names of runs and offers are shortened as far as needed."""
+    from greenlove_mlflow.words.estimate import text_table
+
+    lines = text_table(rows, gap=2)
+    while max(map(len, lines)) > WIDTH:
+        column = max(_SHORTENED, key=lambda at: max(len(row[at]) for row in rows))
+        longest = max(len(row[column]) for row in rows)
+        if longest <= LEAST_CELL:
+            return [line[:WIDTH] for line in lines]
+        rows = [
+            tuple(_short(cell, longest - 1, kept=at == 0) if at == column else cell for at, cell in enumerate(row))
+            for row in rows
         ]
-    elif len(beside.runs) > 1:
-        lines += ["", "Their params are the same."]
+        lines = text_table(rows, gap=2)
     return lines
 
 
 def _cells(run: RunBeside) -> tuple[str, ...]:
-    from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_usd
+    from greenlove_mlflow.numbers import format_money, format_time
+    from greenlove_mlflow.words.estimate import missing_cost
 
-    home, best = run.home, run.best
-    there = ("", "") if best is None else (format_duration_s(best.time_s), format_usd(best.cost_usd))
+    there = ("", "")
+    if run.best is not None and run.stay_home is False:
+        there = (format_time(run.best.time_s, with_range=False), format_money(run.best.cost_usd, with_range=False))
     return (
         run.label,
-        format_duration_s(home.time_s),
-        format_usd(home.cost_usd),
-        format_kwh(home.energy_kwh),
-        format_co2_g(home.co2_g),
-        run.best_name or "none has a price",
+        run.status,
+        *(taken or "-" for taken in _taken(run)),
+        format_time(run.home.time_s, with_range=False),
+        format_money(run.home.cost_usd, with_range=False, missing=missing_cost(run.home)),
+        _best_words(run),
         *there,
-        "unknown" if run.stay_home is None else "home" if run.stay_home else "the offer",
     )
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= LONGEST_VALUE else f"{value[: LONGEST_VALUE - 3]}..."
+def _taken(run: RunBeside) -> tuple[str, str, str, str]:
+    """What a run took: time, cost, energy, CO2e; empty where it did not run."""
+    from greenlove_mlflow.numbers import format_co2_g, format_kwh, format_money, format_time
+
+    outcome = run.run.outcome
+    if outcome is None:
+        return "", "", "", ""
+    return (
+        format_time(outcome.time_s),
+        format_money(outcome.cost_usd),
+        format_kwh(outcome.energy_kwh),
+        format_co2_g(outcome.co2_g),
+    )
+
+
+def _best_words(run: RunBeside) -> str:
+    if run.is_too_small_to_rent:
+        return "too small to rent"
+    if run.stay_home is None:
+        return "unknown"
+    return "here" if run.stay_home else run.best_name
+
+
+def _total_lines(groups: Sequence[Group], by: str) -> list[str]:
+    """What ran and what did not, each added up on its own."""
+    lines = []
+    for group in groups:
+        head = f"{by} {group.key}: " if by else ""
+        if group.trained.run_count:
+            lines.append(f"{head}{group.trained.run_count} trained, together {_spent_words(group)}")
+        if group.not_run_count:
+            lines.append(f"{head}{group.not_run_count} not run, estimated at {_planned_words(group)}")
+    return [line[:WIDTH] for line in lines]
+
+
+def _spent_words(group: Group) -> str:
+    from greenlove_mlflow.numbers import format_co2_g, format_kwh, format_money, format_time
+
+    total = group.trained
+    unmetered = f" ({total.unmetered_count} without known energy)" if total.unmetered_count else ""
+    figures = (format_time(total.time_s), format_money(total.cost_usd), format_kwh(total.energy_kwh))
+    return f"{', '.join(figures)}, {format_co2_g(total.co2_g)} CO2e{unmetered}"
+
+
+def _planned_words(group: Group) -> str:
+    from greenlove_mlflow.numbers import format_money, format_time
+
+    return f"{format_time(group.not_run_time_s)}, {format_money(group.not_run_cost_usd)}"
+
+
+def _markdown(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Group]) -> list[str]:
+    from greenlove_mlflow.numbers import format_co2_g, format_kwh, format_money, format_time
+    from greenlove_mlflow.untrusted import markdown_cell
+
+    head = ("Run", "Status", "Estimated time", "Cost", "Energy", "CO2e", "Took", "Best value")
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for run in runs:
+        best = _best_words(run)
+        if run.best is not None and run.stay_home is False:
+            best = f"{best}: {format_time(run.best.time_s, with_range=False)}, {format_money(run.best.cost_usd)}"
+        took = ", ".join(text for text in _taken(run) if text)
+        cells = (
+            run.label,
+            run.status,
+            format_time(run.home.time_s),
+            format_money(run.home.cost_usd),
+            format_kwh(run.home.energy_kwh),
+            format_co2_g(run.home.co2_g),
+            f"{took} CO2e" if took else "",
+            best,
+        )
+        lines.append(f"| {' | '.join(markdown_cell(cell) for cell in cells)} |")
+    for group in groups:
+        key = f"{markdown_cell(group.key)}: " if group.key else ""
+        if group.trained.run_count:
+            lines += ["", f"**{key}{group.trained.run_count} trained**, together {_spent_words(group)}."]
+        if group.not_run_count:
+            lines += ["", f"**{key}{group.not_run_count} not run**, estimated at {_planned_words(group)}."]
+    source = markdown_cell(beside.prices.source.producer)
+    return [*lines, "", f"Ranges hold the real value 95 times in 100. Prices of {beside.prices.as_of}, {source}."]
+
+
+def _csv(runs: Sequence[RunBeside]) -> str:
+    """One row a run, in seconds, US dollars, kWh and grams; no cell that a spreadsheet would evaluate."""
+    from greenlove_mlflow.untrusted import spreadsheet_cell
+
+    fields = [quantity.field for quantity in QUANTITIES]
+    head = ["run_id", "name", "status", "started_at", "machine", "place"]
+    head += [f"actual_{field}" for field in fields]
+    head += [f"{field}{end}" for field in fields for end in ("", "_lo", "_hi")]
+    head += ["best_value", *(f"best_{field}" for field in fields)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    for run in runs:
+        training, machine = run.training, run.run.statistics.machine
+        row: list[Any] = [training.run_id, training.name, training.status, training.started_at]
+        row += [machine.processor_name, run.home.grid.place]
+        row += [getattr(training.outcome, field, None) for field in fields]
+        row += [end for field in fields for end in figures(run.home)[field] or (None, None, None)]
+        row += [_best_words(run), *_points(run.best, fields)]
+        writer.writerow(spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in row)
+    return text.getvalue()
+
+
+def _points(estimate: Estimate | None, fields: Sequence[str]) -> list[float | None]:
+    values = [None if estimate is None else getattr(estimate, field) for field in fields]
+    return [None if value is None else value.point for value in values]
+
+
+def _short(value: str, longest: int, *, kept: bool = False) -> str:
+    """The text cut to a length; the id of a run's label at its end is kept on request."""
+    if len(value) <= longest:
+        return value
+    return f"{value[: longest - 11]}...{value[-8:]}" if kept else f"{value[: longest - 3]}..."
 
 
 def _draw(beside: SideBySide, path: Path) -> None:
@@ -94,7 +309,8 @@ def _draw(beside: SideBySide, path: Path) -> None:
         plot_side_by_side(rows, beside.prices).savefig(temporary)
 
 
-def _plain(beside: SideBySide, figure: Path | None) -> dict[str, Any]:
+def _plain(beside: SideBySide, runs: Sequence[RunBeside], figure: Path | None) -> dict[str, Any]:
+    order = [beside.runs.index(run) for run in runs]
     return {
         "prices_version": beside.prices.version,
         "prices_as_of": beside.prices.as_of,
@@ -102,14 +318,18 @@ def _plain(beside: SideBySide, figure: Path | None) -> dict[str, Any]:
             {
                 "run_id": run.run.run_id,
                 "name": run.run.name,
-                "status": run.run.status,
+                "status": run.status,
                 "home": figures(run.home),
+                "actual": None
+                if run.run.outcome is None
+                else {each.field: getattr(run.run.outcome, each.field) for each in QUANTITIES},
                 "best_offer": run.best_name or None,
                 "stay_home": run.stay_home,
+                "is_too_small_to_rent": run.is_too_small_to_rent,
                 "best": None if run.best is None else figures(run.best),
             }
-            for run in beside.runs
+            for run in runs
         ],
-        "differing_params": {key: list(of_runs) for key, of_runs in beside.differing.items()},
+        "differing_params": {key: [values[index] for index in order] for key, values in beside.differing.items()},
         "figure": None if figure is None else str(figure),
     }

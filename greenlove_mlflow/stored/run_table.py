@@ -1,19 +1,27 @@
-"""Compares tracked runs side by side: each at home and on its best offer, and the params that differ."""
+"""Tracked runs side by side: what each took and was estimated to take, its best offer, and the params that differ."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.offers.choice import best_offer, best_value
 from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.offers.totals import Spent, Training, spent
 from greenlove_mlflow.stored.compare_stored import StoredComparer
+from greenlove_mlflow.stored.pages import Page, find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_price_sheet
 from greenlove_mlflow.tables.prices.sheets import Prices
+from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.reading import StoredRun, read_run
+from greenlove_mlflow.tracking.spool.mlflow_store import make_client
+from greenlove_mlflow.words.estimate import offer_label
 
 ABSENT = ""
+_TRACKED = f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +34,7 @@ class RunBeside:
         best_name: The best-value offer; empty when none has a price and fits.
         best: Its estimate on that offer; None when there is none.
         stay_home: Whether home is better value than that offer; None when no cost is known.
+        is_too_small_to_rent: Whether it is over before a rented instance has started.
     """
 
     run: StoredRun
@@ -33,6 +42,25 @@ class RunBeside:
     best_name: str
     best: Estimate | None
     stay_home: bool | None
+    is_too_small_to_rent: bool = False
+
+    @property
+    def status(self) -> str:
+        """What became of it: ``finished``, ``refused``, ``stopped``, ``failed``, ``running``, ``planned``, ..."""
+        status = self.run.tags.get(names.TAG_STATUS) or self.run.status
+        return "planned" if self.run.outcome is None and status == "finished" else status
+
+    @property
+    def training(self) -> Training:
+        """The run as a part of totals."""
+        return Training(
+            name=self.run.name,
+            run_id=self.run.run_id,
+            started_at=_iso_date(self.run.started_ms),
+            status=self.status,
+            estimate=self.home,
+            outcome=self.run.outcome,
+        )
 
     @property
     def label(self) -> str:
@@ -53,6 +81,78 @@ class SideBySide:
     runs: tuple[RunBeside, ...]
     prices: PriceSheet
     differing: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Runs that share one thing: what those took that trained, and what the others were estimated to take.
+
+    Args:
+        key: What they share; empty for all runs.
+        trained: Totals of the runs that trained.
+        not_run_count: Runs that did not train, whether refused or planned.
+        not_run_time_s: Their estimated seconds.
+        not_run_cost_usd: Their estimated cost, US dollars; None where none is known.
+    """
+
+    key: str
+    trained: Spent
+    not_run_count: int
+    not_run_time_s: float
+    not_run_cost_usd: float | None
+
+
+def group_runs(runs: Sequence[RunBeside], by: str = "") -> tuple[Group, ...]:
+    """The totals of all runs, or of each group of them, in order of first appearance.
+
+    Args:
+        runs: The runs.
+        by: ``status``, ``place``, ``machine``, ``month``, or the name of a param; empty for one group of all.
+    """
+    groups: dict[str, list[RunBeside]] = {}
+    for run in runs:
+        groups.setdefault(_key(run, by), []).append(run)
+    return tuple(_group(key, members) for key, members in groups.items())
+
+
+def read_experiment(experiments: Sequence[str], tracking_uri: str | None = None) -> Page:
+    """The ids of all tracked runs of some experiments, oldest first, and the runs that cannot be read."""
+    import mlflow
+
+    client = make_client(tracking_uri or mlflow.get_tracking_uri())
+    pages = list(read_pages(client, find_experiment_ids(client, experiments), filter_string=_TRACKED))
+    return Page(
+        facts=tuple(each for page in pages for each in page.facts),
+        skipped=tuple(each for page in pages for each in page.skipped),
+    )
+
+
+def _key(run: RunBeside, by: str) -> str:
+    if by == "":
+        return ""
+    known = {
+        "status": run.status,
+        "place": run.home.grid.place,
+        "machine": run.run.statistics.machine.processor_name,
+        "month": _iso_date(run.run.started_ms)[:7],
+    }
+    return known.get(by) or run.run.params.get(by) or "none"
+
+
+def _group(key: str, runs: Sequence[RunBeside]) -> Group:
+    planned = [run.home for run in runs if run.run.outcome is None]
+    costs = [home.cost_usd.point for home in planned if home.cost_usd is not None]
+    return Group(
+        key=key,
+        trained=spent([run.training for run in runs]),
+        not_run_count=len(planned),
+        not_run_time_s=math.fsum(home.time_s.point for home in planned),
+        not_run_cost_usd=math.fsum(costs) if costs else None,
+    )
+
+
+def _iso_date(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000.0))
 
 
 def compare_runs(run_ids: Sequence[str], *, prices: Prices = "newest", tracking_uri: str | None = None) -> SideBySide:
@@ -81,9 +181,10 @@ def _beside(run: StoredRun, comparer: StoredComparer) -> RunBeside:
     return RunBeside(
         run=run,
         home=home,
-        best_name="" if offer is None else offer.offer.gpu,
+        best_name="" if offer is None else offer_label(offer),
         best=None if offer is None else offer.estimate,
         stay_home=None if choice is None else choice.row is None,
+        is_too_small_to_rent=comparison is not None and comparison.is_too_small_to_rent,
     )
 
 

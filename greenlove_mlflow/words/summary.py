@@ -186,7 +186,9 @@ def _figures(
     co2 = "" if co2_g is None else f"{format_co2_g(co2_g, with_range=False)} CO2e"
     energy = format_kwh(energy_kwh, missing=f"energy {NOT_MEASURED}", with_range=False)
     parts = [format_time(time_s), energy, format_money(cost_usd, missing="", with_range=False), co2]
-    return "  " + "    ".join(part for part in parts if part)
+    known = [part for part in parts if part]
+    gap = next((gap for gap in (4, 3) if len("  " + (" " * gap).join(known)) <= WIDTH), 2)
+    return "  " + (" " * gap).join(known)
 
 
 def _options(comparison: Comparison, most_lines: int) -> list[str]:

@@ -13,7 +13,7 @@ from greenlove_mlflow.pipeline.live.commentary import Commentary, LiveLine
 from tests.conftest import copy_store
 from tests.support.terminal import Screen, run_on_terminal
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")]
 
 TRAINING = """
 import logging
@@ -112,7 +112,6 @@ def summaries(lines: list[str]) -> list[list[str]]:
     return [lines[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-@pytest.mark.slow
 def test_a_terminal_shows_summary_and_end_in_fourteen_lines_of_eighty_columns(screen: Screen) -> None:
     finished, refused, stopped, within = parts(screen)
     for part in (finished, refused, stopped, within):
@@ -131,7 +130,6 @@ def test_a_terminal_shows_summary_and_end_in_fourteen_lines_of_eighty_columns(sc
     assert any(line.startswith("Finished in ") for line in within)
 
 
-@pytest.mark.slow
 def test_nothing_of_live_line_or_progress_bars_is_left_on_the_screen(screen: Screen) -> None:
     assert "epoch 1 of 4 [----" in screen.raw
     assert "step 1 of 200 [----" in screen.raw
@@ -139,7 +137,6 @@ def test_nothing_of_live_line_or_progress_bars_is_left_on_the_screen(screen: Scr
     assert "artifacts:" not in screen.raw
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("option", "says"), [("", False), ("summary=True", True)])
 def test_nothing_is_said_where_stderr_is_no_terminal_unless_asked_for(
     store: dict[str, str], tmp_path: Path, option: str, says: bool
