@@ -137,6 +137,6 @@ def test_the_last_line_says_what_it_took_beside_the_range() -> None:
     assert ending_sentence(estimate, an_outcome()).startswith(
         "Finished in 5 h 15 min (estimated 4 h 50 min to 5 h 35 min), "
     )
-    assert "(outside estimated" in ending_sentence(estimate, an_outcome(time_s=50_000.0))
+    assert "(outside the estimated" in ending_sentence(estimate, an_outcome(time_s=50_000.0))
     early = an_outcome(completed=False, epoch_durations_s=(186.0,) * 9)
     assert ending_sentence(estimate, early, ended="failed").startswith("Ended after 9 of 100 epochs, failed: 5 h 15")
