@@ -37,6 +37,14 @@ os.environ.pop("GREENLOVE_DATA", None)
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names that differ from process to process: two that share the tests would agree on none of them."""
+    named = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if named:
+        raise pytest.UsageError(f"tests are named by an address in memory; give them ids: {', '.join(named)}")
+
+
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 

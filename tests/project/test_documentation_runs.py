@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import copy_store
 from tests.support.documents import PAGES, ROOT, Block, blocks_of, named
+from tests.support.warm import WarmPython
 
 pytestmark = pytest.mark.slow
 
@@ -85,10 +87,23 @@ def call(command: list[str], folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def python() -> Iterator[WarmPython]:
+    with WarmPython() as warm:
+        yield warm
+
+
+def run_program(python: WarmPython, text: str, folder: Path) -> str:
+    (folder / "program.py").write_text(text, encoding="utf-8")
+    done = python.run(folder / "program.py", folder=folder, environment=environment_of(folder))
+    assert done.returncode == 0, f"{text[-3000:]}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def recorded(python: WarmPython, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A store with a finished training in each of two experiments, and the id of one of them."""
     folder = tmp_path_factory.mktemp("recorded")
-    return folder / "mlflow.db", call([sys.executable, "-c", RECORD], folder).split()[-1]
+    return folder / "mlflow.db", run_program(python, RECORD, folder).split()[-1]
 
 
 def is_run(block: Block, language: str) -> bool:
@@ -100,13 +115,14 @@ def pages_with(language: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("page", pages_with("python"), ids=named)
-def test_the_snippets_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path, recorded: tuple[Path, str]) -> None:
+def test_the_snippets_of_a_page_run_one_after_the_other(
+    page: Path, tmp_path: Path, python: WarmPython, recorded: tuple[Path, str]
+) -> None:
     copy_store(recorded[0], tmp_path / "mlflow.db")
     snippets = [block.text for block in blocks_of(page) if is_run(block, "python")]
     needs_estimate = any("estimate" in text for text in snippets[:1]) or "estimate.caveats" in "".join(snippets)
     program = PRELUDE + (ESTIMATE if needs_estimate else "") + "\n\n".join(snippets)
-    (tmp_path / "program.py").write_text(program, encoding="utf-8")
-    call([sys.executable, "program.py"], tmp_path)
+    run_program(python, program, tmp_path)
 
 
 @pytest.mark.parametrize("page", pages_with("bash"), ids=named)

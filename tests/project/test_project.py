@@ -27,7 +27,12 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "command",
-    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",)],
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        pytest.param(("mypy",), marks=(pytest.mark.slow, pytest.mark.xdist_group("mypy"))),
+        ("lint-imports",),
+    ],
     ids=" ".join,
 )
 def test_static_check_is_clean(command: tuple[str, ...]) -> None:
@@ -89,12 +94,6 @@ def test_ci_calls_the_readmes_own_test_command() -> None:
 
 
 @pytest.mark.slow
-def test_no_test_is_named_by_an_address_in_memory() -> None:
-    """It differs from process to process, and two processes that share the tests then agree on none of them."""
-    names = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests").stdout
-    assert [name for name in names.splitlines() if " at 0x" in name] == []
-
-
 def test_modules_stay_short() -> None:
     long = {
         str(path.relative_to(ROOT)): count
