@@ -65,7 +65,7 @@ class _Adaptive:
         if first.whole and self.plan.epoch_count <= self.whole_count:
             return "complete"
         self._set_deadline(first)
-        if time.perf_counter() + self.step_s >= self.deadline_s:
+        if self._agreed(time.perf_counter() + self.step_s >= self.deadline_s):
             return "cap"
         warm_part = self._probe_revisit(first)
         reason = self._run_timed(warm_part)
@@ -103,7 +103,8 @@ class _Adaptive:
 
     def _probe_revisit(self, first: Pass) -> Any:
         """A loader over samples that are cached by now, if the data turns out to be cached; else None."""
-        if first.whole:
+        # On several ranks a cached part of the data would be another one on each.
+        if first.whole or self.session.agree is not None:
             return None
         count = int(min(max(2.0, REVISIT_S / max(self.step_s, 1e-9)), self.feed.steps_per_epoch))
         part = self.feed.part(count * self.feed.batch_size, seed=self.plan.seed)
@@ -131,15 +132,15 @@ class _Adaptive:
 
     def _run_timed(self, warm_part: Any) -> str:
         epoch_s = self.startup_s + self.feed.steps_per_epoch * self.step_s
-        whole = warm_part is None and epoch_s <= self.budget_s / 4.0
+        whole = warm_part is None and not self._agreed(epoch_s > self.budget_s / 4.0)
         while True:
             self._narrow_deadline()
             now_s = time.perf_counter()
             until_s = self.deadline_s - self._scaling_s()
-            if now_s + self._least_pass_s() > until_s:
+            if self._agreed(now_s + self._least_pass_s() > until_s):
                 if self._extend():
                     continue
-                return "cap" if self.deadline_s >= self.cap_s else "budget"
+                return "cap" if self.deadline_s >= self.cap_s else "budget"  # only a word: ranks may differ
             done = self._time_once(whole, warm_part, until_s)
             self.whole_count += done.whole and warm_part is None
             self._learn(done)
@@ -209,14 +210,17 @@ class _Adaptive:
     def _extend(self) -> bool:
         """Whether the machine's pace is drifting, so that the benchmark is extended; at most once."""
         moving = noise_of_blocks(self.session.epochs, self.session.blocks).is_drifting or self.session.is_slowing
-        if self.extended or not moving:
+        if self.extended or not self._agreed(moving):
             return False
         self.extended = True
         self.deadline_s = min(time.perf_counter() + DRIFT_EXTENSION_S, self.cap_s)
         return True
 
     def _is_precise(self) -> bool:
-        return not self.extended and is_precise(self.session.epochs, self.session.blocks)
+        return not self.extended and not self._agreed(not is_precise(self.session.epochs, self.session.blocks))
+
+    def _agreed(self, is_so: bool) -> bool:
+        return self.session.is_agreed(is_so)
 
     def _scaling_counts(self) -> list[int]:
         """Steps of a quarter, a half and all of the data, or of what fits in a second; empty if too few."""
@@ -234,7 +238,7 @@ class _Adaptive:
 
     def _run_scaling(self) -> None:
         """Run short epochs at three sizes, to check how time grows with the data."""
-        if time.perf_counter() + self._scaling_s() > self.cap_s:
+        if self.session.agree is not None or time.perf_counter() + self._scaling_s() > self.cap_s:
             return
         steps = self.feed.steps_per_epoch
         # The sizes alternate, so that a burst does not affect only one of them.

@@ -14,6 +14,8 @@ BLOCK_S = 0.5
 FIRST_STEPS_KEPT = 64
 
 Step = Callable[[Any], Any]
+# Returns the largest of the values that all ranks of a training give; each must ask, in the same order.
+Agree = Callable[[float], float]
 _END = object()
 
 
@@ -155,6 +157,7 @@ def run_pass(
     synchronize: Callable[[], None],
     at_block_edge: Callable[[float], None] | None = None,
     first_uses: FirstUses | None = None,
+    agree: Agree | None = None,
 ) -> Pass:
     """Run one pass, timed from requesting the first batch until the device is idle after the last step.
 
@@ -165,19 +168,25 @@ def run_pass(
         synchronize: Waits until the device is idle; called at the edges of blocks only.
         at_block_edge: Called with the clock time at each edge; its duration is left out of the pass.
         first_uses: Detects steps of new shapes, each of which becomes a separate block.
+        agree: On several ranks: agrees at each edge whether another block follows and how many steps it has; its
+            duration is left out of the pass.
     """
     synchronize()
+    step_count = None if agree is None else _agreed_head(limit, agree)
     cpu_s, start_s = time.process_time(), time.perf_counter()
     done = Pass(start_s=start_s)
     iterator = _Iterator(batches, first_uses)
-    while not done.whole and not _is_over(done, limit, start_s):
-        block = _run_block(iterator, step, limit, done, start_s)
+    while not done.whole and not (_is_over(done, limit, start_s) if agree is None else not step_count):
+        block = _run_block(iterator, step, limit, done, start_s, step_count=step_count)
         synchronize()
         end_s, end_cpu_s = time.perf_counter(), time.process_time()
         block.duration_s, block.cpu_s = end_s - start_s, end_cpu_s - cpu_s
         done.append(block, end_s)
         if at_block_edge is not None:
             at_block_edge(end_s)
+        if agree is not None:
+            step_count = _agreed_steps(done, limit, agree)
+        if at_block_edge is not None or agree is not None:
             end_s, end_cpu_s = time.perf_counter(), time.process_time()
         start_s, cpu_s = end_s, end_cpu_s
     before_s = time.perf_counter()
@@ -209,10 +218,14 @@ class _Iterator:
         self._kept = batch
 
 
-def _run_block(iterator: _Iterator, step: Step, limit: Limit, done: Pass, start_s: float) -> Block:
-    """Run the next steps of a pass up to an edge; the caller sets the duration after synchronising."""
+def _run_block(
+    iterator: _Iterator, step: Step, limit: Limit, done: Pass, start_s: float, *, step_count: int | None
+) -> Block:
+    """Run the next steps of a pass up to an edge, or ``step_count``; the caller sets the duration when all is idle."""
     count, wait_s, square_s2, now_s = 0, 0.0, 0.0, start_s
     most, edge_s = _most_steps(done, limit), _edge_s(done, limit, start_s)
+    if step_count is not None:
+        most, edge_s = step_count, math.inf
     is_first_use = False
     while count < most:
         batch = iterator.next()
@@ -243,6 +256,21 @@ def _run_block(iterator: _Iterator, step: Step, limit: Limit, done: Pass, start_
     return Block(
         start_s=start_s, step_count=count, duration_s=0.0, data_wait_s=wait_s, cpu_s=0.0, is_first_use=is_first_use
     )
+
+
+def _agreed_head(limit: Limit, agree: Agree) -> int:
+    """Steps of the first block on all ranks, which begin it together."""
+    most = min(_most_steps(Pass(start_s=0.0), limit), float(limit.head_step_count))
+    return int(-agree(-max(1.0, most)))
+
+
+def _agreed_steps(done: Pass, limit: Limit, agree: Agree) -> int:
+    """Steps of the next block on all ranks; 0 once any of them is to end the pass."""
+    now_s = time.perf_counter()
+    if agree(float(_is_over(done, limit, now_s) or done.whole)):
+        return 0
+    in_time = (_edge_s(done, limit, now_s) - now_s) / max(done.steady_step_s, 1e-9)
+    return int(-agree(-max(1.0, min(_most_steps(done, limit), in_time))))
 
 
 def _most_steps(done: Pass, limit: Limit) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
@@ -22,6 +23,10 @@ from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDe
 from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.benchmark.validation import LONGEST_VALIDATION_S, time_validation
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
+from greenlove_mlflow.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.benchmark.ranks import Ranks
 
 
 class _SessionOptions(TypedDict):
@@ -38,8 +43,11 @@ def run_benchmark(
     meter: Meter | None = None,
     progress: Progress | None = None,
     signals: Signals | None = None,
+    ranks: Ranks | None = None,
 ) -> BenchmarkLog:
     """Run the benchmark and return its log; the training state is restored bit by bit.
+
+    On several ranks, each calls this, and all run the same steps.
 
     Args:
         subject: Model, optimizer, criterion and data; or an ``EpochRunner`` for any other kind of training.
@@ -48,6 +56,7 @@ def run_benchmark(
         meter: An open power meter.
         progress: Called with phase, seconds done and seconds planned, outside the timed passes.
         signals: Reader of machine signals; without one the range follows from step noise and bursts alone.
+        ranks: The ranks of the training; None when it trains alone.
 
     Raises:
         InvalidInputError: If the data cannot be used; nothing has run in that case.
@@ -57,7 +66,7 @@ def run_benchmark(
     started_at = dt.datetime.now(dt.timezone.utc)
     if isinstance(subject, Training):
         recorder, device = _StepRecorder(subject), subject.torch_device
-        session, stop_reason, memory = _benchmark_training(subject, recorder, plan, options)
+        session, stop_reason, memory = _benchmark_training(subject, recorder, plan, options, ranks)
         description = recorder.describe(session.feed.batch_size)
     else:
         session, stop_reason = _benchmark_runner(subject, plan, options)
@@ -74,9 +83,15 @@ def run_benchmark(
 
 
 def _benchmark_training(
-    subject: Training, recorder: _StepRecorder, plan: BenchmarkPlan, options: _SessionOptions
+    subject: Training,
+    recorder: _StepRecorder,
+    plan: BenchmarkPlan,
+    options: _SessionOptions,
+    ranks: Ranks | None,
 ) -> tuple[Session, str, DeviceMemory]:
     feed = make_feed(subject.data, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
+    if ranks is not None:
+        feed, plan = _of_all_ranks(feed, plan, ranks)
     reserve_s = 0.0 if subject.validation is None else LONGEST_VALIDATION_S
     with preserved(subject) as copied_bytes:
         _begin_training(subject)
@@ -86,6 +101,7 @@ def _benchmark_training(
             plan,
             synchronize=subject.synchronize,
             host_sees_steps=subject.torch_device.type == "cpu",
+            agree=None if ranks is None else ranks.agree,
             **options,
         )
         try:
@@ -94,12 +110,27 @@ def _benchmark_training(
             )
             time_validation(session, subject)
             memory = read_device_memory(subject, copied_bytes)
-            if plan.method == "adaptive":
+            # The profiler runs steps of its own, as many as it likes, which the other ranks would wait for.
+            if plan.method == "adaptive" and ranks is None:
                 profile_session(session, subject, recorder.first_batch)
         finally:
             feed.close()
         session.end()
     return session, stop_reason, memory
+
+
+def _of_all_ranks(feed: Feed, plan: BenchmarkPlan, ranks: Ranks) -> tuple[Feed, BenchmarkPlan]:
+    """Feed and plan with the epoch of the rank that has the fewest batches: what all ranks can run together.
+
+    Raises:
+        InvalidInputError: If the method runs passes of its own choice.
+    """
+    if plan.method != "adaptive":
+        raise InvalidInputError(f"method={plan.method!r} is not supported on several ranks; leave it out")
+    steps = int(-ranks.agree(-float(feed.steps_per_epoch)))
+    samples = min(feed.sample_count, steps * feed.batch_size)
+    feed = dataclasses.replace(feed, steps_per_epoch=steps, sample_count=samples)
+    return feed, dataclasses.replace(plan, steps_per_epoch=steps)
 
 
 def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _SessionOptions) -> tuple[Session, str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.machine.signals import summarise_board
-from greenlove_mlflow.benchmark.passes import FirstUses, Limit, Pass, Step, run_pass
+from greenlove_mlflow.benchmark.passes import Agree, FirstUses, Limit, Pass, Step, run_pass
 from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.core.records import BlockRecord, EpochRecord, Phase, StepProfile
 from greenlove_mlflow.errors import BenchmarkError
@@ -54,6 +54,7 @@ class Session:
         profile: Where the time of a step goes; None until it is profiled.
         validation_profile: The same for a validation step.
         loss_is_finite: False once a pass ended with a non-finite loss; None until a step returns one.
+        agree: Agrees on a value with the other ranks of the training; None when it trains alone.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Session:
         meter: Meter | None = None,
         progress: Progress | None = None,
         signals: Signals | None = None,
+        agree: Agree | None = None,
     ) -> None:
+        self.agree = agree
         self.feed = feed
         self.step = step
         self.plan = plan
@@ -87,7 +90,8 @@ class Session:
         self._synchronize = synchronize
         self._host_sees_steps = host_sees_steps
         # On a CPU too little is built per shape to justify checking each batch.
-        self._first_uses = None if host_sees_steps else FirstUses()
+        # On several ranks the shapes differ, but blocks must not.
+        self._first_uses = None if host_sees_steps or agree is not None else FirstUses()
         self._progress = progress
         self.signals = signals
 
@@ -144,6 +148,7 @@ class Session:
                 synchronize=self._synchronize,
                 at_block_edge=None if self._progress is None else lambda _: self.show_progress(phase),
                 first_uses=self._first_uses if step is self.step else None,
+                agree=self.agree,
             )
         self.read_signals(phase)
         return done
@@ -151,6 +156,14 @@ class Session:
     def energy_j(self) -> float | None:
         """Joules of all metered devices so far; None without a meter."""
         return None if self.meter is None else self.meter.energy_j()
+
+    def is_agreed(self, is_so: bool) -> bool:
+        """Whether it is so on any rank of the training, which all of them ask."""
+        return is_so if self.agree is None else self.agree(float(is_so)) > 0.0
+
+    def least_of_all(self, count: int) -> int:
+        """The smallest of the counts that all ranks of the training give."""
+        return count if self.agree is None else int(-self.agree(-float(count)))
 
     @property
     def is_slowing(self) -> bool:

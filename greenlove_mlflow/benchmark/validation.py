@@ -28,7 +28,11 @@ def time_validation(session: Session, subject: Training) -> None:
     with in_evaluation(subject):
         done = session.run(
             "validation",
-            Limit(until_s=time.perf_counter() + LONGEST_VALIDATION_S, beyond_first_s=LONGEST_VALIDATION_S),
+            Limit(
+                until_s=time.perf_counter() + LONGEST_VALIDATION_S,
+                beyond_first_s=LONGEST_VALIDATION_S,
+                whole_step_count=None if session.agree is None else session.least_of_all(feed.steps_per_epoch),
+            ),
             batches=feed.loader,
             sample_count=feed.sample_count,
             step=step,

@@ -86,6 +86,8 @@ class StepRecorder:
         synchronize: Waits until the device is idle; called at the edges of blocks only.
         profiler: Profiles two steps after the timed ones; they are left out of the timing.
         on_close: Called once, in the training thread, when the window closes.
+        leader_reason: On a rank other than 0: why rank 0's window has closed; empty until then. This one closes then,
+            rather than by its own clock.
 
     Attributes:
         step_count: Steps reported so far, including those after the window.
@@ -100,6 +102,7 @@ class StepRecorder:
         synchronize: Callable[[], None] = lambda: None,
         profiler: StepProfiler | None = None,
         on_close: Callable[[], None] = lambda: None,
+        leader_reason: Callable[[], str] | None = None,
     ) -> None:
         self.session = session
         self.plan = plan
@@ -108,6 +111,7 @@ class StepRecorder:
         self._synchronize = synchronize
         self._profiler = profiler
         self._on_close = on_close
+        self._leader_reason = leader_reason
         self._stage: _Stage = "before"
         self._window = ExitStack()
         self._paused_for: str | None = None
@@ -239,6 +243,8 @@ class StepRecorder:
         enough = done.step_count >= FIRST_STEP_COUNT and beyond_s >= FIRST_CONTACT_S
         if self.step_count >= self._largest_count:
             self._close("share")
+        elif self._leader_reason is not None and self._leader_reason():
+            self._close(self._leader_reason())
         elif enough:
             self.session.first_steps_s = done.first_steps_s
             is_whole = at_lap and done.step_count == self.session.feed.steps_per_epoch
@@ -253,6 +259,10 @@ class StepRecorder:
         """Close the window at its limit, or once more steps would not help."""
         if self.step_count >= self._largest_count:
             self._finish("share")
+        elif self._leader_reason is not None:
+            reason = self._leader_reason()
+            if reason:
+                self._finish(reason)
         elif now_s - self._first_end_s >= self.plan.longest_s:
             self._finish("budget")
         elif now_s - self._judged_s >= BLOCK_S:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from greenlove_mlflow.benchmark.ranks import world_size
+from greenlove_mlflow.environment import read_environment
+from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.busy import is_busy
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.options import make_options
@@ -107,6 +110,8 @@ class _AutoLogger:
             self._run.touch()
 
     def _begin(self, optimizer: Any) -> None:
+        if world_size(read_environment().world_size) > 1:
+            raise InvalidInputError("it follows one process; on several ranks, use greenlove.track or greenlove.watch")
         self._is_opening = True
         try:
             undertaking = prepare_watched(

@@ -13,7 +13,6 @@ from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.promises import Keeping
 from greenlove_mlflow.pipeline.running import running
 from greenlove_mlflow.pipeline.watching import prepare_watched
-from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
@@ -82,10 +81,6 @@ class Followed:
         opened, self._open = self._open, ExitStack()
         kind = None if error is None else type(error)
         self._guarded(lambda: opened.__exit__(kind, error, None if error is None else error.__traceback__), error)
-
-    def refuse_ranks(self, world_size: int) -> None:
-        """Warn that a run on several ranks is not followed."""
-        say_on_stderr(f"a training on {world_size} ranks is not followed yet: no estimate, nothing metered or kept")
 
     def _begin(self, watched: tuple[Any, ...], plan: dict[str, Any], join: RunToJoin | None) -> None:
         undertaking = prepare_watched(

@@ -45,10 +45,6 @@ class TrainerCallback(_Base):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin, with the planned and completed steps, which are known here even for a resumed run."""
-        if args.world_size > 1:
-            if state.is_world_process_zero:
-                self._followed.refuse_ranks(args.world_size)
-            return
         self._is_paused = False
         watched = tuple(each for each in (kwargs.get("model"), kwargs.get("optimizer")) if each is not None)
         plan = {

@@ -58,10 +58,6 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin, once the trainer is set up and a checkpoint is loaded."""
-        if trainer.world_size > 1:
-            if trainer.global_rank == 0:
-                self._followed.refuse_ranks(trainer.world_size)
-            return
         self._global_step = trainer.global_step
         plan = self._plan(trainer)
         self._laps_are_epochs = "epochs" in plan

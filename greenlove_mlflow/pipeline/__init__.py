@@ -21,6 +21,8 @@ from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from greenlove_mlflow.benchmark import EpochRunner
+    from greenlove_mlflow.benchmark.subject.training import Training
     from greenlove_mlflow.core.speed.gpus import Precision
     from greenlove_mlflow.pipeline.track_options import TrackOptions
 
@@ -57,22 +59,30 @@ def estimate(
     Raises:
         InvalidInputError: If an argument is invalid; raised before anything runs.
     """
-    from greenlove_mlflow.benchmark.ranks import refuse_several_ranks
+    from greenlove_mlflow.benchmark.ranks import failing_together, meet, on_all_ranks
     from greenlove_mlflow.benchmark.state.state import check_state
     from greenlove_mlflow.benchmark.subject.training import Training
     from greenlove_mlflow.pipeline.stages import find_place, measure_training
-    from greenlove_mlflow.pipeline.undertakings import subject_of
+    from greenlove_mlflow.pipeline.undertakings import refuse_on_ranks, subject_of
 
     epochs = 1 if epochs is None and steps is None and is_runner(model) else epochs
     settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
-    refuse_several_ranks(environment.world_size)
     check_offers(settings.prices, billing=settings.billing, speed_ratios=settings.speed_ratios)
-    subject = subject_of(model, optimizer, criterion, data, settings)
-    if isinstance(subject, Training):
-        check_state(subject)
-    place = find_place(settings, environment)
-    with busy():
-        return measure_training(subject, settings, environment, place).estimate
+    ranks = meet(settings.asked_for("estimate"), environment.world_size)
+
+    def checked() -> Training | EpochRunner:
+        subject = subject_of(model, optimizer, criterion, data, settings)
+        if ranks is not None:
+            refuse_on_ranks(subject, settings)
+        if isinstance(subject, Training):
+            check_state(subject)
+        return subject
+
+    subject = on_all_ranks(ranks, checked)
+    settings = settings.on(ranks)
+    with busy(), failing_together(ranks):
+        place = find_place(settings, environment)
+        return measure_training(subject, settings, environment, place, ranks=ranks).estimate
 
 
 def compare(
@@ -181,7 +191,7 @@ def track(
         TrackingError: If the MLflow store cannot be used; raised before anything runs.
         TrainingRefused: If the training is refused and ``on_refusal="raise"``.
     """
-    from greenlove_mlflow.benchmark.ranks import refuse_several_ranks
+    from greenlove_mlflow.benchmark.ranks import meet, on_all_ranks
     from greenlove_mlflow.pipeline.promises import Keeping
     from greenlove_mlflow.pipeline.running import running
     from greenlove_mlflow.pipeline.undertakings import prepare_training
@@ -196,10 +206,13 @@ def track(
         run_id=run_id,
     )
     settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
-    refuse_several_ranks(environment.world_size)
     check_offers(settings.prices, billing=settings.billing, speed_ratios=settings.speed_ratios)
-    prepared = prepare_training(
-        (model, optimizer, criterion, data), settings, environment, policy=policy, keeping=keeping
+    ranks = meet(settings.asked_for("track"), environment.world_size)
+    prepared = on_all_ranks(
+        ranks,
+        lambda: prepare_training(
+            (model, optimizer, criterion, data), settings, environment, policy=policy, keeping=keeping, ranks=ranks
+        ),
     )
     refusal = _BENCHMARK_ONLY if environment.benchmark_only else ""
     with running(prepared.undertaking, measure=prepared.measure, refusal=refusal) as run:

@@ -19,6 +19,7 @@ from greenlove_mlflow.pipeline import checks
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from greenlove_mlflow.benchmark.ranks import Ranks
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.offers.offer import PriceSheet
 
@@ -38,7 +39,8 @@ class Options:
         done: Epochs, or steps, that earlier parts of the training have done.
         accumulation: Batches per optimizer step, with gradient accumulation.
         lap_steps: Optimizer steps metered as one lap; those of an epoch if the data has a length.
-        benchmark: ``before`` the training, with all state restored, or ``within`` its first seconds.
+        benchmark: ``before`` the training, with all state restored, or ``within`` its first seconds; chosen when not
+            given: ``before``, but ``within`` on several ranks.
         batch_size: Samples per batch when ``data`` is a dataset (64 when not given); with a loader it must equal the
             loader's.
         device: Device of the training; the model's device when not given.
@@ -71,8 +73,8 @@ class Options:
         measured: ``auto`` takes ratios from your own runs of the same workload in MLflow; a run id takes that run's.
         cloud_region: Region of the offers; the median of their regions when not given.
         billing: Kinds of price to compare (``on-demand``, ``spot``, ``reserved-1y``, ...).
-        gpus: GPUs used on an offer: 1, 2, 4 or 8; as many as at home when not given. The smallest instance that has
-            them is rented and paid in full.
+        gpus: GPUs used on an offer: 1, 2, 4 or 8; as many as at home, one for each rank, when not given. The smallest
+            instance that has them is rented and paid in full.
         start_s: Seconds that a rented instance needs to start; a sourced value when not given.
         home_usd_per_hour: Hourly rent of this machine, instead of its electricity cost.
         history: Learn the machine's drift from finished runs in MLflow.
@@ -80,7 +82,7 @@ class Options:
         summary: Whether ``track`` and ``watch`` print on stderr: the summary, a live line with what is left, and a line
             at the end; only on a terminal when not given. Callbacks and ``autolog`` print only with True.
         progress: Called with phase, seconds done and seconds planned while the benchmark runs.
-        on_epoch: Called after each real epoch with epochs done, epochs planned and the forecast.
+        on_epoch: Called after each real epoch with epochs done, epochs planned and the forecast; on rank 0 alone.
         plan: Fields of ``BenchmarkPlan`` to override.
     """
 
@@ -89,7 +91,7 @@ class Options:
     done: int = 0
     accumulation: int | None = None
     lap_steps: int | None = None
-    benchmark: BenchmarkMode = "before"
+    benchmark: BenchmarkMode | None = None
     batch_size: int | None = None
     device: Any = None
     train_step: TrainStep | None = None
@@ -137,6 +139,16 @@ class Options:
             value = getattr(self, name)
             if value is not None or name not in _MAY_BE_LEFT_OUT:
                 object.__setattr__(self, name, check(name, value))
+
+    def asked_for(self, what: str) -> str:
+        """The call by its plan, which is the same on all ranks of a training: ``track(epochs=4)``."""
+        return f"{what}(epochs={self.epochs})" if self.steps is None else f"{what}(steps={self.steps})"
+
+    def on(self, ranks: Ranks | None) -> Options:
+        """The options of this rank: only rank 0 asks the network and shows progress."""
+        if ranks is None or ranks.is_leader:
+            return self
+        return dataclasses.replace(self, live_carbon=False, locate=None, progress=None, on_epoch=None)
 
 
 def make_options(epochs: int | None, given: Mapping[str, Any]) -> Options:

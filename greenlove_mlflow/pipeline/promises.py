@@ -22,6 +22,7 @@ from greenlove_mlflow.tracking import names
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
+    from greenlove_mlflow.benchmark.ranks import Ranks
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.laps import LapPlan
     from greenlove_mlflow.core.offers.compare import Comparison
@@ -75,6 +76,7 @@ class Undertaking:
         policy: What it is allowed to take.
         optimizers: Optimizers whose steps are counted; empty if steps are reported by calls.
         runner: An ``EpochRunner`` that ``run.train()`` runs.
+        ranks: The ranks of the training; None when it trains alone.
     """
 
     subject: Subject
@@ -88,6 +90,7 @@ class Undertaking:
     policy: Policy = field(default_factory=Policy)
     optimizers: tuple[Any, ...] = ()
     runner: Any = None
+    ranks: Ranks | None = None
 
 
 def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, undertaking: Undertaking) -> Promise:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.benchmark.ranks import rank_of_process
+from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks, rank_of_process
 from greenlove_mlflow.benchmark.subject.loader_in_use import find_loader_in_use
 from greenlove_mlflow.benchmark.within import WindowPlan
 from greenlove_mlflow.core.account.laps import LapPlan
@@ -22,6 +22,7 @@ from greenlove_mlflow.pipeline.live.busy import busy
 from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.policy import Policy
+from greenlove_mlflow.pipeline.live.rank_link import RankLink, link_ended
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT, Window
 from greenlove_mlflow.pipeline.promises import (
     Undertaking,
@@ -33,13 +34,16 @@ from greenlove_mlflow.pipeline.promises import (
 )
 from greenlove_mlflow.pipeline.stages import estimate_log
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
+from greenlove_mlflow.power.devices import name_device
 from greenlove_mlflow.tables import read_kernel_factors
-from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking import names
 
 if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import EarlierParts
     from greenlove_mlflow.core.records import BenchmarkLog
+    from greenlove_mlflow.pipeline.live.rank_power import RankMeter
+    from greenlove_mlflow.power import PowerMeter
     from greenlove_mlflow.tracking import TrackedRun
 
 logger = logging.getLogger(__name__)
@@ -68,10 +72,10 @@ def running(
     from greenlove_mlflow.tracking import open_run
     from greenlove_mlflow.tracking.saved_view import print_view_link
 
-    keeping = undertaking.keeping
-    with (
-        busy(),
-        open_run(
+    keeping, ranks = undertaking.keeping, undertaking.ranks
+
+    def opened() -> TrackedRun:
+        return open_run(
             experiment=keeping.experiment,
             run_name=keeping.run_name,
             nested=keeping.nested,
@@ -79,23 +83,27 @@ def running(
             continues=undertaking.plan.done_count > 0,
             rank=rank_of_process(undertaking.environment.rank),
             join=keeping.join,
-        ) as tracked,
-    ):
+        )
+
+    with busy(), on_all_ranks(ranks, opened) as tracked:
         earlier = tracked.earlier_parts() if undertaking.plan.done_count else None
         tracked.is_continued = earlier is not None
-        promise = None if measure is None else measure(tracked)
-        run = _make_run(undertaking, tracked, promise, earlier)
+        with failing_together(ranks):
+            promise = None if measure is None else measure(tracked)
+        link = _make_link(undertaking, tracked)
+        run = _make_run(undertaking, tracked, promise, earlier, link)
         run.refusal = refusal
         reason = ""
         run.say_estimate()
         if promise is not None and not refusal:
-            reason = undertaking.policy.refusal(run.of_all_parts(promise.estimate))
+            reason = _reason_to_refuse(undertaking, run.of_all_parts(promise.estimate))
         if reason:
             _refuse(run, tracked, reason, undertaking.policy)
         error: BaseException | None = None
         try:
-            run.begin()
-            yield run
+            with link_ended(link):
+                run.begin()
+                yield run
         except BaseException as raised:
             error = raised
             raise
@@ -109,28 +117,70 @@ def running(
                 print_view_link(tracked.view_url)
 
 
+def _make_link(undertaking: Undertaking, tracked: TrackedRun) -> RankLink | None:
+    """The tie to the other ranks; None when the training has none."""
+    if undertaking.ranks is None:
+        return None
+    return RankLink(
+        undertaking.ranks,
+        device=name_device(undertaking.subject.device),
+        synchronize=undertaking.synchronize,
+        may_stop=undertaking.policy.limits is not None,
+        on_failure=tracked.say_failed,
+        on_sample=tracked.log_power_sample,
+    )
+
+
+def _reason_to_refuse(undertaking: Undertaking, estimate: Estimate) -> str:
+    """Why the training may not run, as decided on rank 0; empty when it may."""
+    policy, ranks = undertaking.policy, undertaking.ranks
+    return policy.refusal(estimate) if ranks is None else str(ranks.from_leader(lambda: policy.refusal(estimate)))
+
+
 def _make_run(
-    undertaking: Undertaking, tracked: TrackedRun, promise: Promise | None, earlier: EarlierParts | None
+    undertaking: Undertaking,
+    tracked: TrackedRun,
+    promise: Promise | None,
+    earlier: EarlierParts | None,
+    link: RankLink | None,
 ) -> TrackedTraining:
     options, ground = undertaking.options, undertaking.ground
+
+    def open_meter() -> AbstractContextManager[PowerMeter | RankMeter]:
+        opened = ground.open_meter(on_sample=tracked.log_power_sample)
+        return opened if link is None else link.metered(opened)
+
     return TrackedTraining(
         optimizers=undertaking.optimizers,
         runner=undertaking.runner,
         commentary=Commentary(options.summary if rank_of_process(undertaking.environment.rank) == 0 else False),
         tracked=tracked,
-        laps=LapMeter(lambda: ground.open_meter(on_sample=tracked.log_power_sample), undertaking.synchronize),
+        laps=LapMeter(open_meter, undertaking.synchronize),
         plan=undertaking.plan,
         policy=undertaking.policy,
         promise=promise,
-        window=None if promise is not None else _make_window(undertaking, tracked),
+        window=None if promise is not None else _make_window(undertaking, tracked, link),
         see_plan=_see_plan(undertaking),
         earlier=earlier,
         on_lap=options.on_epoch,
+        link=link,
     )
 
 
-def _make_window(undertaking: Undertaking, tracked: TrackedRun) -> Window:
+def _make_window(undertaking: Undertaking, tracked: TrackedRun, link: RankLink | None) -> Window:
     def finish(log: BenchmarkLog, power_caveats: tuple[Caveat, ...]) -> Promise:
+        if link is None:
+            return make_promise(log, power_caveats)
+        if not link.is_leader:
+            return Promise(log=log, estimate=link.exchange_records(log), comparison=None)
+        promise: Promise | None = None
+        try:
+            promise = make_promise(link.log_of_all(log), power_caveats)
+        finally:
+            link.send_estimate(None if promise is None else promise.estimate)
+        return promise
+
+    def make_promise(log: BenchmarkLog, power_caveats: tuple[Caveat, ...]) -> Promise:
         history = tracked.finished_runs if undertaking.options.history else tuple
         estimate = estimate_log(
             log,
@@ -140,6 +190,7 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun) -> Window:
             undertaking.environment,
             power_caveats=(WITHIN_CAVEAT, *power_caveats),
             history=history,
+            gpu_count=1 if link is None else link.ranks.count,
         )
         if undertaking.plan.lap_count is None:
             return Promise(log=log, estimate=with_caveats(estimate, Caveat.of("no-end-known")), comparison=None)
@@ -154,6 +205,7 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun) -> Window:
         finish=finish,
         quiet=tracked.paused,
         factors=read_kernel_factors(),
+        leader_reason=None if link is None or link.is_leader else lambda: link.window_reason,
     )
 
 
@@ -182,7 +234,7 @@ def _refuse(run: TrackedTraining, tracked: TrackedRun, reason: str, policy: Poli
     tracked.say_status(names.STATUS_REFUSED, reason)
     if policy.on_refusal == "raise":
         raise TrainingRefused(reason)
-    say_on_stderr(
+    run.say(
         f"training refused: {reason}. run.epochs() is empty; your own loop still runs, "
         'unless on_refusal="raise" ends it'
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from greenlove_mlflow.core.timing.drift import learned_drift
 from greenlove_mlflow.core.timing.fit_log import fit_log
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.pipeline.autologging import autologging_off
+from greenlove_mlflow.pipeline.live.rank_link import gather_log, share_estimate
 from greenlove_mlflow.power import open_meter
 from greenlove_mlflow.tables import (
     read_cpu_power,
@@ -39,6 +41,7 @@ from greenlove_mlflow.tables.places.grid import find_grid
 from greenlove_mlflow.units import S_PER_H
 
 if TYPE_CHECKING:
+    from greenlove_mlflow.benchmark.ranks import Ranks
     from greenlove_mlflow.core.timing.drift import FinishedRun
     from greenlove_mlflow.environment import Environment
     from greenlove_mlflow.pipeline.options import Options
@@ -111,6 +114,7 @@ def measure_training(
     ground: Ground | None = None,
     history: Callable[[], Sequence[FinishedRun]] = tuple,
     trains_here: bool = False,
+    ranks: Ranks | None = None,
 ) -> Measured:
     """Benchmark a training and estimate it: machine, meter, benchmark, fit, estimate, in that order.
 
@@ -122,9 +126,10 @@ def measure_training(
         ground: The machine and its meter; identified now when None.
         history: Reads the finished runs that the machine's drift is learned from.
         trains_here: Whether training follows in this process, which has then already paid the one-off cost.
+        ranks: The ranks of the training, each of which calls this; rank 0 fits, and all return its estimate.
     """
     device = training.torch_device if isinstance(training, Training) else torch.device("cpu")
-    ground = ground or read_ground(device, options, environment, place)
+    ground = ground or read_ground(device, options, environment, place, ranks)
     with ground.open_meter(idle_baseline_s=IDLE_BASELINE_S if options.net_of_idle else 0.0) as meter:
         with autologging_off():
             log = run_benchmark(
@@ -134,26 +139,37 @@ def measure_training(
                 meter=meter,
                 progress=options.progress,
                 signals=SignalReader(gpu=meter.gauges),
+                ranks=ranks,
             )
         power_caveats = meter.caveats()
-    workload = _plan_workload(options, log)
-    estimate = estimate_log(
-        log,
-        workload,
-        ground,
-        options,
-        environment,
-        power_caveats=power_caveats,
-        history=history,
-        one_off_paid=trains_here,
-    )
+    log = log if ranks is None else gather_log(log, ranks)
+
+    def estimated() -> Estimate:
+        return estimate_log(
+            log,
+            _plan_workload(options, log),
+            ground,
+            options,
+            environment,
+            power_caveats=power_caveats,
+            history=history,
+            one_off_paid=trains_here,
+            gpu_count=1 if ranks is None else ranks.count,
+        )
+
+    estimate = estimated() if ranks is None else share_estimate(estimated, ranks)
     return Measured(log=log, estimate=estimate, open_meter=ground.open_meter)
 
 
-def read_ground(torch_device: Any, options: Options, environment: Environment, place: Place) -> Ground:
+def read_ground(
+    torch_device: Any, options: Options, environment: Environment, place: Place, ranks: Ranks | None = None
+) -> Ground:
     """Identify the machine and how to meter it, before anything runs."""
     machine, spec = identify_machine(torch_device)
     open_meter, cpu_caveat = meter_opener(options, environment, machine, spec, torch_device)
+    if ranks is not None:
+        by_rank = {"counts_host": ranks.counts_host, "neighbour_pids": ranks.neighbour_pids}
+        open_meter = functools.partial(open_meter, **by_rank)
     caveats = (*place.caveats, *([cpu_caveat] if cpu_caveat else []))
     return Ground(machine=machine, spec=spec, open_meter=open_meter, place=place, caveats=caveats)
 
@@ -168,6 +184,7 @@ def estimate_log(
     power_caveats: Sequence[Caveat] = (),
     history: Callable[[], Sequence[FinishedRun]] = tuple,
     one_off_paid: bool = False,
+    gpu_count: int = 1,
 ) -> Estimate:
     """The estimate of a plan from a benchmark's log, wherever the benchmark ran.
 
@@ -180,6 +197,7 @@ def estimate_log(
         power_caveats: Caveats of the meter.
         history: Reads the finished runs that the machine's drift is learned from.
         one_off_paid: Whether the training process has paid the one-off cost in its benchmark.
+        gpu_count: GPUs that it trains on at home, one for each rank.
     """
     statistics = RunFacts(
         machine=log.machine,
@@ -198,6 +216,8 @@ def estimate_log(
         profile=log.profile,
         validation_profile=log.validation_profile,
         home_usd_per_hour=options.home_usd_per_hour,
+        gpu_count=gpu_count,
+        home_gpu_count=gpu_count,
         caveats=(*ground.caveats, *power_caveats),
     )
     if one_off_paid:

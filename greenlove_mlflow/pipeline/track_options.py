@@ -23,7 +23,7 @@ class TrackOptions(TypedDict, total=False):
     done: int
     accumulation: int | None
     lap_steps: int | None
-    benchmark: BenchmarkMode
+    benchmark: BenchmarkMode | None
     batch_size: int | None
     device: Any
     train_step: TrainStep | None

@@ -33,6 +33,7 @@ from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
+    from greenlove_mlflow.benchmark.ranks import Ranks
     from greenlove_mlflow.environment import Environment
     from greenlove_mlflow.pipeline.live.policy import Policy
     from greenlove_mlflow.pipeline.options import Options
@@ -70,6 +71,7 @@ def prepare_training(
     *,
     policy: Policy,
     keeping: Keeping,
+    ranks: Ranks | None = None,
 ) -> Prepared:
     """Prepare a training; nothing is run and no MLflow run is opened yet.
 
@@ -79,12 +81,20 @@ def prepare_training(
         environment: The environment of the process.
         policy: What the training is allowed to take.
         keeping: How it is recorded in MLflow.
+        ranks: The ranks of the training; None when it trains alone.
 
     Raises:
         InvalidInputError: If an argument is missing or invalid.
     """
     subject = subject_of(*parts, options)
+    if ranks is not None:
+        refuse_on_ranks(subject, options)
+    options = options.on(ranks)
+    options = _with_benchmark(options, environment, policy, ranks)
     options = _with_what_can_be_kept(subject, options, policy)
+    if ranks is not None and ranks.agree(float(options.benchmark == "within")):
+        # Where one rank cannot put its state back, none is measured before.
+        options = dataclasses.replace(options, benchmark="within")
     within = options.benchmark == "within"
     if within and policy.confirm is not None:
         raise InvalidInputError(
@@ -94,7 +104,7 @@ def prepare_training(
     place = find_place(options, environment)
     training = subject if isinstance(subject, Training) else None
     device = torch.device("cpu") if training is None else training.torch_device
-    ground = read_ground(device, options, environment, place)
+    ground = read_ground(device, options, environment, place, ranks)
     feed = _feed_of(subject, options)
     undertaking = Undertaking(
         subject=Subject(model=parts[0], optimizer=parts[1], device=device, training=training),
@@ -108,8 +118,32 @@ def prepare_training(
         policy=policy,
         optimizers=find_optimizers(parts[1]),
         runner=None if training is not None else subject,
+        ranks=ranks,
     )
     return Prepared(undertaking=undertaking, measure=None if within else _measure(subject, undertaking))
+
+
+def refuse_on_ranks(subject: Training | EpochRunner, options: Options) -> None:
+    """Refuse what cannot be benchmarked on several ranks, before anything runs.
+
+    Raises:
+        InvalidInputError: If the training is such.
+    """
+    if not isinstance(subject, Training):
+        raise InvalidInputError("an EpochRunner is benchmarked in one process; this training has several ranks")
+    if options.method != "adaptive":
+        raise InvalidInputError(f"method={options.method!r} is for one process; this training has several ranks")
+
+
+def _with_benchmark(options: Options, environment: Environment, policy: Policy, ranks: Ranks | None) -> Options:
+    """The options with the benchmark that is usual: within a training on several ranks, else before it.
+
+    A question is asked with an estimate, and a benchmark alone has no training to be within.
+    """
+    if options.benchmark is not None:
+        return options
+    before = ranks is None or policy.confirm is not None or environment.benchmark_only
+    return dataclasses.replace(options, benchmark="before" if before else "within")
 
 
 def _with_what_can_be_kept(subject: Training | EpochRunner, options: Options, policy: Policy) -> Options:
@@ -160,6 +194,7 @@ def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Calla
                 ground=ground,
                 history=history,
                 trains_here=not environment.benchmark_only,
+                ranks=undertaking.ranks,
             )
         return keep_promise(measured.log, measured.estimate, tracked, undertaking)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from greenlove_mlflow.benchmark.feed import Feed
+from greenlove_mlflow.benchmark.ranks import meet, on_all_ranks
 from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.environment import read_environment
@@ -118,7 +119,11 @@ def prepare_watched(
     )
     device = _device_of(model, optimizers)
     environment = read_environment()
-    ground = read_ground(device, settings, environment, find_place(settings, environment))
+    ranks = meet(settings.asked_for("watch"), environment.world_size)
+    settings = settings.on(ranks)
+    ground = on_all_ranks(
+        ranks, lambda: read_ground(device, settings, environment, find_place(settings, environment), ranks)
+    )
     lap_steps = _lap_steps(settings)
     return Undertaking(
         subject=Subject(model=model, optimizer=optimizers[0] if optimizers else None, device=device),
@@ -136,6 +141,7 @@ def prepare_watched(
         keeping=keeping,
         policy=policy,
         optimizers=() if tells_steps else optimizers,
+        ranks=ranks,
     )
 
 

@@ -37,6 +37,7 @@ class PowerModel:
         gpu_spec: The board's row of the specs table.
         cpu_power: Full-load power of the visible cores, watts.
         ram_w_per_gib: Watts per GiB of memory.
+        neighbour_pids: The training's other ranks on this machine, whose CPU seconds count too.
     """
 
     tdp_w: float | None = None
@@ -44,6 +45,7 @@ class PowerModel:
     gpu_spec: GpuSpec | None = None
     cpu_power: Interval | None = None
     ram_w_per_gib: Interval | None = None
+    neighbour_pids: tuple[int, ...] = ()
 
 
 # Least metered share of time for a figure to count as measured; the rest is filled with the mean.
@@ -198,7 +200,7 @@ def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
     if device == "cpu" and model.tdp_w is not None:
         cpu = _given_source(device, model)
     elif model.cpu_power is not None:
-        cpu = CpuShareSource(model.cpu_power, machine.visible_cpu_count)
+        cpu = CpuShareSource(model.cpu_power, machine.visible_cpu_count, model.neighbour_pids)
     parts.append(Part(device="cpu", model=None if cpu is None else _model_track(cpu)))
     parts.append(Part(device="ram", model=_model_ram(machine, model)))
     return parts

@@ -345,6 +345,8 @@ def open_meter(
     visible_devices: str | None = None,
     device_order: str | None = None,
     on_sample: OnSample | None = None,
+    counts_host: bool = True,
+    neighbour_pids: tuple[int, ...] = (),
 ) -> Iterator[PowerMeter]:
     """Open a meter of the devices that training on this machine uses, until the block ends.
 
@@ -362,6 +364,8 @@ def open_meter(
         visible_devices: ``CUDA_VISIBLE_DEVICES``, for torch versions that do not report the board's UUID.
         device_order: ``CUDA_DEVICE_ORDER``, for the same case.
         on_sample: Called on the meter's thread with each sample.
+        counts_host: Whether CPU and memory are metered; of several ranks on a machine, one does.
+        neighbour_pids: The other ranks on this machine, whose CPU seconds count where the CPU is modelled.
     """
     device = torch_device or machine.device
     primary = name_device(device)
@@ -371,9 +375,14 @@ def open_meter(
         gpu_spec=gpu_spec,
         cpu_power=cpu_power,
         ram_w_per_gib=ram_w_per_gib,
+        neighbour_pids=neighbour_pids,
     )
+    if not counts_host and primary == "cpu":
+        yield PowerMeter([Part(device=primary)], primary=primary, poll_interval_s=poll_interval_s, on_sample=None)
+        return
+    parts = model_parts(machine, primary, model)
     meter = PowerMeter(
-        model_parts(machine, primary, model),
+        parts if counts_host else [part for part in parts if part.device == primary],
         primary=primary,
         poll_interval_s=poll_interval_s,
         on_sample=on_sample,

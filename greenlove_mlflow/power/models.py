@@ -39,25 +39,30 @@ class ConstantSource:
 
 
 class CpuShareSource:
-    """A model of the CPU: its full-load power times the share of cores that this process keeps busy.
+    """A model of the CPU: its full-load power times the share of cores that the training keeps busy.
 
     Args:
         full_power_w: Power of all visible cores at full load, watts.
         core_count: Number of visible cores.
+        neighbour_pids: The training's other processes on this machine.
     """
 
     device = "cpu"
     traits = SourceTraits(tick_s=0.0, lag_s=0.0, may_rest=True)
     note = "CPU seconds"
 
-    def __init__(self, full_power_w: Interval, core_count: int) -> None:
+    def __init__(self, full_power_w: Interval, core_count: int, neighbour_pids: tuple[int, ...] = ()) -> None:
         self.full_power_w = full_power_w
+        self._neighbour_pids = neighbour_pids
         self._core_power_w = full_power_w.point / max(1, core_count)
         self._workers_s: dict[int, float] = {}
 
     def read(self, now_s: Callable[[], float]) -> RawReading:
-        """CPU seconds of this process and its workers so far, as joules."""
+        """CPU seconds of this process, its neighbours and their workers so far, as joules."""
         self._workers_s.update(read_worker_cpu_s())
+        for pid in self._neighbour_pids:
+            own_s = _process_cpu_s(str(pid))
+            self._workers_s.update(read_worker_cpu_s(pid) | ({} if own_s is None else {pid: own_s}))
         cpu_s = time.process_time() + sum(self._workers_s.values())
         return RawReading(at_s=now_s(), counter_j=cpu_s * self._core_power_w)
 
@@ -70,11 +75,15 @@ class CpuShareSource:
         return model_power("cpu", full_w, share, note=f"{full_w.point:.3g} W at full load x {share:.0%} of its cores")
 
 
-def read_worker_cpu_s() -> dict[int, float]:
-    """CPU seconds of each child process (loader workers), by process id; empty if they cannot be read."""
-    own = os.getpid()
+def read_worker_cpu_s(of_pid: int | None = None) -> dict[int, float]:
+    """CPU seconds of each child process (loader workers), by process id; empty if they cannot be read.
+
+    Args:
+        of_pid: Process whose children they are; this one when None.
+    """
+    parent = os.getpid() if of_pid is None else of_pid
     try:
-        pids = Path(f"/proc/{own}/task/{own}/children").read_text(encoding="ascii").split()
+        pids = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
     except OSError:
         return {}
     seconds = {int(pid): _process_cpu_s(pid) for pid in pids}

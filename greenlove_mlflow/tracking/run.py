@@ -15,10 +15,8 @@ from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.opening import StudyRun, find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
-from greenlove_mlflow.tracking.spool.closing import KILLED, ending_events, status_of
-from greenlove_mlflow.tracking.spool.events import (
-    LapEvent,
-)
+from greenlove_mlflow.tracking.spool.closing import FAILED, KILLED, ending_events, status_of
+from greenlove_mlflow.tracking.spool.events import LapEvent
 from greenlove_mlflow.tracking.spool.header import Opened
 from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
 from greenlove_mlflow.tracking.spool.recovery import recover_quietly
@@ -61,6 +59,7 @@ class TrackedRun(RunEvents):
         self._is_closed = False
         self._label = ""
         self._notice = ""
+        self._failure = ""
         self.is_continued = False
         self.study: TrackedRun | None = None
         self._laps_cut: tuple[LapEvent, ...] | None = None
@@ -76,7 +75,7 @@ class TrackedRun(RunEvents):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         is_refused = error is None and self._label == names.STATUS_REFUSED
-        self.close(KILLED if is_refused else status_of(error))
+        self.close(FAILED if self._failure else KILLED if is_refused else status_of(error))
 
     @property
     def as_study(self) -> StudyRun:
@@ -290,6 +289,15 @@ class TrackedRun(RunEvents):
         self._label = status
         self._notice = f"{_NOTICES.get(status, status)}: {reason}."
         self.tags({names.TAG_STATUS: status, names.TAG_REASON: reason})
+
+    def say_failed(self, reason: str) -> None:
+        """Record at once that the training has failed elsewhere, as this process may be ended because of it."""
+        self._failure = reason
+        self.tags({names.TAG_STATUS: FAILED.lower(), names.TAG_REASON: reason})
+        run_id = self.run_id
+        if self.is_ours and run_id is not None and not self.is_offline:
+            with self._boundary.guard("recording the failure"):
+                within(HISTORY_DEADLINE_S, lambda: self._sender.client.set_terminated(run_id, FAILED))
 
     def say_ran_although(self, reason: str) -> None:
         """Record that a refused training ran after all: it gets its usual status and keeps the reason for refusal."""

@@ -41,6 +41,7 @@ def params_of(statistics: RunFacts, prices_version: str = "") -> dict[str, str]:
         names.PARAM_THROUGHPUT_VERSION: statistics.throughput_version or UNKNOWN,
         names.PARAM_METHOD: statistics.fit.method,
         names.PARAM_BOUND_BY: (None if statistics.profile is None else statistics.profile.bound_by) or UNKNOWN,
+        names.PARAM_WORLD_SIZE: str(statistics.home_gpu_count),
     }
 
 

@@ -1,31 +1,37 @@
-"""A training on several ranks is refused on each of them, whoever tells of the ranks."""
+"""The ranks of a training: who they are, and what each does when another fails or does not come."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
-from greenlove_mlflow.benchmark.ranks import rank_of_process, refuse_several_ranks, world_size
+from greenlove_mlflow.benchmark import ranks as module
+from greenlove_mlflow.benchmark.ranks import Member, Ranks, meet, on_all_ranks, rank_of_process, world_size
 from greenlove_mlflow.environment import read_environment
-from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.errors import BenchmarkError, InvalidInputError, TrackingError
 
 
-def test_alone_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alone_there_are_no_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     environment = read_environment()
     assert (environment.rank, environment.world_size) == (0, 1)
-    refuse_several_ranks(environment.world_size)
+    assert meet("track(epochs=1)", environment.world_size) is None
+    assert on_all_ranks(None, lambda: 7) == 7
 
 
-def test_a_launchers_word_counts_before_the_ranks_have_met(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_have_not_met_are_refused_by_the_launchers_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert read_environment().world_size == 2
-    with pytest.raises(InvalidInputError, match="on 2 ranks"):
-        refuse_several_ranks(read_environment().world_size)
+    with pytest.raises(InvalidInputError, match=r"one of 2 processes.*init_process_group"):
+        meet("track(epochs=1)", read_environment().world_size)
 
 
 def test_torch_distributed_is_asked_before_the_environment(tmp_path: Path) -> None:
@@ -35,3 +41,81 @@ def test_torch_distributed_is_asked_before_the_environment(tmp_path: Path) -> No
         assert rank_of_process(5) == 0
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_one_rank_of_each_machine_meters_it() -> None:
+    members = [Member(host=host, pid=pid, asks="") for host, pid in (("a", 10), ("a", 11), ("b", 10), ("b", 12))]
+    ranks = [Ranks(HashStore(), rank=rank, members=members) for rank in range(4)]
+    assert [each.counts_host for each in ranks] == [True, False, True, False]
+    assert [each.neighbour_pids for each in ranks] == [(11,), (10,), (12,), (10,)]
+
+
+def test_ranks_agree_on_the_largest_value_again_and_again() -> None:
+    assert (
+        _on_each(lambda ranks: [ranks.agree(turn * (1.0 + ranks.rank)) for turn in range(5)])
+        == [[0.0, 3.0, 6.0, 9.0, 12.0]] * 3
+    )
+
+
+def test_rank_0_speaks_for_all() -> None:
+    assert _on_each(lambda ranks: ranks.from_leader(lambda: {"rank": ranks.rank})) == [{"rank": 0}] * 3
+
+
+def test_where_one_rank_fails_all_do_with_the_same_kind_of_error() -> None:
+    def open_store(ranks: Ranks) -> Any:
+        def work() -> None:
+            if ranks.is_leader:
+                raise TrackingError("the store is gone")
+
+        try:
+            ranks.together(work)
+        except TrackingError as error:
+            return str(error)
+
+    assert _on_each(open_store) == ["the store is gone", *["rank 0: the store is gone"] * 2]
+
+
+def test_an_error_of_the_users_code_reaches_the_others_by_name() -> None:
+    def step(ranks: Ranks) -> Any:
+        try:
+            ranks.together(lambda: [0][ranks.rank - 1 if ranks.rank else 0])
+        except (IndexError, BenchmarkError) as error:
+            return type(error).__name__, "rank 2: IndexError" in str(error)
+
+    assert _on_each(step) == [("BenchmarkError", True), ("BenchmarkError", True), ("IndexError", False)]
+
+
+def test_a_rank_that_does_not_answer_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+    ranks = Ranks(HashStore(), rank=0, members=[Member(host="a", pid=pid, asks="") for pid in (1, 2)])
+    with pytest.raises(BenchmarkError, match="rank 1 did not answer"):
+        ranks.agree(1.0)
+
+
+def test_a_store_that_fails_is_given_up_without_an_error_in_the_training() -> None:
+    class Broken:
+        def set(self, key: str, value: str) -> None:
+            raise RuntimeError("connection closed")
+
+    ranks = Ranks(Broken(), rank=1, members=[Member(host="a", pid=pid, asks="") for pid in (1, 2)])
+    ranks.post("power", {"at_s": 1.0})
+    assert ranks.is_lost
+    assert ranks.read("stop") is None
+    with pytest.raises(BenchmarkError, match="cannot agree"):
+        ranks.agree(1.0)
+
+
+def _on_each(work: Callable[[Ranks], Any], count: int = 3) -> list[Any]:
+    """What ``work`` returns on each rank; the ranks are threads, with a store in memory."""
+    store, members = HashStore(), [Member(host="a", pid=pid, asks="") for pid in range(count)]
+    results: list[Any] = [None] * count
+
+    def run(rank: int) -> None:
+        results[rank] = work(Ranks(store, rank=rank, members=members))
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20.0)
+    return results

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 from torch.utils.data import DataLoader, IterableDataset
 
 from greenlove_mlflow.benchmark import Training
+from greenlove_mlflow.benchmark.ranks import Member, Ranks
+from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import StateNotKeepableError
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.undertakings import _with_what_can_be_kept
+from greenlove_mlflow.pipeline.undertakings import _with_benchmark, _with_what_can_be_kept
 
 
 class Once(IterableDataset):  # type: ignore[type-arg]
@@ -47,6 +50,18 @@ def test_who_is_to_be_asked_beforehand_is_refused() -> None:
 
 
 def test_what_can_be_kept_is_measured_before(capsys: pytest.CaptureFixture[str]) -> None:
-    options = _with_what_can_be_kept(a_training(DataLoader(list(range(8)))), make_options(3, {}), Policy())  # type: ignore[arg-type]
+    options = _with_benchmark(make_options(3, {}), read_environment(), Policy(), None)
+    options = _with_what_can_be_kept(a_training(DataLoader(list(range(8)))), options, Policy())  # type: ignore[arg-type]
     assert options.benchmark == "before"
     assert capsys.readouterr().err == ""
+
+
+def test_several_ranks_are_measured_within_unless_the_caller_asks_first() -> None:
+    ranks = Ranks(HashStore(), rank=0, members=[Member(host="a", pid=pid, asks="") for pid in (1, 2)])
+    environment = read_environment()
+    usual = _with_benchmark(make_options(3, {}), environment, Policy(), ranks)
+    assert usual.benchmark == "within"
+    stated = _with_benchmark(make_options(3, {"benchmark": "before"}), environment, Policy(), ranks)
+    assert stated.benchmark == "before"
+    asked = _with_benchmark(make_options(3, {}), environment, Policy(confirm=lambda _: True), ranks)
+    assert asked.benchmark == "before"

@@ -131,7 +131,8 @@ def test_params_say_unknown_where_nothing_is_known() -> None:
     assert params["green.carbon_g_per_kwh"] == "300.0"
     assert params["green.country"] == "DE"
     named = "gpu epochs batch_size sample_count precision task country carbon_g_per_kwh usd_per_kwh prices_version"
-    assert set(params) == {f"green.{name}" for name in [*named.split(), "throughput_version", "method", "bound_by"]}
+    named += " throughput_version method bound_by world_size"
+    assert set(params) == {f"green.{name}" for name in named.split()}
     assert params["green.bound_by"] == "unknown"
 
 

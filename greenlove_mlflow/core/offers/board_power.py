@@ -115,9 +115,9 @@ def metered_board_w(facts: RunFacts | None) -> Interval | None:
 
 
 def _modelled_board_w(facts: RunFacts) -> Interval | None:
-    """Modelled power of home's single board, watts; None without a model."""
+    """Modelled power of one of home's boards, which are alike, watts; None without a model."""
     modelled = [each for each in facts.power if each.device.startswith("gpu") and each.source == "modelled"]
-    return Interval.from_log_width(modelled[0].power_w, modelled[0].log_half_width) if len(modelled) == 1 else None
+    return Interval.from_log_width(modelled[0].power_w, modelled[0].log_half_width) if modelled else None
 
 
 def power_caveat(facts: RunFacts | None, spec: GpuSpec, *, is_metered: bool) -> Caveat | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ class Account:
     Args:
         laps: Times and meters the training.
         earlier: Totals of its earlier parts; None when there were none.
+        say: Prints a line that the user must see.
 
     Attributes:
         promise: The benchmark and its estimate; None until there is one.
@@ -62,12 +64,15 @@ class Account:
         forecasts_s: The forecast of this part after each lap, seconds.
     """
 
-    def __init__(self, laps: LapMeter, earlier: EarlierParts | None) -> None:
+    def __init__(
+        self, laps: LapMeter, earlier: EarlierParts | None, *, say: Callable[[str], None] = say_on_stderr
+    ) -> None:
         self.promise: Promise | None = None
         self.forecast: Estimate | None = None
         self.forecasts_s: list[Interval] = []
         self.earlier = earlier
         self._laps = laps
+        self._say = say
 
     def take(self, promise: Promise) -> None:
         """Take the benchmark and its estimate, once made."""
@@ -125,7 +130,7 @@ class Account:
                 f"outside the estimated {format_time(promised)}"
             )
             logger.warning("%s", message)
-            say_on_stderr(message)
+            self._say(message)
         self.forecast = estimate_for_time(facts, total_s)
         self.forecasts_s.append(total_s)
         return total_s if self.earlier is None else total_s.shifted(self.earlier.time_s)

@@ -12,6 +12,7 @@ from greenlove_mlflow.core.account.laps import Mark, cut_evenly
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from greenlove_mlflow.pipeline.live.rank_power import RankMeter
     from greenlove_mlflow.power import PowerMeter
 
 # Most step times kept for dividing laps again; beyond that, every second one is dropped.
@@ -35,7 +36,9 @@ class LapMeter:
     """
 
     def __init__(
-        self, open_meter: Callable[[], AbstractContextManager[PowerMeter]], synchronize: Callable[[], None]
+        self,
+        open_meter: Callable[[], AbstractContextManager[PowerMeter | RankMeter]],
+        synchronize: Callable[[], None],
     ) -> None:
         self.durations_s: list[float] = []
         self.energies_j: list[float | None] = []
@@ -45,7 +48,7 @@ class LapMeter:
         self._open_meter = open_meter
         self._synchronize = synchronize
         self._open = ExitStack()
-        self._meter: PowerMeter | None = None
+        self._meter: PowerMeter | RankMeter | None = None
         self._begun_s = 0.0
         self._begun_j = 0.0
         self._lap_start = Mark(step_count=0, at_s=0.0, energy_j=0.0)
@@ -55,7 +58,7 @@ class LapMeter:
         self._touched_s = 0.0
 
     @property
-    def meter(self) -> PowerMeter | None:
+    def meter(self) -> PowerMeter | RankMeter | None:
         """The power meter while it is open."""
         return self._meter
 

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Literal
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.drift import Trained
-from greenlove_mlflow.errors import GreenloveError, LimitReached, TrainingRefused
+from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.pipeline.live.account import Account, Promise
 from greenlove_mlflow.pipeline.live.step_laps import StepLaps
+from greenlove_mlflow.pipeline.live.stopping import Stopping
 from greenlove_mlflow.terminal import say_on_stderr
-from greenlove_mlflow.tracking.names import STATUS_STOPPED
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.live.background import Background
     from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
     from greenlove_mlflow.pipeline.live.policy import Policy
+    from greenlove_mlflow.pipeline.live.rank_link import RankLink
     from greenlove_mlflow.pipeline.live.window import Window
     from greenlove_mlflow.tracking import TrackedRun
 
@@ -57,11 +58,11 @@ class LiveTraining:
         see_plan: Called once at an early step for a plan that fits the observed loader better, or None.
         earlier: Totals of its earlier parts; outcome and limits include them.
         on_lap: Called after each lap with laps done, laps planned and the forecast.
+        link: Its tie to other ranks; None when it trains alone.
 
     Attributes:
-        refusal: Why the training was refused; empty when it was approved or not decided yet.
-        must_stop: Why it has to end now; empty when it need not.
         step_count: Optimizer steps so far.
+        say: Prints a line that the user must see, on rank 0.
     """
 
     def __init__(
@@ -76,24 +77,24 @@ class LiveTraining:
         see_plan: Callable[[int], LapPlan | None] | None = None,
         earlier: EarlierParts | None = None,
         on_lap: Callable[[int, int, Estimate], None] | None = None,
+        link: RankLink | None = None,
     ) -> None:
         self.plan = plan
-        self.refusal = ""
-        self.must_stop = ""
         self.step_count = 0
         self._tracked = tracked
         self._laps = laps
-        self._policy = policy
+        self._link = link
+        self.say = say_on_stderr if link is None or link.is_leader else logger.info
+        self._stopping = Stopping(policy, tracked, link)
         self._window = window
         self._recorder = None if window is None else window.recorder
         self._making: Background[Promise] | None = None
         self._see_plan = see_plan
-        self._account = Account(laps, earlier)
+        self._account = Account(laps, earlier, say=self.say)
         self._on_lap = on_lap
         self._has_begun = self._has_ended = False
         self._counts_steps = True
         self._laps_by: Literal["steps", "caller"] = "steps"
-        self._can_stop = False
         self._step_laps = StepLaps(plan, laps)
         self._next_event = LOOK_AT_LOADER_STEP if see_plan is not None else 1
         if window is not None:
@@ -104,6 +105,20 @@ class LiveTraining:
     @property
     def _promise(self) -> Promise | None:
         return self._account.promise
+
+    @property
+    def refusal(self) -> str:
+        """Why the training was refused; empty when it was approved or not decided yet."""
+        return self._stopping.refusal
+
+    @refusal.setter
+    def refusal(self, reason: str) -> None:
+        self._stopping.refusal = reason
+
+    @property
+    def must_stop(self) -> str:
+        """Why the training has to end now; empty when it need not."""
+        return self._stopping.must_stop
 
     @property
     def forecast(self) -> Estimate | None:
@@ -183,14 +198,14 @@ class LiveTraining:
         """From now on laps are reported by ``lap``, not inferred from steps; training can be stopped between them."""
         self.begin()
         self.plan = plan or self.plan
-        self._laps_by, self._can_stop = "caller", True
+        self._laps_by, self._stopping.can_stop = "caller", True
         self._step_laps.stop()
         self._laps.forget_laps(self.step_count)
 
     def take_over_steps(self) -> None:
         """From now on steps are reported by ``step`` only; training can be stopped between them."""
         self.begin()
-        self._can_stop, self._see_plan = True, None
+        self._stopping.can_stop, self._see_plan = True, None
         self._step_laps.restart(self.step_count)
         self._next_event = self.step_count + 1
         self._laps.forget_laps(self.step_count)
@@ -234,6 +249,7 @@ class LiveTraining:
         self._take_if_made()
         self._settle_lap()
         self._stop_if_spent()
+        self._stopping.end_lap(self.lap_count)
 
     def touch(self) -> None:
         """Report that training is still going on; ``end`` may go back to this moment."""
@@ -285,7 +301,9 @@ class LiveTraining:
                 self._laps.mark_step(count)
             if count >= self._step_laps.edge:
                 self._lap_by_steps()
-        edges = [self._step_laps.edge, self._laps.next_mark if self._laps_by == "steps" else math.inf]
+        self._stopping.look(count, laps_by_caller=self._laps_by == "caller")
+        marks = self._laps.next_mark if self._laps_by == "steps" else math.inf
+        edges = [self._step_laps.edge, marks, self._stopping.next_look(count)]
         waiting = self._window is not None and self._promise is None
         self._next_event = count + 1 if waiting or self._see_plan is not None else int(min(*edges, 2**62))
 
@@ -298,7 +316,7 @@ class LiveTraining:
         self.resume()
         planned = self._step_laps.plan.steps_per_lap
         if seen is not None and seen.steps_per_lap != planned:
-            say_on_stderr(
+            self.say(
                 f"an epoch takes {seen.steps_per_lap} optimizer steps, not the planned {planned}; laps follow the "
                 "steps taken. Pass batch_size=, steps_per_epoch= or accumulation= for an estimate to match"
             )
@@ -321,7 +339,7 @@ class LiveTraining:
         if self._making is not None and self._making.is_done:
             self._take_made()
             if self._promise is not None and not self._has_ended:
-                self._ask(self._promise.estimate)
+                self._stopping.ask(self.of_all_parts(self._promise.estimate), self.step_count)
 
     def _take_made(self) -> None:
         making, self._making = self._making, None
@@ -330,41 +348,19 @@ class LiveTraining:
         try:
             self._take(making.result())
         except GreenloveError as error:
-            say_on_stderr(f"no estimate could be made of this training: {error}")
+            self.say(f"no estimate could be made of this training: {error}")
 
     def _take(self, promise: Promise) -> None:
         self._account.take(promise)
-
-    def _ask(self, estimate: Estimate) -> None:
-        """Check an estimate that was made during training against the limits, and ask for confirmation."""
-        reason = self._policy.refusal(self.of_all_parts(estimate))
-        if reason:
-            self.refusal = reason
-            self._stop(f"{reason}, after {self.step_count} steps", by_refusal=True)
 
     def of_all_parts(self, estimate: Estimate) -> Estimate:
         """The estimate of the whole training, including earlier parts."""
         return self._account.of_all_parts(estimate)
 
     def _stop_if_spent(self) -> None:
-        if self._policy.is_limited and not self.must_stop and self._promise is not None:
-            spent = self._policy.spent(self._account.settle(self.plan, with_laps=False))
-            if spent:
-                self._stop(f"{spent} after {self.lap_count} {'epochs' if self.plan.is_epoch else 'laps'}")
-
-    def _stop(self, reason: str, *, by_refusal: bool = False) -> None:
-        self.must_stop = reason
-        raises = self._policy.on_refusal if by_refusal else self._policy.on_limit
-        if self._can_stop or raises == "raise":
-            self._tracked.say_status(STATUS_STOPPED, reason)
-            say_on_stderr(f"training stopped: {reason}")
-        else:
-            say_on_stderr(
-                f'{reason}. Your own loop cannot be ended from here: on_limit="raise" and on_refusal="raise" raise '
-                "an exception"
-            )
-        if raises == "raise":
-            raise TrainingRefused(reason) if by_refusal else LimitReached(reason)
+        if self._stopping.has_limits and self._promise is not None:
+            after = f"{self.lap_count} {'epochs' if self.plan.is_epoch else 'laps'}"
+            self._stopping.check_spent(self._account.settle(self.plan, with_laps=False), after, self.step_count)
 
     def _settle_lap(self) -> None:
         """Update the forecast after a lap, report when it leaves the estimate's range, and record the lap."""
@@ -375,7 +371,7 @@ class LiveTraining:
         except (ArithmeticError, ValueError) as error:
             # A clock glitch must not end the user's training.
             logger.warning("lap %d is not in the forecast: %s", lap, error)
-            say_on_stderr(f"lap {lap} is not in the forecast: {error}")
+            self.say(f"lap {lap} is not in the forecast: {error}")
         self._tracked.log_epoch(
             self.plan.first_lap + lap - 1,
             laps.durations_s[-1],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
     from greenlove_mlflow.core.timing.kernels import KernelFactors
     from greenlove_mlflow.pipeline.live.account import Promise
+    from greenlove_mlflow.pipeline.live.rank_power import RankMeter
     from greenlove_mlflow.power import PowerMeter
 
 WITHIN_CAVEAT = Caveat.of("benchmark-within")
@@ -59,6 +60,7 @@ class Window:
         finish: Makes the estimate from a log and the meter's caveats; runs in its own thread.
         quiet: A block in which nothing is sent to MLflow.
         factors: Factors from operators to kernels; two steps are profiled if given.
+        leader_reason: On a rank other than 0: why rank 0's window has closed, and this one closes; empty until then.
 
     Attributes:
         recorder: Receives the training's reports.
@@ -76,6 +78,7 @@ class Window:
         finish: Callable[[BenchmarkLog, tuple[Caveat, ...]], Promise],
         quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
         factors: KernelFactors | None = None,
+        leader_reason: Callable[[], str] | None = None,
     ) -> None:
         self.on_close: Callable[[], None] = lambda: None
         self._subject = subject
@@ -84,7 +87,7 @@ class Window:
         self._quiet = quiet
         self._open = ExitStack()
         self._autocast = AutocastWatch()
-        self._meter: PowerMeter | None = None
+        self._meter: PowerMeter | RankMeter | None = None
         self._started_at = dt.datetime.now(dt.timezone.utc)
         session = Session(
             feed,
@@ -94,14 +97,21 @@ class Window:
             host_sees_steps=subject.device.type == "cpu",
         )
         profiler = None if factors is None else WindowProfile(session, subject.device, synchronize, factors)
-        self.recorder = StepRecorder(session, plan, synchronize=synchronize, profiler=profiler, on_close=self._close)
+        self.recorder = StepRecorder(
+            session,
+            plan,
+            synchronize=synchronize,
+            profiler=profiler,
+            on_close=self._close,
+            leader_reason=leader_reason,
+        )
 
     @property
     def has_steps(self) -> bool:
         """Whether a step was timed, so that an estimate can be made."""
         return bool(self.recorder.session.epochs)
 
-    def begin(self, meter: PowerMeter | None) -> None:
+    def begin(self, meter: PowerMeter | RankMeter | None) -> None:
         """Begin before the first batch is requested; may be called again until a step has ended."""
         if self.recorder.step_count or self.recorder.has_closed:
             return

@@ -1,0 +1,287 @@
+"""RankLink: ties the ranks of one training together while it runs.
+
+Rank 0 decides and the others follow, at the same step or at the end of the same lap. In the training's thread nothing
+waits for another rank, with one exception: at the end of an epoch that may be the last, because there are limits, the
+others wait for rank 0's decision. A rank that cannot be reached any more is trained without.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.benchmark.ranks import Ranks
+from greenlove_mlflow.core.account.all_ranks import RankRecords, log_of_ranks
+from greenlove_mlflow.core.account.estimate import estimate_training
+from greenlove_mlflow.core.account.run_facts import RunFacts
+from greenlove_mlflow.core.codec import from_plain, to_plain
+from greenlove_mlflow.errors import BenchmarkError, GreenloveError, LimitReached, TrainingRefused
+from greenlove_mlflow.pipeline.live.rank_power import RankMeter, Reporter
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.records import BenchmarkLog, PowerSample
+    from greenlove_mlflow.power import PowerMeter
+
+logger = logging.getLogger(__name__)
+
+# The other ranks look for a decision to stop every so many steps. Gradients are exchanged in each, so a rank is at most
+# one step ahead of what rank 0 has decided, once its device is idle.
+LOOK_STEPS = 8
+LEAST_STEPS_AHEAD = 2
+LOOK_S, REPORT_S = 0.25, 1.0
+# Ranks close their windows within a block of each other, and leave the training at about the same time.
+RECORDS_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 10.0
+PROMISE_TIMEOUT_S = 60.0
+# A rank that fails waits this long for rank 0 to record it, as its launcher may end rank 0 next.
+NOTED_TIMEOUT_S = 5.0
+_AFTER_THE_LAST = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Rank 0's decision that the training ends.
+
+    Args:
+        reason: Why.
+        refusal: Why the estimate was refused; empty when a limit was spent.
+        at_step: Optimizer step at which all ranks act on it.
+    """
+
+    reason: str
+    refusal: str
+    at_step: int
+
+
+class RankLink:
+    """One training's tie to its other ranks.
+
+    Args:
+        ranks: The ranks.
+        device: Name of this rank's training device, such as ``gpu_0``.
+        synchronize: Waits until the device is idle.
+        may_stop: Whether rank 0 may decide to stop, as there are limits.
+        on_failure: Called on rank 0, in a thread, when another rank has failed.
+        on_sample: Takes the power of the other ranks, on rank 0.
+
+    Attributes:
+        ranks: The ranks.
+        window_reason: Why rank 0's window has closed; empty while it is open.
+        failure: Which rank has failed and why, on rank 0; empty while none has.
+    """
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        *,
+        device: str,
+        synchronize: Callable[[], None],
+        may_stop: bool,
+        on_failure: Callable[[str], None],
+        on_sample: Callable[[PowerSample], None],
+    ) -> None:
+        self.ranks = ranks
+        self.window_reason = ""
+        self.failure = ""
+        self._on_failure = on_failure
+        self._on_sample = on_sample
+        self._device = device
+        self._synchronize = synchronize
+        self._may_stop = may_stop
+        self._stop: Stop | None = None
+        self._stop_lap: int | None = None
+        self._meter: RankMeter | None = None
+        self._reporter: Reporter | None = None
+        self._seen_s: dict[int, float] = {}
+        self._reported_s = -math.inf
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this is rank 0."""
+        return self.ranks.is_leader
+
+    @contextmanager
+    def metered(self, opened: AbstractContextManager[PowerMeter]) -> Iterator[PowerMeter | RankMeter]:
+        """This rank's meter; rank 0's includes what the others report."""
+        with opened as own:
+            if self.is_leader:
+                self._meter = RankMeter(own, self.ranks)
+            else:
+                self._reporter = Reporter(own, self.ranks, self._device)
+            ended = threading.Event()
+            thread = threading.Thread(target=self._look_until, args=(ended,), name="greenlove-ranks", daemon=True)
+            thread.start()
+            try:
+                yield own if self._meter is None else self._meter
+            finally:
+                ended.set()
+                thread.join(2.0 * REPORT_S)
+
+    def _look_until(self, ended: threading.Event) -> None:
+        try:
+            while not ended.wait(LOOK_S) and not self.ranks.is_lost:
+                self._look()
+        except Exception as error:  # noqa: BLE001 - whatever fails here, the training goes on
+            logger.warning("what the ranks report is not followed any more: %s", error)
+
+    def _look(self) -> None:
+        now_s = time.perf_counter()
+        is_due, self._reported_s = now_s - self._reported_s >= REPORT_S, max(self._reported_s, now_s - REPORT_S)
+        if is_due:
+            self._reported_s = now_s
+        if self._reporter is not None:
+            if is_due:
+                self._reporter.report()
+            self.window_reason = self.window_reason or self.ranks.read("window") or ""
+        elif self._meter is not None:
+            if is_due:
+                self._meter.refresh()
+                for sample in self._meter.latest_samples(self._seen_s):
+                    self._on_sample(sample)
+            self._note_failure()
+
+    def _note_failure(self) -> None:
+        if self.failure:
+            return
+        self.failure = self.ranks.failure
+        if self.failure and not self.failure.startswith("rank 0:"):
+            self._on_failure(self.failure)
+            self.ranks.post("noted", True)
+
+    def log_of_all(self, log: BenchmarkLog) -> BenchmarkLog:
+        """On rank 0: the log of all ranks, which close their windows now."""
+        self.ranks.post("window", log.stop_reason)
+        found = self.ranks.wait_for_others("records", timeout_s=RECORDS_TIMEOUT_S)
+        return _with_others(log, found, self.ranks.count)
+
+    def send_estimate(self, estimate: Estimate | None) -> None:
+        """On rank 0: send the estimate to the other ranks, or that there is none."""
+        facts = None if estimate is None else estimate.statistics
+        self.ranks.post("estimate", "" if facts is None else facts.to_json())
+
+    def exchange_records(self, log: BenchmarkLog) -> Estimate:
+        """On another rank: send what it has measured to rank 0, and wait for the estimate.
+
+        Raises:
+            GreenloveError: If rank 0 makes none.
+        """
+        self.ranks.post("records", to_plain(RankRecords.of(log)))
+        text = self.ranks.wait_for("estimate", timeout_s=PROMISE_TIMEOUT_S)
+        if not text:
+            raise BenchmarkError("rank 0 made no estimate")
+        return estimate_training(RunFacts.from_json(text))
+
+    def propose(self, reason: str, *, refusal: str, step_count: int) -> None:
+        """On rank 0: decide that all ranks stop, soon after ``step_count`` steps or at the end of the lap."""
+        if self._stop is not None:
+            return
+        at_step = -(-(step_count + LEAST_STEPS_AHEAD) // LOOK_STEPS) * LOOK_STEPS
+        self._stop = Stop(reason=reason, refusal=refusal, at_step=at_step)
+        self.ranks.post("stop", asdict(self._stop))
+        # Reading it back makes sure that the store has it before the next step.
+        self.ranks.read("stop")
+
+    def next_look(self, step_count: int) -> float:
+        """The next step at which a decision may be due; infinite without limits."""
+        return (step_count // LOOK_STEPS + 1) * LOOK_STEPS if self._may_stop else math.inf
+
+    def due_stop(self, step_count: int) -> Stop | None:
+        """The decision that all ranks act on after this step; None while there is none."""
+        if not self._may_stop or step_count % LOOK_STEPS:
+            return None
+        if not self.is_leader and self._stop is None:
+            self._synchronize()
+            self._stop = _read_stop(self.ranks.read("stop"))
+        return self._stop if self._stop is not None and self._stop.at_step <= step_count else None
+
+    def stop_after_lap(self, lap_count: int) -> Stop | None:
+        """The decision that all ranks act on at the end of this lap, which all of them reach; None to go on."""
+        if not self._may_stop:
+            return None
+        if self.is_leader:
+            if self._stop is not None and self._stop_lap is None:
+                self._stop_lap = lap_count
+            self._post_lap(lap_count)
+            return self._stop
+        try:
+            _, stop_lap, stop = self.ranks.wait_for("lap", is_due=lambda found: found[0] >= lap_count)
+        except GreenloveError as error:
+            logger.warning("rank 0 did not decide on lap %d: %s", lap_count, error)
+            self._may_stop = False
+            return None
+        return _read_stop(stop) if stop_lap is not None and stop_lap <= lap_count else None
+
+    def _post_lap(self, lap_count: int) -> None:
+        self.ranks.post("lap", [lap_count, self._stop_lap, None if self._stop is None else asdict(self._stop)])
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the tie when the body has ended; rank 0 waits a few seconds for the last figures of the others."""
+        is_failure = isinstance(error, Exception) and not isinstance(error, (TrainingRefused, LimitReached))
+        if is_failure and error is not None:
+            self.ranks.fail(error)
+        if self._reporter is not None:
+            self._reporter.report(is_final=True)
+        self.ranks.post("ended", True)
+        if self.is_leader:
+            # No other rank waits for a decision any more.
+            self._post_lap(_AFTER_THE_LAST)
+            if error is None:
+                self.ranks.wait_for_others("ended", timeout_s=END_TIMEOUT_S)
+            self._note_failure()
+            if self._meter is not None:
+                self._meter.refresh()
+        elif is_failure:
+            self._wait_until_noted()
+
+    def _wait_until_noted(self) -> None:
+        try:
+            self.ranks.wait_for("noted", timeout_s=NOTED_TIMEOUT_S)
+        except GreenloveError as error:
+            logger.info("rank 0 did not note the failure: %s", error)
+
+
+@contextmanager
+def link_ended(link: RankLink | None) -> Iterator[None]:
+    """The body of a training, after which its tie to other ranks ends, if it has one."""
+    try:
+        yield
+    except BaseException as error:
+        if link is not None:
+            link.end(error)
+        raise
+    if link is not None:
+        link.end()
+
+
+def gather_log(log: BenchmarkLog, ranks: Ranks) -> BenchmarkLog:
+    """After a benchmark before the training: the log of all ranks on rank 0, a rank's own on the others."""
+    ranks.post("records", to_plain(RankRecords.of(log)))
+    ranks.agree(0.0)
+    return _with_others(log, ranks.read_others("records"), ranks.count) if ranks.is_leader else log
+
+
+def share_estimate(make: Callable[[], Estimate], ranks: Ranks) -> Estimate:
+    """What ``make`` returns on rank 0, on all ranks."""
+    made: list[Estimate] = []
+
+    def facts() -> str:
+        made.append(make())
+        return "" if made[0].statistics is None else made[0].statistics.to_json()
+
+    text = ranks.from_leader(facts)
+    return made[0] if made else estimate_training(RunFacts.from_json(text))
+
+
+def _with_others(log: BenchmarkLog, found: dict[int, Any], rank_count: int) -> BenchmarkLog:
+    return log_of_ranks(log, {rank: from_plain(RankRecords, each) for rank, each in found.items()}, rank_count)
+
+
+def _read_stop(content: Any) -> Stop | None:
+    return None if content is None else Stop(**content)

@@ -1,0 +1,182 @@
+"""A training on two ranks as a program: ``run_ranks`` starts it by torchrun and reads what each rank says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
+
+import greenlove_mlflow as greenlove
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCH_COUNT = 5
+
+
+def run_ranks(
+    folder: Path, *, module: str = "tests.support.two_ranks", timeout_s: float = 240.0, **settings: Any
+) -> dict[int, dict[str, Any]]:
+    """What each of two ranks said, by rank; a rank that died said nothing.
+
+    Args:
+        folder: For the store and everything else that is kept.
+        module: The program.
+        timeout_s: Seconds after which it counts as hung.
+        **settings: Settings of the program.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    environment |= {
+        "PYTHONPATH": str(ROOT),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "SETTINGS": json.dumps(settings),
+    } | {name: str(value) for name, value in settings.get("environment", {}).items()}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), "-m", module]
+    done = subprocess.run(
+        [sys.executable, *launch],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    said = [json.loads(line[1:]) for line in done.stdout.splitlines() if line.startswith("@")]
+    assert said or settings.get("fails"), done.stderr[-4000:]
+    return {each["rank"]: {**each, "stderr": done.stderr} for each in said}
+
+
+class Loop:
+    """The training: its model, optimizer, loss and loader, the same on each rank but for the data.
+
+    Args:
+        settings: ``form`` of the loop (``epochs``, ``steps``, ``plain``), ``step_s``, how much ``slower`` rank 1 is,
+            whether its data is ``uneven``, which rank ``dies``.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+        self.rank = distributed.get_rank()
+        torch.manual_seed(0)
+        self.model = DistributedDataParallel(nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 2)))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 0.1, momentum=0.9)
+        self.criterion = nn.CrossEntropyLoss()
+        generator = torch.Generator().manual_seed(1)
+        x, y = torch.randn(1280, 20, generator=generator), torch.randint(0, 2, (1280,), generator=generator)
+        data = TensorDataset(x, y)
+        if settings.get("uneven"):
+            own = slice(480, 1120) if self.rank else slice(480)
+            self.loader = DataLoader(TensorDataset(x[own], y[own]), 16)
+        else:
+            self.loader = DataLoader(data, 16, sampler=DistributedSampler(data, 2, self.rank, seed=3))
+        self.step_count = 0
+
+    def step(self, batch: Any) -> None:
+        """One optimizer step."""
+        slower = 1.0 + float(self.settings.get("slower", 0.0)) * self.rank
+        time.sleep(float(self.settings.get("step_s", 0.004)) * slower)
+        self.optimizer.zero_grad()
+        self.criterion(self.model(batch[0]), batch[1]).backward()
+        self.optimizer.step()
+        self.step_count += 1
+
+    def train(self, run: Any = None) -> None:
+        """Train to the end, with ``run.epochs()`` or ``run.steps()`` where the settings say so."""
+        form = self.settings.get("form", "epochs") if run is not None else "plain"
+        if form == "steps":
+            batches = self._endless()
+            for _ in run.steps():
+                self.step(next(batches))
+            return
+        uneven: Any = self.model.join if self.settings.get("uneven") else contextlib.nullcontext
+        with uneven():  # type: ignore[no-untyped-call]
+            for epoch in run.epochs() if form == "epochs" else range(EPOCH_COUNT):
+                for batch in self.loader:
+                    self.step(batch)
+                if epoch == 1 and self.settings.get("dies") == self.rank:
+                    raise ValueError(f"rank {self.rank} has had enough")
+
+    def _endless(self) -> Iterator[Any]:
+        while True:
+            yield from self.loader
+
+    @property
+    def weights(self) -> str:
+        """All weights, bit for bit."""
+        return b"".join(each.detach().numpy().tobytes() for each in self.model.parameters()).hex()
+
+
+def hold_up_the_store(seconds: float) -> None:
+    """Make each request to the store slow, as a busy server is."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    log_batch = SqlAlchemyStore.log_batch
+
+    def slowly(self: Any, *given: Any, **named: Any) -> Any:
+        time.sleep(seconds)
+        return log_batch(self, *given, **named)
+
+    SqlAlchemyStore.log_batch = slowly  # type: ignore[method-assign]
+
+
+def followed(loop: Loop) -> contextlib.AbstractContextManager[Any]:
+    """The training as the settings have it followed: ``track`` or ``watch``."""
+    settings = loop.settings
+    options = dict(settings.get("options", {}))
+    if "limits" in settings:
+        options["limits"] = greenlove.Limits(**settings["limits"])
+    step_count = EPOCH_COUNT * len(loop.loader)
+    if settings.get("kind") == "watch":
+        return greenlove.watch(loop.model, loop.optimizer, steps=step_count, batch_size=16, **options)
+    parts = (loop.model, loop.optimizer, loop.criterion, loop.loader)
+    if settings.get("form") == "steps":
+        return greenlove.track(*parts, steps=step_count, **options)
+    return greenlove.track(*parts, epochs=EPOCH_COUNT, **options)
+
+
+def outcome_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What happened on this rank."""
+    loop = Loop(settings)
+    said: dict[str, Any] = {"rank": loop.rank, "error": ""}
+    if settings.get("store_s") and loop.rank == 0:
+        hold_up_the_store(float(settings["store_s"]))
+    begun_s = time.perf_counter()
+    try:
+        if settings.get("kind") == "bare":
+            loop.train()
+        elif settings.get("kind") == "estimate":
+            given = (loop.model, loop.optimizer, loop.criterion, loop.loader, EPOCH_COUNT)
+            said["estimate_s"] = greenlove.estimate(*given, **settings.get("options", {})).time_s.point
+        else:
+            with followed(loop) as run:
+                loop.train(run)
+                said["trained_s"] = time.perf_counter() - begun_s
+            said |= {"must_stop": run.must_stop, "refusal": run.refusal, "run_id": run.run_id, "laps": run.lap_count}
+            said["estimate_s"] = None if run.estimate is None else run.estimate.time_s.point
+    except greenlove.GreenloveError as error:
+        said["error"] = f"{type(error).__name__}: {error}"
+    return {**said, "step_count": loop.step_count, "weights": loop.weights}
+
+
+if __name__ == "__main__":
+    distributed.init_process_group("gloo")
+    print("@" + json.dumps(outcome_of(json.loads(os.environ["SETTINGS"]))), flush=True)
+    distributed.destroy_process_group()
