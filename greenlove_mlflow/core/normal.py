@@ -176,6 +176,23 @@ class Longest:
             total = total + chance
         return total
 
+    def probability_below_quotient(
+        self, log_value: float, numerator: tuple[float, float], denominator: tuple[float, float]
+    ) -> float:
+        """Probability that the longest lies below a quotient of two lognormal values, all independent; one position.
+
+        The median of a quotient of lopsided values is not the quotient of their medians, so it has no two sides of its
+        own: the probability is integrated over both.
+
+        Args:
+            log_value: Logarithm of the quotient of the medians.
+            numerator: SDs of the numerator's logarithm below and above its median.
+            denominator: The same of the denominator.
+        """
+        below, above = denominator
+        at = log_value - np.where(_NODES < 0.0, below, above) * _NODES
+        return float(np.sum(_WEIGHTS * self.probability_below_uncertain(at, numerator[0], numerator[1])))
+
 
 def _part_below(part: Part, log_value: FloatArray | float) -> FloatArray:
     distance = np.where(part.log_point > -np.inf, log_value - part.log_point, np.inf)

@@ -78,6 +78,20 @@ def test_probability_against_an_uncertain_value_is_that_of_draws() -> None:
     assert longest(*parts).probability_below_uncertain(0.25, 0.4)[0] == pytest.approx(share, abs=0.003)
 
 
+def test_probability_below_a_quotient_of_lopsided_values_is_that_of_draws() -> None:
+    draws = np.random.default_rng(10)
+
+    def split(sides: tuple[float, float]) -> np.ndarray:
+        z = draws.normal(0.0, 1.0, 400_000)
+        return np.where(z < 0.0, sides[0], sides[1]) * z
+
+    # Leaning apart, the values move the median of their quotient; leaning alike, they do not.
+    for numerator, denominator in (((0.1, 0.8), (0.8, 0.1)), ((0.8, 0.1), (0.1, 0.8)), ((0.1, 0.8), (0.1, 0.8))):
+        share = np.mean(draws.normal(0.0, 0.2, 400_000) < split(numerator) - split(denominator))
+        told = longest((0.0, 0.2)).at(0).probability_below_quotient(0.0, numerator, denominator)
+        assert told == pytest.approx(share, abs=0.005)
+
+
 def test_part_that_only_widens_has_no_say_in_the_point() -> None:
     widened = longest((0.0, 0.1), (1.0, 0.5), only_ranges=1)
     assert widened.log_point[0] == 0.0

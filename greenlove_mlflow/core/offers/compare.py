@@ -342,12 +342,8 @@ def _chance_of_less_co2(offer: Estimate, home: Estimate, longest: Longest) -> fl
     if offer.co2_g is None or home.co2_g is None or min(offer.co2_g.point, home.co2_g.point) <= 0.0:
         return None
     log_value = math.log(home.co2_g.point / offer.co2_g.point) + float(longest.log_point)
-    home_sds, offer_sds = _beside(home.co2_g, home.time_s), _beside(offer.co2_g, offer.time_s)
-    # Less CO2e means a high value at home or a low one on the offer.
-    return float(
-        longest.probability_below_uncertain(
-            log_value, math.hypot(home_sds[0], offer_sds[1]), math.hypot(home_sds[1], offer_sds[0])
-        )
+    return longest.probability_below_quotient(
+        log_value, _beside(home.co2_g, home.time_s), _beside(offer.co2_g, offer.time_s)
     )
 
 

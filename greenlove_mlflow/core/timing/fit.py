@@ -179,6 +179,7 @@ class OriginalFit:
     block_s: ClassVar[float] = 0.5
     drift_log_sd: ClassVar[float] = 0.0
     structure_log_sd: ClassVar[float] = 0.0
+    degrees_of_freedom: ClassVar[float] = 1e6
     t_quantile: ClassVar[float] = NORMAL_QUANTILE_95
     bias_log: ClassVar[float] = 0.0
     calibrated_on: ClassVar[str] = ""

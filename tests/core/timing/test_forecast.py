@@ -63,9 +63,9 @@ def test_the_range_holds_the_total_nineteen_times_in_twenty() -> None:
     assert 0.92 <= np.mean(inside) <= 1.0
 
 
-def forecasts_after_a_wrong_promise(gap_log: float, done: int) -> tuple[np.ndarray, np.ndarray]:
+def forecasts_after_a_wrong_promise(gap_log: float, done: int, *, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Point over truth, and whether the range held it, of trainings whose pace is off the promise by so much."""
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(seed)
     sure = {"noise_log_sd": 0.0, "drift_log_sd": 0.008, "structure_log_sd": 0.006, "overhead_s": 0.0}
     fit, plan = a_fit(first_epoch_s=10.0, epoch_s=10.0, one_off_s=0.0, **sure), a_workload(epoch_count=40)
     off, held = [], []
@@ -84,11 +84,27 @@ def test_a_promise_that_is_contradicted_loses_its_say(gap_log: float, done: int)
     off, held = forecasts_after_a_wrong_promise(gap_log, done)
     # A promise that is surer than the epochs seen and off by several of its own SDs must not draw the pace to itself.
     assert float(np.mean(off)) == pytest.approx(1.0, abs=0.012)
-    assert held.mean() >= 0.75
+    assert held.mean() >= 0.9
 
 
 def test_a_promise_that_holds_keeps_its_say() -> None:
     off, held = forecasts_after_a_wrong_promise(0.0, 8)
     # Eight epochs that differ by 6 % tell their mean to 2.4 %; with the promise the forecast is nearer.
     assert float(np.std(off)) < 0.017
-    assert held.mean() >= 0.85
+    assert held.mean() >= 0.93
+
+
+def test_the_range_holds_the_scatter_of_the_epochs_to_come() -> None:
+    # Epochs that differ by 6 % where the benchmark saw none of it; few of them are left.
+    held = [forecasts_after_a_wrong_promise(0.0, done, seed=seed)[1].mean() for seed in (91, 92) for done in (12, 24, 36)]
+    assert 0.93 <= np.mean(held) <= 0.985
+    assert min(held) >= 0.91
+
+
+def test_epochs_that_scatter_more_make_the_range_wider() -> None:
+    plan = a_workload(epoch_count=10)
+    calm, rough = ([10.0 * (1.0 + sign * size) for sign in (1, -1, 1, -1, 1, -1)] for size in (0.0, 0.06))
+    calm_range, rough_range = (forecast_total_s(FIT, plan, epochs, 60.0) for epochs in (calm, rough))
+    # Four epochs of 10 s each: their sum alone is off by 6 % times 10 s times the square root of four, 1.2 s (SD).
+    added_s = (rough_range.high - rough_range.point) ** 2 - (calm_range.high - calm_range.point) ** 2
+    assert added_s**0.5 > 1.96 * 1.2
