@@ -70,7 +70,7 @@ def promises(replicas: int, *, profiles: Sequence[Profile] = PROFILES, kinds: Se
     for kind in kinds:
         for profile in profiles:
             for replica in range(replicas):
-                number = seed + 7919 * replica + _number(kind + profile.name)
+                number = seed + 7919 * replica + number_of(kind + profile.name)
                 yield promise(kind, profile, method, number, signals=signals)
 
 
@@ -110,7 +110,7 @@ def histories(sequences: int, runs: int, *, kinds: Sequence[str], seed: int = 0)
     profile = Profile("plain", sample_count=8000, step_s=0.02, epoch_count=8)
     for kind in kinds:
         for sequence in range(sequences):
-            number = seed + 7919 * sequence + _number(kind)
+            number = seed + 7919 * sequence + number_of(kind)
             model = KINDS[kind](np.random.default_rng(number))
             machine = SimulatedMachine(model, seed=number + 1, horizon_s=600.0 * runs)
             finished: list[FinishedRun] = []
@@ -145,5 +145,6 @@ def _next_run(machine: SimulatedMachine, profile: Profile, finished: list[Finish
     }
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
+    """A number that a text always gets, to seed what bears that name."""
     return zlib.crc32(text.encode()) % 100_003

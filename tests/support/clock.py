@@ -77,11 +77,11 @@ def quiet_machine(rng: np.random.Generator) -> MachineModel:
     """A machine of one's own: a slow drift of one or two percent."""
     return MachineModel(
         drift_sd=rng.uniform(0.01, 0.02),
-        drift_tau_s=_log_uniform(rng, 60.0, 1500.0),
-        noise_sd=_log_uniform(rng, 0.003, 0.03),
-        noise_tau_s=_log_uniform(rng, 0.1, 0.5),
-        step_cv=_log_uniform(rng, 0.005, 0.10),
-        neighbour_share=_log_uniform(rng, 0.001, 0.06),
+        drift_tau_s=log_uniform(rng, 60.0, 1500.0),
+        noise_sd=log_uniform(rng, 0.003, 0.03),
+        noise_tau_s=log_uniform(rng, 0.1, 0.5),
+        step_cv=log_uniform(rng, 0.005, 0.10),
+        neighbour_share=log_uniform(rng, 0.001, 0.06),
     )
 
 
@@ -89,15 +89,15 @@ def shared_machine(rng: np.random.Generator) -> MachineModel:
     """A machine with neighbours: a slow drift of about five percent, and bursts."""
     return MachineModel(
         drift_sd=rng.uniform(0.04, 0.06),
-        drift_tau_s=_log_uniform(rng, 60.0, 1500.0),
-        noise_sd=_log_uniform(rng, 0.01, 0.06),
-        noise_tau_s=_log_uniform(rng, 0.1, 0.5),
-        step_cv=_log_uniform(rng, 0.01, 0.15),
-        burst_every_s=_log_uniform(rng, 5.0, 40.0),
-        burst_s=_log_uniform(rng, 0.3, 2.0),
+        drift_tau_s=log_uniform(rng, 60.0, 1500.0),
+        noise_sd=log_uniform(rng, 0.01, 0.06),
+        noise_tau_s=log_uniform(rng, 0.1, 0.5),
+        step_cv=log_uniform(rng, 0.01, 0.15),
+        burst_every_s=log_uniform(rng, 5.0, 40.0),
+        burst_s=log_uniform(rng, 0.3, 2.0),
         burst_factor=rng.uniform(1.15, 1.8),
         burst_takes_cpu=bool(rng.random() < 0.5),
-        neighbour_share=_log_uniform(rng, 0.03, 0.5),
+        neighbour_share=log_uniform(rng, 0.03, 0.5),
     )
 
 
@@ -113,8 +113,8 @@ def other_shared_machine(rng: np.random.Generator) -> MachineModel:
         shared_machine(rng),
         drift_shape="sine" if rng.random() < 0.5 else "jumps",
         noise_tails=True,
-        burst_every_s=_log_uniform(rng, 10.0, 60.0),
-        burst_s=_log_uniform(rng, 0.5, 4.0),
+        burst_every_s=log_uniform(rng, 10.0, 60.0),
+        burst_s=log_uniform(rng, 0.5, 4.0),
         burst_factor=rng.uniform(1.2, 2.0),
     )
 
@@ -123,11 +123,11 @@ def smooth_quiet_machine(rng: np.random.Generator) -> MachineModel:
     """A quiet machine that drifts more than its smooth pace lets expect."""
     return MachineModel(
         drift_sd=rng.uniform(0.016, 0.03),
-        drift_tau_s=_log_uniform(rng, 60.0, 1500.0),
+        drift_tau_s=log_uniform(rng, 60.0, 1500.0),
         drift_shape=str(rng.choice(["ornstein", "sine", "jumps"])),
-        noise_sd=_log_uniform(rng, 0.003, 0.02),
-        noise_tau_s=_log_uniform(rng, 0.1, 0.5),
-        step_cv=_log_uniform(rng, 0.005, 0.10),
+        noise_sd=log_uniform(rng, 0.003, 0.02),
+        noise_tau_s=log_uniform(rng, 0.1, 0.5),
+        step_cv=log_uniform(rng, 0.005, 0.10),
     )
 
 
@@ -135,13 +135,13 @@ def smooth_shared_machine(rng: np.random.Generator) -> MachineModel:
     """A shared machine whose neighbours come rarely and mildly, so that a short look at it may see nothing of them."""
     return MachineModel(
         drift_sd=rng.uniform(0.045, 0.08),
-        drift_tau_s=_log_uniform(rng, 60.0, 1500.0),
+        drift_tau_s=log_uniform(rng, 60.0, 1500.0),
         drift_shape=str(rng.choice(["ornstein", "sine", "jumps"])),
-        noise_sd=_log_uniform(rng, 0.006, 0.03),
-        noise_tau_s=_log_uniform(rng, 0.1, 0.5),
-        step_cv=_log_uniform(rng, 0.01, 0.12),
-        burst_every_s=_log_uniform(rng, 15.0, 90.0),
-        burst_s=_log_uniform(rng, 0.5, 4.0),
+        noise_sd=log_uniform(rng, 0.006, 0.03),
+        noise_tau_s=log_uniform(rng, 0.1, 0.5),
+        step_cv=log_uniform(rng, 0.01, 0.12),
+        burst_every_s=log_uniform(rng, 15.0, 90.0),
+        burst_s=log_uniform(rng, 0.5, 4.0),
         burst_factor=rng.uniform(1.1, 1.6),
     )
 
@@ -149,14 +149,14 @@ def smooth_shared_machine(rng: np.random.Generator) -> MachineModel:
 def crowded_machine(rng: np.random.Generator) -> MachineModel:
     """A machine whose neighbours take half of it every now and then."""
     return replace(
-        shared_machine(rng), burst_every_s=_log_uniform(rng, 4.0, 15.0), burst_s=_log_uniform(rng, 1.0, 8.0),
+        shared_machine(rng), burst_every_s=log_uniform(rng, 4.0, 15.0), burst_s=log_uniform(rng, 1.0, 8.0),
         burst_factor=2.0,
     )  # fmt: skip
 
 
 def throttling_machine(rng: np.random.Generator) -> MachineModel:
     """A quiet machine that slows down as it heats up."""
-    return replace(quiet_machine(rng), throttle=rng.uniform(0.03, 0.09), throttle_tau_s=_log_uniform(rng, 20.0, 90.0))
+    return replace(quiet_machine(rng), throttle=rng.uniform(0.03, 0.09), throttle_tau_s=log_uniform(rng, 20.0, 90.0))
 
 
 @dataclass(frozen=True)
@@ -416,7 +416,7 @@ class SimulatedTraining:
         return self.machine.finish_s(self.machine.clock.now_s + wait_s, profile.total_work_s() * wobble)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 

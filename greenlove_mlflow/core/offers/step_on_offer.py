@@ -2,7 +2,7 @@
 
 Only the board's part gets faster with a faster board. Loading, fetching, Python and kernel launches belong to the host;
 one-off costs, preprocessing and worker startup do not change. The measured step at home is the anchor: profiles give
-proportions only.
+proportions only. Where the benchmark tells how much neighbours slow down home, the anchor is the step without them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ UNKNOWN_LOADER_SHARE = 0.25
 UNKNOWN_LOADER_LOG_SD = 0.707
 UNKNOWN_HOST_SHARE = 0.5
 UNKNOWN_HOST_LOG_SD = 0.354
+# The share of the time that others took tells how much they slow a step only roughly: where one of several threads
+# waits, all may wait, and a thread may wait for what was not needed yet. From nothing to twice as much.
+CONTENTION_LOG_SD = 0.5
+# A process that hardly ever runs tells nothing of its own pace.
+LARGEST_CONTENTION_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,8 @@ class HomeSteps:
         unknown: Assumed length of an unmeasured part; 0 where everything is measured.
         unknown_log_sd: Log SD of ``unknown``.
         fetch_leads: Whether the main thread spends more time on the batch than on its own work.
+        host_wait_log: Log of how much neighbours slow down loader and main thread; an offer's host has none.
+        device_wait_log: The same for the device's part: that of a CPU; 0 for a GPU.
     """
 
     loader: FloatArray
@@ -58,12 +65,29 @@ class HomeSteps:
     unknown: FloatArray
     unknown_log_sd: FloatArray
     fetch_leads: FloatArray
+    host_wait_log: FloatArray
+    device_wait_log: FloatArray
 
     @classmethod
-    def of(cls, profiles: Sequence[StepProfile | None]) -> HomeSteps:
-        """The steps of profiles; a profile that cannot be split is all the board's part."""
+    def of(
+        cls,
+        profiles: Sequence[StepProfile | None],
+        *,
+        contention_shares: Sequence[float] | None = None,
+        on_cpu: Sequence[bool] | None = None,
+    ) -> HomeSteps:
+        """The steps of profiles; a profile that cannot be split is all the board's part.
+
+        Args:
+            profiles: One per run; None where nothing was measured.
+            contention_shares: Share of the time in which each run was ready but others ran, 0 to 1; 0 when None.
+            on_cpu: Whether each run trains on a CPU; on none when None.
+        """
         rows = np.array([_shares(profile) for profile in profiles], dtype=np.float64).reshape(-1, 7)
         loader, thread, launch, device, unknown, unknown_log_sd, fetch_leads = rows.T
+        shares = np.zeros(len(profiles)) if contention_shares is None else np.array(contention_shares, dtype=np.float64)
+        wait_log = -np.log1p(-np.minimum(shares, LARGEST_CONTENTION_SHARE))
+        is_cpu = np.zeros(len(profiles)) if on_cpu is None else np.array(on_cpu, dtype=np.float64)
         return cls(
             loader=loader,
             thread=thread,
@@ -72,6 +96,8 @@ class HomeSteps:
             unknown=unknown,
             unknown_log_sd=unknown_log_sd,
             fetch_leads=fetch_leads,
+            host_wait_log=wait_log,
+            device_wait_log=wait_log * is_cpu,
         )
 
     def picked(self, index: Any) -> HomeSteps:
@@ -166,7 +192,13 @@ def step_on_offer(
         host_log_sd: Log SD of the speed of the offer's host relative to home's.
     """
     split = 1.0 - is_whole
-    loader, fetch = home.loader * split, home.thread * split * step_share
+    # Neighbours at home slow down home alone: an offer's host has none.
+    host_wait, device_wait = home.host_wait_log * split, home.device_wait_log * split
+    alone = split * np.exp(-host_wait)
+    host_sd, device_sd = (
+        np.hypot(sd, CONTENTION_LOG_SD * wait) for sd, wait in ((host_log_sd, host_wait), (ratio_log_sd, device_wait))
+    )
+    loader, fetch = home.loader * alone, home.thread * alone * step_share
     launch = home.launch * split * step_share
     thread = fetch + launch
     # Loader and main thread of a GPU's host share one factor, so they are one part; a CPU's launches have their own.
@@ -174,12 +206,12 @@ def step_on_offer(
     thread = np.where(is_gpu_home, np.maximum(loader, thread), thread)
     loader = np.where(is_gpu_home, 0.0, loader)
     with np.errstate(divide="ignore", invalid="ignore"):
-        thread_log_sd = np.where(thread > 0.0, (fetch * host_log_sd + launch * LAUNCH_LOG_SD) / thread, host_log_sd)
-        device_log = np.log(np.where(is_whole > 0.0, 1.0, home.device)) - log_ratio
+        thread_log_sd = np.where(thread > 0.0, (fetch * host_sd + launch * LAUNCH_LOG_SD) / thread, host_sd)
+        device_log = np.log(np.where(is_whole > 0.0, 1.0, home.device)) - device_wait - log_ratio
     return StepOnOffer(
-        loader=Part.of(loader, host_log_sd),
-        thread=Part.of(thread, np.where(is_gpu_home, host_log_sd, thread_log_sd)),
-        device=Part(log_point=device_log, log_sd=ratio_log_sd),
+        loader=Part.of(loader, host_sd),
+        thread=Part.of(thread, np.where(is_gpu_home, host_sd, thread_log_sd)),
+        device=Part(log_point=device_log, log_sd=device_sd),
         unknown=Part.of(home.unknown * split, home.unknown_log_sd),
         host_log_sd=host_log_sd,
         fetch_leads=np.where(home.loader > home.thread * step_share, 1.0, home.fetch_leads) * split,

@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
 from greenlove_mlflow.core.timing.drift import Drift
-from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_share, prior_drift
+from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_by_others, contention_share, prior_drift
 from greenlove_mlflow.core.timing.first_uses import excess_s, first_use_cost
 from greenlove_mlflow.core.timing.fit import AdaptiveFit, Mode
 from greenlove_mlflow.core.timing.growth import Growth, fit_growth
@@ -106,7 +106,7 @@ def fit_adaptive(
         log: The benchmark log.
         workload: The planned run; its length determines how far fast noise averages out.
         drift: Drift learned from finished runs; the machine's prior when None.
-        drift_model: Constants of that prior; those of its first version when None.
+        drift_model: Constants of that prior; those of its newest version when None.
     """
     noise = noise_of_blocks(log.epochs, log.blocks)
     cost = _epoch_cost(log, noise)
@@ -131,6 +131,7 @@ def fit_adaptive(
         block_s=noise.block_s,
         structure_log_sd=cost.structure_log_sd,
         prior_drift_log_sd=prior.log_sd,
+        contention_share=contention_by_others(log),
         spearman_rho=None if growth is None else growth.spearman_rho,
         affine_intercept_s=None if growth is None else growth.intercept_s,
         affine_slope_s=None if growth is None else growth.slope_s,

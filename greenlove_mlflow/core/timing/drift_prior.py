@@ -4,7 +4,8 @@ A benchmark of ten seconds cannot see a drift of minutes. But a machine whose pa
 counters show no other load, is exclusive and drifts by one or two percent; a machine with bursts or neighbours drifts
 as they come and go. Counters narrow the range only where they have been seen to respond. The constants were chosen on
 simulated machines (quiet and shared, with an Ornstein-Uhlenbeck drift) and validated on others (waves, jumps, heavy
-tails, rarer and longer bursts, unresponsive counters); ``reports/accuracy.py`` shows the resulting coverage.
+tails, rarer and longer bursts, unresponsive counters); ``reports/accuracy.py`` shows the resulting coverage, and
+``reports/accuracy_fit.py`` fits those for machines without usable counters.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.timing.drift import PRIOR_DEGREES_OF_FREEDOM, Drift
 from greenlove_mlflow.core.timing.noise import Noise
 
+# One block has no spread.
+LEAST_BLOCKS_FOR_ROUGHNESS = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftModel:
     """The constants that turn a benchmark's noise and counters into the expected drift of the run after it.
 
-    The defaults are those of the table's first version, for fits without a table. SDs are of natural logarithms;
+    The defaults are those of the table's newest version, for fits without a table. SDs are of natural logarithms;
     shares are of the time of the timed passes, 0 to 1.
 
     Args:
@@ -36,7 +40,9 @@ class DriftModel:
         largest_log_sd: Upper limit of the expected drift.
         middle_roughness: Roughness at which a machine with usable counters is as likely shared as quiet.
         silent_middle_roughness: The same without usable counters, where only the pace is evidence.
-        steepness: How sharply that probability changes.
+        steepness: How sharply that probability changes with usable counters.
+        silent_steepness: The same without them: how much of the odds a benchmark's pace can tell.
+        least_roughness: Least roughness on a machine without usable counters; a smoother pace says no more.
         peak_per_sd: Divisor that converts a block's peak into an equivalent SD.
         drift_per_roughness: Drift per roughness: rough machines drift more than smooth ones, shared or not.
         drift_per_contention: Drift per contention: the load of others may vanish, or double, later.
@@ -50,13 +56,15 @@ class DriftModel:
     """
 
     quiet_log_sd: float = 0.014
-    silent_log_sd: float = 0.020
+    silent_log_sd: float = 0.014
     shared_log_sd: float = 0.055
     unseen_bursts_log: float = 0.012
     largest_log_sd: float = 0.20
     middle_roughness: float = 0.018
-    silent_middle_roughness: float = 0.0115
+    silent_middle_roughness: float = 0.016
     steepness: float = 6.0
+    silent_steepness: float = 1.4
+    least_roughness: float = 0.002
     peak_per_sd: float = 2.5
     drift_per_roughness: float = 0.35
     drift_per_contention: float = 0.25
@@ -71,13 +79,10 @@ class DriftModel:
 
 def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
     """The drift to expect before any finished run is taken into account."""
-    roughness = max(noise.machine_log_sd, noise.peak_log / model.peak_per_sd, 1e-6)
     signals = log.machine_signals
     contention = contention_share(log)
     told = _tells_of_neighbours(log, model)
-    middle = model.middle_roughness if told else model.silent_middle_roughness
-    looks_shared = 1.0 / (1.0 + (middle / roughness) ** model.steepness)
-    shared = max(looks_shared, _shared_by_signals(log, contention, model))
+    shared = max(_looks_shared(noise, model, told=told), _shared_by_signals(log, contention, model))
     floor = model.quiet_log_sd if told else model.silent_log_sd
     variance = floor**2 + shared * model.shared_log_sd**2 + (model.drift_per_roughness * noise.machine_log_sd) ** 2
     variance += (model.drift_per_contention * contention) ** 2
@@ -93,6 +98,28 @@ def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
     )
 
 
+def _looks_shared(noise: Noise, model: DriftModel, *, told: bool) -> float:
+    """Probability that others use the machine, by the roughness of its pace, 0 to 1.
+
+    Without usable counters the odds follow a power of the roughness. The power is low: a short benchmark of a shared
+    machine often looks calm, and a calm reading is then weak evidence.
+    """
+    if told:
+        return 1.0 / (1.0 + (model.middle_roughness / _roughness(noise, model)) ** model.steepness)
+    if noise.block_count < LEAST_BLOCKS_FOR_ROUGHNESS:
+        return 0.5
+    return 1.0 / (1.0 + (model.silent_middle_roughness / silent_roughness(noise, model)) ** model.silent_steepness)
+
+
+def silent_roughness(noise: Noise, model: DriftModel) -> float:
+    """The roughness of a machine without usable counters: measured, or what the cost of single steps may hide."""
+    return max(_roughness(noise, model), noise.hidden_log_sd, model.least_roughness)
+
+
+def _roughness(noise: Noise, model: DriftModel) -> float:
+    return max(noise.machine_log_sd, noise.peak_log / model.peak_per_sd, 1e-6)
+
+
 def contention_share(log: BenchmarkLog) -> float:
     """Share of the timed passes in which this process was ready to run but others ran, 0 to 1.
 
@@ -102,6 +129,16 @@ def contention_share(log: BenchmarkLog) -> float:
     signals = log.machine_signals
     said = max(signals.run_wait_share or 0.0, signals.steal_share or 0.0)
     return min(1.0, max(said, _contention_by_blocks(log) if signals.run_wait_share is None else 0.0))
+
+
+def contention_by_others(log: BenchmarkLog) -> float:
+    """The share of ``contention_share`` that others' load can explain, 0 to 1.
+
+    A process with more threads than cores waits for itself, and does so on any machine.
+    """
+    signals = log.machine_signals
+    others = 1.0 if signals.neighbour_share is None else signals.neighbour_share
+    return max(signals.steal_share or 0.0, min(contention_share(log), others))
 
 
 def _contention_by_blocks(log: BenchmarkLog) -> float:

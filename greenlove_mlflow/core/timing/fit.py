@@ -73,6 +73,7 @@ class AdaptiveFit:
         calibrated_on: Text on what the drift was learned from.
         conformal_log_half_width: Half-width from past errors alone, once there are enough of them; else None.
         prior_drift_log_sd: The drift suggested by this benchmark alone, before past runs are taken into account.
+        contention_share: Share of the timed passes in which the training was ready to run but others ran, 0 to 1.
         caveats: Caveats found by the fit.
     """
 
@@ -101,6 +102,7 @@ class AdaptiveFit:
     calibrated_on: str = ""
     conformal_log_half_width: float | None = None
     prior_drift_log_sd: float = 0.0
+    contention_share: float = 0.0
     caveats: tuple[Caveat, ...] = ()
 
     def predict(self, workload: Workload) -> Interval:
@@ -184,6 +186,7 @@ class OriginalFit:
     bias_log: ClassVar[float] = 0.0
     calibrated_on: ClassVar[str] = ""
     conformal_log_half_width: ClassVar[float | None] = None
+    contention_share: ClassVar[float] = 0.0
 
     method: Literal["original"]
     sample_count: int

@@ -20,7 +20,7 @@ def fit_log(
         log: The benchmark log.
         workload: The planned run.
         drift: Drift learned from finished runs; the prior when None. The original's method has no drift.
-        drift_model: Constants of that prior, from the dated table; those of its first version when None.
+        drift_model: Constants of that prior, from the dated table; those of its newest version when None.
     """
     if log.method == "original":
         return fit_original(log, workload)

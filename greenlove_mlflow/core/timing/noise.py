@@ -66,6 +66,14 @@ class Noise:
         return math.sqrt(max(0.0, self.log_sd**2 - self.content_log_sd**2))
 
     @property
+    def hidden_log_sd(self) -> float:
+        """The roughness that the cost of single steps may hide: one SD of the difference between two variances.
+
+        A variance from m blocks is known to ``sqrt(2 / m)`` of itself.
+        """
+        return self.content_log_sd * (2.0 / max(1, self.block_count)) ** 0.25
+
+    @property
     def halves_gap_log(self) -> float:
         """Log of the median cost of the second half of the blocks over that of the first."""
         half = self.block_count // 2

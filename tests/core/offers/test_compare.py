@@ -548,3 +548,36 @@ def test_rented_home_costs_its_rent() -> None:
     home = estimate_training(profiled(BERT, home_usd_per_hour=3.0))
     assert home.cost_usd is not None
     assert home.cost_usd.point == pytest.approx(3.0 * home.time_s.point / 3600.0)
+
+
+def test_neighbours_at_home_are_left_at_home() -> None:
+    ratio = SpeedRatio(ratio=Interval.from_log_width(4.0, 0.3), basis="spec")
+    alone, shared = (
+        compared(
+            a_home(statistics=some_statistics(machine=a_machine(device="cpu"), fit=a_fit(contention_share=share))),
+            an_offer(),
+            ratio=ratio,
+        ).rows[0]
+        for share in (0.0, 0.25)
+    )
+    assert alone.time_ratio is not None
+    assert shared.time_ratio is not None
+    parts = a_fit().parts(a_workload())
+    # Of the whole training only the steps are known to be quicker without neighbours.
+    expected = (parts.fixed_s + (parts.total_s - parts.fixed_s) * 0.75 / 4.0) / parts.total_s
+    assert 1.0 / shared.time_ratio.point == pytest.approx(expected)
+    assert shared.estimate.time_s.point < alone.estimate.time_s.point
+
+
+def test_home_against_itself_is_as_fast_as_it_is_alone() -> None:
+    own = SpeedRatio(ratio=Interval.exactly(1.0), basis="measured")
+    for share in (0.0, 0.25):
+        statistics = some_statistics(
+            fit=a_fit(contention_share=share, one_off_s=0.0, overhead_s=0.0, first_epoch_s=10.0, epoch_s=10.0),
+            home=a_spec(),
+            machine=a_machine(device="cuda:0"),
+            profile=StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.010, device_busy_s=0.020),
+        )
+        row = compared(a_home(statistics=statistics), an_offer(), ratio=own).rows[0]
+        assert row.time_ratio is not None
+        assert row.time_ratio.point == 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -218,3 +219,55 @@ def test_many_steps_are_worked_out_as_one_is() -> None:
         alone = on_offer(each, 2.0, 0.3).longest
         assert alone.log_point[0] == together.log_point[index]
         assert alone.log_quantile(0.975)[0] == pytest.approx(together.log_quantile(0.975)[index], rel=1e-12)
+
+
+def contended(
+    home: StepProfile | None, share: float, *, on_cpu: bool = False, ratio: float = 2.0, **over: float
+) -> StepOnOffer:
+    return step_on_offer(
+        HomeSteps.of([home], contention_shares=[share], on_cpu=[on_cpu]),
+        log_ratio=np.log([ratio]),
+        ratio_log_sd=np.array([over.get("ratio_log_sd", 0.0)]),
+        is_whole=np.array([over.get("is_whole", 0.0)]),
+    )
+
+
+@given(share=st.floats(0.0, 0.85), host=st.floats(0.1, 10.0), busy=st.floats(0.1, 10.0), ratio=st.floats(0.2, 20.0))
+def test_neighbours_at_home_do_not_travel(share: float, host: float, busy: float, ratio: float) -> None:
+    # What the offer takes in seconds is what it would take had home been alone: a host 1 - share as long.
+    told = contended(profile(host, busy), share, ratio=ratio).longest.point[0] * max(host, busy)
+    alone = profile(host * (1.0 - share), busy)
+    expected = contended(alone, 0.0, ratio=ratio).longest.point[0] * max(host * (1.0 - share), busy)
+    assert told == pytest.approx(expected, rel=1e-9)
+
+
+@given(share=st.floats(0.0, 0.99))
+def test_a_step_bound_by_its_board_feels_no_neighbours(share: float) -> None:
+    assert contended(WIDE_MLP, share, ratio=1.0).longest.point[0] == 1.0
+
+
+def test_a_cpu_that_neighbours_slow_down_promises_an_offer_what_it_would_take_alone() -> None:
+    home = StepProfile(loader_s=0.0, fetch_s=0.0, host_s=0.1, launch_count=10.0, on_cpu=True)
+    free, shared = contended(home, 0.0, on_cpu=True), contended(home, 0.3, on_cpu=True)
+    assert shared.device.log_point[0] - free.device.log_point[0] == pytest.approx(math.log(0.7))
+    # Launches on the offer's host never ran here.
+    assert shared.thread.log_point[0] == free.thread.log_point[0]
+    assert contended(None, 0.3, on_cpu=True).longest.point[0] == pytest.approx(0.7 / 2.0)
+    assert contended(None, 0.3).longest.point[0] == pytest.approx(1.0 / 2.0)
+
+
+def test_what_neighbours_took_is_known_from_nothing_to_twice_as_much() -> None:
+    step = contended(None, 0.3, on_cpu=True, ratio=1.0)
+    low, point, high = range_of(step.longest)
+    assert point == pytest.approx(0.7)
+    assert high == pytest.approx(1.0, rel=0.01)
+    assert low == pytest.approx(0.49, rel=0.01)
+
+
+def test_a_ratio_of_the_whole_step_is_used_as_it_is_among_neighbours_too() -> None:
+    assert contended(BERT_BASE, 0.4, ratio=2.5, is_whole=1.0).longest.point[0] == pytest.approx(0.4, rel=1e-12)
+
+
+def test_more_neighbours_never_make_an_offer_slower() -> None:
+    points = [contended(BERT_BASE, share).longest.point[0] for share in np.linspace(0.0, 1.0, 21)]
+    assert all(later <= earlier for earlier, later in itertools.pairwise(points))

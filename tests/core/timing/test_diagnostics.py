@@ -13,7 +13,9 @@ from greenlove_mlflow.core.machine_signals import MachineSignals
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, Machine, StepProfile
 from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive
+from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_by_others, prior_drift
 from greenlove_mlflow.core.timing.growth import fit_growth
+from greenlove_mlflow.core.timing.noise import Noise
 from greenlove_mlflow.core.workload import Workload
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining
 from tests.support.factories import a_log, a_workload
@@ -227,3 +229,62 @@ def test_growth_needs_three_sizes_and_repeats_for_its_test() -> None:
     assert alone is not None
     assert alone.lack_of_fit_p is None
     assert alone.spearman_rho == 1.0
+
+
+def test_waiting_for_oneself_is_no_neighbour() -> None:
+    quiet = benchmark()
+    waits = {"run_wait_share": 0.3, "cpu_share": 0.7}
+    # Sixteen threads on two cores wait for each other, and would on an offer's cores: nobody else ran.
+    assert contention_by_others(with_signals(quiet, neighbour_share=0.0, **waits)) == 0.0
+    assert contention_by_others(with_signals(quiet, neighbour_share=0.6, **waits)) == pytest.approx(0.3)
+    assert contention_by_others(with_signals(quiet, neighbour_share=0.1, **waits)) == pytest.approx(0.1)
+    # The hypervisor's other guests are neighbours whatever this machine's own counters say.
+    assert contention_by_others(with_signals(quiet, neighbour_share=0.0, steal_share=0.2)) == pytest.approx(0.2)
+
+
+def test_a_fit_keeps_what_neighbours_took() -> None:
+    log = with_signals(benchmark(), neighbour_share=0.6, run_wait_share=0.3, cpu_share=0.7)
+    assert fit_adaptive(log, a_workload()).contention_share == pytest.approx(0.3)
+
+
+def drift_by_pace(log: BenchmarkLog, log_sd: float, *, block_count: int = 12, content_log_sd: float = 0.0) -> float:
+    noise = Noise(
+        log_sd=log_sd,
+        correlation_factor=1.0,
+        block_count=block_count,
+        block_s=0.5,
+        costs_s=(0.01,) * block_count,
+        content_log_sd=content_log_sd,
+    )
+    return prior_drift(log, noise, DriftModel()).log_sd
+
+
+SILENT = a_log(machine_signals=MachineSignals(neighbour_share=0.0, run_wait_share=0.0))
+TELLING = a_log(machine_signals=MachineSignals(neighbour_share=0.01, run_wait_share=0.0))
+
+
+def test_a_calm_reading_of_a_machine_that_says_nothing_is_weak_evidence_of_calm() -> None:
+    calm, rough = 0.006, 0.04
+    # Counters that count make a calm machine one's own; where they stand still, a good part of the doubt stays.
+    assert drift_by_pace(TELLING, calm) == pytest.approx(DriftModel().quiet_log_sd, rel=0.03)
+    assert drift_by_pace(SILENT, calm) > 1.8 * drift_by_pace(TELLING, calm)
+    # The pace is evidence all the same, and never certainty.
+    assert 1.5 * drift_by_pace(SILENT, calm) < drift_by_pace(SILENT, rough) < drift_by_pace(TELLING, rough)
+
+
+def test_smoother_than_smooth_says_no_more() -> None:
+    assert drift_by_pace(SILENT, 1e-4) == pytest.approx(drift_by_pace(SILENT, 0.0), rel=1e-4)
+
+
+def test_steps_of_different_cost_hide_a_rough_machine() -> None:
+    # All of the spread is explained by the steps: nothing is left, and nothing is known.
+    hidden = drift_by_pace(SILENT, 0.06, content_log_sd=0.06)
+    assert hidden > 1.4 * drift_by_pace(SILENT, 0.0)
+    more_blocks = drift_by_pace(SILENT, 0.06, content_log_sd=0.06, block_count=400)
+    assert more_blocks < hidden
+
+
+def test_one_block_tells_nothing_of_the_pace() -> None:
+    model = DriftModel()
+    even = (model.silent_log_sd**2 + 0.5 * model.shared_log_sd**2) ** 0.5
+    assert drift_by_pace(SILENT, 0.0, block_count=1) == pytest.approx(even)

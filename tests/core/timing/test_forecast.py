@@ -96,7 +96,9 @@ def test_a_promise_that_holds_keeps_its_say() -> None:
 
 def test_the_range_holds_the_scatter_of_the_epochs_to_come() -> None:
     # Epochs that differ by 6 % where the benchmark saw none of it; few of them are left.
-    held = [forecasts_after_a_wrong_promise(0.0, done, seed=seed)[1].mean() for seed in (91, 92) for done in (12, 24, 36)]
+    held = [
+        forecasts_after_a_wrong_promise(0.0, done, seed=seed)[1].mean() for seed in (91, 92) for done in (12, 24, 36)
+    ]
     assert 0.93 <= np.mean(held) <= 0.985
     assert min(held) >= 0.91
 
