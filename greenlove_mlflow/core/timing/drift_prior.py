@@ -105,10 +105,15 @@ def _looks_shared(noise: Noise, model: DriftModel, *, told: bool) -> float:
     machine often looks calm, and a calm reading is then weak evidence.
     """
     if told:
-        return 1.0 / (1.0 + (model.middle_roughness / _roughness(noise, model)) ** model.steepness)
+        return _odds_share(_roughness(noise, model) / model.middle_roughness, model.steepness)
     if noise.block_count < LEAST_BLOCKS_FOR_ROUGHNESS:
         return 0.5
-    return 1.0 / (1.0 + (model.silent_middle_roughness / silent_roughness(noise, model)) ** model.silent_steepness)
+    return _odds_share(silent_roughness(noise, model) / model.silent_middle_roughness, model.silent_steepness)
+
+
+def _odds_share(relative_roughness: float, steepness: float) -> float:
+    """Probability whose odds are a power of the roughness."""
+    return 1.0 / (1.0 + math.pow(relative_roughness, -steepness))
 
 
 def silent_roughness(noise: Noise, model: DriftModel) -> float:

@@ -71,7 +71,7 @@ class Noise:
 
         A variance from m blocks is known to ``sqrt(2 / m)`` of itself.
         """
-        return self.content_log_sd * (2.0 / max(1, self.block_count)) ** 0.25
+        return self.content_log_sd * math.sqrt(math.sqrt(2.0 / max(1, self.block_count)))
 
     @property
     def halves_gap_log(self) -> float:
