@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,28 @@ def test_offer_that_cannot_be_had_is_never_the_best_one() -> None:
     assert best_offer(a_comparison(a_row(time_s=60.0, cost_usd=0.1, fits_memory=False))) is None
     slow, fast = a_row("Slow", time_s=7_200.0, cost_usd=1.0), a_row("Fast", time_s=3_600.0, cost_usd=1.5)
     assert best_offer(a_comparison(slow, fast)) is fast
+
+
+@pytest.mark.parametrize(
+    ("cleanest", "other", "tied_with"),
+    [
+        ((90.0, 100.0, 300.0), (195.0, 200.0, 205.0), ("Other",)),
+        ((30.0, 100.0, 110.0), (195.0, 200.0, 205.0), ()),
+        ((98.0, 100.0, 102.0), (90.0, 200.0, 220.0), ("Other",)),
+        ((98.0, 100.0, 102.0), (180.0, 200.0, 600.0), ()),
+    ],
+)
+def test_options_tie_where_the_facing_sides_of_their_ranges_overlap(
+    cleanest: tuple[float, float, float], other: tuple[float, float, float], tied_with: tuple[str, ...]
+) -> None:
+    def row(gpu: str, ends: tuple[float, float, float]) -> ComparisonRow:
+        low, point, high = ends
+        bare = a_row(gpu, time_s=3_600.0, cost_usd=5.0, ratio_width=0.001)
+        estimate = dataclasses.replace(bare.estimate, co2_g=Interval(low=low, point=point, high=high))
+        return dataclasses.replace(bare, estimate=estimate)
+
+    home = an_estimate(time_s=36_000.0, cost_usd=10.0, co2_g=1e6, width=0.001)
+    choice = lowest_carbon(a_comparison(row("Cleanest", cleanest), row("Other", other), home=home))
+    assert choice is not None
+    assert choice.row is not None
+    assert (choice.row.offer.gpu, choice.tied_with) == ("Cleanest", tied_with)
