@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from greenlove_mlflow.tables.store.schema import Column
-from greenlove_mlflow.tables.store.store import Table, read_table, table_names, table_versions
+from greenlove_mlflow.tables.store.store import Table, read_schema, read_table, table_names, table_versions
 
 README = Path(__file__).resolve().parent / "README.md"
 INTRODUCTION = """# Data tables
@@ -17,8 +17,9 @@ Written by `python data/write_readme.py` from the tables and their TOML files; d
 One folder a table, one CSV a dated version, beside it a TOML with producer, licence, dates, the unit and range of each
 column, the row count and the sha256 of the file. A published version is never edited: a correction is a new version.
 `schema.toml` is what a new version of a table must look like. `upstream/rebuild.py` makes a version from the one
-before and its changes in `upstream/changes/`; `greenlove tables validate` checks it, `greenlove tables show gpu_specs
---gpu H100` prints rows with the source of every figure.
+before and its changes in `upstream/changes/`, and with `--fetch --check` it prints what the fetchers would change.
+`greenlove tables validate` checks a version, `greenlove tables show gpu_specs --gpu H100` prints rows with the source
+of every figure.
 
 Reading trap: the country code of Namibia is `NA`. Read with `keep_default_na=False, na_values=[""]`.
 
@@ -76,6 +77,7 @@ def _section(table: Table) -> list[str]:
         f"- Published {source.published}, read {source.accessed}",
         f"- Versions: {', '.join(table_versions(table.name))}",
         f"- Key: {', '.join(sidecar.key)}",
+        f"- Kept true: {read_schema(table.name).kept_true}",
         *(f"- {note}" for note in sidecar.notes),
         "",
         "| column | type | unit | range | meaning |",

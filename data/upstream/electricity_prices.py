@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterable
 
 from un_subregions import CONTINENTS, SUBREGIONS, continent_of, subregion_of
+from versions import Change, add_row, set_cell
 
 API = "https://ec.europa.eu/eurostat/api/dissemination/sdmx/2.1/data/"
 PAGES = {
@@ -40,8 +41,6 @@ NAMES = {
 }
 LEAST_COUNTRIES = 3
 
-Change = dict[str, str]
-
 
 def changes(pages: dict[str, bytes], before: Iterable[dict[str, str | None]]) -> list[Change]:
     """The lines that bring Eurostat's newest year into the table.
@@ -62,11 +61,11 @@ def changes(pages: dict[str, bytes], before: Iterable[dict[str, str | None]]) ->
             continue
         row = f"{'union' if code == 'EU' else 'country'}|{code}"
         if code not in known:
-            lines.append({"change": "add", "row": row, "column": "", "value": "", "source": ""})
-            lines += [_set(row, "country_code", "" if code == "EU" else code)]
-            lines += [_set(row, "name", NAMES[code])]
+            lines.append(add_row(row))
+            lines += [set_cell(row, "country_code", "" if code == "EU" else code)]
+            lines += [set_cell(row, "name", NAMES[code])]
         business = _year_mean(company.get(code, {}), year, rates)
-        lines += [_set(row, column, value) for column, value in _cells(year, residential, business).items()]
+        lines += [set_cell(row, column, value) for column, value in _cells(year, residential, business).items()]
     return lines
 
 
@@ -121,10 +120,6 @@ def _year_mean(prices: dict[str, float], year: str, rates: dict[str, float]) -> 
     return statistics.fmean(values) if values else None
 
 
-def _set(row: str, column: str, value: str) -> Change:
-    return {"change": "set", "row": row, "column": column, "value": value, "source": ""}
-
-
 def derived(rows: Iterable[dict[str, str | None]], version: str) -> list[Change]:
     """The lines of what the countries of each subregion pay: geometric mean, spread and how many they are.
 
@@ -163,5 +158,4 @@ def _region_lines(row: str, name: str, of: str, logs: list[float], version: str)
         "source": f"derived: geometric mean of {len(logs)} countries of {of} in this table; subregion of UN M49, "
         "https://unstats.un.org/unsd/methodology/m49/",
     }
-    lines = [{"change": "add", "row": row, "column": "", "value": "", "source": ""}]
-    return lines + [_set(row, column, value) for column, value in cells.items()]
+    return [add_row(row), *(set_cell(row, column, value) for column, value in cells.items())]

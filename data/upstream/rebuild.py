@@ -1,25 +1,30 @@
 """Build dated versions of the tables: ``python data/upstream/rebuild.py [TABLE ...] [--fetch] [--check]``.
 
-Without ``--fetch`` each version that has a changes file is built again from it. With it the pages of one table are
-read, live or from ``--pages FOLDER``, and become the changes of a new version, ``--version``. With ``--check`` nothing
-is written: what would change against the newest version is printed, and the exit status says whether anything would.
+Without ``--fetch`` each version that has a changes file is built again from it. With it the pages of each table's
+fetcher are read, live or from ``--pages FOLDER``, and become the changes of a new version, ``--version``. With
+``--check`` nothing is written: rows gone (-), rows new (+) and cells that change (~) against the newest version are
+printed, and the exit status says whether there are any. A fetcher pins the release or commit that it reads;
+``--newest`` checks against what stands there today.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
-from urllib.request import Request, urlopen
 
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from pages import UnreadablePageError, newest, read_page
 from versions import (
     CHANGES,
     DATA,
+    Change,
+    changed,
     read_changes,
     schema_of,
     version_before,
@@ -30,36 +35,46 @@ from versions import (
     write_version,
 )
 
-TIMEOUT_S = 60.0
 FETCHED, DERIVED = "1-fetched", "9-derived"
+OWN = frozenset({"pages", "rebuild", "versions"})
 AFTER_EVERY_VERSION = "9999-12-31"
 
 
-def read_pages(module: ModuleType, folder: Path | None) -> dict[str, bytes]:
-    """The content of every page that a fetcher names: from a folder of recorded ones, else live."""
-    if folder is not None:
-        return {name: (folder / name).read_bytes() for name in module.PAGES}
-    return {name: _download(url) for name, url in module.PAGES.items()}
+def fetchers() -> tuple[str, ...]:
+    """The fetchers that have pages; most are called like their table."""
+    here = Path(__file__).resolve().parent
+    modules = {
+        path.stem: importlib.import_module(path.stem) for path in sorted(here.glob("*.py")) if path.stem not in OWN
+    }
+    return tuple(name for name, module in modules.items() if module.PAGES)
 
 
-def _download(url: str) -> bytes:
-    if not url.startswith("https://"):
-        raise SystemExit(f"{url} is no https address")
-    request = Request(url, headers={"User-Agent": "greenlove-mlflow data/upstream"})  # noqa: S310 - https only
-    with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - https only
-        content: bytes = answer.read()
-    return content
+def table_of(fetcher: str) -> str:
+    """The table that a fetcher makes changes to."""
+    return str(getattr(importlib.import_module(fetcher), "TABLE", fetcher))
 
 
-def fetch(name: str, version: str, folder: Path | None) -> list[dict[str, str]]:
-    """The changes that the pages of today make to a table, with what is worked out from its rows."""
+def read_pages(module: ModuleType, folder: Path | None, *, as_of_today: bool = False) -> dict[str, bytes]:
+    """The content of every page that a fetcher names: of a folder of recorded ones where it is there, else live."""
+    found = {}
+    for name, address in module.PAGES.items():
+        if folder is not None and (folder / name).exists():
+            found[name] = (folder / name).read_bytes()
+        else:
+            found[name] = read_page(newest(address) if as_of_today else address)
+    return found
+
+
+def fetch(name: str, before: pd.DataFrame, pages: dict[str, bytes], version: str) -> list[Change]:
+    """The changes that a fetcher's pages make to the rows of a table."""
     module = importlib.import_module(name)
-    pages = read_pages(module, folder)
-    before = version_before(name, version).to_dict("records")
-    return list(module.changes(pages, before))
+    rows = before.to_dict("records")
+    if getattr(module, "NEEDS_VERSION", False):
+        return list(module.changes(pages, rows, version))
+    return list(module.changes(pages, rows))
 
 
-def derive(name: str, lines: list[dict[str, str]], version: str) -> list[dict[str, str]]:
+def derive(name: str, lines: list[Change], version: str) -> list[Change]:
     """The lines that a table works out from its own rows; none where it works out nothing."""
     try:
         module = importlib.import_module(name)
@@ -92,11 +107,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--pages", type=Path, help="folder of recorded pages to read in place of the live ones")
     parser.add_argument("--version", help="date of the new version, ISO 8601")
     parser.add_argument("--check", action="store_true", help="print what would change, write nothing")
+    parser.add_argument("--newest", action="store_true", help="with --check: read what stands there today, not the pin")
     parser.add_argument("--accessed", help="the day the sources were read; by default the version's")
     options = parser.parse_args(arguments)
-    names = options.tables or sorted(folder.name for folder in CHANGES.iterdir())
-    if options.fetch and not options.version:
-        parser.error("--fetch needs --version, the date of the new version")
+    made = sorted(folder.name for folder in CHANGES.iterdir())
+    names = options.tables or (fetchers() if options.fetch else made)
+    if options.fetch and not options.check and not options.version:
+        parser.error("--fetch needs --version, the date of the new version, or --check")
+    if options.newest and not (options.fetch and options.check):
+        parser.error("--newest goes with --fetch --check: a version names the pin that it was read from")
     changes = 0
     for name in names:
         if options.fetch:
@@ -107,15 +126,23 @@ def main(arguments: list[str]) -> int:
 
 
 def _fetch(name: str, options: argparse.Namespace) -> int:
-    lines = fetch(name, options.version, options.pages)
-    if options.check:
-        newest = version_before(name, AFTER_EVERY_VERSION)
-        after = version_rows(name, lines, options.version)
-        found = differences(newest, after, schema_of(name).key)
-        print("\n".join(found) or f"{name}: nothing would change")
-        return len(found)
-    write_changes(name, options.version, FETCHED, lines)
-    return _build(name, options.version, options)
+    module, table = importlib.import_module(name), table_of(name)
+    try:
+        pages = read_pages(module, options.pages, as_of_today=options.newest)
+    except UnreadablePageError as error:
+        print(f"{name}: not checked, {error}", file=sys.stderr)
+        return 1
+    version = options.version or dt.datetime.now(tz=dt.timezone.utc).date().isoformat()
+    before = version_before(table, options.version or AFTER_EVERY_VERSION)
+    lines = fetch(name, before, pages, version)
+    if not options.check:
+        write_changes(table, version, FETCHED if name == table else f"{FETCHED}-{name}", lines)
+        return _build(table, version, options)
+    schema = schema_of(table)
+    after = changed(before, lines, schema.key, [column.name for column in schema.columns])
+    found = differences(before, after, schema.key)
+    print("\n".join([f"{name}: {len(found)} would change", *found]) if found else f"{name}: nothing would change")
+    return len(found)
 
 
 def _build(name: str, version: str, options: argparse.Namespace) -> int:

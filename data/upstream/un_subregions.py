@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from versions import Change, add_row, set_cell
+
 PAGES: dict[str, str] = {}
 ADDRESS = "https://unstats.un.org/unsd/methodology/m49/"
 AS_OF = "2026-11-27"
@@ -61,13 +63,13 @@ def continent_of() -> dict[str, str]:
     return found
 
 
-def changes(pages: dict[str, bytes], before: Iterable[dict[str, str | None]]) -> list[dict[str, str]]:
+def changes(pages: dict[str, bytes], before: Iterable[dict[str, str | None]]) -> list[Change]:
     """The lines that add each country that the version before lacks."""
     known = {row["country_code"] for row in before}
-    lines = []
+    lines: list[Change] = []
     for code, (name, countries) in SUBREGIONS.items():
         for country in (each for each in countries.split() if each not in known):
-            lines.append({"change": "add", "row": country, "column": "", "value": "", "source": ADDRESS})
+            lines.append(add_row(country, ADDRESS))
             for column, value in (("subregion_code", code), ("name", name), ("as_of", AS_OF)):
-                lines.append({"change": "set", "row": country, "column": column, "value": value, "source": ""})
+                lines.append(set_cell(country, column, value))
     return lines

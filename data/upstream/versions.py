@@ -23,10 +23,26 @@ sys.path.insert(0, str(DATA.parent))
 KEY_SEPARATOR = "|"
 CHANGE_COLUMNS = ("change", "row", "column", "value", "source")
 Rows = dict[str, dict[str, str | None]]  # by key, None where a cell is empty
+Change = dict[str, str]  # one line of a changes file
 
 
 class UnusableChangeError(SystemExit):
     """A line of a changes file that fits no row, or says what the table says already."""
+
+
+def add_row(row: str, source: str = "") -> Change:
+    """The line that adds a row; its key's parts are joined by ``|``."""
+    return {"change": "add", "row": row, "column": "", "value": "", "source": source}
+
+
+def drop_row(row: str) -> Change:
+    """The line that drops a row."""
+    return {"change": "drop", "row": row, "column": "", "value": "", "source": ""}
+
+
+def set_cell(row: str, column: str, value: str, source: str = "") -> Change:
+    """The line that sets a cell; a source of its own is added to the row's."""
+    return {"change": "set", "row": row, "column": column, "value": value, "source": source}
 
 
 def versions_with_changes(name: str) -> tuple[str, ...]:
@@ -158,7 +174,7 @@ def write_version(name: str, version: str, text: str, *, published: str, accesse
     sidecar = dataclasses.replace(
         schema,
         source=dataclasses.replace(schema.source, version=version, published=published, accessed=accessed),
-        as_of=version,
+        as_of=newest_row(text) or version,
         row_count=sum(1 for _ in csv.reader(text.splitlines())) - 1,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         row_sources=_row_sources(older[-1]) if older else {},
@@ -166,6 +182,11 @@ def write_version(name: str, version: str, text: str, *, published: str, accesse
     path.with_suffix(".toml").write_text(format_sidecar(sidecar), encoding="utf-8", newline="\n")
     read_table_file(path)
     return path
+
+
+def newest_row(text: str) -> str:
+    """The date of the newest row: figures do not get younger by being sorted out or sourced anew."""
+    return max((row.get("as_of") or "" for row in csv.DictReader(text.splitlines())), default="")
 
 
 def _row_sources(path: Path) -> dict[str, str]:

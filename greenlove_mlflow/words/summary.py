@@ -196,9 +196,11 @@ def _options(comparison: Comparison, most_lines: int) -> list[str]:
     rentable = cheapest_first(comparison)
     shown = max(0, min(MOST_OFFERS, most_lines - 4, len(rentable)))
     rows: list[tuple[str, ...]] = [("#", "option", "time", "cost", "CO2e", "where")]
-    rows.append(("-", "here", *_figure_cells(comparison.home)))
+    rows.append(("-", "here", *_figure_cells(comparison.home, comparison.home.grid.place)))
+    names_provider = len({row.offer.provider for row in comparison.rows}) > 1
     for number, row in enumerate(rentable[:shown], start=1):
-        rows.append((str(number), _short(offer_label(row), _LONGEST_NAME), *_figure_cells(row.estimate)))
+        cells = _figure_cells(row.estimate, _offer_place(row, names_provider=names_provider))
+        rows.append((str(number), _short(offer_label(row), _LONGEST_NAME), *cells))
     lines = [f"  {line}" for line in text_table(rows, gap=2)]
     unpriced = sum(row.estimate.cost_usd is None for row in comparison.rows)
     hidden = len(rentable) - shown
@@ -207,13 +209,18 @@ def _options(comparison: Comparison, most_lines: int) -> list[str]:
     return ["", *lines, *([f"     {', '.join(rest)}: --all"] if rest else [])]
 
 
-def _figure_cells(estimate: Estimate) -> tuple[str, ...]:
+def _figure_cells(estimate: Estimate, place: str) -> tuple[str, ...]:
     return (
         format_time(estimate.time_s, with_range=False),
         format_money(estimate.cost_usd, with_range=False),
         format_co2_g(estimate.co2_g, with_range=False),
-        _short(estimate.grid.place, _LONGEST_PLACE),
+        _short(place, _LONGEST_PLACE),
     )
+
+
+def _offer_place(row: ComparisonRow, *, names_provider: bool) -> str:
+    """The offer's place; on a sheet of several clouds its cloud, then its regions."""
+    return f"{row.offer.provider} {', '.join(row.offer.regions)}".strip() if names_provider else row.estimate.grid.place
 
 
 def _rented(row: ComparisonRow) -> str:

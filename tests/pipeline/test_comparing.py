@@ -11,6 +11,8 @@ from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.tables import find_grid, read_regions
+from greenlove_mlflow.words.summary import summary
 from tests.support.factories import a_machine, a_power
 from tests.support.report import measured_statistics
 
@@ -80,3 +82,44 @@ def test_training_of_seconds_is_too_small_to_rent() -> None:
     workload = greenlove.Workload(sample_count=2000, batch_size=64, epoch_count=1, steps_per_epoch=32)
     comparison = greenlove.compare(estimate_training(brief, workload=workload))
     assert comparison.is_too_small_to_rent
+
+
+def test_other_clouds_are_compared_by_the_grid_of_their_regions() -> None:
+    comparison = compared(options={"prices": "cloud_prices"})
+    row = next(row for row in comparison.rows if (row.offer.provider, row.offer.gpu) == ("AWS", "H200"))
+    virginia = find_grid(environment_place="US-VA")[0].intensity_g_per_kwh
+    assert row.offer.regions == ("us-east-1",)
+    assert row.estimate.grid.place == "us-east-1"
+    assert virginia is not None
+    assert row.estimate.grid.intensity_g_per_kwh is not None
+    assert row.estimate.grid.intensity_g_per_kwh.point == pytest.approx(virginia.point)
+
+
+def test_options_of_several_clouds_name_their_clouds() -> None:
+    comparison = compared(options={"prices": "cloud_prices"})
+    text = summary(comparison.home, comparison)
+    assert "RunPod" in text
+    assert "DataCrunch" in text
+
+
+def test_offer_without_a_region_has_the_median_grid_of_its_provider() -> None:
+    comparison = compared(options={"prices": "cloud_prices"})
+    row = next(row for row in comparison.rows if row.offer.provider == "CoreWeave")
+    own = sorted(
+        region.intensity_g_per_kwh
+        for region in read_regions()
+        if region.provider == "CoreWeave" and region.intensity_g_per_kwh is not None
+    )
+    assert len(own) == 13
+    assert row.offer.regions == ()
+    assert row.estimate.grid.intensity_g_per_kwh is not None
+    assert row.estimate.grid.intensity_g_per_kwh.point == own[6]
+    assert row.estimate.co2_g is not None
+    assert "region-of-provider" in {caveat.code for caveat in row.estimate.caveats}
+
+
+def test_price_older_than_the_limit_is_said_at_its_own_row() -> None:
+    comparison = compared(options={"prices": "cloud_prices"})
+    for row in comparison.rows:
+        if row.offer.as_of == "2025-12-31":
+            assert "old-price" in {caveat.code for caveat in row.estimate.caveats}, row.offer

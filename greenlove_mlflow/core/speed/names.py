@@ -78,6 +78,11 @@ def match_gpu(
     return _settle(name, found, memory_gib, offers) if found else None
 
 
+def boards_called(name: str, specs: Iterable[GpuSpec]) -> tuple[GpuSpec, ...]:
+    """Every board that a name may mean, before memory or a price sheet settles it."""
+    return _candidates(name, tuple(specs), {})
+
+
 def name_caveats(spec: GpuSpec, specs: Iterable[GpuSpec]) -> tuple[Caveat, ...]:
     """The caveats of how a GPU was found: indistinguishable variants, a slice of a board."""
     found = ambiguity_caveat(spec, specs)

@@ -11,7 +11,7 @@ from typing import Any
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.core.speed.names import find_gpu
+from greenlove_mlflow.core.speed.names import boards_called, find_gpu
 from greenlove_mlflow.errors import TableError, UnknownGpuError
 from greenlove_mlflow.tables.hardware import read_gpu_specs
 from greenlove_mlflow.tables.prices.user_folder import own_folder, own_versions
@@ -236,10 +236,13 @@ def _specs() -> dict[str, GpuSpec]:
 
 @kept
 def _sheet_names() -> dict[str, set[str]]:
-    """The specs keys for every name used in a published price sheet."""
+    """The specs keys for every name used in a published price sheet.
+
+    A name that several boards share means one of them on another cloud's sheet only, not on the user's.
+    """
     found: dict[str, set[str]] = {}
-    sheets = [rows_of(PRICE_TABLE, version) for version in table_versions(PRICE_TABLE)] + [rows_of(CLOUD_TABLE)]
-    for rows in sheets:
-        for _, row in rows:
-            found.setdefault(" ".join(row["gpu"].lower().split()), set()).add(row["gpu_id"])
+    own = [row for version in table_versions(PRICE_TABLE) for _, row in rows_of(PRICE_TABLE, version)]
+    others = [row for _, row in rows_of(CLOUD_TABLE) if len(boards_called(row["gpu"], _specs().values())) < 2]
+    for row in (*own, *others):
+        found.setdefault(" ".join(row["gpu"].lower().split()), set()).add(row["gpu_id"])
     return found

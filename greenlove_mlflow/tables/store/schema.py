@@ -63,6 +63,7 @@ class Sidecar:
         sha256: SHA-256 of the file's bytes, hexadecimal; empty if not stated.
         notes: Notes for readers: gaps, conflicts between sources, how figures were derived.
         max_age_days: Age in days after which its figures count as old; None if they do not age.
+        kept_true: How the table's figures are fetched or checked again; stated by the schema alone.
         row_sources: Full texts for the short names in the column ``source``; empty if it holds full texts.
     """
 
@@ -75,6 +76,7 @@ class Sidecar:
     sha256: str = ""
     notes: tuple[str, ...] = ()
     max_age_days: int | None = None
+    kept_true: str = ""
     row_sources: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -118,6 +120,7 @@ def parse_sidecar(content: dict[str, Any], *, name: str) -> Sidecar:
             sha256=content.get("sha256", ""),
             notes=tuple(content.get("notes", ())),
             max_age_days=content.get("max_age_days"),
+            kept_true=content.get("kept_true", ""),
             row_sources=dict(content.get("row_sources", {})),
         )
     except TypeError as error:

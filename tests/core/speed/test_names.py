@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.core.speed.names import ambiguity_caveat, find_gpu, match_gpu, name_caveats, nearest_names
+from greenlove_mlflow.core.speed.names import (
+    ambiguity_caveat,
+    boards_called,
+    find_gpu,
+    match_gpu,
+    name_caveats,
+    nearest_names,
+)
 from greenlove_mlflow.errors import UnknownGpuError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
 
 SPECS = read_gpu_specs()
 ALIASES = [(alias, spec) for spec in SPECS for alias in spec.aliases]
 SHARED = {alias for alias, _ in ALIASES if sum(alias == other for other, _ in ALIASES) > 1}
+# Names as drivers, PyTorch, ROCm and Apple show them, with the memory they report, and the board each of them is;
+# empty where no table has the board, or where the name alone is none's.
+SEEN = list(csv.DictReader((Path(__file__).resolve().parents[2] / "recordings" / "gpu_names.csv").open()))
 
 
 def a_spec(**over: Any) -> GpuSpec:
@@ -229,3 +241,33 @@ def test_a_vgpu_has_its_memory_and_the_board_in_turn() -> None:
 
 def test_a_slice_of_more_than_the_board_is_none() -> None:
     assert match_gpu("GRID T4-32Q", SPECS) is None
+
+
+@pytest.mark.parametrize("seen", SEEN, ids=[f"{seen['name']}, {seen['memory_gib']} GiB" for seen in SEEN])
+def test_a_name_that_a_system_shows_is_the_board_it_is_of_or_none(seen: dict[str, str]) -> None:
+    memory_gib = float(seen["memory_gib"]) if seen["memory_gib"] else None
+    found = match_gpu(seen["name"], SPECS, memory_gib=memory_gib)
+    assert (found.gpu_id if found else "") == seen["gpu_id"]
+
+
+def test_many_names_of_every_maker_are_seen() -> None:
+    known = {spec.gpu_id for spec in SPECS}
+    found = {seen["gpu_id"] for seen in SEEN} - {""}
+    assert len(SEEN) >= 170
+    assert len(found) >= 150
+    assert {gpu_id for gpu_id in found if gpu_id not in known} <= {
+        gpu_id for gpu_id in found if "-mig-" in gpu_id or "-vgpu-" in gpu_id
+    }
+
+
+@pytest.mark.parametrize("name", sorted({seen["name"] for seen in SEEN if not seen["gpu_id"]}))
+def test_a_name_of_no_board_is_refused_with_boards_of_its_number_or_none(name: str) -> None:
+    with pytest.raises(UnknownGpuError) as refused:
+        find_gpu(name, SPECS)
+    called = [spec.name for spec in boards_called(name, SPECS)]
+    near = called or nearest_names(name, [spec.name for spec in SPECS])
+    assert all(each in str(refused.value) for each in near)
+    numbers = {re.sub(r"\D", "", word) for word in re.split(r"[\s-]", name)} - {""}
+    for each in near if numbers else ():
+        holds_the_words = set(words_of(name)) <= set(words_of(each))
+        assert holds_the_words or numbers & {re.sub(r"\D", "", word) for word in re.split(r"[\s-]", each)}, each

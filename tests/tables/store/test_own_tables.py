@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import greenlove_mlflow as greenlove
+from greenlove_mlflow.cli import main
+from greenlove_mlflow.core.account.run_facts import estimate_training
 from greenlove_mlflow.core.speed.names import find_gpu
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.errors import TableError, UnknownGpuError
@@ -16,6 +20,8 @@ from greenlove_mlflow.tables.store.adding import add_table, remove_table
 from greenlove_mlflow.tables.store.cache import forget
 from greenlove_mlflow.tables.store.own_tables import own_table_versions, read_own_tables
 from greenlove_mlflow.tables.store.rows import row_source, rows_of
+from tests.support.documents import ROOT, blocks_of
+from tests.support.report import measured_statistics
 
 BOARD = (
     "gpu_id,name,aliases,alias_ambiguous,vendor,architecture,segment,form_factor,memory_gib,"
@@ -51,6 +57,27 @@ def test_a_board_that_no_table_knows_is_found_and_compared_once_it_is_added(tmp_
     told = speed_ratio(board, h100, evidence=read_ratio_evidence())
     assert told.basis == "spec"
     assert 0.4 < told.ratio.point < 2.5
+
+
+def test_the_walk_of_the_guide_from_an_unknown_board_to_a_comparison_and_back(tmp_path: Path) -> None:
+    board = next(block for block in blocks_of(ROOT / "docs/how-to/own-tables.md") if block.file_name == "board.csv")
+    path = a_csv(tmp_path, board.text + "\n", "board.csv")
+    estimate = estimate_training(measured_statistics())
+    with pytest.raises(UnknownGpuError, match="Maker X1"):
+        greenlove.compare(estimate, gpu="Maker X1")
+    add = ["tables", "add", str(path), "--table", "gpu_specs", "--version", "x1", "--as-of", "2026-11-01"]
+    assert CliRunner().invoke(main, [*add, "--source", "the maker's data sheet"]).exit_code == 0
+    shown = CliRunner().invoke(main, ["tables", "show", "gpu_specs", "--gpu", "Maker X1"]).output
+    assert "the maker's data sheet" in shown
+    listed = CliRunner().invoke(main, ["tables", "list"]).output
+    assert "x1" in listed
+    ratios = {row.offer.gpu: row.speed_ratio for row in greenlove.compare(estimate, gpu="Maker X1").rows}
+    assert {ratio.basis for ratio in ratios.values()} == {"spec"}
+    # Its matrix rate is that of an H100, its memory a fifth faster.
+    assert ratios["H100 HGX 80GB"].ratio.contains(0.95)
+    assert CliRunner().invoke(main, ["tables", "remove", "gpu_specs", "x1"]).exit_code == 0
+    with pytest.raises(UnknownGpuError):
+        greenlove.compare(estimate, gpu="Maker X1")
 
 
 def test_an_own_row_is_shown_as_the_users_own(tmp_path: Path) -> None:
