@@ -30,4 +30,4 @@ def test_a_stale_table_is_told_with_its_age_and_what_to_do() -> None:
     assert stale_caveats(["gpu_specs"], fresh) == ()
     (caveat,) = stale_caveats(["gpu_specs"], fresh + timedelta(days=1000))
     assert caveat.code == "stale-table"
-    assert "1000 days old" in caveat.message
+    assert "1000 days ago" in caveat.message

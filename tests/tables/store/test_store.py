@@ -89,7 +89,7 @@ def test_a_table_is_typed_and_namibia_is_a_country(tmp_path: Path) -> None:
         ("code,power_w,is_new\nx,10,maybe\n", ["row 2", "'is_new'", "neither"]),
         ("code,power_w,as_of\nx,10,01.02.2026\n", ["row 2", "'as_of'", "date"]),
         ("code,power_w,as_of\nx,10,20260102\n", ["row 2", "'as_of'", "date"]),
-        ("code,power_w,kind\nx,10,c\n", ["row 2", "'kind'", "none of a, b"]),
+        ("code,power_w,kind\nx,10,c\n", ["row 2", "'kind'", "not one of a, b"]),
         ("code,power_w,slug\nx,10,ABC\n", ["row 2", "'slug'", "form"]),
         ("", ["cannot be read"]),
         ("code,power_w\nx,10\ny,10,20\n", ["row 3", "3 cells"]),
