@@ -4,6 +4,7 @@
 
 - ``cpu_run``: the demo, really run here, its page made by ``greenlove report`` from what MLflow holds;
 - ``gpu_run``: what a GPU training's page looks like; its measurements are made up, and the page says so;
+- ``refused_run``: the same training, refused by a limit;
 - ``experiment``: a few short trainings, really run here, on one page.
 
 All of it takes about five minutes; on a busy machine the ranges of the real runs come out wider.
@@ -11,6 +12,7 @@ All of it takes about five minutes; on a busy machine the ranges of the real run
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -23,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import greenlove_mlflow as greenlove  # noqa: E402 - the checkout's own tests are needed as well
-from greenlove_mlflow.core.account.estimate import estimate_training  # noqa: E402
+from greenlove_mlflow.core.account.estimate import broken_limits, estimate_training  # noqa: E402
 from greenlove_mlflow.core.account.outcome import settle_outcome  # noqa: E402
 from greenlove_mlflow.core.account.run_facts import RunFacts  # noqa: E402
 from greenlove_mlflow.core.interval import Interval  # noqa: E402
@@ -35,10 +37,11 @@ from greenlove_mlflow.core.records import (  # noqa: E402
     Machine,
     PowerReading,
     PowerSample,
+    StepProfile,
 )
 from greenlove_mlflow.core.speed.names import find_gpu  # noqa: E402
 from greenlove_mlflow.core.timing.fit_log import fit_log  # noqa: E402
-from greenlove_mlflow.core.workload import Workload  # noqa: E402
+from greenlove_mlflow.core.workload import Limits, Workload  # noqa: E402
 from greenlove_mlflow.report import ReportContent, render_report  # noqa: E402
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_gpu_specs  # noqa: E402
 from tests.support.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting  # noqa: E402
@@ -55,6 +58,7 @@ def main(parts: list[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
     if "gpu" in parts:
         (FOLDER / "gpu_run.html").write_text(render_report(gpu_content()), encoding="utf-8")
+        (FOLDER / "refused_run.html").write_text(render_report(refused_content()), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         environ = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "XDG_STATE_HOME": folder}
         environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GREENLOVE_PLACE": "DE"}
@@ -101,6 +105,13 @@ def train_experiment() -> None:
                     train_one_epoch(model, loader, optimizer, criterion)
 
 
+def refused_content() -> ReportContent:
+    """The same training, which a limit refused."""
+    content = gpu_content()
+    reasons = broken_limits(content.estimate, Limits(usd=0.05))
+    return dataclasses.replace(content, status="refused", notice=f"Not run: {', '.join(reasons)}.", outcome=None)
+
+
 def gpu_content() -> ReportContent:
     """A ResNet-like training on an RTX 3090: made-up measurements in the shape that a real benchmark has."""
     log = gpu_log()
@@ -120,6 +131,7 @@ def gpu_content() -> ReportContent:
         precision="fp16",
         model_kind="convolutional",
         peak_memory_gib=17.2,
+        profile=StepProfile(loader_s=0.031, fetch_s=0.002, host_s=0.046, device_busy_s=0.179, launch_count=1253),
         home=find_gpu("NVIDIA GeForce RTX 3090", read_gpu_specs()),
         caveats=(Caveat(code="made-up-measurements", text=message),),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
+
+from greenlove_mlflow.numbers.ticks import money_ticks, round_ticks, tick_label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 # Design", 2008, https://jfly.uni-koeln.de/color/. Orange is darkened to reach a contrast of 3 on white.
 BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#007d5c", "#b25f92", "#3d9bd1", "#b97b00"
 INK, SOFT, LINE = "#1f2933", "#52606d", "#d8dee4"
-PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+# Home has one colour on every surface, offers another; PALETTE is for telling offers apart.
+HOME, OFFER = VERMILLION, BLUE
+PALETTE = (BLUE, GREEN, PURPLE, ORANGE, SKY)
 
 # MLflow shows a figure in a run's note at 600 to 700 pixels.
 WIDTH_IN, DOTS_PER_INCH = 7.0, 100
@@ -60,28 +63,14 @@ def style_axes(axes: Axes, *, x_label: str, y_label: str = "", grid: str = "y") 
 
 
 def log_ticks(axes: Axes, *, along: str, prefix: str = "", most: int = 4) -> None:
-    """Put at most ``most`` plain numbers on a logarithmic axis ("0.5", "20", "1,000")."""
+    """Put few round numbers on a logarithmic axis ("0.5", "20", "1k"); at most three amounts of money."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axis = axes.xaxis if along == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    axis.set_major_locator(FixedLocator(_round_numbers(low, high, most)))
+    axis.set_major_locator(FixedLocator(money_ticks(low, high) if prefix else round_ticks(low, high, most)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{prefix}{_plain(value)}"))
-
-
-def _round_numbers(low: float, high: float, most: int) -> list[float]:
-    """Round numbers between two ends, as dense as ``most`` of them allow."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for leads in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
-        ticks = [lead * 10.0**decade for decade in decades for lead in leads if low <= lead * 10.0**decade <= high]
-        if len(ticks) <= most:
-            return ticks
-    return ticks[:: math.ceil(len(ticks) / most)]
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1.0 else f"{value:.{max(0, -math.floor(math.log10(value) + 1e-9))}f}"
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value, prefix)))
 
 
 def write_figure(figure: Figure, path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.numbers import format_interval
+from greenlove_mlflow.numbers import format_interval, format_money
 from greenlove_mlflow.numbers.quantities import Scale
-from greenlove_mlflow.plots.canvas import BLUE, INK, SOFT, VERMILLION, log_ticks, open_canvas, style_axes
+from greenlove_mlflow.plots.canvas import HOME, INK, OFFER, SOFT, log_ticks, open_canvas, style_axes
 from greenlove_mlflow.words.estimate import (
     comparison_scales,
     home_label,
@@ -80,7 +80,7 @@ def _draw_panel(axes: Axes, values: list[Interval | None], scale: Scale, missing
     left, right = axes.get_xlim()
     bare = Scale(unit="", factor=1.0, prefix=scale.prefix, fewest_decimals=scale.fewest_decimals)
     for row, (value, words) in enumerate(zip(values, missing, strict=True)):
-        colour = VERMILLION if row == 0 else BLUE
+        colour = HOME if row == 0 else OFFER
         if value is None or value.low <= 0.0:
             text = words if value is None else format_interval(value, scale)
             axes.text(left * (right / left) ** 0.04, row, text, fontsize=8, color=SOFT, va="center", style="italic")
@@ -89,7 +89,7 @@ def _draw_panel(axes: Axes, values: list[Interval | None], scale: Scale, missing
         axes.plot([seen.low, seen.high], [row, row], color=colour, linewidth=2.6, alpha=0.45, solid_capstyle="round")
         axes.plot(seen.point, row, "D" if row == 0 else "o", color=colour, markersize=5)
         axes.annotate(
-            bare.number(seen.point, seen),
+            format_money(value, with_range=False) if scale.prefix else bare.number(seen.point, seen),
             (seen.high, row),
             xytext=(5, 0),
             textcoords="offset points",
@@ -98,7 +98,7 @@ def _draw_panel(axes: Axes, values: list[Interval | None], scale: Scale, missing
             va="center",
         )
     if shown:
-        log_ticks(axes, along="x", prefix=scale.prefix)
+        log_ticks(axes, along="x", prefix=scale.prefix, most=3)
     else:
         axes.set_xticks([])
         axes.minorticks_off()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from greenlove_mlflow.core.quantity import LOCAL
-from greenlove_mlflow.plots.canvas import INK, PALETTE, empty_canvas, log_ticks, open_canvas, style_axes
+from greenlove_mlflow.plots.canvas import HOME, PALETTE, empty_canvas, log_ticks, open_canvas, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def _draw_lines(axes: object, known: pd.DataFrame) -> None:
         axes.plot(  # type: ignore[attr-defined]
             days,
             of_gpu.to_numpy(),
-            color=INK if is_home else PALETTE[index % len(PALETTE)],
+            color=HOME if is_home else PALETTE[index % len(PALETTE)],
             linestyle="--" if is_home else "-",
             marker=_MARKERS[index // len(PALETTE) % len(_MARKERS)],
             markersize=4,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.offer import PriceSheet
-from greenlove_mlflow.plots.canvas import BLUE, INK, SOFT, VERMILLION, log_ticks, open_canvas, style_axes
+from greenlove_mlflow.plots.canvas import HOME, INK, OFFER, SOFT, log_ticks, open_canvas, style_axes
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def plot_side_by_side(runs: Sequence[PlottedRun], prices: PriceSheet) -> Figure:
     """A figure of hours, dollars, kWh and CO2e of each run, at home and on its best offer, with their ranges."""
     figure = open_canvas(
         title="Runs side by side",
-        subtitle="orange at home, blue on the offer of best value; bars hold the real value 95 times in 100",
+        subtitle="orange diamonds: home; blue circles: the offer of best value; bars are 95 % ranges",
         caption=f"Prices of {prices.as_of}, {prices.source.producer or 'unknown source'}. "
         "Each axis is logarithmic.\nThe offer under a run's name has the least cost times time of those that fit.",
         height_in=_ROW_IN * len(runs) + 0.7,
@@ -51,7 +51,7 @@ def plot_side_by_side(runs: Sequence[PlottedRun], prices: PriceSheet) -> Figure:
         axes.set_xscale("log")
         _draw(axes, runs, pick)
         style_axes(axes, x_label=unit, grid="x")
-        log_ticks(axes, along="x", most=3)
+        log_ticks(axes, along="x", most=3, prefix="$" if "dollars" in unit else "")
     panels[0].set_yticks(range(len(runs)), [_label(run) for run in runs])
     panels[0].set_ylim(len(runs) - 0.4, -0.6)
     for text in panels[0].get_yticklabels():
@@ -62,9 +62,9 @@ def plot_side_by_side(runs: Sequence[PlottedRun], prices: PriceSheet) -> Figure:
 def _draw(axes: Axes, runs: Sequence[PlottedRun], pick: Pick) -> None:
     drawn = False
     for row, each in enumerate(runs):
-        drawn |= _draw_value(axes, pick(each.home), row - 0.14, VERMILLION)
+        drawn |= _draw_value(axes, pick(each.home), row - 0.14, HOME)
         if each.best is not None:
-            drawn |= _draw_value(axes, pick(each.best), row + 0.14, BLUE)
+            drawn |= _draw_value(axes, pick(each.best), row + 0.14, OFFER)
     if not drawn:
         axes.set_xlim(1.0, 10.0)
         axes.text(0.5, 0.5, "unknown", transform=axes.transAxes, color=SOFT, ha="center", va="center", fontsize=9)
@@ -74,7 +74,15 @@ def _draw_value(axes: Axes, value: Interval | None, y: float, color: str) -> boo
     if value is None or value.low <= 0.0:
         return False
     below, above = value.point - value.low, value.high - value.point
-    axes.errorbar(value.point, y, xerr=[[below], [above]], fmt="o", color=color, markersize=5, elinewidth=2)
+    axes.errorbar(
+        value.point,
+        y,
+        xerr=[[below], [above]],
+        fmt="D" if color == HOME else "o",
+        color=color,
+        markersize=5,
+        elinewidth=2,
+    )
     return True
 
 

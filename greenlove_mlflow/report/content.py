@@ -45,8 +45,9 @@ class ReportContent:
         sources: Sources of the tables used, besides those in estimate and comparison.
         run_id: Id of the MLflow run.
         run_name: Name of the MLflow run.
-        status: ``running``, ``finished``, ``failed``, ``killed`` or empty.
+        status: ``running``, ``finished``, ``refused``, ``stopped``, ``failed``, ``killed`` or empty.
         notice: Text shown first: that the training was refused or stopped, and why.
+        started_at: When the run started, ISO 8601 in UTC; that of the log when empty.
         url: URL of the run's page.
         outcome: The outcome; None before training has begun.
         price_history: All cost estimates that the run holds, if prices of several dates were used.
@@ -64,6 +65,7 @@ class ReportContent:
     run_name: str = ""
     status: str = ""
     notice: str = ""
+    started_at: str = ""
     url: str | None = None
     outcome: Outcome | None = None
     price_history: tuple[PricePoint, ...] = ()
@@ -76,3 +78,9 @@ class ReportContent:
         """The given fit, else that of the estimate's run facts."""
         statistics = self.estimate.statistics
         return self.fit if self.fit is not None or statistics is None else statistics.fit
+
+    @property
+    def date(self) -> str:
+        """The day that the run, else its benchmark, started on, else the page was made; ISO 8601."""
+        logged = "" if self.log is None else self.log.started_at
+        return (self.started_at or logged or self.made_at)[:10]

@@ -25,6 +25,7 @@ from greenlove_mlflow.numbers import (
     format_share,
     format_usd,
 )
+from greenlove_mlflow.numbers.ticks import money_ticks
 from greenlove_mlflow.report.page import render
 from greenlove_mlflow.report.run_lines import run_lines
 from greenlove_mlflow.report.view import Figure
@@ -148,7 +149,8 @@ def _charts(trainings: tuple[Training, ...], total: Spent, offers: tuple[Elsewhe
             )
             for each in offers
         ]
-        charts["elsewhere"] = {"offers": rows}
+        ends = [end for row in rows if row["cost"] is not None for end in (row["cost_low"], row["cost_high"])]
+        charts["elsewhere"] = {"offers": rows, "titles": {"money_ticks": money_ticks(min(ends), max(ends))}}
     return charts
 
 

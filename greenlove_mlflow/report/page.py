@@ -13,8 +13,10 @@ from greenlove_mlflow._version import __version__
 from greenlove_mlflow.report import notes, view
 from greenlove_mlflow.report.charts.tables import chart_tables
 from greenlove_mlflow.report.data import can_replan, page_facts
-from greenlove_mlflow.words.choices import choices_in_words
-from greenlove_mlflow.words.verdict import outcome_sentences, outcome_table, verdict_sentences
+from greenlove_mlflow.report.takeaway import citation_of, options_csv
+from greenlove_mlflow.words.outcome import fate_of, happened_sentence, judgement_sentence, would_take_sentence
+from greenlove_mlflow.words.summary import advice, asks_for_action
+from greenlove_mlflow.words.verdict import home_sentence, outcome_sentences
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -35,25 +37,33 @@ def render_report(content: ReportContent) -> str:
     estimate, comparison = content.estimate, content.comparison
     facts = page_facts(content)
     charts = [*(_OPTION_CHARTS if comparison is not None else ()), *facts["charts"]]
+    caveats, offer_caveats = notes.caveats_of(content), notes.offer_caveats_of(content)
+    asking = asks_for_action(caveats)
+    assumed = [each for each in caveats if each not in asking]
     return render(
         "report.html.j2",
         facts,
         charts,
         content=content,
-        verdict=verdict_sentences(estimate, comparison),
-        outcome=() if content.outcome is None else outcome_sentences(estimate, content.outcome),
-        outcome_rows=[] if content.outcome is None else outcome_table(estimate, content.outcome),
-        figures=view.figures_of(estimate),
+        fate=fate_of(content.status),
+        where=_where(content),
+        headline=_headline(content),
+        verdict=would_take_sentence(estimate) if content.status == "refused" else home_sentence(estimate),
+        advice="" if comparison is None else advice(comparison),
+        figures=view.figures_of(estimate, content.outcome),
+        parts=view.step_parts(estimate),
         options=None if comparison is None else view.options_of(comparison),
-        choices=() if comparison is None else choices_in_words(comparison),
-        equivalents=view.equivalents_of(estimate, content.equivalences),
+        equivalents=view.equivalents_of(estimate, content.equivalences, content.outcome),
+        citation=citation_of(content),
+        csv=options_csv(content),
         tables=chart_tables(facts["charts"]),
         version=__version__,
         can_replan=can_replan(content),
         plan=notes.plan_of(content),
         diagnostics=notes.diagnostics_of(content),
-        caveats=notes.caveats_of(content),
-        offer_caveats=notes.offer_caveats_of(content),
+        asking=asking,
+        assumed=assumed,
+        offer_caveats=offer_caveats,
         speeds=notes.speeds_of(content),
         measured=notes.measured_of(content),
         sources=notes.sources_of(content),
@@ -71,6 +81,25 @@ def render(template: str, facts: dict[str, Any], charts: list[str], **texts: Any
         vega=_asset("vega.js"),
         **texts,
     )  # fmt: skip
+
+
+def _where(content: ReportContent) -> tuple[str, ...]:
+    """Date, machine and place of the run, for the line above everything else."""
+    statistics = content.estimate.statistics
+    machine = "" if statistics is None else statistics.machine.processor_name
+    return tuple(part for part in (content.date, machine, content.estimate.grid.place) if part)
+
+
+def _headline(content: ReportContent) -> tuple[str, ...]:
+    """The sentences that come before the estimate: what happened, or that nothing did; empty before the training."""
+    outcome = content.outcome
+    notice = (content.notice,) if content.notice else ()
+    if outcome is None:
+        return notice
+    happened = happened_sentence(content.estimate, outcome, content.status)
+    judged = judgement_sentence(content.estimate, outcome)
+    energy = outcome_sentences(content.estimate, outcome)[1:]
+    return (happened, *notice, judged, *energy)
 
 
 def script_json(value: Any) -> Any:

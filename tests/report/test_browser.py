@@ -23,9 +23,12 @@ from greenlove_mlflow.numbers import (
     format_co2_g,
     format_duration_s,
     format_kwh,
+    format_money,
     format_probability,
     format_usd,
 )
+from greenlove_mlflow.numbers.durations import about
+from greenlove_mlflow.numbers.ticks import money_ticks
 from greenlove_mlflow.report import (
     ExperimentContent,
     ReportContent,
@@ -161,6 +164,8 @@ def test_table_sorts_both_ways_with_unknown_last(browser: Any, pages: dict[str, 
         head = visit.page.locator("#options thead th[data-key='cost']")
         head.locator("button").click()
         assert head.get_attribute("aria-sort") == "ascending"
+        assert names_shown(visit)[1:] == [row.offer.gpu for row in by_cost][:5]
+        visit.page.locator("#show-all").check()
         assert names_shown(visit)[1:-1] == [row.offer.gpu for row in by_cost]
         assert names_shown(visit)[-1] == "B200 180GB"
         head.locator("button").press("Enter")
@@ -174,6 +179,8 @@ def test_table_sorts_both_ways_with_unknown_last(browser: Any, pages: dict[str, 
 
 def test_table_filters_by_name_price_and_memory(browser: Any, pages: dict[str, Path]) -> None:
     with visiting(browser, pages["run"]) as visit:
+        assert "5 of 7 offers" in visit.page.locator("#shown").inner_text()
+        visit.page.locator("#show-all").check()
         visit.page.locator("#filter-name").fill("a100")
         assert names_shown(visit)[1:] == ["A100 SXM 80GB", "A100 PCIe 40GB"]
         assert "2 of 7 offers" in visit.page.locator("#shown").inner_text()
@@ -192,7 +199,7 @@ def test_everything_can_be_reached_by_keyboard_in_reading_order(browser: Any, pa
                     "(e => e.id || e.name || e.textContent.trim().slice(0, 30))(document.activeElement)"
                 )
             )
-        wanted = ["Skip to the content", "filter-name", "sort-by", "filter-fits", "filter-priced", "epochs", "pue"]
+        wanted = ["Skip to the content", "CSV", "Cite", "Print", "sort-by", "show-all", "epochs", "pue"]
         places = [reached.index(name) for name in wanted]
         assert places == sorted(places)
 
@@ -321,8 +328,8 @@ def test_what_if_rewrites_verdict_figures_and_table_and_finds_back(browser: Any,
         shown = visit.page.locator("#verdict").inner_text().replace("\u00a0", " ")
         assert " ".join(shown.split()) == " ".join(verdict_sentences(home, comparison))
         assert visit.page.locator("#assumed").is_visible()
-        assert not visit.page.locator("#choices").is_visible()
-        assert visit.page.locator("[data-figure=cost] .value").inner_text() == format_usd(
+        assert not visit.page.locator("#advice").is_visible()
+        assert visit.page.locator("[data-figure=cost] .value").inner_text() == format_money(
             home.cost_usd, with_range=False
         )
         notes = [visit.page.locator(f"[data-figure={name}] .note").inner_text() for name in ("time", "energy", "cost")]
@@ -343,11 +350,19 @@ def test_what_if_refuses_what_cannot_be(browser: Any, pages: dict[str, Path], na
 
 def test_what_happened_does_not_stand_beside_another_plan(browser: Any, pages: dict[str, Path]) -> None:
     with visiting(browser, pages["run"]) as visit:
-        assert visit.page.locator("header .happened").first.is_visible()
+        happened, figure = visit.page.locator("header .happened"), visit.page.locator("[data-figure=time]")
+        before = figure.inner_text()
+        assert happened.is_visible()
+        assert not visit.page.locator("#verdict").is_visible()
         visit.page.locator("#whatif [name=epochs]").fill("7")
-        assert not visit.page.locator("header .happened").first.is_visible()
-        visit.page.locator("#whatif [data-reset]").click()
-        assert visit.page.locator("header .happened").first.is_visible()
+        assert not happened.is_visible()
+        assert visit.page.locator("#verdict h1").inner_text().startswith("Training here takes")
+        assert "7 epochs" in figure.inner_text()
+        assert "estimated" not in figure.inner_text()
+        visit.page.locator("#whatif [data-reset]").first.click()
+        assert happened.is_visible()
+        assert not visit.page.locator("#verdict").is_visible()
+        assert figure.inner_text() == before
 
 
 def some_intervals(count: int = 400) -> list[Interval]:
@@ -384,7 +399,8 @@ def test_page_writes_numbers_as_the_library_does(browser: Any, pages: dict[str, 
     script = """(asked) => { const f = window.greenlove.format; return asked.map((v) => [
       f.duration(v), f.usd(v), f.kwh(v), f.co2(v), f.duration(v.point), f.usd(v.point), f.co2(v.point),
       f.durationScale([v.low, v.high]).withRange(v), f.co2Scale([v.low, v.high]).withRange(v),
-      f.probability(v.point / (1 + v.point)),
+      f.probability(v.point / (1 + v.point)), f.money(v), f.money(v, "", false), f.money(v.point), f.about(v.point),
+      f.moneyTicks(v.low, v.high),
     ]); }"""
     with visiting(browser, pages["run"]) as visit:
         answers = visit.page.evaluate(script, asked)
@@ -395,4 +411,6 @@ def test_page_writes_numbers_as_the_library_does(browser: Any, pages: dict[str, 
             duration_scale([value.low, value.high]).with_range(value),
             co2_scale([value.low, value.high]).with_range(value),
             format_probability(value.point / (1 + value.point)),
+            format_money(value), format_money(value, with_range=False), format_money(value.point), about(value.point),
+            money_ticks(value.low, value.high),
         ]  # fmt: skip

@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.totals import Training, promises_kept, spent, spent_elsewhere
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.report import (
     ExperimentContent,
     PricePoint,
@@ -22,6 +24,7 @@ from greenlove_mlflow.report import (
 )
 from greenlove_mlflow.report.charts.build import ASSETS, compiled_charts
 from greenlove_mlflow.report.page import script_json
+from greenlove_mlflow.report.view import figures_of, options_of, step_parts
 from greenlove_mlflow.words.choices import choices_in_words
 from tests.support.factories import some_statistics
 from tests.support.report import (
@@ -102,15 +105,95 @@ def test_best_options_are_named_with_how_sure_that_is_and_what_ties_with_them() 
 
 
 def test_page_has_everything_in_the_order_a_reader_needs_it() -> None:
-    text = visible_text(render_report(a_content(outcome=an_outcome())))
+    text = visible_text(render_report(a_content(outcome=an_outcome(), status="finished")))
     parts = [
-        "Training here takes", "1.9 to 2.4 kWh", "Here and on each Crusoe GPU", "Fastest", "What if",
-        "Promised and happened", "Cost against time", "CO2e by the grid and by claim",
-        "How an epoch grows with the data", "Power during",
-        "Plan and machine", "How far to trust it", "Measured and modelled", "Sources", "How to repeat it",
+        "FINISHED", "It took 5 h 15 min", "within the range", "estimated 2.1 kWh (1.9 to 2.4 kWh)", "Next time:",
+        "Here and rented", "Cost against time", "What if", "Forecast and truth", "Assumptions (",
+        "Time of each pass, by sample size", "How an epoch grows with the data", "Power during",
+        "CO2e by the grid and by claim", "How it is known", "Sources (", "How to repeat it",
     ]  # fmt: skip
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
+
+
+FATES: dict[str, dict[str, Any]] = {
+    "finished": {"outcome": an_outcome()},
+    "refused": {"notice": "Not run: limit usd = 0.1 (estimated 0.63)."},
+    "stopped": {
+        "outcome": an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0),
+        "notice": "Stopped: limit usd = 0.2 (spent 0.21).",
+    },
+    "failed": {"outcome": an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0)},
+    "running": {},
+}  # fmt: skip
+FIRST_WORDS = {
+    "finished": ("FINISHED", "It took 5 h 15 min"),
+    "refused": ("NOT RUN", "Not run: limit usd = 0.1"),
+    "stopped": ("STOPPED", "40 of 100 epochs ran, then it was stopped"),
+    "failed": ("FAILED", "40 of 100 epochs ran, then it failed"),
+    "running": ("RUNNING", "Training here takes 5 h 10 min"),
+}
+
+
+@pytest.mark.parametrize("status", FATES)
+def test_fate_stands_above_everything_and_what_happened_before_the_estimate(status: str) -> None:
+    text = visible_text(render_report(a_content(status=status, **FATES[status])))
+    fate, headline = FIRST_WORDS[status]
+    start = text.index(fate)
+    assert start < text.index("2026-11-24") < text.index(headline)
+    assert "NVIDIA GeForce RTX 3060" in text[start : text.index(headline)]
+    others = [word for word, _ in FIRST_WORDS.values() if word != fate]
+    assert not any(word in text for word in others)
+
+
+def test_finished_run_leads_with_its_own_figures_and_shows_the_estimate_beside_them() -> None:
+    content = a_content(status="finished", outcome=an_outcome())
+    figures = {each.key: each for each in figures_of(content.estimate, content.outcome)}
+    assert [figures[key].value for key in ("time", "energy", "cost", "co2")] == [
+        "5 h 15 min", "2.15 kWh", "$0.65", "0.815 kg",
+    ]  # fmt: skip
+    assert figures["time"].spread == "estimated 5 h 10 min (4 h 50 min to 5 h 35 min)"
+    assert figures["energy"].note == "2.4 % more, within the range"
+
+
+def test_options_that_can_be_had_come_first_and_cheapest_first() -> None:
+    home = an_estimate()
+    rows = [a_row(home, spec) for spec in OFFERS]
+    rows[3] = dataclasses.replace(rows[3], fits_memory=False)
+    table = options_of(dataclasses.replace(a_comparison(home), rows=tuple(rows)))
+    brief = [line for line in table.lines if line.is_brief]
+    costs = [line.cost.value for line in brief if not line.is_home]
+    assert brief[0].is_home
+    assert costs == sorted(costs)  # type: ignore[type-var]
+    assert len(brief) <= 6
+    assert not {"B200 180GB", "L40S 48GB"} & {line.name for line in brief}
+
+
+def test_caveats_that_ask_for_action_are_open_and_the_others_folded() -> None:
+    asks = Caveat.of("place-unknown", why="no place was found")
+    note = Caveat.of("precision-assumed", precision="fp32", computes_in="fp16")
+    home = an_estimate(caveats=(asks, note))
+    page = render_report(a_content(estimate=home, comparison=a_comparison(home)))
+    fold = page.index("Assumptions (")
+    assert page.index("place-unknown") < fold < page.index("precision-assumed")
+    assert "Assumptions (1)" in page
+    assert "To act on" not in render_report(a_content())
+
+
+def test_under_one_cent_nothing_is_priced() -> None:
+    home = an_estimate(cost_usd=Interval(point=2e-6, low=1e-6, high=4e-6))
+    text = visible_text(render_report(a_content(estimate=home, comparison=a_comparison(home))))
+    assert "under 1 cent" in text
+    assert "$0.00000" not in text
+
+
+def test_step_shares_say_what_the_step_is_bound_by() -> None:
+    profile = StepProfile(loader_s=0.02, fetch_s=0.01, host_s=0.04, device_busy_s=0.1)
+    parts = step_parts(an_estimate(statistics=some_statistics(profile=profile)))
+    assert [(part.name, part.words, part.is_bound) for part in parts] == [
+        ("data", "20 %", False), ("host", "40 %", False), ("device", "100 %", True),
+    ]  # fmt: skip
+    assert step_parts(an_estimate()) == ()
 
 
 def test_page_fetches_nothing_and_is_small() -> None:
@@ -183,7 +266,7 @@ def test_run_cut_short_is_not_judged() -> None:
     outcome = an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0)
     text = visible_text(render_report(a_content(outcome=outcome, status="failed")))
     assert "40 of 100 epochs ran" in text
-    assert "run failed" in text
+    assert "FAILED" in text
     assert "within the range" not in text
 
 
@@ -201,17 +284,16 @@ def test_prices_of_several_dates_make_a_history() -> None:
 def test_equivalences_are_scaled_so_that_none_is_zero() -> None:
     tiny = a_content(estimate=an_estimate(co2_g=Interval(point=0.002, low=0.001, high=0.004)))
     text = visible_text(render_report(tiny))
-    section = text[text.index("is as much as") : text.index("Plan and machine")]
+    section = text[text.index("is as much as") : text.index("Here and rented")]
     numbers = [float(found.replace(",", "")) for found in re.findall(r"(?<![\w.])\d[\d,.]*(?= )", section)]
     assert numbers
     assert all(number > 0.0 for number in numbers)
-    assert "factor of" in section
 
 
 def test_report_without_log_or_comparison_still_says_what_it_can() -> None:
     text = visible_text(render_report(ReportContent(estimate=an_estimate(statistics=None))))
     assert "Training here takes" in text
-    assert "Here and on each" not in text
+    assert "Here and rented" not in text
     assert "What if" not in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,10 +12,12 @@ from greenlove_mlflow.numbers import (
     format_count,
     format_duration_s,
     format_kwh,
+    format_money,
     format_share,
     format_usd,
     format_w,
 )
+from greenlove_mlflow.numbers.ticks import money_ticks
 from greenlove_mlflow.units import J_PER_KWH
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ PHASE_WORDS = {
 }
 # Phases of passes that are excluded from means; the page draws them hollow.
 HOLLOW_PHASES = frozenset({"first-contact", "warm-up", "exploration"})
+# Name of home among the options of a price history.
+HERE = "here"
 _FIT_POINTS = 40
 # More points than a chart has pixels would only make the page larger.
 _MOST_SAMPLES = 400
@@ -55,6 +60,7 @@ def chart_data(content: ReportContent) -> dict[str, Json]:
         }
         if fit is not None and (left := residuals(log, fit)):
             found["residuals"] = {"residuals": left, "zero": [{"residual": 0.0}], **_seen("phase", left)}
+        found["passes_by_size"] = {"passes": passes_by_size(log)}
     if log is not None and (log.power or log.power_samples):
         samples, means = _power_samples(log), _power_means(log)
         found["power"] = {"samples": samples, "means": means, **_seen("kind", [*samples, *means])}
@@ -62,7 +68,7 @@ def chart_data(content: ReportContent) -> dict[str, Json]:
     if outcome is not None and outcome.forecasts_s:
         found["forecast"] = _forecast(content)
     if len({point.as_of for point in content.price_history}) > 1:
-        found["price_history"] = {"history": _history(content)}
+        found["price_history"] = _history(content)
     return found
 
 
@@ -189,7 +195,7 @@ def _forecast(content: ReportContent) -> Json:
 
     numbered = list(enumerate(outcome.forecasts_s, start=1))
     data: Json = {
-        "promise": [shown(promised, "promised", epoch=epoch) for epoch in (0, max(1, len(numbered)))],
+        "promise": [shown(promised, "estimated", epoch=epoch) for epoch in (0, max(1, len(numbered)))],
         "forecasts": [
             shown(value, "forecast", epoch=epoch, text=format_duration_s(value))
             for epoch, value in thinned(numbered, _MOST_FORECASTS)
@@ -202,15 +208,32 @@ def _forecast(content: ReportContent) -> Json:
     return {**data, "titles": {"time_title": f"whole training, {scale.unit}"}}
 
 
-def _history(content: ReportContent) -> list[Json]:
-    return [
+def passes_by_size(log: BenchmarkLog) -> list[Json]:
+    """The passes with their number of samples, numbered within it, the largest first."""
+    passes = [record for record in log.epochs if record.phase in PHASE_WORDS]
+    counts: Counter[int] = Counter()
+    found = []
+    for record in sorted(passes, key=lambda each: (-each.sample_count, each.epoch_index)):
+        counts[record.sample_count] += 1
+        name = f"{format_count(record.sample_count)} samples"
+        found.append({**_pass(record), "name": name, "pass": counts[record.sample_count]})
+    return found
+
+
+def _history(content: ReportContent) -> Json:
+    last = max(point.as_of for point in content.price_history)
+    rows = [
         {
             "as_of": point.as_of,
             "version": point.as_of,
             "name": point.gpu,
+            "role": "here" if point.gpu == HERE else "offer",
+            "is_last": point.as_of == last,
             "cost": point.cost_usd,
-            "cost_text": format_usd(point.cost_usd),
+            "cost_text": format_money(point.cost_usd),
             "price_text": format_usd(point.price_usd_per_hour, missing="per kWh, see sources"),
         }
         for point in content.price_history
     ]
+    costs = [point.cost_usd for point in content.price_history]
+    return {"history": rows, "titles": {"money_ticks": money_ticks(min(costs), max(costs))}}

@@ -7,12 +7,15 @@ from typing import Any
 import altair as alt
 
 from greenlove_mlflow.report.charts.specs import (
+    HOME,
+    OFFER,
     chart,
     colour,
     coloured,
     finished,
     log_labels,
     log_scale,
+    money_axis,
     titled,
     words,
 )
@@ -42,7 +45,9 @@ def months() -> Any:
     """Electricity cost of each month's runs."""
     base = alt.Chart(alt.NamedData("months"))
     y = alt.Y("month:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink")))
-    x = alt.X("cost:Q", scale=alt.Scale(zero=True), axis=titled("cost of electricity, US dollars", tickCount=5))
+    x = alt.X(
+        "cost:Q", scale=alt.Scale(zero=True), axis=titled("cost of electricity, US dollars", tickCount=2, format="~s")
+    )
     tooltip = words(
         ("month", "Month"), ("runs", "Trainings"), ("time_text", "Time"), ("energy_text", "Energy"),
         ("cost_text", "Cost"), ("co2_text", "CO2e"),
@@ -57,8 +62,8 @@ def elsewhere() -> Any:
     """Cost of all runs together on each offer, next to their cost here."""
     base = alt.Chart(alt.NamedData("offers"))
     y = alt.Y("name:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink"), labelLimit=150))
-    x = alt.X("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("x", "$")))
-    role = coloured("role", {"here": "vermillion", "offer": "blue"})
+    x = alt.X("cost:Q", scale=log_scale(), axis=money_axis("cost, US dollars"))
+    role = coloured("role", {"here": HOME, "offer": OFFER})
     known = base.transform_filter("isValid(datum.cost)")
     bars = known.mark_rule(strokeWidth=4, opacity=0.35).encode(x="cost_low:Q", x2="cost_high:Q", y=y, color=role)
     tooltip = words(("name", "Option"), ("time_text", "Time"), ("cost_text", "Cost"), ("co2_text", "CO2e"))

@@ -7,18 +7,21 @@ from typing import Any
 import altair as alt
 
 from greenlove_mlflow.report.charts.specs import (
+    HOME,
+    OFFER,
     chart,
     colour,
     coloured,
     finished,
     log_labels,
     log_scale,
+    money_axis,
     titled,
     words,
 )
 
-ROLES = {"here": "vermillion", "best trade-off": "blue", "other offers": "soft"}
-CO2_ROLES = {"here": "vermillion", "by the grid": "blue", "by the provider's claim": "green"}
+ROLES = {"here": HOME, "best trade-off": OFFER, "other offers": "soft"}
+CO2_ROLES = {"here": HOME, "by the grid": OFFER, "by the provider's claim": "green"}
 PHASES = {
     "first contact": "vermillion",
     "exploration": "orange",
@@ -37,7 +40,7 @@ _OFFER_WORDS = words(
 def cost_time() -> Any:
     """Cost against time, both logarithmic, ranges as bars and the Pareto front as steps."""
     x = alt.X("time:Q", scale=log_scale(), axis=titled("@time_title", labelExpr=log_labels("x")))
-    y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("y", "$")))
+    y = alt.Y("cost:Q", scale=log_scale(), axis=money_axis("cost, US dollars"))
     base = alt.Chart(alt.NamedData("rows"))
     role = coloured("role", ROLES)
     front = (
@@ -148,7 +151,7 @@ def forecast() -> Any:
     made = alt.Chart(alt.NamedData("forecasts"))
     x = alt.X("epoch:Q", axis=titled("epochs done", grid=False, format="~r", tickMinStep=1, tickCount=10))
     y = alt.Y("point:Q", scale=alt.Scale(zero=False, padding=10), axis=titled("@time_title", tickCount=6))
-    role = coloured("role", {"promised": "vermillion", "forecast": "blue", "happened": "ink"})
+    role = coloured("role", {"estimated": "vermillion", "forecast": "blue", "happened": "ink"})
     promise = alt.Chart(alt.NamedData("promise"))
     promised = promise.mark_area(opacity=0.15).encode(x=x, y="low:Q", y2="high:Q", color=role)
     point = promise.mark_line(strokeDash=[6, 4], strokeWidth=1.5).encode(x=x, y=y, color=role)
@@ -171,23 +174,57 @@ def price_history() -> Any:
     """Cost of the training on each GPU by past price sheets."""
     base = alt.Chart(alt.NamedData("history"))
     x = alt.X("as_of:T", axis=titled("date of the price sheet", grid=False, tickCount=6))
-    y = alt.Y("cost:Q", scale=log_scale(), axis=titled("cost, US dollars", labelExpr=log_labels("y", "$")))
-    legend = alt.Legend(orient="top", title=None, columns=2, labelColor=colour("ink"), labelLimit=160)
-    # Six colours that are distinct for colour-blind readers, with five shapes, give thirty combinations.
-    hues = alt.Scale(range=[colour(name) for name in ("blue", "vermillion", "green", "purple", "orange", "sky")])
-    shapes = alt.Scale(range=["circle", "square", "triangle-up", "diamond", "cross"])
-    tooltip = words(("name", "GPU"), ("version", "Price sheet"), ("price_text", "Price"), ("cost_text", "Cost"))
+    y = alt.Y("cost:Q", scale=log_scale(), axis=money_axis("cost, US dollars"))
+    offers = base.transform_filter("datum.role == 'offer'")
+    line, points = _lines_by_name(offers, x, y, _HISTORY_WORDS)
+    home = base.transform_filter("datum.role == 'here'")
+    here = home.mark_line(interpolate="step-after", strokeWidth=2, strokeDash=[6, 4], color=colour(HOME)).encode(
+        x=x, y=y
+    )
+    mark = home.mark_point(shape="diamond", filled=True, size=70, opacity=1.0, color=colour(HOME))
+    name = home.transform_filter("datum.is_last").mark_text(align="right", dy=-10, fontSize=12, color=colour(HOME))
+    return finished(
+        line
+        + points
+        + here
+        + mark.encode(x=x, y=y, tooltip=_HISTORY_WORDS)
+        + name.encode(x=x, y=y, text=alt.value("here")),
+        height=300,
+        description="Cost by the price sheets of the past",
+    )
+
+
+@chart
+def passes_by_size() -> Any:
+    """Seconds of each pass in the order they ran, one line per number of samples."""
+    base = alt.Chart(alt.NamedData("passes"))
+    x = alt.X("pass:Q", axis=titled("pass over that many samples", grid=False, format="~r", tickMinStep=1))
+    y = alt.Y("seconds:Q", scale=log_scale(), axis=titled("seconds", labelExpr=log_labels("y")))
+    tooltip = words(("name", "Samples"), ("seconds_text", "Took"), ("phase", "Phase"))
+    line, points = _lines_by_name(base, x, y, tooltip, interpolate="linear")
+    return finished(line + points, height=280, description="Seconds of each pass by its number of samples")
+
+
+_HISTORY_WORDS = words(("name", "GPU"), ("version", "Price sheet"), ("price_text", "Price"), ("cost_text", "Cost"))
+
+
+def _lines_by_name(base: Any, x: Any, y: Any, tooltip: list[Any], interpolate: str = "step-after") -> tuple[Any, Any]:
+    """A line and points per name, which differ in colour and shape."""
+    legend = alt.Legend(orient="top", title=None, columns=3, labelColor=colour("ink"), labelLimit=160)
+    # Five colours that are distinct for colour-blind readers, with five shapes, give 25 combinations.
+    hues = alt.Scale(range=[colour(name) for name in ("blue", "green", "purple", "orange", "sky")])
+    shapes = alt.Scale(range=["circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right"])
     # The line is coloured by another channel than the points, so that the points' colour and shape share one legend.
-    stroke = alt.Stroke("name:N", scale=hues, legend=None)
-    line = base.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, stroke=stroke)
+    stroke = alt.Stroke("name:N", scale=hues, sort=None, legend=None)
+    line = base.mark_line(interpolate=interpolate, strokeWidth=2).encode(x=x, y=y, stroke=stroke)
     points = base.mark_point(filled=True, size=60, opacity=1.0).encode(
         x=x,
         y=y,
-        color=alt.Color("name:N", scale=hues, legend=legend),
-        shape=alt.Shape("name:N", scale=shapes, legend=legend),
+        color=alt.Color("name:N", scale=hues, sort=None, legend=legend),
+        shape=alt.Shape("name:N", scale=shapes, sort=None, legend=legend),
         tooltip=tooltip,
     )
-    return finished(line + points, height=300, description="Cost by the price sheets of the past")
+    return line, points
 
 
 def _points(base: Any, *, hollow: bool) -> Any:

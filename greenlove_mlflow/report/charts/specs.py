@@ -29,6 +29,11 @@ COLOURS = {
 TITLES = {"time_title": "time", "co2_title": "CO2e", "amount_title": "amount"}
 # Parameters for the categories in a chart's data; written as a list of one "@name".
 SEEN: dict[str, list[str]] = {"phases_seen": [], "devices_seen": [], "roles_seen": []}
+# Parameter for the ticks of a money axis: few, and none below one cent.
+MONEY_TICKS = "money_ticks"
+_MONEY_LABEL = "'$' + (datum.value >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r'))"
+# Home has one colour on every surface, offers another.
+HOME, OFFER = "vermillion", "blue"
 
 # If a logarithmic axis spans more than this factor, only 1, 2 and 5 of each decade are labelled.
 _NARROW_FACTOR = 5
@@ -56,12 +61,17 @@ def titled(title: str | None, **over: Any) -> Any:
     return alt.Axis(**{**look, **over})
 
 
-def log_labels(axis: str, prefix: str = "") -> str:
+def money_axis(title: str) -> Any:
+    """A logarithmic axis of dollars."""
+    return titled(title, labelExpr=_MONEY_LABEL, values=[f"@{MONEY_TICKS}"])
+
+
+def log_labels(axis: str) -> str:
     """Labels of a logarithmic axis (``x`` or ``y``) as plain numbers, sparse enough to read."""
     lead = "datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9))"
     is_round = f"indexof([1, 2, 5], round({lead})) >= 0 && abs({lead} - round({lead})) < 0.01"
     is_narrow = f"domain('{axis}')[1] / domain('{axis}')[0] < {_NARROW_FACTOR}"
-    return f"({is_narrow}) || ({is_round}) ? '{prefix}' + format(datum.value, ',~r') : ''"
+    return f"({is_narrow}) || ({is_round}) ? format(datum.value, ',~r') : ''"
 
 
 def log_scale(**over: Any) -> Any:
@@ -102,7 +112,9 @@ def finished(chart: Any, *, height: Any, description: str) -> Any:
         height: Height of the chart, or a step per row.
         description: Text alternative for readers who cannot see the chart.
     """
-    params = [alt.param(name=name, value=value) for name, value in {**COLOURS, **TITLES, **SEEN}.items()]
+    params = [
+        alt.param(name=name, value=value) for name, value in {**COLOURS, **TITLES, **SEEN, MONEY_TICKS: []}.items()
+    ]
     return (
         chart.properties(width="container", height=height, background="transparent", description=description)
         .add_params(*params)

@@ -24,6 +24,7 @@ def chart_tables(charts: dict[str, dict[str, Any]]) -> dict[str, DataTable]:
     """One table per chart, except charts of the options, which have their own table."""
     makers = {
         "scaling": _passes,
+        "passes_by_size": _by_size,
         "residuals": _residuals,
         "power": _power,
         "forecast": _forecast,
@@ -41,6 +42,14 @@ def _passes(data: dict[str, Any]) -> DataTable:
             for each in thinned(data["passes"], _MOST_ROWS)
         ),
     )
+
+
+def _by_size(data: dict[str, Any]) -> DataTable:
+    rows = tuple(
+        (each["name"], str(each["pass"]), each["seconds_text"], each["phase"])
+        for each in thinned(data["passes"], _MOST_ROWS)
+    )
+    return DataTable(title="Passes by sample size", heads=("Pass over", "Pass", "Took", "Phase"), rows=rows)
 
 
 def _residuals(data: dict[str, Any]) -> DataTable:

@@ -5,6 +5,7 @@ const format = (() => {
   const TIME = [["ms", 1e3], ["s", 1], ["min", 1 / 60], ["h", 1 / 3600]];
   const STEPS = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 21600, 86400];
   const MINUTE = 60;
+  const LEAST_USD = 0.01;
 
   const exponent = (value) => Math.floor(Math.log10(Math.abs(value)));
   const isNumber = (value) => typeof value === "number";
@@ -97,6 +98,36 @@ const format = (() => {
     return withRange ? scale.withRange(value) : scale.point(value);
   };
 
+  // An amount to be paid: below one cent it decides nothing.
+  function money(value, missing = "unknown", withRange = true) {
+    const below = "under 1 cent";
+    if (value === null || value === undefined) return missing;
+    if (isNumber(value)) return value > 0 && value < LEAST_USD ? below : USD.text(value);
+    if (value.low >= LEAST_USD || value.high === 0) return ranged(value, USD, missing, withRange);
+    if (value.high < LEAST_USD) return below;
+    const point = value.point < LEAST_USD ? below : USD.point(value);
+    if (!withRange) return point;
+    const high = USD.text(value.high);
+    return value.point < LEAST_USD ? `${point} (up to ${high})` : `${point} (${below} to ${high})`;
+  }
+
+  // Round numbers for a logarithmic axis, as dense as `most` of them allow.
+  function roundTicks(low, high, most) {
+    if (!(low > 0 && low <= high)) return [];
+    const decades = [];
+    for (let at = Math.floor(Math.log10(low)); at <= Math.ceil(Math.log10(high)); at += 1) decades.push(at);
+    let ticks = [];
+    for (const leads of [[1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]]) {
+      ticks = decades.flatMap((decade) => leads.map((lead) => Number(`${lead}e${decade}`)));
+      ticks = ticks.filter((tick) => low <= tick && tick <= high);
+      if (ticks.length <= most) return ticks;
+    }
+    const stride = Math.ceil(ticks.length / most);
+    return ticks.filter((_, index) => index % stride === 0);
+  }
+
+  const moneyTicks = (low, high) => roundTicks(Math.max(low, LEAST_USD), high, 3);
+
   function significant(value, digits = 2) {
     return value === 0 ? "0" : fixed(value, digits - 1 - exponent(value));
   }
@@ -168,15 +199,15 @@ const format = (() => {
     co2Scale: (values) => scaleFor(values, CO2, 1, 1),
     interval: (value, scale, missing = "unknown") => ranged(value, scale, missing),
     usd: (value, missing = "unknown", withRange = true) => ranged(value, USD, missing, withRange),
+    money,
+    moneyTicks,
+    about,
     kwh: (value, missing = "not measured", withRange = true) =>
       ranged(value, scaleFor([value], KWH, 0.5, 2), missing, withRange),
     co2: (value, missing = "unknown", withRange = true) =>
       ranged(value, scaleFor([value], CO2, 0.5, 1), missing, withRange),
     duration: (value) =>
       isNumber(value) || isExact(value) ? durationPoint(value) : `${durationPoint(value)} (${durationRange(value)})`,
-    money: (value, missing) => (
-      value !== null && value.point > 0 && value.point < 0.01 ? "under 1 cent" : ranged(value, USD, missing, false)),
-    about,
     durationPoint,
     durationRange,
     probability,

@@ -26,7 +26,7 @@
       co2_claim: each.claim === null || each.claim === undefined ? null : each.claim * co2.factor,
       claim_text: each.claim === 0 ? "0 g, as the provider claims" : format.co2(each.claim ?? null),
       time_text: format.duration(each.time),
-      cost_text: format.usd(each.cost, "no public price"),
+      cost_text: format.money(each.cost, "no public price"),
       co2_text: format.co2(each.co2),
       basis: each.isHome ? "benchmarked here" : each.basis,
     }));
@@ -34,9 +34,14 @@
     placeNames(priced);
     const seen = ["here", "by the grid", ...(rows.some((row) => row.co2_claim !== null) ? ["by the provider's claim"] : [])];
     return {
-      cost_time: [{ rows: priced }, { time_title: `time, ${time.unit}` }],
+      cost_time: [{ rows: priced }, { time_title: `time, ${time.unit}`, money_ticks: moneyTicks(priced) }],
       carbon: [{ rows }, { co2_title: `CO2e, ${co2.unit}`, roles_seen: seen }],
     };
+  }
+
+  function moneyTicks(rows) {
+    const ends = rows.flatMap((row) => [row.cost_low, row.cost_high]);
+    return format.moneyTicks(Math.min(...ends), Math.max(...ends));
   }
 
   // Where the name of each named point stands: left of points in the right part, and above or below its neighbours'.
@@ -84,7 +89,7 @@
     const texts = {
       time: [format.durationPoint(home.time), format.isExact(home.time) ? "" : format.durationRange(home.time)],
       energy: split(format.kwh(home.energy)),
-      cost: split(format.usd(home.cost, "not known")),
+      cost: split(format.money(home.cost, "not known")),
       co2: split(format.co2(home.co2, "not known")),
     };
     for (const [name, [value, range]] of Object.entries(texts)) {
@@ -94,10 +99,7 @@
     }
   }
 
-  const noteOf = (name) => document.querySelector(`[data-figure="${name}"] .note`);
-  const ownNotes = Object.fromEntries(["time", "energy", "cost", "co2"].map((name) => [name, noteOf(name).textContent]));
-
-  // What each figure rests on: what the reader typed, else what the run had.
+  // What each figure rests on: what the reader typed, else what the run's estimate had.
   function showNotes(inputs) {
     const { epochs, price, intensity, pue } = inputs;
     const typed = {
@@ -106,7 +108,10 @@
       cost: price === null ? null : `electricity at ${format.usd(price)} per kWh, as you typed`,
       co2: intensity === null ? null : `${format.count(intensity)} g per kWh, as you typed`,
     };
-    for (const [name, text] of Object.entries(typed)) noteOf(name).textContent = text ?? ownNotes[name];
+    for (const [name, text] of Object.entries(typed)) {
+      const note = document.querySelector(`[data-figure="${name}"] .note`);
+      note.textContent = text ?? note.dataset.assumed;
+    }
   }
 
   function split(text) {
@@ -115,17 +120,23 @@
   }
 
   function showVerdict(options) {
-    const [first, ...rest] = verdict.sentences(options, facts.start_s);
+    const sentences = verdict.sentences(options, facts.start_s);
     const place = document.getElementById("verdict");
-    const title = place.querySelector("h1");
-    title.textContent = format.together(first);
-    const leads = rest.map((sentence) => {
-      const line = document.createElement("p");
-      line.className = "lead";
+    place.hidden = false;
+    place.replaceChildren(...sentences.map((sentence, index) => {
+      const line = document.createElement(index ? "p" : "h1");
+      if (index) line.className = "lead";
       line.textContent = format.together(sentence);
       return line;
-    });
-    place.replaceChildren(title, ...leads);
+    }));
+  }
+
+  // The parts of the page that a what-if rewrites, as the run left them.
+  const parts = ["verdict", "figures"].map((id) => document.getElementById(id));
+  const own = parts.map((part) => [part.innerHTML, part.hidden]);
+
+  function restore() {
+    parts.forEach((part, index) => { [part.innerHTML, part.hidden] = own[index]; });
   }
 
   const original = form && {
@@ -164,11 +175,10 @@
       && ["epochs", "samples", "version", "gpus"].every((name) => String(inputs[name]) === String(original[name]));
   }
 
-  function show(options) {
-    showVerdict(options);
-    showFigures(options[0]);
+  function showOptions(options, version) {
     if (!hasTable) return;
-    table.fill(options);
+    const sheet = facts.sheets.find((each) => each.version === version);
+    table.fill(options, sheet?.as_of);
     table.filter();
     for (const [name, [rows, titles]] of Object.entries(optionData(options))) charts.update(name, rows, titles);
   }
@@ -180,12 +190,17 @@
     if (bad || !inputs.epochs || !inputs.samples) return;
     const unchanged = isUnchanged(inputs);
     document.getElementById("assumed").hidden = unchanged;
-    // How sure each choice is was worked out for the run's own values only.
-    document.getElementById("choices")?.toggleAttribute("hidden", !unchanged);
-    // What happened was the run's own plan, so it does not stand beside another one.
-    for (const line of document.querySelectorAll("header .happened")) line.hidden = !unchanged;
-    showNotes(inputs);
-    show(unchanged ? stored : estimating.estimate(facts, inputs));
+    // The advice rests on the run's own values, and what happened was the run's own plan.
+    document.getElementById("advice")?.toggleAttribute("hidden", !unchanged);
+    for (const part of document.querySelectorAll(".happened")) part.hidden = !unchanged;
+    restore();
+    const options = unchanged ? stored : estimating.estimate(facts, inputs);
+    if (!unchanged) {
+      showVerdict(options);
+      showFigures(options[0]);
+      showNotes(inputs);
+    }
+    showOptions(options, inputs.version);
   }
 
   function wireForm() {
@@ -212,6 +227,7 @@
 
   if (hasTable) table.wire();
   if (form) wireForm();
+  panels.wire();
   charts.wire();
   drawCharts();
   window.greenlove = { facts, estimating, format, verdict };

@@ -3,7 +3,7 @@ const verdict = (() => {
   function homeSentence(home) {
     const parts = [format.duration(home.time)];
     if (home.energy) parts.push(format.kwh(home.energy, "", false));
-    if (home.cost) parts.push(format.money(home.cost, ""));
+    if (home.cost) parts.push(format.money(home.cost, "", false));
     if (home.co2) parts.push(`${format.co2(home.co2, "", false)} CO2e`);
     const unknown = home.energy ? "" : " Its power was not measured, so energy, cost and CO2e are unknown.";
     return `Training here takes ${parts.join(", ")}.${unknown}`;
