@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +23,12 @@ from greenlove_mlflow.numbers import (
     format_co2_g,
     format_duration_s,
     format_kwh,
+    format_money,
     format_share,
-    format_usd,
 )
 from greenlove_mlflow.numbers.ticks import money_ticks
 from greenlove_mlflow.report.page import render
-from greenlove_mlflow.report.run_lines import run_lines
+from greenlove_mlflow.report.run_lines import run_lines, runs_csv
 from greenlove_mlflow.report.view import Figure
 from greenlove_mlflow.words.estimate import missing_rent, offer_label
 
@@ -71,6 +72,8 @@ def render_experiment(content: ExperimentContent) -> str:
         verdict=_verdict(content, total, offers),
         figures=_figures(total),
         lines=run_lines(trainings),
+        csv=runs_csv(trainings),
+        overview=_facts(content),
         months=[(month, *_spent_texts(each)) for month, each in months],
         offers=[_offer_texts(each) for each in offers],
         here=_spent_texts(total),
@@ -84,7 +87,7 @@ def _verdict(content: ExperimentContent, total: Spent, offers: tuple[Elsewhere, 
     parts = [
         format_duration_s(total.time_s),
         format_kwh(total.energy_kwh, missing=""),
-        format_usd(total.cost_usd, missing=""),
+        format_money(total.cost_usd, missing=""),
     ]
     co2 = format_co2_g(total.co2_g, missing="")
     parts += [f"{co2} CO2e"] if co2 else []
@@ -92,15 +95,26 @@ def _verdict(content: ExperimentContent, total: Spent, offers: tuple[Elsewhere, 
     sentences = [f"{_counted(total.run_count).capitalize()} so far: {took}."]
     kept, finished = promises_kept(content.trainings)
     if finished:
-        sentences.append(f"{kept} of the {finished} that ran to their end took a time within the promised range.")
+        sentences.append(f"{kept} of the {finished} that ran to their end took a time within the estimated range.")
     full = [each for each in offers if each.cost_usd is not None and each.run_count == total.run_count]
     if full:
         best = min(full, key=lambda each: each.cost_usd.point * each.time_s.point if each.cost_usd else 0.0)
-        cost = format_usd(best.cost_usd)
+        cost = format_money(best.cost_usd)
         sentences.append(
             f"On {offer_label(best.row)} the same would have taken {format_duration_s(best.time_s)} for {cost}."
         )
     return tuple(sentences)
+
+
+def _facts(content: ExperimentContent) -> tuple[str, ...]:
+    """From when to when the runs were started, and which fates beside finishing they met."""
+    days = sorted(each.started_at[:10] for each in content.trainings if each.started_at)
+    span = () if not days else (days[0],) if days[0] == days[-1] else (f"{days[0]} to {days[-1]}",)
+    fates = Counter(each.status for each in content.trainings)
+    return (
+        *span,
+        *(f"{fates[key]:,} {key}" for key in ("running", "refused", "stopped", "failed", "killed") if fates[key]),
+    )
 
 
 def _figures(total: Spent) -> tuple[Figure, ...]:
@@ -110,7 +124,7 @@ def _figures(total: Spent) -> tuple[Figure, ...]:
     return (
         Figure(key="time", name="Time", value=format_duration_s(total.time_s), spread=_counted(total.run_count)),
         Figure(key="energy", name="Energy", value=format_kwh(total.energy_kwh), spread="", note=unmetered),
-        Figure(key="cost", name="Cost of electricity", value=format_usd(total.cost_usd), spread="", note=unmetered),
+        Figure(key="cost", name="Cost of electricity", value=format_money(total.cost_usd), spread="", note=unmetered),
         Figure(key="co2", name="CO2e", value=format_co2_g(total.co2_g), spread="", note=unmetered),
     )
 
@@ -120,7 +134,7 @@ def _spent_texts(total: Spent) -> tuple[str, str, str, str, str]:
         f"{total.run_count:,}",
         format_duration_s(total.time_s),
         format_kwh(total.energy_kwh),
-        format_usd(total.cost_usd),
+        format_money(total.cost_usd),
         format_co2_g(total.co2_g),
     )
 
@@ -130,7 +144,7 @@ def _offer_texts(each: Elsewhere) -> tuple[str, str, str, str, str]:
         offer_label(each.row),
         f"{each.run_count:,}",
         format_duration_s(each.time_s),
-        format_usd(each.cost_usd, missing=missing_rent(each.row)),
+        format_money(each.cost_usd, missing=missing_rent(each.row)),
         format_co2_g(each.co2_g),
     )
 
@@ -171,7 +185,7 @@ def _calibration(finished: list[Training]) -> Json:
             "off_text": format_share(happened / promised.point - 1.0),
         })  # fmt: skip
     titles = {
-        "time_title": f"promised time, {scale.unit}",
+        "time_title": f"estimated time, {scale.unit}",
         "roles_seen": list(dict.fromkeys(row["kept"] for row in rows)),
     }
     return {"runs": rows, "one": [{"ratio": 1.0}], "titles": titles}
@@ -184,7 +198,7 @@ def _bar(name: str, role: str, cost: Interval | None, time_text: str, co2_text: 
         "cost": None if cost is None else cost.point,
         "cost_low": None if cost is None else cost.low,
         "cost_high": None if cost is None else cost.high,
-        "cost_text": format_usd(cost),
+        "cost_text": format_money(cost),
         "time_text": time_text,
         "co2_text": co2_text,
     }

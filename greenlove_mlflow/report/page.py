@@ -14,9 +14,9 @@ from greenlove_mlflow.report import notes, view
 from greenlove_mlflow.report.charts.tables import chart_tables
 from greenlove_mlflow.report.data import can_replan, page_facts
 from greenlove_mlflow.report.takeaway import citation_of, options_csv
-from greenlove_mlflow.words.outcome import fate_of, happened_sentence, judgement_sentence, would_take_sentence
+from greenlove_mlflow.words.outcome import fate_of, headline_sentences, would_take_sentence
 from greenlove_mlflow.words.summary import advice, asks_for_action
-from greenlove_mlflow.words.verdict import home_sentence, outcome_sentences
+from greenlove_mlflow.words.verdict import home_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -47,7 +47,7 @@ def render_report(content: ReportContent) -> str:
         content=content,
         fate=fate_of(content.status),
         where=_where(content),
-        headline=_headline(content),
+        headline=headline_sentences(estimate, content.outcome, status=content.status, notice=content.notice),
         verdict=would_take_sentence(estimate) if content.status == "refused" else home_sentence(estimate),
         advice="" if comparison is None else advice(comparison),
         figures=view.figures_of(estimate, content.outcome),
@@ -88,18 +88,6 @@ def _where(content: ReportContent) -> tuple[str, ...]:
     statistics = content.estimate.statistics
     machine = "" if statistics is None else statistics.machine.processor_name
     return tuple(part for part in (content.date, machine, content.estimate.grid.place) if part)
-
-
-def _headline(content: ReportContent) -> tuple[str, ...]:
-    """The sentences that come before the estimate: what happened, or that nothing did; empty before the training."""
-    outcome = content.outcome
-    notice = (content.notice,) if content.notice else ()
-    if outcome is None:
-        return notice
-    happened = happened_sentence(content.estimate, outcome, content.status)
-    judged = judgement_sentence(content.estimate, outcome)
-    energy = outcome_sentences(content.estimate, outcome)[1:]
-    return (happened, *notice, judged, *energy)
 
 
 def script_json(value: Any) -> Any:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow._version import __version__
+from greenlove_mlflow.core.quantity import COLUMNS
 from greenlove_mlflow.serving.carried import copy_light_part
 from greenlove_mlflow.serving.facts import FACTS_ARTIFACT, ModelFacts
 from greenlove_mlflow.serving.gather import gather_facts
-from greenlove_mlflow.serving.signature import make_signature
+from greenlove_mlflow.serving.signature import INPUTS, PARAMS, REQUIRED_INPUTS, make_signature
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import PriceSheet
 
 MODEL_NAME = "greenlove-estimator"
+NOTE_TAG = "mlflow.note.content"
 # Stated, because inferring them takes four seconds and a subprocess.
 PIP_REQUIREMENTS = ("mlflow-skinny>=3.1", "pandas>=2.0", "pyarrow>=14")
 _SERVED = Path(__file__).with_name("served.py")
@@ -75,6 +77,24 @@ def log_estimator_model(
     return log_facts(run_id, gather_facts(statistics, sheet=sheet), client=MlflowClient(tracking_uri))
 
 
+def model_note(run_id: str) -> str:
+    """The model's description on MLflow's page: what goes in, what comes out, and one call."""
+    inputs = ", ".join(f"`{name}`" + ("" if name in REQUIRED_INPUTS else " (optional)") for name in INPUTS)
+    figures = ", ".join(f"`{name}`" for name in COLUMNS)
+    params = ", ".join(f"`{name}`" for name in PARAMS)
+    return "\n\n".join([
+        "Estimates this training again with other prices: one row of prices in, one row of estimates out.",
+        f"**Columns in:** {inputs}.",
+        (f"**Columns out:** {figures}, each with `_lo` and `_hi` (95 % range); `rented_gpu_count`, `used_gpu_count`, "
+        "`basis`, `problem`, and `local_...` for the machine that was measured."),
+        f"**Params:** {params}; each run's own where left out.",
+        ("```python\n"
+        f'model = mlflow.pyfunc.load_model("runs:/{run_id}/{MODEL_NAME}")\n'
+        'model.predict(pandas.DataFrame({"gpu": ["H100 HGX 80GB"], "price_usd_per_hour": [3.9]}))\n'
+        "```"),
+    ])  # fmt: skip
+
+
 def has_model(client: MlflowClient, run_id: str) -> bool:
     """Whether the run has a complete estimator model."""
     run = client.get_run(run_id)
@@ -102,6 +122,7 @@ def log_facts(run_id: str, facts: ModelFacts, *, client: MlflowClient) -> str:
         source_run_id=run_id,
         params=dict(run.data.params),
         model_type="greenlove-estimator",
+        tags={NOTE_TAG: model_note(run_id)},
     )
     try:
         description = Model(

@@ -79,7 +79,10 @@ def write_estimates(estimate: Estimate, comparison: Comparison | None, path: Pat
     rows = [_estimate_row("local", estimate, None)]
     if comparison is not None:
         rows += [_estimate_row(names.offer_slug(row), row.estimate, row) for row in comparison.rows]
-    pd.DataFrame(rows).to_json(path, orient="split", index=False, date_format="iso")
+    columns = list(rows[0])
+    # Not by pandas, which cuts a number after its tenth decimal.
+    content = {"columns": columns, "data": [[row[name] for name in columns] for row in rows]}
+    path.write_text(json.dumps(content, allow_nan=False, default=lambda each: each.item()), encoding="utf-8")
 
 
 def read_log(epochs: Path, blocks: Path | None = None, power: Path | None = None) -> BenchmarkLog:

@@ -14,10 +14,11 @@ from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
-from greenlove_mlflow.tracking.inputs import input_of, tables_used
+from greenlove_mlflow.tracking.inputs import input_of, tables_used, training_input
 from greenlove_mlflow.tracking.note import NOTE_TAG, make_note
 from greenlove_mlflow.tracking.spool.events import PowerEvent
 from greenlove_mlflow.tracking.spool.measurements import write_power
+from greenlove_mlflow.words.summary import best_option_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +47,9 @@ def keep_files(run: RunEvents, estimate: Estimate, comparison: Comparison | None
     """Record the benchmark as files, and the tables behind the estimates."""
     keep_benchmark_files(run, log)
     tables = tables_used(estimate, comparison)
-    run.inputs([input_of(table) for table in tables])
+    # MLflow's table of runs names the first input, so it is what the run trains on.
+    own = [] if estimate.statistics is None else [training_input(estimate.statistics)]
+    run.inputs([*own, *(input_of(table) for table in tables)])
     for table in tables:
         folder = names.ARTIFACT_TABLES
         run.artifact(f"{folder}/{table.name}.parquet", partial(artifacts.write_table_parquet, table))
@@ -96,6 +99,8 @@ def keep_estimates(run: RunEvents, estimate: Estimate, comparison: Comparison | 
         version = "" if comparison is None else comparison.prices.version
         run.params(record.params_of(estimate.statistics, version))
         run.tags(record.tags_of(estimate.statistics, as_of))
+    if comparison is not None:
+        run.tags({names.TAG_BEST_OPTION: best_option_words(comparison)})
     for point in record.estimate_points(estimate, comparison, as_of=as_of or _today()):
         run.metric(point.key, point.value, point.step, point.timestamp_ms)
     run.artifact(
@@ -123,6 +128,7 @@ def keep_page(
     *,
     outcome: Outcome | None = None,
     notice: str = "",
+    status: str = "",
 ) -> None:
     """Record the figures, the report and, on a run that this package started, the note.
 
@@ -135,11 +141,14 @@ def keep_page(
         log: The benchmark's log.
         outcome: The outcome; None when there is none yet.
         notice: Text shown first; empty without one.
+        status: Status of the run; from the outcome when empty.
     """
     from greenlove_mlflow.report import ReportContent, render_report
 
+    status = status or (names.STATUS_RUNNING if outcome is None else "finished" if outcome.completed else "")
     if run.is_ours:
-        run.tags({NOTE_TAG: make_note(estimate, comparison, run_id=run.run_id, outcome=outcome, notice=notice)})
+        note = make_note(estimate, comparison, run_id=run.run_id, outcome=outcome, notice=notice, status=status)
+        run.tags({NOTE_TAG: note})
     if outcome is None and not notice:
         keep_pictures(run, estimate, comparison, log)
     content = ReportContent(
@@ -148,7 +157,7 @@ def keep_page(
         log=log,
         sources=tuple(table.source for table in tables_used(estimate, comparison)),
         run_id=run.run_id,
-        status=names.STATUS_RUNNING if outcome is None else "finished" if outcome.completed else "",
+        status=status,
         notice=notice,
         url=run.url,
         outcome=outcome,

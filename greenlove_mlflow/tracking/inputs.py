@@ -1,9 +1,10 @@
-"""The tables behind an estimate, as the run's inputs: version, source and content."""
+"""The run's inputs: the data that it trains on, then the tables behind its estimate."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.offers.offer import PriceSheet
@@ -19,6 +21,7 @@ from greenlove_mlflow.tables.store.own_tables import read_own_tables
 from greenlove_mlflow.tables.store.schema import Sidecar
 
 NEWEST = "newest"
+TRAINING_DATA = "training_data"
 # Table -> the context under which MLflow shows it; any other table is shown by its own name.
 CONTEXTS = {
     "crusoe_prices": "prices",
@@ -103,6 +106,21 @@ def _price_table(sheet: PriceSheet) -> Table:
         units={"price_usd_per_hour": "USD per GPU and hour", "memory_gib": "GiB"},
         sidecar=Sidecar(source=sheet.source, as_of=sheet.as_of),
     )
+
+
+def training_input(statistics: RunFacts) -> dict[str, Any]:
+    """The data that the run trains on, as an MLflow dataset: how many samples, and which workload it belongs to."""
+    workload = statistics.workload
+    profile = {"num_rows": workload.sample_count, "batch_size": workload.batch_size}
+    fingerprint = statistics.workload_fingerprint or f"{workload.sample_count}-samples"
+    dataset = {
+        "name": TRAINING_DATA,
+        "digest": fingerprint[:DIGEST_LENGTH],
+        "source_type": "code",
+        "source": json.dumps({"tags": {"mlflow.source.name": "greenlove.track"}}),
+        "profile": json.dumps(profile),
+    }
+    return {"dataset": dataset, "context": "training", "tags": {}}
 
 
 def context_of(table: Table) -> str:

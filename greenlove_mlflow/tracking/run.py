@@ -60,6 +60,7 @@ class TrackedRun(RunEvents):
         self._label = ""
         self._notice = ""
         self._failure = ""
+        self._describes_experiment = False
         self.is_continued = False
         self.study: TrackedRun | None = None
         self._laps_cut: tuple[LapEvent, ...] | None = None
@@ -166,11 +167,18 @@ class TrackedRun(RunEvents):
         with self._boundary.guard("drawing the pictures and the report"):
             keep_page(self, estimate, comparison, log)
         if saved_view:
+            self._describes_experiment = True
             with self._boundary.guard("saving a view of the experiment"):
                 self.experiment_tags({names.TAG_SAVED_VIEW: make_saved_view(estimate, comparison)})
 
     def log_outcome(
-        self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, outcome: Outcome | None
+        self,
+        estimate: Estimate,
+        comparison: Comparison | None,
+        log: BenchmarkLog,
+        outcome: Outcome | None,
+        *,
+        status: str = "",
     ) -> None:
         """Record the outcome, or the reason why there is none, and update the report.
 
@@ -179,14 +187,20 @@ class TrackedRun(RunEvents):
             comparison: The comparison with offers; None when there is none.
             log: The benchmark's log.
             outcome: The outcome; None when no epoch was run.
+            status: How the training ended; from the outcome when empty.
         """
         from greenlove_mlflow.tracking.estimates import keep_outcome, keep_page
+        from greenlove_mlflow.tracking.experiment_note import keep_description
 
         if self._spool is None or (outcome is None and not self._notice):
             return
+        status = self._label or status
         with self._boundary.guard("keeping the outcome"):
             keep_outcome(self, estimate, outcome)
-            keep_page(self, estimate, comparison, log, outcome=outcome, notice=self._notice)
+            keep_page(self, estimate, comparison, log, outcome=outcome, notice=self._notice, status=status)
+        if self._describes_experiment and self._opened is not None and not self.is_offline:
+            with self._boundary.guard("describing the experiment"):
+                keep_description(self, self._opened, self._sender.client, outcome, status=status)
 
     def step_aside(self) -> None:
         """Let other runs become MLflow's active one, while this run stays open until ``close``."""

@@ -1,4 +1,4 @@
-"""A saved view of MLflow's experiment page: columns and charts of time, cost and CO2e on each GPU.
+"""A saved view of MLflow's experiment page: fate, outcome and estimate of each run, and charts by GPU.
 
 By default the experiment page shows no metrics. It stores saved views as experiment tags in an internal format, which
 may change; nothing else depends on it.
@@ -19,7 +19,7 @@ from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.quantity import LOCAL, known_figures
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.names import metric_key
-from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
+from greenlove_mlflow.tracking.spool.mlflow_store import TRAINING_VIEW, without_credentials
 
 VIEW_NAME = "Green Love: time, cost, energy and CO2e"
 # Number of runs that a bar chart shows at first.
@@ -47,7 +47,7 @@ def saved_view(estimate: Estimate, comparison: Comparison | None) -> str:
 def view_url(store_uri: str, experiment_id: str, *, charts: bool = False) -> str:
     """The URL of the view on a server."""
     base = without_credentials(store_uri).rstrip("/")
-    query = f"workflowType=machine_learning&viewStateShareKey={names.VIEW_ID}"
+    query = f"{TRAINING_VIEW}&viewStateShareKey={names.VIEW_ID}"
     return f"{base}/#/experiments/{experiment_id}/runs?{query}" + ("&compareRunsMode=CHART" if charts else "")
 
 
@@ -102,57 +102,58 @@ def _known_keys(estimate: Estimate, comparison: Comparison | None) -> set[str]:
 
 
 def _columns(known: set[str]) -> list[str]:
-    metrics = [metric_key(quantity, LOCAL) for quantity in _TITLES if metric_key(quantity, LOCAL) in known]
-    metrics += [names.ACTUAL_TIME_H, names.ACTUAL_TIME_ERROR_RATIO, names.SAVING_USD]
+    """Fate, what happened, what was estimated, and where: the first columns are what one screen shows."""
+    home = [metric_key(quantity, LOCAL) for quantity in _TITLES if metric_key(quantity, LOCAL) in known]
+    metrics = [names.ACTUAL_TIME_H, *home[:1], names.ACTUAL_TIME_ERROR_RATIO]
+    metrics += [names.ACTUAL_ENERGY_KWH, names.ACTUAL_COST_USD, names.ACTUAL_CO2_KG]
     return [
-        "attributes.`Duration`",
-        *(f"metrics.`{metric}`" for metric in metrics),
-        *(f"params.`{param}`" for param in _PARAMS),
         f"tags.`{names.TAG_STATUS}`",
+        *(f"metrics.`{metric}`" for metric in metrics),
+        f"params.`{names.PARAM_COUNTRY}`",
+        f"tags.`{names.TAG_BEST_OPTION}`",
+        f"tags.`{names.TAG_PRICES_AS_OF}`",
+        *(f"metrics.`{metric}`" for metric in (*home[1:], names.SAVING_USD)),
+        *(f"params.`{param}`" for param in _PARAMS),
+        f"tags.`{names.TAG_REASON}`",
     ]
 
 
 def _overview_charts(known: set[str]) -> Iterable[dict[str, Any]]:
-    home = [metric_key(quantity, LOCAL) for quantity in _TITLES if metric_key(quantity, LOCAL) in known]
-    yield {
-        **_chart("PARALLEL", "overview", "parallel", "Plan, price and place against what it takes here"),
-        "selectedParams": [names.PARAM_EPOCHS, names.PARAM_BATCH_SIZE, names.PARAM_CARBON_G_PER_KWH],
-        "selectedMetrics": home,
-        "showAllRuns": True,
+    home = {quantity: metric_key(quantity, LOCAL) for quantity in _TITLES if metric_key(quantity, LOCAL) in known}
+    actual = {
+        names.TIME_H: names.ACTUAL_TIME_H,
+        names.COST_USD: names.ACTUAL_COST_USD,
+        names.CO2_KG: names.ACTUAL_CO2_KG,
+        names.ENERGY_KWH: names.ACTUAL_ENERGY_KWH,
     }
     for quantity, title in _TITLES.items():
-        if metric_key(quantity, LOCAL) in known:
-            yield _bar("here", metric_key(quantity, LOCAL), f"here: {title}")
-    yield _bar("here", names.SAVING_USD, "US dollars saved by the best value")
-    yield _bar("outcome", names.ACTUAL_TIME_ERROR_RATIO, "actual over promised time")
+        yield _bar("outcome", actual[quantity], f"took: {title}")
+    yield _bar("outcome", names.ACTUAL_TIME_ERROR_RATIO, "actual over estimated time")
+    yield _line("during", "forecast", "forecast of the whole, hours", [names.TRAIN_FORECAST_TIME_H])
+    yield _line("during", "epochs", "seconds of each epoch", [names.TRAIN_EPOCH_S])
     yield {
-        **_chart("LINE", "outcome", "forecast", "forecast of the whole training, hours, after each epoch"),
-        "metricKey": names.TRAIN_FORECAST_TIME_H,
-        "selectedMetricKeys": [names.TRAIN_FORECAST_TIME_H],
-    }
-    yield {
-        **_chart("LINE", "outcome", "epochs", "seconds of each epoch"),
-        "metricKey": names.TRAIN_EPOCH_S,
-        "selectedMetricKeys": [names.TRAIN_EPOCH_S],
+        **_chart("PARALLEL", "plans", "parallel", "Plan and place against the estimate"),
+        "selectedParams": [names.PARAM_EPOCHS, names.PARAM_BATCH_SIZE],
+        "selectedMetrics": list(home.values())[:2],
+        "showAllRuns": True,
     }
 
 
 def _offer_charts(known: set[str], subjects: Sequence[str]) -> Iterable[dict[str, Any]]:
-    for quantity in (names.COST_USD, names.TIME_H, names.CO2_KG):
-        for subject in subjects:
-            if (key := metric_key(quantity, subject)) in known and subject != LOCAL:
-                yield _bar(quantity, key, f"{subject}: {_TITLES[quantity]}")
+    """One chart per quantity, a line per option over the dates of the prices."""
+    for quantity, title in _TITLES.items():
+        keys = [key for subject in subjects if (key := metric_key(quantity, subject)) in known]
+        if keys:
+            yield _line("offers", quantity, f"{title}, by date of the prices", keys, x_axis="time")
 
 
 def _sections() -> list[dict[str, Any]]:
     # Title and charts per row; a narrow chart truncates its title.
     sections = {
-        "overview": ("Overview", 1),
-        "here": ("Here", 2),
-        "outcome": ("Promised and happened", 2),
-        names.COST_USD: ("US dollars on each offer", 3),
-        names.TIME_H: ("Hours on each offer", 3),
-        names.CO2_KG: ("kg CO2e on each offer", 3),
+        "outcome": ("What happened", 3),
+        "offers": ("Estimated here and on each offer", 2),
+        "during": ("While they ran", 2),
+        "plans": ("Plans", 1),
     }
     return [
         {
@@ -171,6 +172,17 @@ def _sections() -> list[dict[str, Any]]:
 
 def _bar(section: str, key: str, title: str) -> dict[str, Any]:
     return {**_chart("BAR", section, key, title), "metricKey": key}
+
+
+def _line(section: str, key: str, title: str, keys: Sequence[str], x_axis: str = "step") -> dict[str, Any]:
+    return {
+        **_chart("LINE", section, key, title),
+        "metricKey": keys[0],
+        "selectedMetricKeys": list(keys),
+        "xAxisKey": x_axis,
+        "useGlobalXaxisKey": False,
+        "displayPoints": True,
+    }
 
 
 def _chart(kind: str, section: str, key: str, title: str) -> dict[str, Any]:

@@ -61,7 +61,6 @@ def tags_of(statistics: RunFacts, prices_as_of: str = "") -> dict[str, str]:
         names.TAG_STATS: stats_json(statistics),
         names.TAG_MACHINE: statistics.machine.fingerprint,
         names.TAG_WORKLOAD: statistics.workload_fingerprint,
-        names.TAG_GPU_ID: statistics.machine.gpu_id or "",
         names.TAG_PRICES_AS_OF: prices_as_of,
     }
     for reading in statistics.power:

@@ -14,7 +14,7 @@ from greenlove_mlflow.numbers import (
     format_money,
     format_share,
 )
-from greenlove_mlflow.words.verdict import home_sentence
+from greenlove_mlflow.words.verdict import home_sentence, outcome_sentences
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
@@ -58,6 +58,23 @@ def fate_of(status: str) -> Fate | None:
     'NOT RUN'
     """
     return _FATES.get(status) or (Fate(key=status, word=status.upper(), mark="") if status else None)
+
+
+def headline_sentences(estimate: Estimate, outcome: Outcome | None, *, status: str, notice: str) -> tuple[str, ...]:
+    """What happened, before anything that was estimated; empty before the training.
+
+    Args:
+        estimate: The estimate.
+        outcome: The outcome; None when nothing ran.
+        status: Status of the run.
+        notice: That the run was refused or stopped, and why; empty when it was not.
+    """
+    notices = (notice,) if notice else ()
+    if outcome is None:
+        return notices
+    happened = happened_sentence(estimate, outcome, status)
+    energy = outcome_sentences(estimate, outcome)[1:]
+    return (happened, *notices, judgement_sentence(estimate, outcome), *energy)
 
 
 def would_take_sentence(estimate: Estimate) -> str:

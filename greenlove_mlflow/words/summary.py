@@ -133,6 +133,14 @@ def advice(comparison: Comparison) -> str:
     return f"{said} In a hurry: {_rented(row)}."
 
 
+def best_option_words(comparison: Comparison) -> str:
+    """The option of best value in two or three words: here, an offer, or that renting does not pay."""
+    if comparison.is_too_small_to_rent:
+        return "too small to rent"
+    best = best_value(comparison)
+    return "unknown" if best is None else _option_name(best)
+
+
 def bound_by_words(estimate: Estimate, comparison: Comparison | None = None) -> str:
     """Text for what the training is bound by, here and on the offers; empty where the parts of a step are unknown."""
     profile = None if estimate.statistics is None else estimate.statistics.profile

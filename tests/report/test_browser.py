@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import itertools
 import random
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,7 @@ from greenlove_mlflow.report import (
     verdict_sentences,
 )
 from greenlove_mlflow.report.data import price_key
-from tests.report.test_page import HOSTILE, a_content, a_training
+from tests.report.test_page import FATES, FIRST_WORDS, HOSTILE, a_content, a_training
 from tests.support.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visiting
 from tests.support.factories import a_power, a_workload, an_original_fit
 from tests.support.report import (
@@ -70,6 +73,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "run": render_report(a_content(outcome=an_outcome())),
         "measured": render_report(ReportContent(estimate=estimate, comparison=comparison, log=a_benchmark())),
         "hostile": render_report(a_hostile_content()),
+        **{f"fate-{status}": render_report(a_content(status=status, **FATES[status])) for status in FATES},
         "experiment": render_experiment(
             ExperimentContent(name="digits", trainings=tuple(a_training(run_id=f"{n:032d}") for n in range(12)))
         ),
@@ -99,21 +103,108 @@ def test_page_is_quiet_asks_for_nothing_and_fits_the_window(
         assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-@pytest.mark.parametrize("name", ["run", "experiment"])
-@pytest.mark.parametrize(("width", "dark"), [(DESKTOP_PX, False), (DESKTOP_PX, True), (MOBILE_PX, True)])
+@pytest.mark.parametrize("name", ["run", "experiment", "fate-refused"])
+@pytest.mark.parametrize(("width", "dark"), [(DESKTOP_PX, False), (MOBILE_PX, True)])
 def test_nothing_keeps_readers_out(browser: Any, pages: dict[str, Path], name: str, width: int, dark: bool) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     with visiting(browser, pages[name], width=width, dark=dark) as visit:
         visit.wait_for_charts()
+        visit.page.evaluate(UNFOLD)
+        if name != "experiment":
+            visit.page.locator("[data-opens=panel-cite]").click()
         found = Axe().run(visit.page).response["violations"]
         serious = [(each["id"], each["nodes"][0]["html"][:160]) for each in found]
         assert serious == []
 
 
+UNFOLD = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+FIRST_SCREEN = """() => {
+  const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const range = document.createRange();
+    range.selectNodeContents(walker.currentNode);
+    const box = range.getBoundingClientRect();
+    if (box.width > 1 && box.bottom <= window.innerHeight) found.push(walker.currentNode.textContent);
+  }
+  return found.join(" ").replace(/\\s+/g, " ");
+}"""
+FIRST_FIGURES = {
+    "finished": ("5 h 15 min", "2.15 kWh", "$0.65", "0.815 kg", "estimated 5 h 10 min"),
+    "refused": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
+    "stopped": ("2 h 4 min", "Stopped: limit usd = 0.2", "was for 100 epochs"),
+    "failed": ("2 h 4 min", "was for 100 epochs"),
+    "running": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
+}
+
+
+@pytest.mark.parametrize("width", [DESKTOP_PX, MOBILE_PX])
+@pytest.mark.parametrize("status", FATES)
+def test_first_screen_tells_the_fate_and_the_figures(
+    browser: Any, pages: dict[str, Path], status: str, width: int
+) -> None:
+    with visiting(browser, pages[f"fate-{status}"], width=width) as visit:
+        shown = " ".join(visit.page.evaluate(FIRST_SCREEN).replace("\u00a0", " ").split())
+    wanted = [*FIRST_WORDS[status], "2026-11-24", "NVIDIA GeForce RTX 3060", "Germany", *FIRST_FIGURES[status]]
+    assert [text for text in wanted if text not in shown] == []
+    places = [shown.index(text) for text in wanted[:1] + wanted[2:3] + wanted[1:2]]
+    assert places == sorted(places)
+
+
+def test_page_has_half_the_words_it_had(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["fate-finished"]) as visit:
+        visit.wait_for_charts()
+        assert len(visit.page.inner_text("main").split()) <= 2286 / 2
+
+
+def test_citation_and_figures_are_copied_by_a_button_without_a_network(browser: Any, pages: dict[str, Path]) -> None:
+    import yaml
+
+    with visiting(browser, pages["fate-finished"]) as visit:
+        visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+        def copied(button: str) -> str:
+            visit.page.locator(f"[data-copies={button}]").click()
+            visit.page.wait_for_function("button => document.querySelector(`[data-copies=${button}]`).textContent"
+                                         " === 'Copied'", arg=button)  # fmt: skip
+            return str(visit.page.evaluate("navigator.clipboard.readText()"))
+
+        assert not visit.page.locator("#panel-cite").is_visible()
+        visit.page.locator("[data-opens=panel-cite]").click()
+        assert copied("cite-sentence").startswith("Training took 5 h 15 min on 1 x NVIDIA GeForce RTX 3060 in Germany")
+        assert copied("cite-bibtex").startswith("@misc{greenlove-01234567,")
+        card = yaml.safe_load(copied("cite-card"))["co2_eq_emissions"]
+        assert card["emissions"] == pytest.approx(815.0)
+        assert card["geographical_location"] == "Germany"
+        visit.page.locator("[data-opens=panel-csv]").click()
+        assert not visit.page.locator("#panel-cite").is_visible()
+        rows = list(csv.DictReader(io.StringIO(copied("csv-text"))))
+        assert rows[0]["option"] == "local"
+        assert float(rows[0]["cost_usd"]) == 0.63
+        file = urllib.parse.unquote(visit.page.locator("#csv-file").get_attribute("href").split(",", 1)[1])
+        assert list(csv.DictReader(io.StringIO(file))) == rows
+        assert visit.requests == []
+        assert visit.complaints == []
+
+
+def test_phone_shows_options_as_low_rows_and_says_where_a_table_scrolls(browser: Any, pages: dict[str, Path]) -> None:
+    with visiting(browser, pages["run"], width=MOBILE_PX) as visit:
+        heights = visit.page.evaluate(
+            "[...document.querySelectorAll('#options tbody tr:not([hidden])')].map((row) => row.offsetHeight)"
+        )
+        assert len(heights) == 6
+        assert max(heights) < 150
+    with visiting(browser, pages["experiment"], width=MOBILE_PX) as visit:
+        assert visit.page.locator("#runs").locator("xpath=../preceding-sibling::p[1]").inner_text().startswith("Scroll")
+    with visiting(browser, pages["experiment"]) as visit:
+        assert not visit.page.locator(".scrolls").first.is_visible()
+
+
 def test_every_chart_has_words_and_its_data_behind_it(browser: Any, pages: dict[str, Path]) -> None:
     with visiting(browser, pages["run"]) as visit:
         visit.wait_for_charts()
+        visit.page.evaluate(UNFOLD)
         for figure in visit.page.query_selector_all("figure.chart"):
             assert len(figure.query_selector("figcaption").inner_text()) > 40
             table = figure.query_selector("details table")
@@ -182,7 +273,7 @@ def test_table_filters_by_name_price_and_memory(browser: Any, pages: dict[str, P
         assert "5 of 7 offers" in visit.page.locator("#shown").inner_text()
         visit.page.locator("#show-all").check()
         visit.page.locator("#filter-name").fill("a100")
-        assert names_shown(visit)[1:] == ["A100 SXM 80GB", "A100 PCIe 40GB"]
+        assert names_shown(visit)[1:] == ["A100 PCIe 40GB", "A100 SXM 80GB"]
         assert "2 of 7 offers" in visit.page.locator("#shown").inner_text()
         visit.page.locator("#filter-name").fill("")
         visit.page.locator("#filter-priced").check()

@@ -21,6 +21,7 @@ from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, table_versions
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
+from greenlove_mlflow.tracking.experiment_note import ExperimentTotals, make_experiment_note
 from greenlove_mlflow.tracking.inputs import input_of, tables_used
 from greenlove_mlflow.tracking.note import make_note
 from greenlove_mlflow.tracking.saved_view import saved_view
@@ -268,9 +269,19 @@ def test_the_saved_view_is_what_mlflows_page_reads() -> None:
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
     assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == len(state["compareRunCharts"])
     assert state["searchFilter"] == "tags.`greenlove.kind` = 'track'"
-    keys = {chart.get("metricKey") for chart in state["compareRunCharts"]}
-    assert {"green/cost_usd/local", "green/cost_usd/H100-HGX-80GB", "green/co2_kg/A100-SXM-80GB"} <= keys
-    assert "green/cost_usd/B200-180GB" not in keys
+    lines = {chart["metricKey"]: chart for chart in state["compareRunCharts"] if chart["type"] == "LINE"}
+    dollars = lines["green/cost_usd/local"]["selectedMetricKeys"]
+    assert "green/cost_usd/H100-HGX-80GB" in dollars
+    assert "green/cost_usd/B200-180GB" not in dollars
+    assert lines["green/cost_usd/local"]["xAxisKey"] == "time"
+    assert "green/co2_kg/A100-SXM-80GB" in lines["green/co2_kg/local"]["selectedMetricKeys"]
+    assert len(state["compareRunCharts"]) < 14
+    assert state["selectedColumns"][:3] == [
+        "tags.`greenlove.status`", "metrics.`green/actual/time_h`", "metrics.`green/time_h/local`",
+    ]  # fmt: skip
+    assert {"params.`green.country`", "tags.`greenlove.best_option`", "tags.`greenlove.prices_as_of`"} <= {
+        *state["selectedColumns"]
+    }
 
 
 def test_the_view_of_a_training_without_power_asks_for_no_cost() -> None:
@@ -289,20 +300,42 @@ def test_the_note_begins_with_the_verdict_and_shows_the_picture() -> None:
 
 def test_the_note_says_first_what_happened_once_it_has() -> None:
     home = an_estimate()
-    assert "promised" in make_note(home, None, run_id="abc", outcome=an_outcome()).split("\n")[0]
-    refused = make_note(home, None, run_id="abc", notice="Not run: the estimate breaks limit usd.")
-    assert refused.startswith("Not run: the estimate breaks limit usd. ")
+    note = make_note(home, a_comparison(home), run_id="abc", outcome=an_outcome(), status="finished")
+    assert note.startswith(
+        "It took 5 h 15 min, 2.15 kWh, $0.65, 0.815 kg CO2e. That is 1.6 % longer than the estimated"
+    )
+    assert "| time | 5 h 15 min | 5 h 10 min (4 h 50 min to 5 h 35 min) |" in note
+    assert "Next time: " in note.split("\n")[0]
+    refused = make_note(home, None, run_id="abc", notice="Not run: the estimate breaks limit usd.", status="refused")
+    assert refused.startswith("Not run: the estimate breaks limit usd. Training here would take ")
+
+
+def test_the_note_lists_what_asks_for_action_and_counts_the_rest() -> None:
+    caveats = (Caveat.of("place-unknown", why="no place was found"), Caveat(code="a", text="one"), Caveat(code="b"))
+    note = make_note(an_estimate(caveats=caveats), None, run_id="abc")
+    assert note.count("\n- ") == 1
+    assert "no place was found" in note
+    assert "2 assumptions. " in note
+
+
+def test_the_experiments_note_adds_up_what_happened_and_counts_plans_apart() -> None:
+    totals = ExperimentTotals(trained_count=6, refused_count=2, time_s=64.0, energy_kwh=2e-4, cost_usd=5e-5, co2_g=0.1)
+    note = make_experiment_note(totals, table_url="http://host/table", charts_url=None)
+    first = note.split("\n")[0]
+    assert first == "**Green Love:** 6 trainings, 2 refused: 1 min 4 s, 200 mWh, under 1 cent, 100 mg CO2e."
+    assert "[Runs with figures](http://host/table)" in note
+    assert "Charts" not in note
 
 
 def test_a_note_with_many_caveats_stays_under_the_limit_and_whole() -> None:
-    caveats = tuple(Caveat(code=f"c-{n}", text="words " * 60) for n in range(60))
+    caveats = tuple(Caveat.of("place-unknown", why=f"{n} " + "words " * 60) for n in range(60))
     note = make_note(an_estimate(caveats=caveats), a_comparison(), run_id="abc")
     assert len(note) < names.TAG_VALUE_LIMIT
     assert note.endswith("`greenlove/report.html`.")
 
 
 def test_hostile_names_are_shown_not_obeyed_in_the_note() -> None:
-    caveat = Caveat(code="x", text="<script>alert(1)</script> [a](javascript:b) | c")
+    caveat = Caveat.of("place-unknown", why="<script>alert(1)</script> [a](javascript:b) | c")
     note = make_note(an_estimate(caveats=(caveat,)), None, run_id="abc")
     assert "<script>" not in note
     assert "[a](" not in note

@@ -28,16 +28,16 @@ def calibration() -> Any:
     """Actual against estimated time of each finished run, with the range of the estimate."""
     base = alt.Chart(alt.NamedData("runs"))
     x = alt.X("promised:Q", scale=log_scale(), axis=titled("@time_title", labelExpr=log_labels("x"), grid=False))
-    y = alt.Y("ratio:Q", scale=alt.Scale(zero=False, padding=12), axis=titled("happened / promised", tickCount=6))
+    y = alt.Y("ratio:Q", scale=alt.Scale(zero=False, padding=12), axis=titled("took / estimated", tickCount=6))
     kept = coloured("kept", KEPT, seen="roles_seen")
     one = alt.Chart(alt.NamedData("one")).mark_rule(color=colour("soft"), strokeDash=[5, 4]).encode(y="ratio:Q")
     ranges = base.mark_rule(strokeWidth=5, opacity=0.22).encode(x=x, y="low:Q", y2="high:Q", color=kept)
-    tooltip = words(("name", "Run"), ("promised_text", "Promised"), ("actual_text", "Happened"), ("off_text", "Off by"))
+    tooltip = words(("name", "Run"), ("promised_text", "Estimated"), ("actual_text", "Took"), ("off_text", "Off by"))
     shape = alt.Shape("kept:N", scale=alt.Scale(domain=list(KEPT), range=["circle", "diamond"]), legend=None)
     points = base.mark_point(filled=True, size=80, opacity=1.0).encode(
         x=x, y=y, color=kept, shape=shape, tooltip=tooltip
     )
-    return finished(one + ranges + points, height=300, description="Happened over promised time of each training")
+    return finished(one + ranges + points, height=300, description="Actual over estimated time of each training")
 
 
 @chart

@@ -34,6 +34,10 @@ _TROUBLE = re.compile(
 )
 
 
+# Opens MLflow's pages for model training; without it, a newer MLflow opens those for language models.
+TRAINING_VIEW = "workflowType=machine_learning"
+
+
 def without_progress_bars() -> AbstractContextManager[None]:
     """A block in which MLflow shows no progress bar for each file that it sends or fetches."""
     return variable_set("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -140,7 +144,7 @@ def run_url(uri: str, experiment_id: str, run_id: str) -> str | None:
     """The URL of the run's page; None for a store that has none."""
     if not is_http(uri):
         return None
-    return f"{without_credentials(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{without_credentials(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{TRAINING_VIEW}"
 
 
 def make_client(uri: str) -> MlflowClient:

@@ -7,5 +7,6 @@
     charts.draw(name, spec, data, titles);
   }
   charts.wire();
+  panels.wire();
   sorting.wire(document.querySelector("#runs"));
 })();
