@@ -46,6 +46,7 @@ SHOWN_SKIPPED = 5
 @click.option("--write-back", is_flag=True, help="Log the estimates into the source runs, as a step per price date.")
 @click.option("--dry-run", is_flag=True, help="Compute and show; leave MLflow as it is.")
 @click.option("--verify", is_flag=True, help="Hold each run's benchmark file against its statistics first.")
+@click.option("--planned", is_flag=True, help="The plans that never ran, instead of the runs that trained.")
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Keep all rows: .parquet or .csv."
 )
@@ -74,6 +75,7 @@ def command(**given: Any) -> None:
         write_back=given["write_back"],
         dry_run=given["dry_run"],
         verify=given["verify"],
+        planned=given["planned"],
         filter_string=given["filter_string"],
         tracking_uri=given["store_uri"],
         progress=_show_progress if sys.stderr.isatty() else None,
@@ -113,13 +115,17 @@ def _show_progress(run_count: int, skipped_count: int) -> None:
 
 
 def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
+    from greenlove_mlflow.reestimation.note import verdict_words
+
     if not found.run_count:
         echo("No run could be estimated again.")
     else:
         prices = found.versions[0] if len(found.versions) == 1 else f"{found.versions[0]} to {found.versions[-1]}"
-        echo(f"{_runs(found.run_count)} estimated again with the prices of {prices}.")
+        what = " that never ran" if found.planned else ""
+        echo(f"{_runs(found.run_count)}{what} estimated again with the prices of {prices}.")
+        echo(verdict_words(found.run_count, found.changed_run_count, found.versions[-1]))
+        echo("\n".join(_changes_lines(found)))
         echo(_totals_text(found))
-        echo(_changes_text(found))
     if found.written.run_count:
         echo(f"Written back into {_runs(found.written.run_count)} ({found.written.metric_count:,} values).")
     for reason, run_ids in _skipped_by_reason(found).items():
@@ -135,15 +141,16 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
 
 
 def _totals_text(found: Reestimate) -> str:
-    """Totals over all runs at the newest prices, cheapest first."""
-    from greenlove_mlflow.numbers import format_usd
+    """Totals over the runs at the newest prices, cheapest first; the best choice has the least cost times time."""
+    from greenlove_mlflow.numbers import format_money
     from greenlove_mlflow.words.estimate import text_table
 
     newest = found.summary[found.summary["version"] == found.versions[-1]].sort_values("cost_usd_total")
-    rows = [("all runs on", "cost", "hours", "kWh", "kg CO2e", "best choice for")]
+    date = found.versions[-1]
+    rows = [(f"estimated in all, {date}", "cost", "hours", "kWh", "kg CO2e", "best (cost x time) for")]
     for row in newest.to_dict(orient="records"):
         cells = [_number(row[f"{name}_total"]) for name in ("time_h", "energy_kwh", "co2_kg")]
-        usd = format_usd(row["cost_usd_total"] if row["cost_usd_run_count"] else None)
+        usd = format_money(row["cost_usd_total"] if row["cost_usd_run_count"] else None)
         rows.append((row["gpu"], usd, *cells, _runs(row["best_for_run_count"])))
     return "\n".join(text_table(rows, gap=2))
 
@@ -154,15 +161,18 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None or math.isnan(value) else format_significant(value, 3)
 
 
-def _changes_text(found: Reestimate) -> str:
-    if not found.changed_run_count:
-        return "No run has another best choice than when it was first compared."
-    lines = [f"For {_runs(found.changed_run_count)} the best choice is another one than when they were first compared:"]
-    lines += [
-        f"  {row['version']}: {row['best_before']} -> {row['best_now']} for {_runs(row['run_count'])}"
+def _changes_lines(found: Reestimate) -> list[str]:
+    """The changes by the newest prices, then the best choices by the prices of each date."""
+    from greenlove_mlflow.reestimation.note import history_lines
+    from greenlove_mlflow.words.estimate import text_table
+
+    lines = [
+        f"  {row['best_before']} -> {row['best_now']} for {_runs(row['run_count'])}"
         for row in found.changes.to_dict(orient="records")
     ]
-    return "\n".join(lines)
+    if len(found.versions) > 1:
+        lines += ["", *text_table([("prices of", "best choice then (runs)"), *history_lines(found.history)], gap=2)]
+    return [*lines, ""]
 
 
 def _skipped_by_reason(found: Reestimate) -> dict[str, list[str]]:
@@ -195,6 +205,7 @@ def _plain(found: Reestimate, output: Path | None) -> dict[str, Any]:
         "written_back_run_count": found.written.run_count,
         "changed_run_count": found.changed_run_count,
         "summary": records,
+        "history": found.history.to_dict(orient="records"),
         "changes": found.changes.to_dict(orient="records"),
         "skipped": [{"run_id": each.run_id, "reason": each.reason} for each in found.skipped],
         "output": None if output is None else str(output),

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Progress = Callable[[int, int], None]
+REFUSED = "it was refused, so it is only a plan"
+NEVER_RAN = "it has not trained, so it is only a plan"
+TRAINED = "it trained, so it is not only a plan"
 
 
 @dataclass(kw_only=True)
@@ -39,6 +42,7 @@ class Batch:
         files: Files for the rows.
         write_back: Writes into the source runs; None leaves them alone.
         verify: Whether to check each run's Parquet facts against its tag.
+        planned: Whether to take the plans that never ran instead of the runs that trained.
     """
 
     client: MlflowClient
@@ -48,6 +52,7 @@ class Batch:
     files: ResultFiles
     write_back: WriteBack | None = None
     verify: bool = False
+    planned: bool = False
     summary: Summary = field(init=False)
     skipped: list[SkippedRun] = field(default_factory=list)
     written: Written = field(default_factory=Written)
@@ -60,6 +65,7 @@ class Batch:
             "sheets": [sheet_digest(sheet) for sheet in self.offers.sheets],
             "billing": self.offers.billing,
             "change": to_plain(self.change),
+            "planned": self.planned,
         }
         self._digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
 
@@ -78,7 +84,8 @@ class Batch:
     def take(self, page: Page) -> None:
         """Price, count and write a page."""
         self.skipped += page.skipped
-        facts = self._verified(page.facts) if self.verify else page.facts
+        facts = self._chosen(page.facts)
+        facts = self._verified(facts) if self.verify else facts
         priced = self.pricer.price(facts, self.offers, self.change)
         self.skipped += priced.skipped
         for each in priced.facts:
@@ -88,6 +95,17 @@ class Batch:
         self.summary.add(priced, choices)
         if self.write_back is not None:
             self.written += self.write_back.write(priced)
+
+    def _chosen(self, facts: Iterable[StoredFacts]) -> tuple[StoredFacts, ...]:
+        """The runs that trained, or the plans that never ran: a total over both would mean nothing."""
+        chosen = []
+        for each in facts:
+            if each.has_trained is not self.planned:
+                chosen.append(each)
+            else:
+                reason = TRAINED if self.planned else REFUSED if each.was_refused else NEVER_RAN
+                self.skipped.append(SkippedRun(run_id=each.run_id, reason=reason))
+        return tuple(chosen)
 
     def _verified(self, facts: Iterable[StoredFacts]) -> tuple[StoredFacts, ...]:
         sound = []

@@ -19,7 +19,7 @@ from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError, TrackingError
 from greenlove_mlflow.reestimation import result_run as record
 from greenlove_mlflow.reestimation.batch import Batch, Progress, files_in
-from greenlove_mlflow.reestimation.note import make_note, transitions_frame
+from greenlove_mlflow.reestimation.note import changes_frame, make_note
 from greenlove_mlflow.reestimation.pricing import Pricer
 from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
 from greenlove_mlflow.reestimation.writing import WriteBack, Written
@@ -54,8 +54,10 @@ class Reestimate:
         skipped: Runs that were left out, each with its reason.
         written: Counts of what was written back into the source runs.
         summary: Totals by version and option, and the number of runs for which each is the best choice.
-        changes: Counts of changes from one best choice to another.
-        changed_run_count: Number of runs whose best choice has changed.
+        changes: Counts of changes from the first best choice to that by the newest prices.
+        history: The best choices by the prices of each date.
+        changed_run_count: Number of runs whose best choice by the newest prices is another than the first.
+        planned: Whether plans that never ran were estimated, and not the runs that trained.
     """
 
     run_id: str | None
@@ -67,7 +69,9 @@ class Reestimate:
     written: Written
     summary: pd.DataFrame
     changes: pd.DataFrame
+    history: pd.DataFrame
     changed_run_count: int
+    planned: bool
     files: tuple[Path, ...]
     _folder: tempfile.TemporaryDirectory[str]
 
@@ -106,6 +110,7 @@ def reestimate(
     write_back: bool = False,
     dry_run: bool = False,
     verify: bool = False,
+    planned: bool = False,
     filter_string: str = "",
     billing: Sequence[str] = DEFAULT_BILLING,
     tracking_uri: str | None = None,
@@ -115,8 +120,9 @@ def reestimate(
 ) -> Reestimate:
     """Estimate all tracked runs of an experiment again from their stored facts, with other prices or locations.
 
-    Reads runs by ``search_runs`` alone. A run that cannot be estimated is reported and left out. Repeating the call
-    with the same inputs makes no second run and writes nothing twice.
+    Reads runs by ``search_runs`` alone. Plans that were refused or never ran are left out unless ``planned`` asks for
+    them alone: planned and happened are never added up. A run that cannot be estimated is reported and left out.
+    Repeating the call with the same inputs makes no second run and writes nothing twice.
 
     Args:
         experiment: Name or id, or several of them; the new run goes into the first.
@@ -131,6 +137,7 @@ def reestimate(
         write_back: Whether to log the estimates into the source runs, with the prices' date as the step.
         dry_run: Whether to leave MLflow unchanged.
         verify: Whether to download each run's benchmark first and check it against its tag.
+        planned: Whether to estimate the plans that were refused or never ran, instead of the runs that trained.
         filter_string: MLflow's filter for the runs.
         billing: Kinds of price to include.
         tracking_uri: Address of the store; MLflow's own setting when not given.
@@ -164,7 +171,9 @@ def reestimate(
         client = make_client(uri)
         experiment_ids = find_experiment_ids(client, [experiment] if isinstance(experiment, str) else experiment)
     folder = tempfile.TemporaryDirectory(prefix="greenlove-reestimate-")
-    batch = _open_batch(client, sheets, change, Path(folder.name), billing=tuple(billing), verify=verify)
+    batch = _open_batch(
+        client, sheets, change, Path(folder.name), billing=tuple(billing), verify=verify, planned=planned
+    )
     if write_back and not dry_run:
         batch.write_back = WriteBack(client, batch.offers, change)
     pages = read_pages(client, experiment_ids, filter_string=filter_string, page_size=page_size)
@@ -183,6 +192,7 @@ def _open_batch(
     *,
     billing: tuple[str, ...],
     verify: bool,
+    planned: bool,
 ) -> Batch:
     regions = {region.name: region for region in read_regions()}
     offers = OfferColumns(sheets=sheets, regions=regions, billing=billing)
@@ -197,6 +207,7 @@ def _open_batch(
         ),
         files=files_in(folder, offers),
         verify=verify,
+        planned=planned,
     )
 
 
@@ -212,7 +223,9 @@ def _outcome(
         skipped=(*batch.skipped, *batch.written.failed),
         written=batch.written,
         summary=batch.summary.frame(),
-        changes=transitions_frame(batch.summary),
+        changes=changes_frame(batch.summary),
+        history=batch.summary.history(),
+        planned=batch.planned,
         changed_run_count=batch.summary.changed_run_count,
         files=(batch.files.rows, batch.files.homes, batch.files.choices),
         _folder=folder,
@@ -236,7 +249,8 @@ def _keep(batch: Batch, experiment_id: str, run_name: str | None) -> tuple[str |
         digest=batch.digest,
         sheets=batch.offers.sheets,
         summary=summary.frame(),
-        changes=transitions_frame(summary),
+        changes=changes_frame(summary),
+        history=summary.history(),
         files=(batch.files.rows, batch.files.homes, batch.files.choices),
         skipped=(*batch.skipped, *batch.written.failed),
         counts={

@@ -47,7 +47,8 @@ class Content:
         digest: Digest of the inputs; equal inputs give equal results.
         sheets: The price sheets.
         summary: Totals by version and option.
-        changes: Counts of changes from one best choice to another.
+        changes: Counts of changes from the first best choice to that by the newest prices.
+        history: The best choices by the prices of each date.
         files: Local Parquet files with all rows.
         skipped: Runs that were left out.
         counts: Numbers of runs, by metric key.
@@ -59,6 +60,7 @@ class Content:
     sheets: tuple[PriceSheet, ...]
     summary: pd.DataFrame
     changes: pd.DataFrame
+    history: pd.DataFrame
     files: tuple[Path, ...]
     skipped: tuple[SkippedRun, ...]
     counts: Mapping[str, float]
@@ -151,9 +153,11 @@ def _small_files(folder: Path, content: Content) -> Sequence[Path]:
         made += [tables / f"{name}.parquet", tables / f"{name}.csv"]
     write_csv(content.summary, folder / "summary.csv")
     write_csv(content.changes, folder / "changed_choices.csv")
+    write_csv(content.history, folder / "best_choices.csv")
     skipped = [{"run_id": each.run_id, "reason": each.reason} for each in content.skipped]
     (folder / "skipped.json").write_text(json.dumps(skipped, indent=1), encoding="utf-8")
-    made += [folder / "summary.csv", folder / "changed_choices.csv", folder / "skipped.json"]
+    made += [folder / "summary.csv", folder / "changed_choices.csv", folder / "best_choices.csv"]
+    made.append(folder / "skipped.json")
     for path in content.files:
         twin = _csv_twin(path, folder)
         made += [twin] if twin else []

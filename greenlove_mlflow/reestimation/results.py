@@ -101,7 +101,7 @@ class ResultFiles:
 
 
 class Summary:
-    """Sums over all runs, per offer and for home, and counts of changed best choices."""
+    """Sums over all runs, per offer and for home, and counts of best choices by date and of changes by the newest."""
 
     def __init__(self, offers: OfferColumns) -> None:
         self._offers = offers
@@ -111,7 +111,7 @@ class Summary:
         self._home_count: Counter[str] = Counter()
         self._home_total = dict.fromkeys(COLUMNS, 0.0)
         self._best: Counter[tuple[int, str]] = Counter()
-        self.transitions: Counter[tuple[str, str, str]] = Counter()
+        self.transitions: Counter[tuple[str, str]] = Counter()
         self.run_count = 0
         self.changed_run_count = 0
 
@@ -126,13 +126,11 @@ class Summary:
             self._home_count[name] += int(np.isfinite(homes[name]).sum())
             self._home_total[name] += float(np.nansum(homes[name]))
         for best, before in zip(choices.best, choices.before, strict=True):
-            has_changed = False
-            for sheet, name in enumerate(best):
-                self._best[sheet, name] += 1
-                if before and name and name != before:
-                    self.transitions[self._offers.sheets[sheet].version, before, name] += 1
-                    has_changed = True
-            self.changed_run_count += has_changed
+            self._best.update(enumerate(best))
+            # Only the newest prices say what is best now.
+            if before and best[-1] and best[-1] != before:
+                self.transitions[before, best[-1]] += 1
+                self.changed_run_count += 1
 
     def frame(self) -> pd.DataFrame:
         """One row per version and option: totals over the runs, and the number of runs for which it is best.
@@ -148,6 +146,24 @@ class Summary:
                 count = {name: int(self._count[name][at]) for name in COLUMNS}
                 rows.append(self._row(index, self._offers.labels[at], total, count))
         return pd.DataFrame(rows)
+
+    def history(self) -> pd.DataFrame:
+        """The best choices by the prices of each sheet: oldest first, most frequent first.
+
+        ``not_listed`` names the best choices by the newest prices that the sheet does not list.
+        """
+        newest = len(self._offers.sheets) - 1
+        now = [name for (sheet, name), _ in self._best.most_common() if sheet == newest and name not in ("", LOCAL)]
+        rows: list[dict[str, Any]] = []
+        for index, sheet in enumerate(self._offers.sheets):
+            listed = {self._offers.labels[at] for at in np.flatnonzero(self._offers.sheet_index == index)}
+            missing = ", ".join(name for name in now if name not in listed)
+            then = [(name, count) for (at, name), count in self._best.most_common() if at == index]
+            rows += [
+                {"version": sheet.version, "best": name, "run_count": count, "not_listed": missing}
+                for name, count in then
+            ]
+        return pd.DataFrame(rows, columns=["version", "best", "run_count", "not_listed"])
 
     def _row(self, sheet: int, gpu: str, total: Any, count: Any) -> dict[str, Any]:
         order = ("cost_usd", "time_h", "co2_kg", "energy_kwh")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,13 @@ from greenlove_mlflow.core.account.what_if import Change
 from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.offers.batch import IndexArray
+from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
 from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage, best_choices
 from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest
 from greenlove_mlflow.serving.columns import figure_columns, home_columns
 from greenlove_mlflow.stored.pages import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
+from greenlove_mlflow.tables import read_price_sheet
 from greenlove_mlflow.tracking import names
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class WriteBack:
         self._is_own = change.is_none
         made_of = "own" if change.is_none else _digest(json.dumps(to_plain(change), sort_keys=True))
         self._marks = [f"{sheet_digest(sheet)[:_DIGEST_LENGTH]}/{made_of}" for sheet in offers.sheets]
+        self._sold = _still_sold(offers.sheets)
         self._subjects: dict[tuple[int, int], str] = {}
 
     def write(self, page: PricedPage) -> Written:
@@ -120,6 +123,8 @@ class WriteBack:
                 if math.isfinite(value):
                     yield names.metric_key(quantity, LOCAL, end), value
             for offer in (self._offers.sheet_index == sheet).nonzero()[0]:
+                if self._offers.offers[int(offer)].gpu_id not in self._sold:
+                    continue  # MLflow shows each metric's last value, so it would stand beside today's prices
                 value = float(values[column][run, offer])
                 if math.isfinite(value):
                     yield names.metric_key(quantity, self._subject(int(offer), gpu_count)), value
@@ -148,6 +153,14 @@ class WriteBack:
             reason = f"writing back failed: {str(error).splitlines()[0]}"
             return Written(failed=(SkippedRun(run_id=facts.run_id, reason=reason),))
         return Written(run_count=1, metric_count=len(unique))
+
+
+def _still_sold(sheets: Sequence[PriceSheet]) -> frozenset[str]:
+    """The GPUs that a provider's newest sheet lists, of those given and the newest published one."""
+    newest: dict[str, PriceSheet] = {}
+    for sheet in sorted([*sheets, read_price_sheet()], key=lambda each: each.as_of):
+        newest.update({offer.provider: sheet for offer in sheet.offers})
+    return frozenset(offer.gpu_id for sheet in newest.values() for offer in sheet.offers)
 
 
 def _read_marks(text: str) -> dict[str, str]:

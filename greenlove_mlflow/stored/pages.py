@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.errors import RunDataError
-from greenlove_mlflow.tracking.names import KIND_REESTIMATE, KIND_TRACK, TAG_KIND, TAG_STATS
+from greenlove_mlflow.tracking.names import (
+    ACTUAL_TIME_H,
+    KIND_REESTIMATE,
+    KIND_TRACK,
+    STATUS_REFUSED,
+    TAG_KIND,
+    TAG_STATS,
+    TAG_STATUS,
+)
 from greenlove_mlflow.untrusted import printable
 
 if TYPE_CHECKING:
@@ -32,6 +40,8 @@ class StoredFacts:
         written_back: Record of what earlier re-estimations wrote into the run; empty when none did.
         status: MLflow's status of the run.
         digest: Digest of the facts as in the tag.
+        has_trained: Whether it has an outcome; False for a plan that was refused or never ran.
+        was_refused: Whether it was refused.
     """
 
     run_id: str
@@ -40,6 +50,8 @@ class StoredFacts:
     written_back: str = ""
     status: str = ""
     digest: str = ""
+    has_trained: bool = False
+    was_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,4 +157,6 @@ def read_facts(run: Run) -> StoredFacts:
         written_back=run.data.tags.get(TAG_WRITTEN_BACK, ""),
         status=run.info.status,
         digest=hashlib.sha256(text.encode()).hexdigest(),
+        has_trained=ACTUAL_TIME_H in run.data.metrics,
+        was_refused=run.data.tags.get(TAG_STATUS) == STATUS_REFUSED,
     )

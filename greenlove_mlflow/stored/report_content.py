@@ -22,6 +22,7 @@ from greenlove_mlflow.tables import read_price_sheet, table_versions
 from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
 from greenlove_mlflow.tracking.inputs import tables_used
 from greenlove_mlflow.tracking.spool.mlflow_store import make_client, without_progress_bars
+from greenlove_mlflow.words.outcome import notice_words, ran_although_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +50,9 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
         sources=tuple(table.source for table in tables_used(estimate, comparison)),
         run_id=stored.run_id,
         run_name=stored.name,
-        status=stored.status,
+        status=fate_of_run(stored),
+        notice=_notice(stored),
+        started_at=_utc(stored.started_ms),
         url=stored.url,
         outcome=stored.outcome,
         price_history=price_history(stored, store_uri),
@@ -142,12 +145,29 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def fate_of_run(stored: StoredRun) -> str:
+    """How the run ended: refused or stopped by its tag, else MLflow's status."""
+    label = stored.tags.get(names.TAG_STATUS, "")
+    return label if label in (names.STATUS_REFUSED, names.STATUS_STOPPED) else stored.status
+
+
+def _notice(stored: StoredRun) -> str:
+    reason, refusal = stored.tags.get(names.TAG_REASON, ""), stored.tags.get(names.TAG_REFUSAL, "")
+    if refusal:
+        return ran_although_words(refusal)
+    return notice_words(fate_of_run(stored), reason) if reason else ""
+
+
+def _utc(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000.0))
+
+
 def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | None) -> Training:
     return Training(
         name=stored.name,
         run_id=stored.run_id,
-        started_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.started_ms / 1000.0)),
-        status=stored.status,
+        started_at=_utc(stored.started_ms),
+        status=fate_of_run(stored),
         estimate=estimate,
         rows=() if comparison is None else comparison.rows,
         outcome=stored.outcome,

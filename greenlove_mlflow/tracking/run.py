@@ -24,6 +24,7 @@ from greenlove_mlflow.tracking.spool.run_events import RunEvents, now_ms
 from greenlove_mlflow.tracking.spool.sender import Sender
 from greenlove_mlflow.tracking.spool.spool import Spool
 from greenlove_mlflow.tracking.spool.writer import Writer
+from greenlove_mlflow.words.outcome import notice_words, ran_although_words
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The first words of note and report for a training that did not run, or not to its end.
-_NOTICES = {names.STATUS_REFUSED: "Not run", names.STATUS_STOPPED: "Stopped", names.STATUS_PRUNED: "Pruned"}
 HISTORY_DEADLINE_S = 3.0
 EARLIER_DEADLINE_S = 15.0
 
@@ -301,7 +300,7 @@ class TrackedRun(RunEvents):
     def say_status(self, status: str, reason: str) -> None:
         """Record that the training was ``refused`` or ``stopped``, and why; the tag stays whatever ends the run."""
         self._label = status
-        self._notice = f"{_NOTICES.get(status, status)}: {reason}."
+        self._notice = notice_words(status, reason)
         self.tags({names.TAG_STATUS: status, names.TAG_REASON: reason})
 
     def say_failed(self, reason: str) -> None:
@@ -316,7 +315,7 @@ class TrackedRun(RunEvents):
     def say_ran_although(self, reason: str) -> None:
         """Record that a refused training ran after all: it gets its usual status and keeps the reason for refusal."""
         self._label = ""
-        self._notice = f"Ran although it was refused: {reason}."
+        self._notice = ran_although_words(reason)
         self.tags({names.TAG_STATUS: names.STATUS_RUNNING, names.TAG_REFUSAL: reason})
 
     def finished_runs(self, deadline_s: float = HISTORY_DEADLINE_S) -> tuple[FinishedRun, ...]:

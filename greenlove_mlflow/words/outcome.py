@@ -48,6 +48,7 @@ _FATES = {
         Fate(key="killed", word="KILLED", mark="\u2717"),
     )
 }
+_NOTICES = {"refused": "Not run", "stopped": "Stopped"}
 _ENDINGS = {"stopped": "then it was stopped", "failed": "then it failed", "killed": "then it was killed"}
 
 
@@ -58,6 +59,16 @@ def fate_of(status: str) -> Fate | None:
     'NOT RUN'
     """
     return _FATES.get(status) or (Fate(key=status, word=status.upper(), mark="") if status else None)
+
+
+def notice_words(status: str, reason: str) -> str:
+    """The first words on a run that was refused or stopped, and why."""
+    return f"{_NOTICES.get(status, status)}: {reason}."
+
+
+def ran_although_words(reason: str) -> str:
+    """The first words on a run that was refused and trained all the same."""
+    return f"Ran although it was refused: {reason}."
 
 
 def headline_sentences(estimate: Estimate, outcome: Outcome | None, *, status: str, notice: str) -> tuple[str, ...]:

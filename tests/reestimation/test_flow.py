@@ -21,6 +21,7 @@ from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import ProbeResult
 from greenlove_mlflow.errors import InvalidInputError, RunDataError, TableError, TrackingError
+from greenlove_mlflow.reestimation.note import history_lines
 from greenlove_mlflow.serving.facts import ModelFacts
 from greenlove_mlflow.serving.gather import gather_facts
 from greenlove_mlflow.serving.predict import Estimator
@@ -210,6 +211,8 @@ def test_runs_that_cannot_be_used_are_reported_by_id_and_left_out(
     broken = {
         name: client.create_run(experiment_id, tags={names.TAG_STATS: text}).info.run_id for name, text in texts.items()
     }
+    for run_id in broken.values():
+        client.log_metric(run_id, names.ACTUAL_TIME_H, 1.0)
     found = greenlove.reestimate(experiment, dry_run=True)
     reasons = {each.run_id: each.reason for each in found.skipped}
     assert set(found.table["run_id"]) == {good}
@@ -262,7 +265,9 @@ def test_the_result_is_kept_in_one_run_with_prices_rows_table_and_picture(
     assert run.data.tags[names.TAG_KIND] == names.KIND_REESTIMATE
     assert run.data.metrics["green/reestimate/run_count"] == 2
     assert run.data.params[names.PARAM_PRICES_VERSION] == f"{OWN_VERSION}, {NEWEST}"
-    assert run.data.tags["mlflow.note.content"].startswith("**2 runs estimated again")
+    assert run.data.tags["mlflow.note.content"].startswith(
+        f"**With the prices of {NEWEST}, none of 2 runs has another best choice than when first compared.**"
+    )
     inputs = {each.dataset.digest: {tag.key: tag.value for tag in each.tags} for each in run.inputs.dataset_inputs}
     newest = inputs[read_table("crusoe_prices", NEWEST).sha256[:36]]
     assert newest["greenlove.version"] == NEWEST
@@ -276,7 +281,7 @@ def test_the_result_is_kept_in_one_run_with_prices_rows_table_and_picture(
     assert list(summary.columns[:2]) == ["gpu", "cost_usd_total"]
     assert (local / "plots" / "price_history.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((local / "skipped.json").read_text()) == []
-    assert {"reestimates.csv", "choices.parquet", "choices.csv", "changed_choices.csv"} <= {
+    assert {"reestimates.csv", "choices.parquet", "choices.csv", "changed_choices.csv", "best_choices.csv"} <= {
         path.name for path in local.iterdir()
     }
 
@@ -323,12 +328,47 @@ def test_a_best_choice_that_changes_is_counted_and_named(
     found = greenlove.reestimate(experiment, prices=sheet)
     assert found.changed_run_count == 1
     assert found.changes.to_dict(orient="records") == [
-        {"version": "mine", "best_before": before.row.offer.gpu, "best_now": "H100 HGX 80GB", "run_count": 1}
+        {"best_before": before.row.offer.gpu, "best_now": "H100 HGX 80GB", "run_count": 1}
     ]
     choices = found.choices
     assert list(choices.loc[choices["changed"], "run_id"]) == [changed]
     assert found.run_id is not None
     assert "H100 HGX 80GB" in client.get_run(found.run_id).data.tags["mlflow.note.content"]
+
+
+def test_plans_that_never_ran_are_left_out_or_estimated_apart(
+    log_run: Logger, client: MlflowClient, experiment: str
+) -> None:
+    trained, _ = log_run()
+    refused, _ = log_run(has_trained=False)
+    client.set_tag(refused, names.TAG_STATUS, names.STATUS_REFUSED)
+    planned, _ = log_run(has_trained=False)
+    found = greenlove.reestimate(experiment, dry_run=True)
+    assert set(found.table["run_id"]) == {trained}
+    assert {each.run_id: "refused" in each.reason for each in found.skipped} == {refused: True, planned: False}
+    plans = greenlove.reestimate(experiment, dry_run=True, planned=True)
+    assert set(plans.table["run_id"]) == {refused, planned}
+    assert [each.run_id for each in plans.skipped] == [trained]
+
+
+def test_only_the_newest_prices_say_what_changed_and_a_gpu_that_a_sheet_lacks_is_not_listed(
+    log_run: Logger, experiment: str, tmp_path: Path
+) -> None:
+    log_run(gpu_statistics(grid=a_grid(price_usd_per_kwh=Interval.exactly(900.0))))
+    sheets = []
+    for name, date, rows in (
+        ("old", "2026-01-01", "L40S 48GB,1\n"),
+        ("new", "2026-10-01", "L40S 48GB,49\nH100 HGX 80GB,1\n"),
+    ):
+        path = tmp_path / f"{name}.csv"
+        path.write_text(f"gpu,price_usd_per_hour\n{rows}")
+        sheets.append(read_price_sheet(path, version=name, as_of=date, source="a quote"))
+    found = greenlove.reestimate(experiment, prices=sheets, dry_run=True)
+    history = found.history.set_index("version")
+    assert history.loc["old", "not_listed"] == "H100 HGX 80GB"
+    assert history.loc["old", "best"] == "L40S 48GB"
+    assert (history.loc["new", "best"], history.loc["new", "not_listed"]) == ("H100 HGX 80GB", "")
+    assert dict(history_lines(found.history))["old"] == "L40S 48GB (1); H100 HGX 80GB not listed"
 
 
 def test_another_place_changes_home_and_leaves_the_offers(log_run: Logger, experiment: str) -> None:

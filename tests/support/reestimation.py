@@ -21,6 +21,7 @@ from greenlove_mlflow.tables import (
     read_regions,
 )
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
+from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking import values as record
 from tests.support.factories import a_fit, a_grid, a_machine, a_power, some_statistics
 
@@ -74,9 +75,14 @@ def compare_as_track_does(statistics: RunFacts, sheet: PriceSheet | str = OWN_VE
 
 
 def log_tracked_run(
-    client: MlflowClient, experiment_id: str, statistics: RunFacts | None = None, *, sheet: str = OWN_VERSION
+    client: MlflowClient,
+    experiment_id: str,
+    statistics: RunFacts | None = None,
+    *,
+    sheet: str = OWN_VERSION,
+    has_trained: bool = True,
 ) -> tuple[str, Comparison]:
-    """A run as ``track`` leaves it, less its artifacts."""
+    """A run as ``track`` leaves it, less its artifacts; one that never trained has no outcome."""
     from mlflow.entities import Metric, Param, RunTag
 
     remembering, comparison = compare_as_track_does(statistics or gpu_statistics(), sheet)
@@ -88,5 +94,7 @@ def log_tracked_run(
         params=[Param(key, value) for key, value in record.params_of(remembering).items()],
         tags=[RunTag(key, value) for key, value in record.tags_of(remembering, comparison.prices.as_of).items()],
     )
+    if has_trained:
+        client.log_metric(run_id, names.ACTUAL_TIME_H, comparison.home.time_s.point / 3600.0)
     client.set_terminated(run_id)
     return run_id, comparison

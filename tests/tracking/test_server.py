@@ -95,7 +95,7 @@ def test_a_training_is_kept_over_http(up: Server, tmp_path: Path) -> None:
     done = run_script(whole_script("http"), cwd=tmp_path, uri=up.uri, state=tmp_path)
     run_id = only_run(up.uri, "http")
     url = f"{up.uri}/#/experiments/0/runs/{run_id}"
-    assert f"trained {run_id} {url}\n" in done.stdout, done.stderr
+    assert f"trained {run_id} {url}?workflowType=machine_learning\n" in done.stdout, done.stderr
     assert done.stdout.count(f"View run http at: {url}") == 1  # MLflow's own line, as after any run
     assert "TrackingWarning" not in done.stderr
     check_whole(up.uri, run_id)
