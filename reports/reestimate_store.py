@@ -21,6 +21,7 @@ from greenlove_mlflow.core.timing.fit import AdaptiveFit
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_gpu_specs, read_price_sheet, read_regions
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
+from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking import values as record
 
 # What people train on at home, and where; every eighth run is on a CPU that no table knows.
@@ -112,10 +113,12 @@ def log_run(client: MlflowClient, experiment_id: str, seed: int) -> None:
         pue=read_default_pue("cloud")[0],
     )
     points = record.estimate_points(comparison.home, comparison, as_of=sheet.as_of)
+    hours = comparison.home.time_s.point / 3600.0
+    trained = dataclasses.replace(points[0], key=names.ACTUAL_TIME_H, value=hours, step=0)
     run_id = client.create_run(experiment_id, tags=record.opening_tags()).info.run_id
     client.log_batch(
         run_id,
-        metrics=[Metric(each.key, each.value, each.timestamp_ms, each.step) for each in points],
+        metrics=[Metric(each.key, each.value, each.timestamp_ms, each.step) for each in [*points, trained]],
         params=[Param(key, value) for key, value in record.params_of(statistics).items()],
         tags=[RunTag(key, value) for key, value in record.tags_of(statistics, sheet.as_of).items()],
     )

@@ -19,6 +19,7 @@ from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining, replace_ratios
 from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.spool.closing import status_of
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
@@ -114,8 +115,8 @@ def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, und
     return Promise(log=log, estimate=estimate, comparison=comparison, rest=rest)
 
 
-def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
-    """Record the outcome, and what later estimates learn from it."""
+def keep_outcome(run: TrackedTraining, tracked: TrackedRun, error: BaseException | None = None) -> None:
+    """Record the outcome, and what later estimates learn from it; ``error`` is what ended the training."""
     run.wait_for_page()
     if run.estimate is None or run.log is None:
         return
@@ -128,7 +129,8 @@ def keep_outcome(run: TrackedTraining, tracked: TrackedRun) -> None:
     elif tracked.is_continued:
         tracked.log_open_outcome(tracked.first_estimate() or run.of_all_parts(run.estimate), run.outcome)
     else:
-        tracked.log_outcome(run.estimate, run.comparison, run.log, run.outcome)
+        status = status_of(error).lower()
+        tracked.log_outcome(run.estimate, run.comparison, run.log, run.outcome, status=status)
 
 
 def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison | None, Estimate]:

@@ -111,7 +111,7 @@ def running(
             run.end(at_last_touch=ends_at_last_touch)
             if reason and run.has_trained:
                 tracked.say_ran_although(reason)
-            keep_outcome(run, tracked)
+            keep_outcome(run, tracked, error)
             run.say_end(error)
             if keeping.saved_view and tracked.view_url:
                 print_view_link(tracked.view_url)

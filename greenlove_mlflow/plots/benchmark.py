@@ -11,6 +11,7 @@ from greenlove_mlflow.plots.canvas import (
     GREEN,
     INK,
     ORANGE,
+    PALETTE,
     PURPLE,
     SKY,
     SOFT,
@@ -44,6 +45,7 @@ PHASE_LOOKS: dict[Phase, tuple[str, str, str]] = {
 }
 HOLLOW: frozenset[Phase] = frozenset({"first-contact", "warm-up", "exploration"})
 _LOG_FROM_RATIO = 4.0
+_SIZE_MARKERS = "os^Xv>"
 
 
 def plot_epochs(log: BenchmarkLog) -> Figure:
@@ -71,6 +73,39 @@ def plot_epochs(log: BenchmarkLog) -> Figure:
         axes.set_ylabel("seconds per epoch (logarithmic)")
     else:
         axes.set_ylim(0.0, 1.12 * max(seconds))
+    _legend(axes)
+    return figure
+
+
+def plot_passes_by_size(log: BenchmarkLog) -> Figure:
+    """A figure of the seconds of each pass in the order they ran, one line per number of samples."""
+    records = [record for record in log.epochs if record.phase != "validation"]
+    title = "Time of each pass, by sample size"
+    if not records:
+        return empty_canvas(title=title, reason=NOT_MEASURED)
+    figure = open_canvas(
+        title=title,
+        subtitle="One line for each number of samples: flat lines mean steady passes",
+        caption=_source_line(log),
+        height_in=2.7,
+    )
+    axes = figure.subplots()
+    sizes = sorted({record.sample_count for record in records}, reverse=True)
+    for index, size in enumerate(sizes):
+        seconds = [record.duration_s for record in records if record.sample_count == size]
+        axes.plot(
+            range(1, len(seconds) + 1),
+            seconds,
+            color=PALETTE[index % len(PALETTE)],
+            marker=_SIZE_MARKERS[index % len(_SIZE_MARKERS)],
+            markersize=5,
+            linewidth=1.4,
+            label=f"{size:,} samples",
+        )
+    style_axes(axes, x_label="pass over that many samples", y_label="seconds (logarithmic)")
+    axes.set_yscale("log")
+    log_ticks(axes, along="y", most=6)
+    _set_whole_ticks(axes, max(sum(record.sample_count == size for record in records) for size in sizes))
     _legend(axes)
     return figure
 

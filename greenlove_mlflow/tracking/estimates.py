@@ -167,12 +167,13 @@ def keep_page(
 
 
 def keep_pictures(run: RunEvents, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog) -> None:
-    """Record the four figures."""
+    """Record the figures."""
     from greenlove_mlflow import plots
 
     fit = None if estimate.statistics is None else estimate.statistics.fit
     draw = {
         "epochs": lambda: plots.plot_epochs(log),
+        "passes_by_size": lambda: plots.plot_passes_by_size(log),
         "scaling": lambda: plots.plot_scaling(log, fit),
         "power": lambda: plots.plot_power(log),
     }

@@ -1,20 +1,27 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from greenlove_mlflow.plots import plot_crusoe, plot_epochs, plot_power, plot_scaling
-from greenlove_mlflow.plots.canvas import DOTS_PER_INCH, PALETTE, WIDTH_IN
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.plots import plot_crusoe, plot_epochs, plot_passes_by_size, plot_power, plot_scaling
+from greenlove_mlflow.plots.canvas import DOTS_PER_INCH, HOME, OFFER, PALETTE, WIDTH_IN
+from greenlove_mlflow.plots.price_history import plot_price_history
+from greenlove_mlflow.plots.side_by_side import PlottedRun, plot_side_by_side
 from tests.support.factories import an_epoch
-from tests.support.report import a_benchmark, a_benchmark_fit, a_comparison, an_estimate
+from tests.support.report import a_benchmark, a_benchmark_fit, a_comparison, a_row, a_sheet, an_estimate
 
 PICTURES: dict[str, Callable[[], Any]] = {
     "crusoe": lambda: plot_crusoe(a_comparison()),
     "epochs": lambda: plot_epochs(a_benchmark()),
+    "passes-by-size": lambda: plot_passes_by_size(a_benchmark()),
+    "passes-by-size-empty": lambda: plot_passes_by_size(a_benchmark(epochs=(), blocks=())),
     "scaling": lambda: plot_scaling(a_benchmark(), a_benchmark_fit()),
     "power": lambda: plot_power(a_benchmark()),
     "crusoe-unmetered": lambda: plot_crusoe(
@@ -32,6 +39,92 @@ def texts(figure: Any) -> list[str]:
     from matplotlib.text import Text
 
     return [each.get_text() for each in figure.findobj(Text) if each.get_text()]
+
+
+def priced(low: float, high: float) -> Any:
+    """A comparison whose costs lie between two amounts."""
+    home = an_estimate(cost_usd=Interval(point=(low * high) ** 0.5, low=low, high=high))
+    return a_comparison(home)
+
+
+def a_history() -> Any:
+    dates = ("2025-05-21", "2026-02-25", "2026-09-28")
+    options = (("local", 0.02), ("H100 HGX 80GB", 31.0), ("L40S 48GB", 1.5), ("A40 48GB", 0.9))
+    rows = [
+        {"gpu": gpu, "as_of": date, "version": date, "cost_usd_total": usd * (1 + n / 9), "cost_usd_run_count": 1}
+        for n, date in enumerate(dates)
+        for gpu, usd in options
+    ]
+    return plot_price_history(pd.DataFrame(rows), 1)
+
+
+def side_by_side(factor: float) -> Any:
+    homes = [
+        an_estimate(
+            cost_usd=Interval(point=usd * factor, low=usd * factor / 3, high=usd * factor * 3),
+            time_s=Interval(point=usd * 9e4, low=usd * 8e4, high=usd * 1e5),
+        )
+        for usd in (0.01, 0.9, 70.0)
+    ]
+    runs = [
+        PlottedRun(label=f"run {n}", home=home, best_name="H100 HGX 80GB", best=a_row(home).estimate)
+        for n, home in enumerate(homes)
+    ]
+    return plot_side_by_side(runs, a_sheet())
+
+
+MONEY: dict[str, Callable[[], Any]] = {
+    "cents": lambda: plot_crusoe(priced(0.02, 0.09)),
+    "microdollars": lambda: plot_crusoe(priced(1e-8, 4e-6)),
+    "wide": lambda: plot_crusoe(priced(1e-4, 9e5)),
+    "thousands": lambda: plot_crusoe(priced(2e3, 3e6)),
+    "history": a_history,
+    "beside": lambda: side_by_side(1.0),
+    "beside-small": lambda: side_by_side(1e-5),
+    "beside-large": lambda: side_by_side(1e4),
+}
+
+
+def tick_boxes(figure: Any) -> list[tuple[str, Any]]:
+    """Each tick label of a figure with the box that it is drawn in."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    labels = [label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()]
+    return [
+        (label.get_text(), label.get_window_extent(canvas.get_renderer()))
+        for label in labels
+        if label.get_text() and label.get_visible()
+    ]
+
+
+@pytest.mark.parametrize("name", [*PICTURES, *MONEY])
+def test_tick_labels_do_not_overlap(name: str) -> None:
+    boxes = tick_boxes({**PICTURES, **MONEY}[name]())
+    apart = itertools.combinations(boxes, 2)
+    assert [(one, other) for (one, at), (other, beside) in apart if at.overlaps(beside)] == []
+
+
+@pytest.mark.parametrize("name", MONEY)
+def test_a_money_axis_has_three_short_ticks_at_most_and_none_below_one_cent(name: str) -> None:
+    figure = MONEY[name]()
+    figure.canvas.draw_idle()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            money = [text for label in axis.get_ticklabels() if (text := label.get_text()).startswith("$")]
+            assert len(money) <= 3
+            assert all(len(text) <= 6 for text in money)
+            assert not any(text.startswith("$0.00") for text in money)
+    assert not any(text.startswith("$0.00") for text in texts(figure))
+
+
+def test_home_has_one_colour_and_no_offer_shares_it() -> None:
+    assert HOME not in PALETTE
+    figure = plot_crusoe(a_comparison())
+    lines = [line for line in figure.axes[0].lines if line.get_marker() in ("D", "o")]
+    assert {line.get_color() for line in lines if line.get_marker() == "D"} == {HOME}
+    assert {line.get_color() for line in lines if line.get_marker() == "o"} == {OFFER}
 
 
 def contrast(one: str, other: str) -> float:

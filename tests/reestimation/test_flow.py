@@ -357,8 +357,8 @@ def test_only_the_newest_prices_say_what_changed_and_a_gpu_that_a_sheet_lacks_is
     log_run(gpu_statistics(grid=a_grid(price_usd_per_kwh=Interval.exactly(900.0))))
     sheets = []
     for name, date, rows in (
-        ("old", "2026-01-01", "L40S 48GB,1\n"),
-        ("new", "2026-10-01", "L40S 48GB,49\nH100 HGX 80GB,1\n"),
+        ("old", "2026-01-01", "A100 PCIe 80GB,1\n"),
+        ("new", "2026-10-01", "A100 PCIe 80GB,49\nH100 HGX 80GB,1\n"),
     ):
         path = tmp_path / f"{name}.csv"
         path.write_text(f"gpu,price_usd_per_hour\n{rows}")
@@ -366,9 +366,9 @@ def test_only_the_newest_prices_say_what_changed_and_a_gpu_that_a_sheet_lacks_is
     found = greenlove.reestimate(experiment, prices=sheets, dry_run=True)
     history = found.history.set_index("version")
     assert history.loc["old", "not_listed"] == "H100 HGX 80GB"
-    assert history.loc["old", "best"] == "L40S 48GB"
+    assert history.loc["old", "best"] == "A100 PCIe 80GB"
     assert (history.loc["new", "best"], history.loc["new", "not_listed"]) == ("H100 HGX 80GB", "")
-    assert dict(history_lines(found.history))["old"] == "L40S 48GB (1); H100 HGX 80GB not listed"
+    assert dict(history_lines(found.history))["old"] == "A100 PCIe 80GB (1); H100 HGX 80GB not listed"
 
 
 def test_another_place_changes_home_and_leaves_the_offers(log_run: Logger, experiment: str) -> None:

@@ -107,7 +107,7 @@ def test_a_run_holds_every_file_and_each_parquet_says_where_it_is_from(tracked: 
     assert {
         "greenlove/benchmark.parquet", "greenlove/benchmark.csv", "greenlove/blocks.parquet", "greenlove/power.parquet",
         "greenlove/estimates.json", "greenlove/report.html",
-        *(f"greenlove/plots/{name}.png" for name in ("crusoe", "epochs", "scaling", "power")),
+        *(f"greenlove/plots/{name}.png" for name in ("crusoe", "epochs", "passes_by_size", "scaling", "power")),
     } <= paths  # fmt: skip
     tables = {path for path in paths if path.startswith("greenlove/tables/")}
     assert {"greenlove/tables/crusoe_prices.parquet", "greenlove/tables/crusoe_prices.csv"} <= tables
