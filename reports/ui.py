@@ -117,14 +117,14 @@ def shots(uri: str, runs: list[Any]) -> list[Shot]:
     run = f"{uri}/#/experiments/{experiment_id}/runs/{runs[0].run_id}"
     files = f"{run}/artifacts/greenlove"
     return [
-        Shot("runs-table", table, sees("green/cost_usd/local")),
-        Shot("charts", charts, sees("Parallel Coordinates")),
-        Shot("charts-outcome", charts, scrolls_to("Promised and happened")),
-        Shot("charts-offers", charts, scrolls_to("US dollars on each offer")),
+        Shot("runs-table", table, sees("green/actual/time_h")),
+        Shot("charts", charts, sees("What happened")),
+        Shot("charts-outcome", charts, scrolls_to("While they ran")),
+        Shot("charts-offers", charts, scrolls_to("Estimated here and on each offer")),
         Shot("artifact-table", f"{table}&compareRunsMode=ARTIFACT", sees("H100")),
         Shot("compare", compared, sees("Comparing 2 Runs")),
         Shot("compare-metrics", compared, scrolls_to("green/actual/co2_kg")),
-        Shot("run-page", run, sees("Training here takes")),
+        Shot("run-page", run, sees("It took")),
         Shot("run-note", run, lambda page: page.get_by_text("Show more").click()),
         Shot("run-charts", f"{run}/model-metrics", scrolls_to("green/cost_usd")),
         Shot("run-power", f"{run}/system-metrics", sees("system/greenlove")),

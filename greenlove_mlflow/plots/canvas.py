@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.numbers.ticks import money_ticks, round_ticks, tick_label
+from greenlove_mlflow.words.html import HOME_COLOUR, OFFER_COLOUR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
 BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#007d5c", "#b25f92", "#3d9bd1", "#b97b00"
 INK, SOFT, LINE = "#1f2933", "#52606d", "#d8dee4"
 # Home has one colour on every surface, offers another; PALETTE is for telling offers apart.
-HOME, OFFER = VERMILLION, BLUE
+HOME, OFFER = HOME_COLOUR, OFFER_COLOUR
 PALETTE = (BLUE, GREEN, PURPLE, ORANGE, SKY)
 
 # MLflow shows a figure in a run's note at 600 to 700 pixels.
 WIDTH_IN, DOTS_PER_INCH = 7.0, 100
+# Width of a tick's label with the space beside it, and of the labels left of the rows.
+_LABEL_IN, _ROW_LABELS_IN = 0.42, 1.5
 _MARGIN_IN, _TITLE_IN, _CAPTION_LINE_IN = 0.16, 0.62, 0.17
 
 
@@ -68,9 +72,26 @@ def log_ticks(axes: Axes, *, along: str, prefix: str = "", most: int = 4) -> Non
 
     axis = axes.xaxis if along == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    axis.set_major_locator(FixedLocator(money_ticks(low, high) if prefix else round_ticks(low, high, most)))
+    ticks = money_ticks(low, high) if prefix else round_ticks(low, high, most)
+    axis.set_major_locator(FixedLocator(_apart(ticks, low, high, _label_share(axes)) if along == "x" else ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value, prefix)))
+
+
+def _label_share(axes: Axes) -> float:
+    """The share of the axis that a label and the space beside it take, roughly."""
+    spec = axes.get_subplotspec()
+    column_count = 1 if spec is None else spec.get_gridspec().ncols
+    return _LABEL_IN * column_count / (WIDTH_IN - _ROW_LABELS_IN)
+
+
+def _apart(ticks: list[float], low: float, high: float, share: float) -> list[float]:
+    """The ticks that lie at least that share of a logarithmic axis from the one before."""
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or math.log(tick / kept[-1]) >= share * math.log(high / low):
+            kept.append(tick)
+    return kept
 
 
 def write_figure(figure: Figure, path: Path) -> None:

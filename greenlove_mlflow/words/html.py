@@ -15,12 +15,16 @@ from greenlove_mlflow.words.estimate import (
     range_sentences,
     rows_by_price,
 )
+from greenlove_mlflow.words.summary import asks_for_action, cheapest_first
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
-    from greenlove_mlflow.core.offers.compare import Comparison
+    from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
     from greenlove_mlflow.core.provenance import Caveat
 
+# Home has one colour and sign on every surface, offers another: orange and blue of Okabe and Ito's palette.
+HOME_COLOUR, OFFER_COLOUR = "#d55e00", "#0072b2"
+HOME_MARK, OFFER_MARK = "\u25c6", "\u25cf"
 # The page's colours are inherited, so that a dark notebook stays dark.
 _BOX = "font-family:system-ui,sans-serif;font-size:14px;line-height:1.45;max-width:70em;overflow-x:auto"
 _CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;white-space:nowrap"
@@ -48,7 +52,7 @@ def format_comparison_html(comparison: Comparison) -> str:
     """A comparison as an HTML table, home first, all escaped."""
     head = "".join(f'<th scope="col" style="{_HEAD}">{escape(cell)}</th>' for cell in comparison_header(comparison))
     body = _row(home_cells(comparison), weight=600) + "".join(
-        _row(offer_cells(comparison, row)) for row in rows_by_price(comparison)
+        _row(offer_cells(comparison, row)) for row in _cheapest_first(comparison)
     )
     prices = comparison.prices
     note = f"{RANGE_SENTENCE} Prices of {prices.as_of or 'unknown date'}, {prices.source.producer or 'unknown source'}."
@@ -58,15 +62,32 @@ def format_comparison_html(comparison: Comparison) -> str:
     )
 
 
+def _cheapest_first(comparison: Comparison) -> list[ComparisonRow]:
+    rentable = cheapest_first(comparison)
+    return [*rentable, *(row for row in rows_by_price(comparison) if not any(row is each for each in rentable))]
+
+
 def _row(cells: Sequence[str], weight: int = 400) -> str:
     first, *rest = cells
+    mark, colour = (HOME_MARK, HOME_COLOUR) if weight > 400 else (OFFER_MARK, OFFER_COLOUR)
     return (
-        f'<tr style="font-weight:{weight}"><th scope="row" style="{_CELL};font-weight:inherit">{escape(first)}</th>'
+        f'<tr style="font-weight:{weight}"><th scope="row" style="{_CELL};font-weight:inherit">'
+        f'<span aria-hidden="true" style="color:{colour}">{mark}</span> {escape(first)}</th>'
         + "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in rest)
         + "</tr>"
     )
 
 
 def _caveats(caveats: Iterable[Caveat]) -> str:
+    """The caveats that ask for action, the others folded."""
+    known = list(dict.fromkeys(caveats))
+    asking = asks_for_action(known)
+    rest = [each for each in known if each not in asking]
+    counted = "1 assumption" if len(rest) == 1 else f"{len(rest)} assumptions"
+    folded = f'<details><summary style="font-size:12px">{counted}</summary>{_list(rest)}</details>' if rest else ""
+    return _list(asking) + folded
+
+
+def _list(caveats: Iterable[Caveat]) -> str:
     items = "".join(f"<li><b>{escape(caveat.code)}</b>: {escape(caveat.message)}</li>" for caveat in caveats)
     return f'<ul style="margin:.4em 0 0;padding-left:1.2em;font-size:12px">{items}</ul>' if items else ""
