@@ -85,7 +85,11 @@ def test_a_tracked_training_leaves_a_whole_run(uri: str, tmp_path: Path) -> None
         assert path.replace(".parquet", ".csv") in paths
     assert {each.dataset.name for each in run.inputs.dataset_inputs} >= {"crusoe_prices", "carbon_intensity"}
     assert len(run.outputs.model_outputs) == 1
-    assert "mlflow.sharedViewState.greenlove" in client.get_experiment("0").tags
+    experiment = client.get_experiment("0").tags
+    assert "mlflow.sharedViewState.greenlove" in experiment
+    assert experiment["mlflow.note.content"].startswith("**Green Love:** 1 training: ")
+    assert client.get_logged_model(run.outputs.model_outputs[0].model_id).tags["mlflow.note.content"]
+    assert run.data.tags["greenlove.best_option"] == "too small to rent"
     assert list((tmp_path / "state" / "greenlove" / "spool").iterdir()) == []
 
 

@@ -118,7 +118,10 @@ def test_a_run_holds_every_file_and_each_parquet_says_where_it_is_from(tracked: 
 
 
 def test_the_run_names_its_inputs(tracked: str) -> None:
-    inputs = {each.dataset.name: each for each in MlflowClient().get_run(tracked).inputs.dataset_inputs}
+    found = MlflowClient().get_run(tracked).inputs.dataset_inputs
+    assert found[0].dataset.name == "training_data"  # MLflow's table of runs names the first
+    inputs = {each.dataset.name: each for each in found}
+    assert json.loads(inputs["training_data"].dataset.profile)["num_rows"] > 0
     prices = inputs["crusoe_prices"]
     tags = {tag.key: tag.value for tag in prices.tags}
     assert tags["mlflow.data.context"] == "prices"
