@@ -193,7 +193,7 @@ class TrackedRun(RunEvents):
 
         if self._spool is None or (outcome is None and not self._notice):
             return
-        status = self._label or status
+        status = self._label or (FAILED.lower() if self._failure else status)
         with self._boundary.guard("keeping the outcome"):
             keep_outcome(self, estimate, outcome)
             keep_page(self, estimate, comparison, log, outcome=outcome, notice=self._notice, status=status)
