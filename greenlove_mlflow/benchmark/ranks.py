@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# Ranks enter a training within seconds of each other; a rank that is not there by then is not coming.
-MEET_TIMEOUT_S = 120.0
+# Ranks enter a training within seconds of each other, or when rank 0 has recorded the one before.
+MEET_TIMEOUT_S = 300.0
 # How long a rank that has entered waits for another, which may be asking its user or validating alone.
 PATIENCE_S = 1800.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_GROWTH = 0.0002, 0.05, 1.5

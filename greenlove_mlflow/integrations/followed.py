@@ -111,6 +111,8 @@ class Followed:
             if trouble is error:
                 return
             self._open.pop_all()
+            if self.run is not None:
+                self.run.leave_ranks()
             warnings.warn(
                 f"greenlove no longer follows this training: {type(trouble).__name__}: {trouble}", stacklevel=3
             )

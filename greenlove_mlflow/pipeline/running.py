@@ -74,8 +74,8 @@ def running(
 
     keeping, ranks = undertaking.keeping, undertaking.ranks
 
-    def opened() -> TrackedRun:
-        return open_run(
+    with failing_together(ranks):
+        opened = open_run(
             experiment=keeping.experiment,
             run_name=keeping.run_name,
             nested=keeping.nested,
@@ -84,8 +84,8 @@ def running(
             rank=rank_of_process(undertaking.environment.rank),
             join=keeping.join,
         )
-
-    with busy(), on_all_ranks(ranks, opened) as tracked:
+    with busy(), opened as tracked:
+        on_all_ranks(ranks, lambda: None)
         earlier = tracked.earlier_parts() if undertaking.plan.done_count else None
         tracked.is_continued = earlier is not None
         with failing_together(ranks):
@@ -125,7 +125,7 @@ def _make_link(undertaking: Undertaking, tracked: TrackedRun) -> RankLink | None
         undertaking.ranks,
         device=name_device(undertaking.subject.device),
         synchronize=undertaking.synchronize,
-        may_stop=undertaking.policy.limits is not None,
+        may_stop=undertaking.policy.is_limited,
         on_failure=tracked.say_failed,
         on_sample=tracked.log_power_sample,
     )
@@ -204,7 +204,7 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun, link: RankLink |
         synchronize=undertaking.synchronize,
         finish=finish,
         quiet=tracked.paused,
-        factors=read_kernel_factors(),
+        factors=read_kernel_factors() if link is None or link.is_leader else None,
         leader_reason=None if link is None or link.is_leader else lambda: link.window_reason,
     )
 

@@ -196,6 +196,8 @@ def _measure(subject: Training | EpochRunner, undertaking: Undertaking) -> Calla
                 trains_here=not environment.benchmark_only,
                 ranks=undertaking.ranks,
             )
+        if undertaking.ranks is not None and not undertaking.ranks.is_leader:
+            return Promise(log=measured.log, estimate=measured.estimate, comparison=None)
         return keep_promise(measured.log, measured.estimate, tracked, undertaking)
 
     return measure

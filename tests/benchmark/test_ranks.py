@@ -92,6 +92,15 @@ def test_a_rank_that_does_not_answer_ends_the_wait(monkeypatch: pytest.MonkeyPat
         ranks.agree(1.0)
 
 
+def test_a_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MEET_TIMEOUT_S", 0.05)
+    member = Member(host="a", pid=1, asks="track(epochs=4)")
+    for rank, missing in ((0, "rank 1"), (1, "rank 0")):
+        ranks = Ranks(HashStore(), rank=rank, members=(member,) * 2)
+        with pytest.raises(InvalidInputError, match=f"{missing} did not come.*must call greenlove.track"):
+            module._introduce(ranks, member, 2)
+
+
 def test_a_store_that_fails_is_given_up_without_an_error_in_the_training() -> None:
     class Broken:
         def set(self, key: str, value: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,12 @@ TRAININGS = ("mlp", "cnn", "finetune_transformer")
 EPOCH_COUNT = 2
 
 
-def run_example(path: Path, folder: Path) -> str:
+def run_example(path: Path, folder: Path, *, launcher: Sequence[str] = ()) -> str:
     """What the example printed, run with the default store in an empty folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     environment |= {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "TZ": "Europe/Berlin"}
     done = subprocess.run(
-        [sys.executable, str(path), "--epochs", str(EPOCH_COUNT)],
+        [sys.executable, *launcher, str(path), "--epochs", str(EPOCH_COUNT)],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -40,4 +41,15 @@ def test_an_example_ends_with_a_finished_run(name: str, tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.info.run_id in said
     assert len(client.get_metric_history(run.info.run_id, "green/train/epoch_s")) == EPOCH_COUNT
+    assert {"green/time_h/local", "green/time_h/H100-HGX-80GB", "green/actual/time_h"} <= set(run.data.metrics)
+
+
+@pytest.mark.slow
+def test_the_example_on_two_ranks_ends_with_one_finished_run(tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    said = run_example(ROOT / "examples" / "ddp.py", tmp_path, launcher=launcher)
+    (run,) = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["0"])
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id in said
+    assert run.data.params["green.world_size"] == "2"
     assert {"green/time_h/local", "green/time_h/H100-HGX-80GB", "green/actual/time_h"} <= set(run.data.metrics)

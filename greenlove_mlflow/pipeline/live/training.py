@@ -152,7 +152,12 @@ class LiveTraining:
 
     @property
     def outcome(self) -> Outcome | None:
-        """The outcome up to the last lap, or the total after the end; None before a lap or step has ended."""
+        """The outcome up to the last lap, or the total after the end; None before a lap or step has ended.
+
+        Also None on ranks other than 0, which know only their own part.
+        """
+        if self._link is not None and not self._link.is_leader:
+            return None
         if self._promise is None or not (self.lap_count or (self._has_ended and self.has_trained)):
             return None
         return self._account.settle(self.plan)
@@ -280,6 +285,11 @@ class LiveTraining:
         if self._step_laps.differs:
             self._account.add_caveat(Caveat.of("plan-differs", steps=self.step_count))
         self._laps.close()
+
+    def leave_ranks(self) -> None:
+        """Let the other ranks go on without waiting for this one."""
+        if self._link is not None:
+            self._link.end()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait up to ``timeout_s`` seconds for the estimate, return whether it is done; the next step takes it over."""
