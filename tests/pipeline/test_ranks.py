@@ -74,7 +74,7 @@ def test_a_slow_store_holds_up_no_rank(tmp_path: Path, bare: Said) -> None:
 
 @pytest.mark.parametrize("form", ["epochs", "steps"])
 def test_a_limit_ends_all_ranks_together(form: str, tmp_path: Path) -> None:
-    ranks = run_ranks(tmp_path, form=form, limits={"hours": 1e-6}, step_s=0.02)
+    ranks = run_ranks(tmp_path, form=form, limits={"hours": 1e-6}, step_s=0.1)
     assert ranks[0]["step_count"] == ranks[1]["step_count"] < 40 * EPOCH_COUNT
     assert ranks[0]["weights"] == ranks[1]["weights"]
     assert ranks[0]["must_stop"] == ranks[1]["must_stop"] != ""
@@ -84,7 +84,7 @@ def test_a_limit_ends_all_ranks_together(form: str, tmp_path: Path) -> None:
 
 def test_a_refusal_is_raised_at_the_same_step_of_a_loop_of_ones_own(tmp_path: Path) -> None:
     options = {"on_refusal": "raise"}
-    ranks = run_ranks(tmp_path, form="plain", limits={"hours": 1e-6}, options=options, step_s=0.02)
+    ranks = run_ranks(tmp_path, form="plain", limits={"hours": 1e-6}, options=options, step_s=0.1)
     assert ranks[0]["step_count"] == ranks[1]["step_count"] < 40 * EPOCH_COUNT
     assert [ranks[rank]["error"].split(":")[0] for rank in (0, 1)] == ["TrainingRefused", "TrainingRefused"]
 
