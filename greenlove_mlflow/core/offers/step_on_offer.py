@@ -54,8 +54,7 @@ class HomeSteps:
         unknown: Assumed length of an unmeasured part; 0 where everything is measured.
         unknown_log_sd: Log SD of ``unknown``.
         fetch_leads: Whether the main thread spends more time on the batch than on its own work.
-        host_wait_log: Log of how much neighbours slow down loader and main thread; an offer's host has none.
-        device_wait_log: The same for the device's part: that of a CPU; 0 for a GPU.
+        wait_log: Log of how much neighbours slow down loader and main thread; an offer's host has none.
     """
 
     loader: FloatArray
@@ -65,8 +64,7 @@ class HomeSteps:
     unknown: FloatArray
     unknown_log_sd: FloatArray
     fetch_leads: FloatArray
-    host_wait_log: FloatArray
-    device_wait_log: FloatArray
+    wait_log: FloatArray
 
     @classmethod
     def of(
@@ -74,20 +72,16 @@ class HomeSteps:
         profiles: Sequence[StepProfile | None],
         *,
         contention_shares: Sequence[float] | None = None,
-        on_cpu: Sequence[bool] | None = None,
     ) -> HomeSteps:
         """The steps of profiles; a profile that cannot be split is all the board's part.
 
         Args:
             profiles: One per run; None where nothing was measured.
             contention_shares: Share of the time in which each run was ready but others ran, 0 to 1; 0 when None.
-            on_cpu: Whether each run trains on a CPU; on none when None.
         """
         rows = np.array([_shares(profile) for profile in profiles], dtype=np.float64).reshape(-1, 7)
         loader, thread, launch, device, unknown, unknown_log_sd, fetch_leads = rows.T
         shares = np.zeros(len(profiles)) if contention_shares is None else np.array(contention_shares, dtype=np.float64)
-        wait_log = -np.log1p(-np.minimum(shares, LARGEST_CONTENTION_SHARE))
-        is_cpu = np.zeros(len(profiles)) if on_cpu is None else np.array(on_cpu, dtype=np.float64)
         return cls(
             loader=loader,
             thread=thread,
@@ -96,8 +90,7 @@ class HomeSteps:
             unknown=unknown,
             unknown_log_sd=unknown_log_sd,
             fetch_leads=fetch_leads,
-            host_wait_log=wait_log,
-            device_wait_log=wait_log * is_cpu,
+            wait_log=-np.log1p(-np.minimum(shares, LARGEST_CONTENTION_SHARE)),
         )
 
     def picked(self, index: Any) -> HomeSteps:
@@ -192,12 +185,10 @@ def step_on_offer(
         host_log_sd: Log SD of the speed of the offer's host relative to home's.
     """
     split = 1.0 - is_whole
-    # Neighbours at home slow down home alone: an offer's host has none.
-    host_wait, device_wait = home.host_wait_log * split, home.device_wait_log * split
-    alone = split * np.exp(-host_wait)
-    host_sd, device_sd = (
-        np.hypot(sd, CONTENTION_LOG_SD * wait) for sd, wait in ((host_log_sd, host_wait), (ratio_log_sd, device_wait))
-    )
+    # Neighbours slow down the host at home alone. No board's part has them: a GPU is not shared so, and a CPU's ratio
+    # rests on work that was counted, or on a probe that the same neighbours slowed down.
+    alone = split * np.exp(-home.wait_log)
+    host_sd = np.hypot(host_log_sd, CONTENTION_LOG_SD * home.wait_log)
     loader, fetch = home.loader * alone, home.thread * alone * step_share
     launch = home.launch * split * step_share
     thread = fetch + launch
@@ -207,11 +198,11 @@ def step_on_offer(
     loader = np.where(is_gpu_home, 0.0, loader)
     with np.errstate(divide="ignore", invalid="ignore"):
         thread_log_sd = np.where(thread > 0.0, (fetch * host_sd + launch * LAUNCH_LOG_SD) / thread, host_sd)
-        device_log = np.log(np.where(is_whole > 0.0, 1.0, home.device)) - device_wait - log_ratio
+        device_log = np.log(np.where(is_whole > 0.0, 1.0, home.device)) - log_ratio
     return StepOnOffer(
         loader=Part.of(loader, host_sd),
         thread=Part.of(thread, np.where(is_gpu_home, host_sd, thread_log_sd)),
-        device=Part(log_point=device_log, log_sd=device_sd),
+        device=Part(log_point=device_log, log_sd=ratio_log_sd),
         unknown=Part.of(home.unknown * split, home.unknown_log_sd),
         host_log_sd=host_log_sd,
         fetch_leads=np.where(home.loader > home.thread * step_share, 1.0, home.fetch_leads) * split,

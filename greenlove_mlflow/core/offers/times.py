@@ -76,16 +76,10 @@ def times_on_offers(
             step_share=at_home / used,
         )
 
-    def at_home_steps(profiles: Sequence[StepProfile | None]) -> HomeSteps:
-        return HomeSteps.of(
-            profiles,
-            contention_shares=[each.fit.contention_share for each in facts],
-            on_cpu=[each.machine.device.split(":")[0] == "cpu" for each in facts],
-        )
-
-    home_steps = at_home_steps([each.scaled_profile for each in facts])
+    contention = [each.fit.contention_share for each in facts]
+    home_steps = HomeSteps.of([each.scaled_profile for each in facts], contention_shares=contention)
     step = on_offers(home_steps)
-    checked = on_offers(at_home_steps([_validation_profile(each) for each in facts]))
+    checked = on_offers(HomeSteps.of([_validation_profile(each) for each in facts], contention_shares=contention))
     training = training_on_offer(step, checked, _shares(facts, workloads, is_training))
     low, high = (np.exp(training.log_quantile(probability)) for probability in (0.025, 0.975))
     busy_share = step.busy_share
