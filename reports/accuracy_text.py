@@ -120,7 +120,12 @@ def _verdict(met: bool) -> str:
 def _simulated(simulated: pd.DataFrame, blind: pd.DataFrame, silent: pd.DataFrame, seed: pd.DataFrame) -> list[str]:
     words = "The real benchmark under a virtual clock; the training begins up to ten minutes later on the same machine."
     lines = ["## Simulated machines", "", words, "", *_rows(_in_order(simulated, ["machine"]), ["machine"])]
-    lines += ["", "![errors on simulated machines](accuracy_errors.png)", "", *_against_a_perfect_clock(simulated)]
+    lines += [
+        "",
+        "![errors on simulated machines](accuracy_errors.png)",
+        "",
+        *_against_a_perfect_clock(pd.concat([simulated, silent])),
+    ]
     if len(blind):
         lines += ["", "The same benchmarks where the kernel says nothing of other programs:", "",
                   *_rows(_in_order(blind, ["machine"]), ["machine"])]  # fmt: skip
@@ -129,7 +134,7 @@ def _simulated(simulated: pd.DataFrame, blind: pd.DataFrame, silent: pd.DataFram
             "Counters that stay calm while the pace does not (a GPU's neighbours and heat, the other guests of "
             "a hypervisor); smooth: a pace that tells less of its drift:"
         )
-        lines += ["", words, "", *_rows(_in_order(silent, ["machine"]), ["machine"])]
+        lines += ["", words, "", *_rows(_in_order(silent, ["machine"]), ["machine"]), "", *_what_a_pace_tells()]
     unseen = simulated[simulated["machine"].isin(UNSEEN)]
     lines += ["", "By workload, on the unseen quiet and shared machines:", "",
               *_rows(_in_order(unseen, ["machine", "workload"]), ["machine", "workload"])]  # fmt: skip
@@ -137,6 +142,16 @@ def _simulated(simulated: pd.DataFrame, blind: pd.DataFrame, silent: pd.DataFram
         lines += ["", "The `seed` method on the same kinds of machines:", "",
                   *_rows(_in_order(seed, ["machine"]), ["machine"])]  # fmt: skip
     return lines
+
+
+def _what_a_pace_tells() -> list[str]:
+    words = (
+        "A few seconds of pace tell the quiet machines from the shared ones only roughly, so a range that is right on "
+        "average is too wide on the one and too narrow on the other; [accuracy_fit.md](accuracy_fit.md) shows which "
+        "widths go with which coverage. A half-width below the 90th percentile of a perfect clock's errors (above) "
+        "cannot hold them more than nine times in ten."
+    )
+    return [words]
 
 
 def _against_a_perfect_clock(simulated: pd.DataFrame) -> list[str]:
@@ -255,10 +270,11 @@ def _method() -> list[str]:
         "## How it was made",
         "",
         "- Error: promised over actual, on the log scale. Half-width: of the promised 95 % range, upper side.",
-        "- Simulated machines: `tests/virtual_clock.py`. Quiet: a slow drift of one to two percent. Shared: of four to",
+        "- Simulated machines: `tests/support/clock.py`. Quiet: a slow drift of one to two percent. Shared: of four to",
         "  six, with bursts. The constants of the range were chosen on the kinds without *unseen*; the unseen drift in",
         "  waves or jumps, with heavier tails and rarer, longer bursts. Their figures were looked at between choices.",
-        "  All noise is this project's assumption.",
+        "  All noise is this project's assumption. Constants of machines whose counters say nothing were fitted by",
+        "  `accuracy_fit.py` on machines of its own.",
         "- Their kernel says how long the process waited, and what others compute: 0.1 to 6 % of the cores on a",
         "  quiet machine, 3 to 50 % on a shared one. That too is assumed; a table above shows promises without it.",
         "- Real trainings: each method in a fresh process that promises first and then trains to the end.",
