@@ -125,7 +125,9 @@ def derived(rows: Iterable[dict[str, str | None]], version: str) -> list[Change]
 
     A subregion with fewer than three priced countries gets its continent's figure.
     """
+    rows = list(rows)
     residential = {str(row["code"]): float(row["residential_usd_per_kwh"] or 0.0) for row in rows if _is_country(row)}
+    known = {str(row["code"]) for row in rows}
     of_subregion = subregion_of()
     logs: dict[str, list[float]] = {code: [] for code in SUBREGIONS}
     for country, price in residential.items():
@@ -137,6 +139,7 @@ def derived(rows: Iterable[dict[str, str | None]], version: str) -> list[Change]
             continent = CONTINENTS[continent_of()[code]]
             values, of = [value for part in continent[1].split() for value in logs[part]], continent[0]
         if len(values) >= LEAST_COUNTRIES:
+            lines += [] if code in known else [add_row(f"region|{code}")]
             lines += _region_lines(f"region|{code}", name, of, values, version)
     return lines
 
@@ -158,4 +161,4 @@ def _region_lines(row: str, name: str, of: str, logs: list[float], version: str)
         "source": f"derived: geometric mean of {len(logs)} countries of {of} in this table; subregion of UN M49, "
         "https://unstats.un.org/unsd/methodology/m49/",
     }
-    return [add_row(row), *(set_cell(row, column, value) for column, value in cells.items())]
+    return [set_cell(row, column, value) for column, value in cells.items()]

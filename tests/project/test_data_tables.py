@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import hashlib
 import importlib.util
@@ -30,6 +31,8 @@ from greenlove_mlflow.tables.store.references import check_references
 from greenlove_mlflow.tables.store.rows import plain_rows, row_source, rows_of
 from greenlove_mlflow.tables.store.store import read_schema
 
+# Rows drawn at random and held against a source other than their own: value, how far off it may be, and that source.
+SAMPLE = list(csv.DictReader((Path(__file__).resolve().parents[1] / "recordings" / "table_sample.csv").open()))
 VERSIONS = [(name, version) for name in table_names() for version in table_versions(name)]
 EVERY_VERSION = pytest.mark.parametrize(("name", "version"), VERSIONS, ids=lambda text: text)
 EVERY_TABLE = pytest.mark.parametrize("name", table_names())
@@ -188,7 +191,7 @@ def test_the_proprietary_prices_are_quoted_where_no_open_source_has_the_country_
     quoted = {row["code"] for row in countries if row["producer"] == "GlobalPetrolPrices"}
     first = {row["code"] for _, row in rows_of("electricity_prices", "2026-07-23") if row["geo_type"] == "country"}
     assert len(countries) >= 70
-    assert len(quoted) <= 36
+    assert len(quoted) <= 30
     assert quoted <= first
     assert not quoted & {row["code"] for row in countries if row["producer"] == "Eurostat"}
     assert all("quoted with credit" in row["licence"] for row in countries if row["code"] in quoted)
@@ -446,12 +449,45 @@ def test_a_country_pays_about_what_eurostat_announced_for_the_first_half_of_2025
 
 
 @pytest.mark.parametrize(
+    ("code", "usd_per_kwh"),
+    [
+        # 26.35 pence a kWh and 53.68 a day over 2,700 kWh; 2.77 dollars raised by 3.12 %; 13.4702 pesos; 33.06 cents;
+        # 0.207 riyals; 0.29 dirhams with 5 % VAT; each by the rate that its row names.
+        ("GB", (0.2635 + 0.5368 * 365 / 2700) * 1.3266),
+        ("TW", 2.77 * 1.0312 / 30.22),
+        ("PH", 13.4702 / 58.2),
+        ("NZ", 0.33056 * 0.5724),
+        ("SA", 0.207 / 3.75),
+        ("AE", 0.29 * 1.05 / 3.6725),
+    ],
+)
+def test_a_price_is_what_a_regulator_or_a_utility_prints(code: str, usd_per_kwh: float) -> None:
+    row = the_row("electricity_prices", geo_type="country", code=code)
+    assert row["residential_usd_per_kwh"] == pytest.approx(usd_per_kwh, rel=0.002)
+    assert row["producer"] != "GlobalPetrolPrices"
+
+
+@pytest.mark.parametrize(
     ("code", "g_per_kwh", "year"), [("CR", 63.0, 2024), ("VE", 180.3, 2023), ("LK", 509.8, 2022), ("MK", 569.0, 2024)]
 )
 def test_a_doubtful_intensity_gave_way_to_one_of_a_stated_year(code: str, g_per_kwh: float, year: int) -> None:
     row = the_row("carbon_intensity", code=code, scope="lifecycle")
     assert row["intensity_g_per_kwh"] == pytest.approx(g_per_kwh, rel=0.01)
     assert (row["data_year"], row["data_year_confirmed"]) == (year, True)
+
+
+@pytest.mark.parametrize("drawn", SAMPLE, ids=[f"{each['table']} {each['row']}" for each in SAMPLE])
+def test_a_row_drawn_at_random_is_what_another_source_says(drawn: dict[str, str]) -> None:
+    key = dict(part.split("=", 1) for part in drawn["row"].split(";"))
+    row = next(
+        row for _, row in rows_of(drawn["table"]) if all(str(row[column]) == value for column, value in key.items())
+    )
+    assert row[drawn["column"]] == pytest.approx(float(drawn["value"]), rel=float(drawn["tolerance"])), drawn["source"]
+
+
+def test_the_sample_is_of_many_tables_and_large() -> None:
+    assert len(SAMPLE) >= 60
+    assert len({each["table"] for each in SAMPLE}) >= 6
 
 
 @pytest.mark.parametrize(
