@@ -151,7 +151,8 @@ def find_country(text: str) -> Place:
         return Place(
             code=code, name=country_names()[code], country_code=code, kind="country", price=_prices().get(code)
         )
-    raise UnknownPlaceError(f"unknown country {text!r}{_nearest(text, _country_names())}; use its ISO 3166 code (DE)")
+    hint = _as_region(text) or _nearest(text, _country_names())
+    raise UnknownPlaceError(f"unknown country {text!r}{hint}; use its ISO 3166 code (DE)")
 
 
 def find_region(text: str, country: Place | None = None) -> Place:
@@ -215,6 +216,12 @@ def _country_names() -> dict[str, str]:
             names[_plain(row["name"])] = row["code"]
             names[_plain(row["country_code_3"] or row["code"])] = row["code"]
     return names
+
+
+def _as_region(text: str) -> str:
+    """The hint that a name is that of a region; empty if none is called so."""
+    codes = [place.code for place in _regions() if place.kind != "zone" and _plain(place.name) == _plain(text)]
+    return f"; it is a region: region={codes[0]!r}" if codes else ""
 
 
 def _nearest(text: str, known: dict[str, str]) -> str:

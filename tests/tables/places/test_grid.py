@@ -282,3 +282,10 @@ def test_three_neighbours_that_agree_leave_a_range_all_the_same() -> None:
     price = find_grid(country="LK")[0].price_usd_per_kwh
     assert price is not None
     assert price.log_half_width == pytest.approx(1.96 * LEAST_REGION_PRICE_LOG_SD, rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "region"), [("Beijing", "CN-BJ"), ("Virginia", "US-VA")])
+def test_a_region_given_as_a_country_is_called_a_region(name: str, region: str) -> None:
+    with pytest.raises(UnknownPlaceError, match=f"it is a region: region='{region}'"):
+        find_grid(country=name)
+    assert find_grid(region=region)[0].place == name
