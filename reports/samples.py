@@ -1,11 +1,13 @@
 """Makes the sample reports and their screenshots in reports/samples.
 
-    python reports/samples.py [cpu] [gpu] [experiment] [screenshots]
+    python reports/samples.py [demo] [cpu] [gpu] [experiment] [recorded] [screenshots]
 
+- ``demo``: what ``greenlove demo`` prints, really run here;
 - ``cpu_run``: the demo, really run here, its page made by ``greenlove report`` from what MLflow holds;
 - ``gpu_run``: what a GPU training's page looks like; its measurements are made up, and the page says so;
 - ``refused_run``: the same training, refused by a limit;
-- ``experiment``: a few short trainings, really run here, on one page.
+- ``experiment``: a few short trainings, really run here, on one page;
+- ``recorded``: what ``greenlove demo`` shows of a training on a GPU, from a record of reports/silicon.parquet.
 
 All of it takes about five minutes; on a busy machine the ranges of the real runs come out wider.
 """
@@ -13,6 +15,7 @@ All of it takes about five minutes; on a busy machine the ranges of the real run
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import subprocess
@@ -20,11 +23,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import greenlove_mlflow as greenlove  # noqa: E402 - the checkout's own tests are needed as well
+from greenlove_mlflow.cli.demo import SAMPLE  # noqa: E402
 from greenlove_mlflow.core.account.estimate import broken_limits, estimate_training  # noqa: E402
 from greenlove_mlflow.core.account.outcome import settle_outcome  # noqa: E402
 from greenlove_mlflow.core.account.run_facts import RunFacts  # noqa: E402
@@ -48,8 +53,12 @@ from tests.support.browser import DESKTOP_PX, MOBILE_PX, Visit, a_browser, visit
 
 FOLDER = ROOT / "reports" / "samples"
 GPU_SAMPLES, GPU_BATCH, GPU_STEPS, GPU_EPOCHS = 50_000, 256, 196, 90
-EXPERIMENT, DEMO_EPOCHS = "digits", "20"
-PARTS = ["cpu", "gpu", "experiment", "screenshots"]
+EXPERIMENT = "digits"
+PARTS = ["demo", "cpu", "gpu", "experiment", "recorded", "screenshots"]
+# The record that the demo shows, and the plan that is made of it.
+RECORDED = {"board": "NVIDIA H200", "workload": "BERT-base, 128 words, batch 64, bf16", "measured_at": "2026-11-27"}
+RECORDED_PROFILE = ("loader_s", "fetch_s", "host_s", "device_busy_s", "launch_count")
+RECORDED_SAMPLES, RECORDED_BATCH, RECORDED_EPOCHS, RECORDED_STEPS = 392_702, 64, 3, 120
 # What the runs of the sample experiment differ in.
 BATCH_SIZES, WIDTHS = (16, 32, 64), (128, 512)
 
@@ -59,14 +68,20 @@ def main(parts: list[str]) -> None:
     if "gpu" in parts:
         (FOLDER / "gpu_run.html").write_text(render_report(gpu_content()), encoding="utf-8")
         (FOLDER / "refused_run.html").write_text(render_report(refused_content()), encoding="utf-8")
+    if "recorded" in parts:
+        SAMPLE.write_text(json.dumps(recorded_sample(), indent=1) + "\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         environ = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "XDG_STATE_HOME": folder}
         environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GREENLOVE_PLACE": "DE"}
         if "cpu" in parts:
-            demo = run_greenlove("demo", "--epochs", DEMO_EPOCHS, cwd=folder, environ=environ)
+            demo = run_greenlove("demo", cwd=folder, environ=environ)
             run_id = demo.split("Recorded as run ")[1].split(".")[0].strip()
             run_greenlove("report", run_id, "-o", str(FOLDER / "cpu_run.html"), cwd=folder, environ=environ)
-            (FOLDER / "demo.txt").write_text(demo.split("\nRecorded as run")[0].rstrip() + "\n", encoding="utf-8")
+        if "demo" in parts:
+            demo = run_greenlove("demo", cwd=folder, environ=environ)
+            # The line with the run's own id and address says nothing to others.
+            lines = [line for line in demo.splitlines() if not line.startswith("Recorded as run")]
+            (FOLDER / "demo.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         if "experiment" in parts:
             subprocess.run([sys.executable, __file__, "train"], cwd=folder, env=environ, check=True)
             page = FOLDER / "experiment.html"
@@ -110,6 +125,49 @@ def refused_content() -> ReportContent:
     content = gpu_content()
     reasons = broken_limits(content.estimate, Limits(usd=0.05))
     return dataclasses.replace(content, status="refused", notice=f"Not run: {', '.join(reasons)}.", outcome=None)
+
+
+def recorded_sample() -> dict[str, Any]:
+    """A plan whose step was timed and metered on a real GPU; nothing of it was measured here."""
+    import pandas as pd
+
+    found = pd.read_parquet(ROOT / "reports" / "silicon.parquet")
+    for column, value in {**RECORDED, "kind": "profile"}.items():
+        found = found[found[column] == value]
+    record = found.iloc[0]
+    home = find_gpu(record.board, read_gpu_specs())
+    machine = Machine(
+        device="cuda:0", gpu_name=record.board, gpu_id=home.gpu_id, gpu_memory_gib=home.memory_gib,
+        torch_version=record.torch, cpu_name=record.host_cpu, visible_cpu_count=16, host="recorded",
+    )  # fmt: skip
+    steps = {"first-contact": 5, "timed": RECORDED_STEPS}
+    epochs = tuple(
+        EpochRecord(
+            epoch_index=index, phase=phase, sample_count=count * RECORDED_BATCH, step_count=count,
+            duration_s=count * record.step_s, whole=False, start_s=10.0 * index, data_wait_s=0.0,
+        )
+        for index, (phase, count) in enumerate(steps.items())
+    )  # fmt: skip
+    power = PowerReading(
+        device="gpu_0", power_w=record.board_w, log_half_width=0.1, source="sampled", window_s=6.0,
+        energy_j=6.0 * record.board_w, note="recorded with the step",
+    )  # fmt: skip
+    per_epoch = math.ceil(RECORDED_SAMPLES / RECORDED_BATCH)
+    log = BenchmarkLog(
+        method="adaptive", machine=machine, sample_count=RECORDED_SAMPLES, batch_size=RECORDED_BATCH,
+        steps_per_epoch=per_epoch, epochs=epochs, blocks=(), power=(power,), power_samples=(),
+        started_at=f"{record.measured_at}T00:00:00+00:00", duration_s=9.0, stop_reason="precise", precision="bf16",
+        model_kind="transformer",
+    )  # fmt: skip
+    workload = Workload(
+        sample_count=RECORDED_SAMPLES, batch_size=RECORDED_BATCH, epoch_count=RECORDED_EPOCHS, steps_per_epoch=per_epoch
+    )
+    facts = RunFacts(
+        machine=machine, workload=workload, fit=fit_log(log, workload), power=log.power, home=home, precision="bf16",
+        pue=read_default_pue("local")[0], grid=find_grid(country="DE")[0], model_kind="transformer",
+        profile=StepProfile(**{name: float(record[name]) for name in RECORDED_PROFILE}),
+    )  # fmt: skip
+    return {**RECORDED, "source": "reports/silicon.parquet", "facts": json.loads(facts.to_json())}
 
 
 def gpu_content() -> ReportContent:

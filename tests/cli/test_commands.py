@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from greenlove_mlflow.cli import main
+from greenlove_mlflow.cli.demo import SAMPLE
 from greenlove_mlflow.tables import read_price_sheet
 
+ROOT = Path(__file__).resolve().parents[2]
 GREENLOVE = Path(sys.executable).parent / "greenlove"
 
 
@@ -136,3 +139,22 @@ def test_an_error_of_ours_is_one_line_and_exit_code_1() -> None:
 
 def test_an_unknown_command_is_a_usage_error() -> None:
     assert CliRunner().invoke(main, ["fly"]).exit_code == 2
+
+
+def test_the_recorded_sample_is_a_record_and_says_that_it_is_not_this_machine(demo: tuple[Path, str]) -> None:
+    sample = json.loads(SAMPLE.read_text("utf-8"))
+    records = pd.read_parquet(ROOT / sample["source"])
+    for column in ("board", "workload", "measured_at"):
+        records = records[records[column] == sample[column]]
+    record = records[records["kind"] == "profile"].iloc[0]
+    facts = sample["facts"]
+    assert facts["profile"]["host_s"] == pytest.approx(record.host_s)
+    assert facts["power"][0]["power_w"] == pytest.approx(record.board_w)
+    _, printed = demo
+    before, shown = printed.split("RECORDED SAMPLE, NOT THIS MACHINE", 1)
+    assert "H200" not in before
+    assert f"a step timed on an {sample['board']}" in shown
+    assert sample["measured_at"] in shown
+    assert shown.split("-" * 80)[1].strip().startswith("Recorded on NVIDIA H200")
+    assert "Training on" not in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80

@@ -207,7 +207,7 @@ def test_the_forecast_follows_the_truth_and_says_when_the_promise_is_left(
     clock: VirtualClock, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_tracked(clock, epoch_factor=3.0)
-    assert capsys.readouterr().err.count("outside the promised") == 1
+    assert capsys.readouterr().err.count("outside the estimated") == 1
     assert run.forecast.time_s.point == pytest.approx(3 * 50 * STEPS_PER_EPOCH * STEP_S, rel=0.01)
 
 
