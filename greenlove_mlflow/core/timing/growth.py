@@ -96,8 +96,11 @@ def _line(sizes: np.ndarray, means: np.ndarray, weights: np.ndarray) -> tuple[fl
 
 def _bend(sizes: np.ndarray, means: np.ndarray, weights: np.ndarray) -> float:
     intercept, slope = _line(sizes[:-1], means[:-1], weights[:-1])
-    expected = intercept + slope * float(sizes[-1])
-    return float(means[-1]) / expected - 1.0 if expected > 0.0 else math.inf
+    if slope < 0.0:  # More data take no less time: a line that falls, perhaps below zero, is noise around a level one.
+        expected = float(np.average(means[:-1], weights=weights[:-1]))
+    else:
+        expected = intercept + slope * float(sizes[-1])
+    return float(means[-1]) / expected - 1.0
 
 
 def _lack_of_fit_p(lack: float, lack_count: int, pure: float, pure_count: int) -> float | None:

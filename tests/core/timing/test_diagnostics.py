@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -288,3 +289,10 @@ def test_one_block_tells_nothing_of_the_pace() -> None:
     model = DriftModel()
     even = (model.silent_log_sd**2 + 0.5 * model.shared_log_sd**2) ** 0.5
     assert drift_by_pace(SILENT, 0.0, block_count=1) == pytest.approx(even)
+
+
+def test_a_burst_at_the_smallest_size_bends_no_line_below_zero() -> None:
+    # A line through 9, 2 and 1 s meets zero before the largest size; "infinitely more" could not be kept in the run.
+    growth = fit_growth([1, 2, 3, 8] * 2, [9.0, 2.0, 1.0, 4.0, 9.1, 2.1, 1.1, 4.1])
+    assert growth is not None
+    assert math.isfinite(growth.bend)
