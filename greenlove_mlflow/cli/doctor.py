@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import click
 
 from greenlove_mlflow.cli.printing import echo
 
 POWER_WINDOW_S = 1.0
+_WIDTH = 80
+_AREAS = {"machine": "Machine", "power": "Power", "place": "Place", "tables": "Tables", "mlflow": "MLflow"}
 
 
 @click.command()
+@click.option("--all", "everything", is_flag=True, help="Show every finding with its source.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object.")
-def command(as_json: bool) -> None:
-    """Show what is detected on this machine: hardware, power, place, tables, MLflow store."""
+def command(*, everything: bool, as_json: bool) -> None:
+    """Show what is detected of hardware, power, place, tables and the MLflow store.
+
+    A line an area: ok, assumed (an estimate is possible, with wider ranges) or missing, and what to do about it.
+    """
     findings = {
         "machine": dict(machine_findings()),
         "power": dict(power_findings()),
@@ -25,12 +34,113 @@ def command(as_json: bool) -> None:
     }
     if as_json:
         echo(json.dumps(findings, indent=2))
-        return
+    elif everything:
+        _print_all(findings)
+    else:
+        for area, rows in findings.items():
+            judged = judge(area, rows)
+            lines = textwrap.wrap(judged.words, _WIDTH - 18)
+            echo(f"{_AREAS[area]:<8} {judged.state:<8} {lines[0]}")
+            for line in lines[1:]:
+                echo(f"{'':<18}{line}")
+        echo("\n--all shows every finding with its source.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What was found of an area: ``ok``, ``assumed`` or ``missing``, and what to do about it."""
+
+    state: Literal["ok", "assumed", "missing"]
+    words: str
+
+
+def judge(area: str, rows: Mapping[str, str]) -> Judged:
+    """The state of one area by its findings.
+
+    Args:
+        area: ``machine``, ``power``, ``place``, ``tables`` or ``mlflow``.
+        rows: Its findings, name to text.
+    """
+    return _JUDGES[area](rows)
+
+
+def _print_all(findings: Mapping[str, Mapping[str, str]]) -> None:
     for section, rows in findings.items():
         click.secho(section, bold=True)
         width = max((len(name) for name in rows), default=0)
         for name, words in rows.items():
             echo(f"  {name:<{width}}  {words}")
+
+
+def _judge_machine(rows: Mapping[str, str]) -> Judged:
+    if rows["device"] == "cpu":
+        return Judged(state="ok", words=f"{rows['cpu']}; no GPU that torch can use")
+    known = rows.get("gpu in tables", "")
+    if known.startswith("no"):
+        return Judged(
+            state="assumed",
+            words=f"{rows['gpu']} is in no table and would be probed; greenlove tables add --table gpu_specs",
+        )
+    return Judged(state="ok", words=f"{rows['gpu']}, {rows['cpu']}")
+
+
+def _judge_power(rows: Mapping[str, str]) -> Judged:
+    sources = {name: words.split(", ", 1)[1].split(":")[0] for name, words in rows.items() if " W, " in words}
+    metered = [name for name, source in sources.items() if source != "modelled"]
+    modelled = [name for name, source in sources.items() if source == "modelled"]
+    if not sources:
+        return Judged(state="missing", words="no power is known: no energy, no CO2e, no cost; pass tdp_w=")
+    said = f"metered: {', '.join(metered)}" if metered else "nothing is metered"
+    if not modelled:
+        return Judged(state="ok", words=said)
+    boards = any(name.startswith("gpu") for name in metered)
+    advice = "" if boards else "; pass tdp_w=, or train where the meter can be read"
+    words = f"{said}; modelled: {', '.join(modelled)}{advice}"
+    return Judged(state="ok" if boards else "assumed", words=words)
+
+
+def _judge_place(rows: Mapping[str, str]) -> Judged:
+    place = rows["place"]
+    unknown = [words for words in ("grid", "electricity") if words not in rows]
+    if unknown:
+        return Judged(
+            state="missing", words=f"{place}: {' and '.join(unknown)} unknown; pass country=, or set GREENLOVE_PLACE"
+        )
+    if place.endswith(("by given", "by named", "by environment")):
+        return Judged(state="ok", words=f"{place}: {rows['grid']}, {rows['electricity']}")
+    return Judged(state="assumed", words=f"{place}; if that is wrong, pass country= or set GREENLOVE_PLACE=DE")
+
+
+def _judge_tables(rows: Mapping[str, str]) -> Judged:
+    stale = [name for name, words in rows.items() if "older than it should be" in words]
+    if stale:
+        return Judged(
+            state="assumed", words=f"{', '.join(stale)} are old; a newer release has them, or greenlove tables add"
+        )
+    return Judged(
+        state="ok",
+        words=f"{len(rows)} tables, none older than it should be; prices of {rows['crusoe_prices'].split(' ')[0]}",
+    )
+
+
+def _judge_store(rows: Mapping[str, str]) -> Judged:
+    store, spool = rows["MLflow store"], rows.get("spool", "")
+    if "does not answer" in store:
+        return Judged(
+            state="missing", words=f"{store} and wait on this machine; start the server, or set MLFLOW_TRACKING_URI"
+        )
+    if spool and "nothing waits" not in spool:
+        return Judged(state="assumed", words=f"{store}; {spool}; greenlove recover sends it")
+    return Judged(state="ok", words=store)
+
+
+_JUDGES: dict[str, Callable[[Mapping[str, str]], Judged]] = {
+    "machine": _judge_machine,
+    "power": _judge_power,
+    "place": _judge_place,
+    "tables": _judge_tables,
+    "mlflow": _judge_store,
+}
 
 
 def machine_findings() -> Iterator[tuple[str, str]]:

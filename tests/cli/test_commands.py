@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from greenlove_mlflow.cli import main
+from greenlove_mlflow.cli import doctor, main
 from greenlove_mlflow.cli.demo import SAMPLE
 from greenlove_mlflow.tables import read_price_sheet
 
@@ -90,10 +90,41 @@ def test_the_doctor_names_a_source_for_everything(store: str) -> None:
 
 
 def test_the_doctor_never_shows_the_key(store: str) -> None:
-    done = CliRunner().invoke(main, ["doctor"], env={"ELECTRICITY_MAPS_API_KEY": "hush-hush"})
+    done = CliRunner().invoke(main, ["doctor", "--all"], env={"ELECTRICITY_MAPS_API_KEY": "hush-hush"})
     assert done.exit_code == 0, done.output
     assert "is set" in done.output
     assert "hush" not in done.output
+
+
+def states(*arguments: str, **environ: str) -> dict[str, str]:
+    done = CliRunner().invoke(main, ["doctor", *arguments], env=environ)
+    assert done.exit_code == 0, done.output
+    assert max(len(line) for line in done.output.splitlines()) <= 80
+    rows = [line.split(None, 2) for line in done.output.splitlines() if line and line[0].isupper()]
+    return {row[0]: f"{row[1]} {row[2]}" for row in rows}
+
+
+def test_the_doctor_says_a_line_an_area_and_what_to_do(store: str) -> None:
+    found = states(TZ="UTC")
+    assert set(found) == {"Machine", "Power", "Place", "Tables", "MLflow"}
+    assert {line.split()[0] for line in found.values()} <= {"ok", "assumed", "missing"}
+    assert found["Place"].startswith("assumed world average")
+    assert states(GREENLOVE_PLACE="DE")["Place"].startswith("ok Germany")
+
+
+def test_what_the_doctor_calls_missing_is_what_stops_an_estimate_or_a_record() -> None:
+    judged = doctor.judge("mlflow", {"MLflow store": "http://host, does not answer: runs would be offline"})
+    assert judged.state == "missing"
+    assert "MLFLOW_TRACKING_URI" in judged.words
+    waiting = {"MLflow store": "sqlite:///x.db", "spool": "/state, 2 wait for `greenlove recover`"}
+    assert doctor.judge("mlflow", waiting).state == "assumed"
+    assert doctor.judge("power", {}).state == "missing"
+    metered = {"gpu_0": "300.0 W, counter: board", "cpu": "9.0 W, modelled: by name", "gpu_0 clock": "1980"}
+    assert doctor.judge("power", metered).state == "ok"
+    assert doctor.judge("power", {"cpu": "9.0 W, modelled: by name"}).state == "assumed"
+    assert doctor.judge("place", {"place": "Nowhere, by named"}).state == "missing"
+    old = {"crusoe_prices": "2026-01-01 (1 version), 400 days old, older than it should be, 3 rows, Crusoe"}
+    assert doctor.judge("tables", old).state == "assumed"
 
 
 def all_groups(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
