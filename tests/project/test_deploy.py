@@ -1,4 +1,4 @@
-"""The container file and the MLflow project: what they name is there, and what they start starts."""
+"""The container file, the action and the MLflow project: what they name is there, and what they start starts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
+from mlflow import MlflowClient
 
 import greenlove_mlflow
 from greenlove_mlflow.cli import main
+from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE
+from tests.support.reestimation import log_tracked_run
 from tests.support.server import START_DEADLINE_S, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
 ENTRYPOINT = ROOT / "deploy" / "entrypoint.sh"
+ACTION = ROOT / "deploy" / "action"
 
 
 def said_by(*arguments: str, folder: Path) -> str:
@@ -86,6 +90,47 @@ def test_the_conda_recipe_asks_for_what_the_package_asks_for() -> None:
     assert asked.pop("python") in pyproject.split("requires-python = ", 1)[1].split("\n")[0]
     assert asked == stated
     assert f'version = "{greenlove_mlflow.__version__}"' in recipe
+
+
+def test_the_action_gives_its_script_what_it_reads_and_no_input_becomes_code() -> None:
+    action = yaml.safe_load((ACTION / "action.yml").read_text("utf-8"))
+    steps = action["runs"]["steps"]
+    assert action["runs"]["using"] == "composite"
+    assert all(step["shell"] == "bash" for step in steps)
+    assert not any("${{" in step["run"] for step in steps)
+    given = set(steps[-1]["env"])
+    assert {"COMMAND", "COMMENT", "PULL_REQUEST", "MLFLOW_EXPERIMENT_NAME", BENCHMARK_ONLY_VARIABLE} <= given
+    asked = {name for text in steps for name in re.findall(r"inputs\.(\w+)", str(text))}
+    assert asked == set(action["inputs"])
+
+
+@pytest.mark.slow
+def test_the_action_comments_with_the_estimates_of_what_its_command_tracked(store: str, tmp_path: Path) -> None:
+    stub = tmp_path / "gh"
+    stub.write_text('#!/bin/sh\necho "$@" > said\ncat "$7" > comment\n', encoding="utf-8")
+    stub.chmod(0o755)
+    client = MlflowClient(store)
+    log_tracked_run(client, client.create_experiment("pull-request"))
+    environ = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "COMMAND": "echo trained > trained",
+        "COMMENT": "true",
+        "PULL_REQUEST": "17",
+        "MLFLOW_EXPERIMENT_NAME": "pull-request",
+        "MLFLOW_TRACKING_URI": store,
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+    }
+    script = ["bash", str(ACTION / "estimate.sh")]
+    subprocess.run(script, cwd=tmp_path, env=environ, check=True)
+    comment = (tmp_path / "comment").read_text("utf-8")
+    assert (tmp_path / "trained").exists()
+    assert "| Run | Status | Estimated time |" in comment
+    assert "**1 not run**, estimated at" in comment
+    assert comment == (tmp_path / "summary").read_text("utf-8")
+    assert (tmp_path / "said").read_text("utf-8").startswith("pr comment 17 --edit-last --create-if-none --body-file")
+    failed = subprocess.run(script, cwd=tmp_path, env={**environ, "COMMAND": "false"}, check=False)
+    assert failed.returncode != 0
 
 
 @pytest.mark.slow
