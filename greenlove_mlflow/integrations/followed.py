@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.workload import Limits
+from greenlove_mlflow.environment import set_variables
+from greenlove_mlflow.errors import TrackingError
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.promises import Keeping
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.tracking.opening import RunToJoin
 
 # The options of Keeping that a caller may set.
-_KEEPING = ("experiment", "run_name", "nested", "log_model", "saved_view")
+_KEEPING = ("experiment", "run_name", "nested", "log_model", "saved_view", "run_id")
 
 
 class Followed:
@@ -39,19 +43,31 @@ class Followed:
         self._keeping = {name: options.pop(name) for name in _KEEPING if name in options}
         self._options = options
         self._open = ExitStack()
+        self._is_open = False
+        self._error_before: BaseException | None = None
         # An unknown option is refused at construction, not when training begins.
         make_options(None, {"steps": 1, **options})
 
-    def begin(self, watched: tuple[Any, ...], plan: dict[str, Any], *, join: RunToJoin | None = None) -> None:
+    def begin(
+        self,
+        watched: tuple[Any, ...],
+        plan: dict[str, Any],
+        *,
+        join: RunToJoin | None = None,
+        resumed_run_id: str | None = None,
+    ) -> None:
         """Begin to follow a run.
 
         Args:
             watched: Its model and optimizers, as far as known.
             plan: ``epochs`` or ``steps``, ``done``, ``batch_size``, ``steps_per_epoch`` or ``lap_steps``.
             join: An MLflow run that the framework's own logger has opened.
+            resumed_run_id: The run named in the framework's checkpoint; used if no other was asked for.
         """
-        self.end()
-        self._guarded(lambda: self._begin(watched, plan, join))
+        self.abandon()
+        self._error_before = _last_error()
+        self._guarded(lambda: self._begin_or_anew(watched, plan, join, resumed_run_id))
+        atexit.register(self.abandon)
 
     def ready(self) -> None:
         """Report that a batch has arrived."""
@@ -60,7 +76,7 @@ class Followed:
 
     def step(self) -> bool:
         """Report the end of an optimizer step; return whether training must stop."""
-        return self._told(lambda run: run.step())
+        return self._told(_count_step)
 
     def lap(self) -> bool:
         """Report the end of an epoch; return whether training must stop. It counts if the run is planned by epochs."""
@@ -78,19 +94,53 @@ class Followed:
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run, with the error if there was one; a second call does nothing."""
+        atexit.unregister(self.abandon)
+        self._is_open = False
         opened, self._open = self._open, ExitStack()
         kind = None if error is None else type(error)
         self._guarded(lambda: opened.__exit__(kind, error, None if error is None else error.__traceback__), error)
 
-    def _begin(self, watched: tuple[Any, ...], plan: dict[str, Any], join: RunToJoin | None) -> None:
+    def abandon(self) -> None:
+        """End, at its last step, a run whose end was never reported; does nothing if there is none.
+
+        Some frameworks report no error to callbacks: a training that raised is noticed when the next one begins, or
+        when the process ends.
+        """
+        run = self.run
+        if run is None or not self._is_open:
+            return
+        self._guarded(lambda: run.end(at_last_touch=True))
+        error = _last_error()
+        if error is None or error is self._error_before:
+            error = RuntimeError("the training raised an error that was not reported")
+        self.end(error)
+
+    def _begin_or_anew(
+        self, watched: tuple[Any, ...], plan: dict[str, Any], join: RunToJoin | None, resumed_run_id: str | None
+    ) -> None:
+        """Begin in the run of the checkpoint, or in another one if that run is not in the store."""
+        asked_for = self._keeping.get("run_id") or set_variables(("MLFLOW_RUN_ID",))
+        if resumed_run_id is None or join is not None or asked_for:
+            self._begin(watched, plan, join, self._keeping)
+            return
+        try:
+            self._begin(watched, plan, join, {**self._keeping, "run_id": resumed_run_id})
+        except TrackingError as error:
+            say_on_stderr(f"the run of the checkpoint is not continued, another one begins: {error}")
+            self._begin(watched, plan, join, self._keeping)
+
+    def _begin(
+        self, watched: tuple[Any, ...], plan: dict[str, Any], join: RunToJoin | None, keeping: dict[str, Any]
+    ) -> None:
         undertaking = prepare_watched(
             watched,
             {"summary": False, **plan, **self._options},
             policy=self._policy,
-            keeping=Keeping(**self._keeping, join=join),
+            keeping=Keeping(**keeping, join=join),
             tells_steps=True,
         )
         self.run = self._open.enter_context(running(undertaking))
+        self._is_open = True
         if undertaking.plan.is_epoch:
             self.run.take_over()
         else:
@@ -116,3 +166,14 @@ class Followed:
             warnings.warn(
                 f"greenlove no longer follows this training: {type(trouble).__name__}: {trouble}", stacklevel=3
             )
+
+
+def _count_step(run: TrackedTraining) -> None:
+    run.step()
+    run.touch()
+
+
+def _last_error() -> BaseException | None:
+    """The last exception that reached the top of the program, or of a notebook's cell; None when there was none."""
+    error = getattr(sys, "last_value", None)
+    return error if isinstance(error, BaseException) else None

@@ -18,13 +18,18 @@ except ImportError as error:
         "greenlove.TrainerCallback needs transformers: pip install 'greenlove-mlflow[huggingface]'"
     ) from error
 
+# Key of our entry among the states of callbacks that a checkpoint keeps.
+_STATE = "greenlove"
+
 
 class TrainerCallback(_Base):
     """Estimates a ``Trainer`` run from its first seconds, meters it, and records both in its MLflow run.
 
     Use ``Trainer(..., callbacks=[TrainerCallback()])``, also with subclasses of ``Trainer``. It joins the run that
-    ``report_to="mlflow"`` opens, else the active run, else starts one. Evaluation and saving are left out of the steps;
-    spending a limit stops training.
+    ``report_to="mlflow"`` opens, else the active run, else the one named in the checkpoint that training is resumed
+    from, else starts one. Evaluation and saving are left out of the steps; spending a limit stops training.
+    ``Trainer`` does not report errors to callbacks: a training that raises is closed, at its last step, when the next
+    one begins or the process ends.
 
     Args:
         limits: Limits of the run.
@@ -50,10 +55,14 @@ class TrainerCallback(_Base):
         plan = {
             "steps": max(1, state.max_steps),
             "done": min(state.global_step, max(0, state.max_steps - 1)),
-            "lap_steps": max(1, math.ceil(state.max_steps / max(1, state.num_train_epochs))),
+            "lap_steps": _steps_per_epoch(state, args, kwargs.get("train_dataloader")),
             "batch_size": max(1, args.train_batch_size * args.gradient_accumulation_steps),
         }
-        self._followed.begin(watched, plan)
+        states = state.stateful_callbacks if isinstance(state.stateful_callbacks, dict) else {}
+        resumed = states.get(_STATE) if state.global_step else None
+        self._followed.begin(watched, plan, resumed_run_id=_run_id_in(resumed))
+        if self.run is not None:
+            states[_STATE] = {"args": {}, "attributes": {"run_id": self.run.run_id}}
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report that the first batch of a step has arrived."""
@@ -80,3 +89,22 @@ class TrainerCallback(_Base):
         if (control.should_evaluate or control.should_save) and not self._is_paused:
             self._is_paused = True
             self._followed.pause("validation" if control.should_evaluate else "")
+
+
+def _steps_per_epoch(state: Any, args: Any, loader: Any) -> int:
+    """Optimizer steps per epoch, as planned by epochs, else as the loader has them, else an even share."""
+    if args.max_steps <= 0:
+        steps: float = state.max_steps / args.num_train_epochs
+        return max(1, round(steps))
+    try:
+        steps = len(loader) / args.gradient_accumulation_steps
+    except TypeError:  # a stream without a length
+        steps = state.max_steps / max(1, state.num_train_epochs)
+    return max(1, math.ceil(steps))
+
+
+def _run_id_in(state: Any) -> str | None:
+    """The run in our entry of a checkpoint; None if there is none."""
+    attributes = state.get("attributes") if isinstance(state, dict) else None
+    run_id = attributes.get("run_id") if isinstance(attributes, dict) else None
+    return run_id if isinstance(run_id, str) and run_id else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.workload import Limits
@@ -24,8 +23,9 @@ class KerasCallback(_Base):  # type: ignore[misc]
     """Estimates a ``fit`` from its first seconds, meters it, and records both in MLflow.
 
     Use ``model.fit(..., callbacks=[KerasCallback()])``. It joins the active run, else starts one. Validation is left
-    out of the steps; spending a limit stops training. Keras does not report errors to callbacks: a ``fit`` that raises
-    is closed when the next one begins, or when the process ends.
+    out of the steps; spending a limit stops training. ``initial_epoch`` and ``run_id=`` (or ``MLFLOW_RUN_ID``) continue
+    an earlier part. Keras does not report errors to callbacks: a ``fit`` that raises is closed, at its last batch, when
+    the next one begins or the process ends.
 
     Args:
         batch_size: Samples in a batch, as passed to ``fit``; used only in the text of the estimate.
@@ -40,6 +40,7 @@ class KerasCallback(_Base):  # type: ignore[misc]
         super().__init__()
         self._followed = Followed(limits=limits, **options)
         self._batch_size = batch_size
+        self._is_due = False
 
     @property
     def run(self) -> TrackedTraining | None:
@@ -47,14 +48,20 @@ class KerasCallback(_Base):  # type: ignore[misc]
         return self._followed.run
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Begin, with the epochs and steps that Keras plans."""
+        """Note that a ``fit`` has begun; its first epoch is known later."""
+        self._is_due = True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Begin with the first epoch, which is not 0 if training is resumed."""
+        if not self._is_due:
+            return
+        self._is_due = False
         epochs, steps = self.params.get("epochs"), self.params.get("steps")
         plan: dict[str, Any] = {"batch_size": self._batch_size}
         if epochs and steps:
-            plan |= {"epochs": int(epochs), "steps_per_epoch": int(steps)}
+            plan |= {"epochs": int(epochs), "steps_per_epoch": int(steps), "done": int(epoch)}
         watched = tuple(each for each in (self.model, getattr(self.model, "optimizer", None)) if each is not None)
         self._followed.begin(watched, plan)
-        atexit.register(self._followed.end)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Report that the batch has arrived."""
@@ -81,4 +88,3 @@ class KerasCallback(_Base):  # type: ignore[misc]
     def on_train_end(self, logs: Any = None) -> None:
         """End the run, whether training was complete or stopped early."""
         self._followed.end()
-        atexit.unregister(self._followed.end)

@@ -32,7 +32,8 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
     """Estimates a Lightning run from its first seconds, meters it, and records both in its MLflow run.
 
     Use ``Trainer(callbacks=[LightningCallback()])``. It joins the run of an ``MLFlowLogger``, else the active run, else
-    starts one. Validation is left out of the steps; spending a limit stops training as early stopping does.
+    the one named in the checkpoint that training is resumed from, else starts one. Validation is left out of the steps;
+    spending a limit stops training as early stopping does.
 
     Args:
         limits: Limits of the run.
@@ -61,7 +62,12 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
         self._global_step = trainer.global_step
         plan = self._plan(trainer)
         self._laps_are_epochs = "epochs" in plan
-        self._followed.begin((pl_module, *trainer.optimizers), plan, join=self._run_to_join(trainer))
+        self._followed.begin(
+            (pl_module, *trainer.optimizers),
+            plan,
+            join=self._run_to_join(trainer),
+            resumed_run_id=self._resumed_run_id,
+        )
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Report that the batch has arrived."""
@@ -133,7 +139,7 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
         for logger in trainer.loggers:
             if type(logger).__name__ == "MLFlowLogger":
                 return RunToJoin(run_id=str(logger.run_id), store_uri=getattr(logger, "_tracking_uri", None))
-        return None if self._resumed_run_id is None else RunToJoin(run_id=self._resumed_run_id)
+        return None
 
 
 def _steps_per_epoch(trainer: Any, batches: float) -> int | None:

@@ -86,6 +86,21 @@ def test_a_tracked_training_is_counted_by_track_alone(store: str) -> None:
     assert len(runs(store)) == 1
 
 
+def test_it_goes_along_with_the_autologging_of_mlflow(store: str) -> None:
+    mlflow.autolog(silent=True)
+    greenlove.autolog(country="DE")
+    try:
+        with mlflow.start_run() as active:
+            train(50)
+            greenlove.autolog(disable=True)
+            assert not mlflow.utils.autologging_utils.autologging_is_disabled("pytorch")
+    finally:
+        mlflow.autolog(disable=True, silent=True)
+    (run,) = runs(store)
+    assert run.info.run_id == active.info.run_id
+    assert run.data.metrics["green/actual/time_h"] > 0.0
+
+
 def test_a_bad_option_is_refused_at_once(store: str) -> None:
     with pytest.raises(InvalidInputError, match="did you mean"):
         greenlove.autolog(contry="DE")

@@ -17,6 +17,10 @@ pytestmark = pytest.mark.slow
 SAMPLES, BATCH = 96, 8
 
 
+def release(package: Any) -> tuple[int, ...]:
+    return tuple(int(part) for part in package.__version__.split(".")[:2])
+
+
 class Pairs(torch.utils.data.Dataset[Any]):
     def __len__(self) -> int:
         return SAMPLES
@@ -105,9 +109,51 @@ def test_a_spent_limit_stops_the_training(store: str, tmp_path: Path) -> None:
     assert MlflowClient().get_run(callback.run.run_id).data.tags["greenlove.status"] == "stopped"
 
 
-def test_a_resumed_training_counts_what_is_left(store: str, tmp_path: Path) -> None:
-    train(tmp_path, [], save_strategy="steps", save_steps=12, max_steps=12)
+needs_readable_checkpoints = pytest.mark.skipif(
+    release(transformers) < (4, 48) and release(torch) >= (2, 6),
+    reason="this Transformers cannot load the checkpoints of this PyTorch",
+)
+
+
+class Breaks(transformers.TrainerCallback):  # type: ignore[misc]
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 20:
+            raise RuntimeError("the training broke")
+
+
+@needs_readable_checkpoints
+def test_a_broken_training_has_failed_and_goes_on_in_the_run_of_its_checkpoint(store: str, tmp_path: Path) -> None:
+    first, second = a_callback(), a_callback()
+    with pytest.raises(RuntimeError, match="broke"):
+        train(tmp_path, [first, Waits(first), Breaks()], save_strategy="steps", save_steps=12)
+    first._followed.abandon()  # as the end of the process does
+    assert MlflowClient().get_run(first.run.run_id).info.status == "FAILED"
+    train(tmp_path, [second], resume=str(tmp_path / "checkpoint-12"))
+    assert second.run.run_id == first.run.run_id
+    assert second.run.step_count == 36 - 12
+    laps = MlflowClient().get_metric_history(second.run.run_id, "green/train/lap_s")
+    assert sorted(point.step for point in laps) == [0, 1, 2]
+    assert MlflowClient().get_run(second.run.run_id).info.status == "FINISHED"
+
+
+def test_the_best_model_is_loaded_and_evaluated_as_without_it(store: str, tmp_path: Path) -> None:
+    options = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
     callback = a_callback()
-    train(tmp_path, [callback], resume=str(tmp_path / "checkpoint-12"))
-    assert callback.run.step_count == 36 - 12
-    assert callback.run.plan.done_count > 0
+    with_it, without = train(tmp_path / "with", [callback], **options), train(tmp_path / "without", [], **options)
+    assert all(torch.equal(*pair) for pair in zip(with_it.model.parameters(), without.model.parameters(), strict=True))
+    told = [[each.get(name) for name in ("loss", "eval_loss", "grad_norm")] for each in with_it.state.log_history]
+    assert told == [
+        [each.get(name) for name in ("loss", "eval_loss", "grad_norm")] for each in without.state.log_history
+    ]
+    assert callback.run.outcome.completed
+
+
+@pytest.mark.parametrize(("options", "laps"), [({"max_steps": 45}, 3.75), ({"num_train_epochs": 2.5}, 2.5)])
+def test_a_part_of_an_epoch_is_planned_as_such(
+    store: str, tmp_path: Path, options: dict[str, Any], laps: float
+) -> None:
+    callback = a_callback()
+    train(tmp_path, [callback], **options)
+    assert callback.run.plan.lap_count == laps
+    assert callback.run.outcome.completed
+    assert callback.run.step_count == laps * SAMPLES / BATCH

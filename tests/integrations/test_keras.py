@@ -62,4 +62,15 @@ def test_a_fit_that_raises_is_settled_when_the_next_begins(store: str) -> None:
     first = callback.run.run_id
     fit([callback])
     assert callback.run.run_id != first
-    assert MlflowClient().get_run(first).info.status != "RUNNING"
+    assert MlflowClient().get_run(first).info.status == "FAILED"
+
+
+def test_a_fit_with_an_initial_epoch_continues_the_account(store: str) -> None:
+    first = a_callback()
+    fit([first], epochs=6, initial_epoch=0, validation_split=0.1)
+    second = a_callback(run_id=first.run.run_id)
+    fit([second], epochs=9, initial_epoch=6, validation_split=0.1)
+    assert second.run.run_id == first.run.run_id
+    assert second.run.plan.done_count == 6
+    laps = MlflowClient().get_metric_history(second.run.run_id, "green/train/epoch_s")
+    assert sorted(point.step for point in laps) == list(range(9))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ lightning = pytest.importorskip("lightning")
 pytestmark = pytest.mark.slow
 
 EPOCHS, STEPS = 4, 30
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Net(lightning.LightningModule):
@@ -63,7 +70,7 @@ def loader() -> torch.utils.data.DataLoader[Any]:
 
 
 def fit(callbacks: list[Any], net: Net | None = None, *, ckpt: Path | None = None, **options: Any) -> tuple[Net, Any]:
-    lightning.seed_everything(1, verbose=False)
+    lightning.seed_everything(1)
     net = net or Net()
     options = {"max_epochs": EPOCHS, "logger": False, "enable_checkpointing": False, **options}
     trainer = lightning.Trainer(
@@ -167,6 +174,106 @@ def test_a_resumed_training_goes_on_in_its_run(store: str, tmp_path: Path) -> No
     assert second.run.run_id == first.run.run_id
     history = MlflowClient().get_metric_history(second.run.run_id, "green/train/epoch_s")
     assert sorted(point.step for point in history) == list(range(EPOCHS))
+
+
+def test_a_training_that_is_killed_goes_on_in_the_run_of_its_checkpoint(store: str, tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from tests.integrations.test_lightning import *\n"
+        "class Dies(lightning.pytorch.Callback):\n"
+        "    def on_train_epoch_end(self, trainer, pl_module):\n"
+        "        callback.run.wait(120.0)\n"
+        "    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):\n"
+        "        if trainer.global_step == 2 * STEPS + 5:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "callback = a_callback()\n"
+        "saves = lightning.pytorch.callbacks.ModelCheckpoint(dirpath=sys.argv[1], save_last=True)\n"
+        "fit([callback, Dies(), saves], enable_checkpointing=True)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={**os.environ, "MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    callback = a_callback()
+    fit([callback], ckpt=tmp_path / "last.ckpt")
+    (run,) = MlflowClient().search_runs(["0"])
+    assert callback.run.run_id == run.info.run_id
+    assert run.info.status == "FINISHED"
+    laps = MlflowClient().get_metric_history(run.info.run_id, "green/train/epoch_s")
+    assert sorted(point.step for point in laps) == list(range(EPOCHS))
+    whole_s = sum(point.value for point in laps)
+    assert run.data.metrics["green/actual/time_h"] * 3600.0 == pytest.approx(whole_s, rel=0.05)
+
+
+class StopsBy(lightning.pytorch.callbacks.EarlyStopping):  # type: ignore[misc]
+    """Stops after the second epoch, whatever the loss."""
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            trainer.should_stop = True
+
+
+def test_a_training_that_stops_early_has_the_epochs_that_it_trained(store: str) -> None:
+    callback = a_callback()
+    fit([callback, StopsBy("val_loss")])
+    assert len(callback.run.outcome.epoch_durations_s) == 2
+    assert not callback.run.outcome.completed
+    assert status_of(callback) == "FINISHED"
+
+
+def test_max_time_ends_a_training_without_an_estimate_of_its_end(store: str) -> None:
+    callback = a_callback()
+    _, trainer = fit([callback], max_epochs=-1, max_time=timedelta(seconds=2))
+    assert callback.run.step_count == trainer.global_step
+    assert callback.run.plan.lap_count is None
+    assert MlflowClient().get_run(callback.run.run_id).data.metrics["green/actual/time_h"] > 0.0
+    assert status_of(callback) == "FINISHED"
+
+
+class SlowToValidate(Net):
+    def validation_step(self, batch: Any, index: int) -> None:
+        time.sleep(0.02)
+
+
+def test_validation_is_timed_apart_from_the_steps(store: str) -> None:
+    callback = a_callback()
+    fit([callback], SlowToValidate(), max_epochs=8)
+    log = callback.run.log
+    assert log.validation_s >= STEPS * 0.02
+    assert max(record.duration_s / record.step_count for record in log.epochs) < 0.02
+
+
+def test_what_is_left_is_in_the_progress_bar(store: str) -> None:
+    callback = a_callback(progress_bar=True)
+    _, trainer = fit([callback, Waits(callback)])
+    assert trainer.progress_bar_metrics["left_h"] >= 0.0
+
+
+def test_it_is_a_callback_of_the_package_that_the_program_uses() -> None:
+    program = (
+        "import pytorch_lightning, greenlove_mlflow\n"
+        "assert issubclass(greenlove_mlflow.LightningCallback, pytorch_lightning.Callback)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+
+
+def test_mlflow_autologging_and_the_callback_share_a_run(store: str) -> None:
+    mlflow.pytorch.autolog(log_models=False)
+    callback = a_callback()
+    try:
+        with mlflow.start_run() as active:
+            fit([callback], max_epochs=2)
+    finally:
+        mlflow.pytorch.autolog(disable=True)
+    (run,) = MlflowClient().search_runs(["0"])
+    assert callback.run.run_id == run.info.run_id == active.info.run_id
+    assert {"loss", "green/actual/time_h"} <= set(run.data.metrics)
 
 
 def test_an_unknown_option_is_refused_where_it_is_written() -> None:

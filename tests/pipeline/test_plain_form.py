@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,102 @@ def train_epoch(model: Any, optimizer: Any, criterion: Any, loader: Any, *, accu
         if (index + 1) % accumulation == 0:
             optimizer.step()
             optimizer.zero_grad()
+
+
+def train_scaled(model: Any, optimizer: Any, criterion: Any, data: Any, epochs: int) -> None:
+    """Every 32nd step overflows: the scaler skips it."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    seen = 0
+    for _ in range(epochs):
+        for inputs, targets in DataLoader(data, 8):
+            seen += 1
+            optimizer.zero_grad()
+            loss = criterion(model(inputs), targets) * (math.inf if seen % 64 == 0 else 1.0)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+
+
+def train_by_closure(model: Any, optimizer: Any, criterion: Any, data: Any, epochs: int) -> None:
+    for _ in range(epochs):
+        for inputs, targets in DataLoader(data, 64):
+
+            def closure(inputs: Any = inputs, targets: Any = targets) -> Any:
+                optimizer.zero_grad()
+                loss = criterion(model(inputs), targets)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+
+
+def train_in_turns(model: Any, optimizers: Any, criterion: Any, data: Any, epochs: int) -> None:
+    """As a GAN does it: the critic steps with every batch, the generator with each fourth."""
+    critic, generator = optimizers
+    for _ in range(epochs):
+        for index, (inputs, targets) in enumerate(DataLoader(data, 64)):
+            criterion(model(inputs), targets).backward()
+            critic.step()
+            if index % 4 == 3:
+                generator.step()
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+
+
+def train_with_validation(model: Any, optimizer: Any, criterion: Any, data: Any, epochs: int) -> None:
+    for _ in range(epochs):
+        train_epoch(model, optimizer, criterion, DataLoader(data, 64))
+        with torch.no_grad():
+            criterion(model(data.tensors[0]), data.tensors[1]).item()
+
+
+def one(make: Any) -> Any:
+    return lambda model: make(model.parameters())
+
+
+def critic_and_generator(model: Any) -> Any:
+    return [torch.optim.SGD([each], lr=0.1) for each in model.parameters()]
+
+
+LOOPS = {
+    "a scaler that skips steps": (one(lambda each: torch.optim.SGD(each, lr=0.1)), train_scaled, 8),
+    "a scaler, and an optimizer that skips them itself": (
+        one(lambda each: torch.optim.Adam(each, fused=True)),
+        train_scaled,
+        8,
+    ),
+    "a fused optimizer": (one(lambda each: torch.optim.Adam(each, fused=True)), train_with_validation, 64),
+    "LBFGS": (one(lambda each: torch.optim.LBFGS(each, lr=0.1, max_iter=3)), train_by_closure, 64),
+    "two optimizers, one of them in turns": (critic_and_generator, train_in_turns, 64),
+    "validation in the body": (one(lambda each: torch.optim.SGD(each, lr=0.1)), train_with_validation, 64),
+}
+
+
+def step_of_both(model: Any, batch: Any, optimizers: Any, criterion: Any, device: Any) -> None:
+    criterion(model(batch[0]), batch[1]).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize(
+    ("name", "benchmark"), [*((name, "within") for name in LOOPS), ("a scaler that skips steps", "before")]
+)
+def test_any_kind_of_loop_has_its_epochs_and_ends_as_without(store: str, name: str, benchmark: str) -> None:
+    make, train, batch_size = LOOPS[name]
+    model, _, criterion, data = parts()
+    train(model, make(model), criterion, data, 6)
+    bare = [each.clone() for each in model.parameters()]
+    model, _, criterion, data = parts()
+    optimizers = make(model)
+    options = {**QUIET, "batch_size": batch_size, "benchmark": benchmark}
+    options |= {"train_step": step_of_both} if isinstance(optimizers, list) else {}
+    with greenlove.track(model, optimizers, criterion, data, epochs=6, **options) as run:
+        train(model, optimizers, criterion, data, 6)
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), bare, strict=True))
+    assert len(run.outcome.epoch_durations_s) == 6
+    assert run.outcome.completed
+    assert "plan-differs" not in {each.code for each in run.estimate.caveats}
 
 
 def recorded(store: str, run_id: str, folder: Path) -> tuple[int, int, dict[str, float]]:

@@ -7,12 +7,25 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
-TRAININGS = ("mlp", "cnn", "finetune_transformer")
+BY_EPOCHS = (
+    "mlp",
+    "cnn",
+    "finetune_transformer",
+    "plain_form",
+    "accelerate_loop",
+    "sklearn_runner",
+    "lightning_callback",
+    "keras_callback",
+)
+BY_STEPS = ("steps_resumed", "watch", "huggingface_callback")
 EPOCH_COUNT = 2
 
 
@@ -33,18 +46,36 @@ def run_example(path: Path, folder: Path, *, launcher: Sequence[str] = ()) -> st
     return done.stdout
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_an_example_ends_with_a_finished_run(name: str, tmp_path: Path) -> None:
-    said = run_example(ROOT / "examples" / f"{name}.py", tmp_path)
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    (run,) = client.search_runs(["0"])
-    assert run.info.status == "FINISHED"
-    assert run.info.run_id in said
-    assert len(client.get_metric_history(run.info.run_id, "green/train/epoch_s")) == EPOCH_COUNT
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        *((name, "green/train/epoch_s") for name in BY_EPOCHS),
+        *((name, "green/train/lap_s") for name in BY_STEPS),
+    ],
+)
+def test_an_example_ends_with_a_finished_run(name: str, metric: str, tmp_path: Path) -> None:
+    client, run = run_of(name, tmp_path)
+    assert sorted(point.step for point in client.get_metric_history(run.info.run_id, metric)) == list(
+        range(EPOCH_COUNT)
+    )
     assert {"green/time_h/local", "green/time_h/H100-HGX-80GB", "green/actual/time_h"} <= set(run.data.metrics)
 
 
-@pytest.mark.slow
+def test_autolog_adds_to_the_run_of_the_program(tmp_path: Path) -> None:
+    _, run = run_of("autolog", tmp_path)
+    assert {"loss", "green/actual/time_h"} <= set(run.data.metrics)
+
+
+def run_of(name: str, folder: Path) -> tuple[MlflowClient, Any]:
+    """The one run that an example leaves, finished, its id printed."""
+    said = run_example(ROOT / "examples" / f"{name}.py", folder)
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    (run,) = client.search_runs(["0"])
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id in said
+    return client, run
+
+
 def test_the_example_on_two_ranks_ends_with_one_finished_run(tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     said = run_example(ROOT / "examples" / "ddp.py", tmp_path, launcher=launcher)

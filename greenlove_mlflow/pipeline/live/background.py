@@ -17,7 +17,7 @@ NICENESS = 19
 
 
 class Background(Generic[Result]):
-    """A job that starts at once in its own thread.
+    """A job that starts at once in its own thread, or at the end of the process, when there are no new ones, here.
 
     Args:
         work: The job.
@@ -29,8 +29,12 @@ class Background(Generic[Result]):
         self._results: list[Result] = []
         self._error: BaseException | None = None
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=self._run_aside, name=name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            logger.debug("no thread can be started any more: %s is done in this one", name)
+            self._run()
 
     @property
     def is_done(self) -> bool:
@@ -48,8 +52,11 @@ class Background(Generic[Result]):
             raise self._error
         return self._results[0]
 
-    def _run(self) -> None:
+    def _run_aside(self) -> None:
         _give_way()
+        self._run()
+
+    def _run(self) -> None:
         try:
             self._results.append(self._work())
         except BaseException as error:  # noqa: BLE001 - raised again by ``result``

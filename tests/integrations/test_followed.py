@@ -1,0 +1,111 @@
+"""What all callbacks share: a training whose framework never reports its end, and the run of a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+
+from greenlove_mlflow.integrations.followed import Followed
+
+pytestmark = pytest.mark.slow
+
+STEPS = 24
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def begin(followed: Followed | None = None, *, steps: int = STEPS, done: int = 0, **over: Any) -> Followed:
+    """A training followed through some of its steps."""
+    model = torch.nn.Linear(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    followed = followed or Followed(country="DE", log_model=False, saved_view=False)
+    plan = {"steps": STEPS, "lap_steps": 6, "batch_size": 4, "done": done}
+    followed.begin((model, optimizer), plan, **over)
+    for _ in range(steps):
+        model(torch.ones(4, 8)).sum().backward()
+        optimizer.step()
+        followed.step()
+    return followed
+
+
+def status_of(run_id: str | None) -> str:
+    status: str = mlflow.MlflowClient().get_run(run_id).info.status
+    return status
+
+
+def test_a_training_that_never_ended_has_failed_at_its_last_step(store: str) -> None:
+    followed = begin(steps=8)
+    first = followed.run
+    assert first is not None
+    time.sleep(1.5)  # the program does something else
+    begin(followed)
+    followed.end()
+    assert status_of(first.run_id) == "FAILED"
+    assert first.outcome is not None
+    assert first.outcome.time_s < 1.0
+    assert followed.run is not None
+    assert followed.run.run_id != first.run_id
+    assert status_of(followed.run.run_id) == "FINISHED"
+
+
+@pytest.mark.parametrize(("is_older", "status"), [(False, "KILLED"), (True, "FAILED")])
+def test_ctrl_c_is_told_from_other_errors(
+    store: str, monkeypatch: pytest.MonkeyPatch, is_older: bool, status: str
+) -> None:
+    interrupt = KeyboardInterrupt()
+    if is_older:  # than the training: another one was interrupted, this one failed
+        monkeypatch.setattr(sys, "last_value", interrupt, raising=False)
+    followed = begin(steps=4)
+    if not is_older:
+        monkeypatch.setattr(sys, "last_value", interrupt, raising=False)
+    followed.abandon()
+    assert followed.run is not None
+    assert status_of(followed.run.run_id) == status
+
+
+def test_a_program_that_ends_by_an_error_leaves_a_failed_run(store: str, tmp_path: Path) -> None:
+    program = (
+        "from tests.integrations.test_followed import begin\n"
+        "followed = begin(steps=8)\n"
+        "print(followed.run.run_id, flush=True)\n"
+        "raise RuntimeError('the training broke')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert "the training broke" in done.stderr
+    run = mlflow.MlflowClient(store).get_run(done.stdout.split()[0])
+    assert run.info.status == "FAILED"
+    assert run.data.metrics["green/actual/time_h"] > 0.0
+
+
+def test_a_checkpoint_without_its_run_begins_another(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    followed = begin(done=12, steps=12, resumed_run_id="0" * 32)
+    followed.end()
+    assert "another one begins" in capsys.readouterr().err
+    assert followed.run is not None
+    assert status_of(followed.run.run_id) == "FINISHED"
+
+
+def test_the_run_asked_for_comes_before_that_of_the_checkpoint(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = mlflow.MlflowClient()
+    wanted = client.create_run("0").info.run_id
+    kept = client.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", wanted)
+    followed = begin(done=12, steps=12, resumed_run_id=kept)
+    followed.end()
+    assert followed.run is not None
+    assert followed.run.run_id == wanted
