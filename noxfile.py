@@ -21,6 +21,9 @@ PINS = ("-c", "constraints.txt")
 QUICK = "not slow and not server and not browser and not spark and not gpu"
 # Their tests need a browser's or a compiler's packages, which do not depend on the versions under test.
 TEST_TOOLS = ("pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100")
+# What the lowest versions need of packages that they do not bound themselves: MLflow 3.1 an SQLAlchemy with
+# FallbackAsyncAdaptedQueuePool, Lightning 2.2 the pkg_resources of older setuptools.
+BESIDE_THE_LOWEST = ("sqlalchemy<2.1", "setuptools<81")
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 # Parts of the tests that say something about other packages' versions; lint, types and pictures do not.
 RANGE_TESTS = (
@@ -77,9 +80,9 @@ def lowest(session: nox.Session) -> None:
     platform: GREENLOVE_TORCH_PIN=2.13.0 tests the others beside a given one.
     """
     pins = Path(session.create_tmp()) / "lowest.txt"
-    pins.write_text("\n".join(_lowest_pins(session.python)) + "\n", encoding="utf-8")
+    pins.write_text("\n".join([*_lowest_pins(session.python), *BESIDE_THE_LOWEST]) + "\n", encoding="utf-8")
     session.log(" ".join(pins.read_text(encoding="utf-8").split()))
-    session.install("-c", str(pins), "-e", ".", *TEST_TOOLS)
+    session.install("-c", str(pins), "-e", ".", *BESIDE_THE_LOWEST, *TEST_TOOLS)
     _run_range_tests(session)
 
 
@@ -99,11 +102,16 @@ def frameworks(session: nox.Session) -> None:
 
 @nox.session(python="3.10")
 def frameworks_lowest(session: nox.Session) -> None:
-    """The callbacks on the lowest versions of frameworks and everything else that pyproject.toml admits."""
+    """The callbacks on the lowest versions of frameworks and everything else that pyproject.toml admits.
+
+    GREENLOVE_TORCH_PIN is as for ``lowest``; ``--force-python 3.11`` runs it on another Python.
+    """
     pins = Path(session.create_tmp()) / "lowest.txt"
     extras = [pin for extra in ("lightning", "huggingface", "keras") for pin in _lowest_of(f"{extra} = [")]
-    pins.write_text("\n".join([*_lowest_pins(session.python), *extras]) + "\n", encoding="utf-8")
-    session.install("-c", str(pins), "-e", ".[lightning,huggingface,keras]", *TEST_TOOLS)
+    lines = [*_lowest_pins(session.python), *extras, *BESIDE_THE_LOWEST]
+    pins.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    session.log(" ".join(lines))
+    session.install("-c", str(pins), "-e", ".[lightning,huggingface,keras]", *BESIDE_THE_LOWEST, *TEST_TOOLS)
     session.run("pytest", "tests/integrations", *session.posargs, env=ENVIRONMENT)
 
 
