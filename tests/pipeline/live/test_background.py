@@ -1,0 +1,30 @@
+"""Work beside a training, in a thread where there can be one."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from greenlove_mlflow.pipeline.live.background import Background
+
+
+def test_work_is_done_in_a_thread_of_its_own() -> None:
+    assert Background(threading.get_ident, name="beside").result() != threading.get_ident()
+
+
+def test_work_is_done_here_where_no_thread_can_start_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    work = Background(threading.get_ident, name="at exit")
+    assert work.is_done
+    assert work.result() == threading.get_ident()
+
+
+def test_an_error_of_the_work_is_raised_where_its_result_is_asked_for() -> None:
+    work = Background(lambda: 1 // 0, name="broken")
+    assert work.wait(30.0)
+    with pytest.raises(ZeroDivisionError):
+        work.result()
