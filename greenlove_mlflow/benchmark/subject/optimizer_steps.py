@@ -20,8 +20,8 @@ def find_optimizers(given: Any) -> tuple[torch.optim.Optimizer, ...]:
 def _walk(given: Any, depth: int) -> Iterator[torch.optim.Optimizer]:
     if depth == 0 or given is None:
         return
-    if isinstance(given, torch.optim.Optimizer):
-        yield given
+    if isinstance(given, torch.optim.Optimizer) and "_optimizer_step_post_hooks" in vars(given):
+        yield given  # a wrapper that only poses as an optimizer (Accelerate's) has no hooks; the wrapped one has
     if isinstance(given, Mapping):
         members: Iterable[Any] = given.values()
     elif isinstance(given, (list, tuple, set)):
