@@ -154,7 +154,13 @@ class TrackedTraining(LiveTraining):
         first = round(self.plan.done_count * per_lap)
         self._open_line()
         for step in range(first, first + left):
-            yield step
+            try:
+                yield step
+            except GeneratorExit:
+                # The loop was left after a step; steps are too many for one to matter if it was left before.
+                if not self._has_ended:
+                    self.step()
+                raise
             self.step()
             if self.must_stop:
                 return

@@ -85,19 +85,21 @@ def laps_trained(plan: LapPlan, step_count: int) -> int:
 
     At least twice the planned steps, or fewer in a way that no early stop explains, mean that laps have another number
     of steps than planned; the planned number of laps was trained then. A run that ended at a lap boundary of the plan
-    (up to the uncounted steps) was stopped early.
+    (up to the uncounted steps) was stopped early. A plan by steps says nothing of batches: ended early, it was stopped.
 
     >>> plan = LapPlan(lap_count=6, steps_per_lap=32)
     >>> laps_trained(plan, 192), laps_trained(plan, 64), laps_trained(plan, 384), laps_trained(plan, 48)
     (6, 2, 6, 6)
     >>> laps_trained(LapPlan(lap_count=3.75, steps_per_lap=32), 120)
     4
+    >>> laps_trained(LapPlan(lap_count=6, steps_per_lap=32, is_epoch=False), 48)
+    1
     """
     planned = plan.left_count
     if plan.steps_per_lap is None or planned is None or step_count < 1:
         return 0
     laps = step_count / plan.steps_per_lap
-    if is_whole(laps, planned) or _is_accumulated(plan, step_count):
+    if is_whole(laps, planned) or (plan.is_epoch and _is_accumulated(plan, step_count)):
         return math.ceil(planned)
     nearest = round(laps)
     return nearest if nearest and abs(laps - nearest) <= WHOLE_TOLERANCE * laps else math.floor(laps)

@@ -33,10 +33,11 @@ class StepLaps:
         self.differs = False
         self._laps = laps
         self._first_step = 0
+        self._is_told = False
 
     def restart(self, step_count: int) -> None:
-        """Restart the laps after ``step_count`` steps."""
-        self._first_step = step_count
+        """Restart the laps after ``step_count`` steps; from now on every step is reported by a call."""
+        self._first_step, self._is_told = step_count, True
         self.edge = step_count + float(self.plan.steps_per_lap or math.inf)
 
     def stop(self) -> None:
@@ -65,11 +66,12 @@ class StepLaps:
     def finish(self, step_count: int) -> bool:
         """Settle the laps of a finished training and return whether one more lap has ended.
 
-        A last lap that is complete except for unseen steps is closed; laps of another plan are divided again.
+        A last lap that is complete except for unseen steps is closed; laps of another plan are divided again. Reported
+        steps are all steps: laps of another length are not read from them.
         """
         count = laps_trained(self.plan, step_count - self._first_step)
         done = len(self._laps.durations_s)
-        if not count or count == done:
+        if not count or count == done or (self._is_told and count > done + 1):
             return False
         if count == done + 1:
             self._laps.end_lap(step_count)

@@ -291,6 +291,24 @@ def test_steps_are_yielded_and_metered_in_laps(clock: VirtualClock) -> None:
     assert run.outcome.completed
 
 
+@pytest.mark.parametrize("plan_by_epochs", [False, True])
+def test_a_break_keeps_the_step_and_reads_no_accumulation_from_the_rest(
+    clock: VirtualClock, plan_by_epochs: bool
+) -> None:
+    run = a_training(clock, plan=LapPlan(lap_count=2, steps_per_lap=57, is_epoch=plan_by_epochs))
+    run.begin()
+    for step in run.steps():
+        clock.advance(STEP_S)
+        if step == 29:  # half an epoch, as if two batches made a step
+            break
+    assert run.step_count == 30
+    run.end()
+    assert kept(run).laps == []
+    assert run.outcome is not None
+    assert not run.outcome.completed
+    assert run.outcome.time_s == pytest.approx(30 * STEP_S)
+
+
 def test_a_resumed_training_goes_on_counting(clock: VirtualClock) -> None:
     run = a_training(clock, plan=LapPlan(lap_count=10, steps_per_lap=STEPS, done_count=4))
     run.begin()
