@@ -43,7 +43,7 @@ class Followed:
         self._keeping = {name: options.pop(name) for name in _KEEPING if name in options}
         self._options = options
         self._open = ExitStack()
-        self._is_open = False
+        self._is_open, self._is_alone = False, True
         self._error_before: BaseException | None = None
         # An unknown option is refused at construction, not when training begins.
         make_options(None, {"steps": 1, **options})
@@ -109,7 +109,8 @@ class Followed:
         run = self.run
         if run is None or not self._is_open:
             return
-        self._guarded(lambda: run.end(at_last_touch=True))
+        if self._is_alone:  # several ranks first tell each other of the error
+            self._guarded(lambda: run.end(at_last_touch=True))
         error = _last_error()
         if error is None or error is self._error_before:
             error = RuntimeError("the training raised an error that was not reported")
@@ -140,7 +141,7 @@ class Followed:
             tells_steps=True,
         )
         self.run = self._open.enter_context(running(undertaking))
-        self._is_open = True
+        self._is_open, self._is_alone = True, undertaking.ranks is None
         if undertaking.plan.is_epoch:
             self.run.take_over()
         else:
