@@ -17,6 +17,7 @@ from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.promises import Keeping
 from greenlove_mlflow.pipeline.running import running
 from greenlove_mlflow.pipeline.watching import prepare_watched
+from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
