@@ -102,7 +102,7 @@ def record(client: MlflowClient, experiment_id: str, content: Content, *, run_na
     run_id: str = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
     try:
         _fill(client, run_id, content)
-    except BaseException:
+    except BaseException:  # a store or Ctrl-C may end it anywhere; the run must say so, and the cause goes on
         client.set_tag(run_id, names.TAG_STATUS, "failed")
         terminate(client, run_id, "FAILED", _now_ms())
         raise

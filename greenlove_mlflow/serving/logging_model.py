@@ -136,7 +136,7 @@ def log_facts(run_id: str, facts: ModelFacts, *, client: MlflowClient) -> str:
             save_estimator_model(folder, facts, mlflow_model=description)
             client.log_model_artifacts(logged.model_id, str(folder))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    except BaseException:
+    except BaseException:  # a store or Ctrl-C may end it anywhere; the model must say so, and the cause goes on
         client.finalize_logged_model(logged.model_id, "FAILED")
         raise
     client.finalize_logged_model(logged.model_id, "READY")

@@ -113,7 +113,7 @@ def find_run(*, study: StudyRun | None = None, **options: Unpack[RunOptions]) ->
         return _find_patiently(plan) if is_http(uri) else _find_online(plan, lambda: None)
     except TrackingError:
         raise
-    except Exception as error:  # noqa: BLE001 - handled below
+    except Exception as error:  # noqa: BLE001 - a store may raise anything: offline, or one kind of error
         # Before anything has run, whatever MLflow raises reaches the caller as one kind of error.
         if is_http(uri) and is_trouble(error):
             return _go_offline(plan, f"does not do its work now ({first_line(error)})")

@@ -27,7 +27,13 @@ class Whole:
 
 
 def test_facts_that_can_be_pass() -> None:
-    check_bounds(Whole())
+    refused = []
+    for over in ({}, {"duration_s": 0.0}, {"pue": Interval.exactly(1.0)}, {"maybe_s": 3.0}, {"parts": ()}):
+        try:
+            check_bounds(Whole(**over))  # type: ignore[arg-type]
+        except InvalidInputError:
+            refused.append(over)
+    assert refused == []
 
 
 @pytest.mark.parametrize(

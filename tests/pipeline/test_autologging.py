@@ -26,7 +26,9 @@ def test_it_is_off_inside_and_as_it_was_outside(was_off: bool, monkeypatch: pyte
     assert autologging_utils._AUTOLOGGING_GLOBALLY_DISABLED is was_off
 
 
-def test_without_mlflow_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow.utils.autologging_utils", SimpleNamespace())
+def test_of_an_mlflow_without_that_switch_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "mlflow.utils.autologging_utils", other)
     with autologging_off():
-        pass
+        assert vars(other) == {}
+    assert vars(other) == {}

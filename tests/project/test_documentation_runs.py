@@ -122,7 +122,7 @@ def test_the_snippets_of_a_page_run_one_after_the_other(
     snippets = [block.text for block in blocks_of(page) if is_run(block, "python")]
     needs_estimate = any("estimate" in text for text in snippets[:1]) or "estimate.caveats" in "".join(snippets)
     program = PRELUDE + (ESTIMATE if needs_estimate else "") + "\n\n".join(snippets)
-    run_program(python, program, tmp_path)
+    assert run_program(python, f"{program}\nprint('the end')", tmp_path).endswith("the end\n")
 
 
 @pytest.mark.parametrize("page", pages_with("bash"), ids=named)
@@ -134,7 +134,8 @@ def test_the_commands_of_a_page_run_one_after_the_other(page: Path, tmp_path: Pa
             (tmp_path / block.file_name).write_text(block.text + "\n", encoding="utf-8")
         elif is_run(block, "bash"):
             command = block.text.replace("RUN_ID", run_id).replace("CHECKOUT", str(ROOT))
-            call(["bash", "-euo", "pipefail", "-c", command], tmp_path)
+            said = call(["bash", "-euo", "pipefail", "-c", f"{command}\necho the end"], tmp_path)
+            assert said.endswith("the end\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

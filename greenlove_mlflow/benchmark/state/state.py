@@ -99,7 +99,7 @@ def preserved(subject: Any) -> Iterator[int]:
     kept = _State(subject)
     try:
         yield kept.copied_bytes
-    except BaseException as error:
+    except BaseException as error:  # whatever ended the block, Ctrl-C too, the state is put back before it goes on
         problems = kept.put_back()
         if problems:
             raise _not_restored(problems) from error

@@ -91,7 +91,7 @@ def recover(
             return
         try:
             yield _recover_one(spool, store_uri, stop)
-        except Exception as error:
+        except Exception as error:  # a damaged spool or a store may raise anything; the other spools are still sent
             logger.debug("recovering %s", spool.place, exc_info=error)
             yield _result(spool, "unreadable", problem=first_line(error))
         finally:

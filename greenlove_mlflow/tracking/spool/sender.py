@@ -261,7 +261,7 @@ class Sender:
     def _reach_run(self) -> None:
         try:
             _ = self.run_id
-        except Exception as error:
+        except Exception as error:  # a store may raise anything; without the run nothing can be sent, so all waits
             raise StoreDownError(f"the run could not be created: {first_line(error)}") from error
 
 

@@ -238,7 +238,13 @@ def test_an_iterator_that_only_the_code_of_a_class_names_is_no_reason_to_refuse(
         def export(self) -> int:
             return next(stream)
 
+    def step(*args: Any) -> int:
+        return next(stream)
+
     check_state(a_training(model=Net()))
+    with pytest.raises(StateNotKeepableError, match="stream"):
+        check_state(a_training(model=Net(), train_step=step))
+    assert list(stream) == [0, 1, 2]
 
 
 def test_averaged_weights_in_a_closure_are_put_back_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
