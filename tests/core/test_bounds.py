@@ -26,14 +26,18 @@ class Whole:
     other: float = -5.0
 
 
-def test_facts_that_can_be_pass() -> None:
-    refused = []
-    for over in ({}, {"duration_s": 0.0}, {"pue": Interval.exactly(1.0)}, {"maybe_s": 3.0}, {"parts": ()}):
-        try:
-            check_bounds(Whole(**over))  # type: ignore[arg-type]
-        except InvalidInputError:
-            refused.append(over)
-    assert refused == []
+def refusal(over: dict[str, object]) -> str:
+    """The words in which these facts are refused; empty when they are not."""
+    try:
+        check_bounds(Whole(**over))  # type: ignore[arg-type]
+    except InvalidInputError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("over", [{}, {"duration_s": 0.0}, {"pue": Interval.exactly(1.0)}, {"parts": ()}])
+def test_facts_that_can_be_pass(over: dict[str, object]) -> None:
+    assert refusal(over) == ""
 
 
 @pytest.mark.parametrize(
@@ -51,8 +55,7 @@ def test_facts_that_can_be_pass() -> None:
     ],
 )
 def test_a_figure_that_cannot_be_is_named(over: dict[str, object], name: str) -> None:
-    with pytest.raises(InvalidInputError, match=f"^{name} cannot be"):
-        check_bounds(Whole(**over))  # type: ignore[arg-type]
+    assert refusal(over).startswith(f"{name} cannot be")
 
 
 def test_a_whole_name_counts_before_its_end() -> None:

@@ -28,6 +28,16 @@ MOST_OBJECTS_IN_ROWS = 20_000
 WATCHED_ROWS = 1_000
 _BUILT_IN = frozenset({dict, list, tuple, set, frozenset, collections.deque, collections.OrderedDict})
 _CLOCKS = ("perf_counter", "process_time", "monotonic", "time", "sleep")
+_CALLED_BY_TORCH = (
+    "forward",
+    "training_step",
+    "step",
+    "__call__",
+    "__iter__",
+    "__next__",
+    "__getitem__",
+    "__getitems__",
+)
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex, types.ModuleType, torch.dtype, torch.device})
 MISSING = object()
 
@@ -46,7 +56,7 @@ class Found:
         names: Global names that a function uses; empty otherwise.
         modules: The user's own modules among them.
         slots: Attributes that are not in a dictionary.
-        is_far: Whether only the code of a class leads to it; training never calls most of its methods.
+        is_far: Whether only code of a class leads to it that nothing else names; training never calls most methods.
     """
 
     thing: Any
@@ -107,6 +117,8 @@ class Walk:
         self._parts: dict[type, tuple[tuple[types.MemberDescriptorType, ...], list[type]]] = {}
         self._seen: set[int] = set()
         self._queue: collections.deque[Found] = collections.deque()
+        self._names = set(_CALLED_BY_TORCH)
+        self._far: collections.deque[Found] = collections.deque()
         self._rows: collections.deque[Found] = collections.deque()
         self._set_the_clock_apart()
         self._own_loaders = {id(each) for each in roots.data.values() if isinstance(each, DataLoader)}
@@ -119,6 +131,7 @@ class Walk:
                 if type(thing) not in _PLAIN and id(thing) not in self._seen:
                     self._meet(thing, label, None, owner=owner)
             self._follow()
+        self._follow_far()
         self._follow_rows()
 
     def _set_the_clock_apart(self) -> None:
@@ -133,6 +146,23 @@ class Walk:
     def _follow(self) -> None:
         while self._queue:
             self._look_into(self._queue.popleft())
+
+    def _follow_far(self) -> None:
+        """Follow what the code of classes leads to: first what training calls by a name seen so far, then the rest."""
+        while called := [each for each in self._far if each.label.removeprefix(".") in self._names]:
+            self._far = collections.deque(each for each in self._far if each.label.removeprefix(".") not in self._names)
+            for each in called:
+                each.is_far = False
+                self._enqueue(each, self._queue)
+            self._follow()
+        while self._far:
+            self._enqueue(self._far.popleft(), self._queue)
+            self._follow()
+
+    def _enqueue(self, found: Found, queue: collections.deque[Found]) -> None:
+        if id(found.thing) not in self._seen:
+            self._seen.add(id(found.thing))
+            queue.append(found)
 
     def _follow_rows(self) -> None:
         most = len(self.found) + MOST_OBJECTS_IN_ROWS
@@ -152,14 +182,19 @@ class Walk:
         kind = self._kinds.of(thing)
         if kind is Kind.ATOM:
             return
-        self._seen.add(id(thing))
         if is_a(thing, (torch.nn.Module, torch.optim.Optimizer)):
             owner = "training"
         is_far = holder is not None and (holder.is_far or holder.kind is Kind.CLASS)
-        (self._rows if is_row else self._queue).append(Found(thing, kind, label, holder, owner, is_far=is_far))
+        found = Found(thing, kind, label, holder, owner, is_far=is_far)
+        if is_far:
+            self._far.append(found)  # not seen yet: a nearer way to it may be found
+        else:
+            self._enqueue(found, self._rows if is_row else self._queue)
 
     def _look_into(self, found: Found) -> None:
         self.found.append(found)
+        if found.kind is Kind.FUNCTION and not found.is_far:
+            self._names.update(names_of(found.thing.__code__))
         is_row = found.kind in _CONTAINERS and len(found.thing) > ROWS_FROM
         for label, child in self._children(found):
             if type(child) not in _PLAIN and id(child) not in self._seen:

@@ -247,6 +247,21 @@ def test_an_iterator_that_only_the_code_of_a_class_names_is_no_reason_to_refuse(
     assert list(stream) == [0, 1, 2]
 
 
+def test_an_iterator_that_a_method_called_by_the_forward_pass_names_is_refused() -> None:
+    stream = iter(range(3))
+
+    class Net(Counting):
+        def noise(self) -> int:
+            return next(stream)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + self.noise()
+
+    with pytest.raises(StateNotKeepableError, match="stream"):
+        check_state(a_training(model=Net()))
+    assert list(stream) == [0, 1, 2]
+
+
 def test_averaged_weights_in_a_closure_are_put_back_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "LARGEST_COPY_OF_DATA_BYTES", 0)
     average: dict[str, torch.Tensor] = {}
