@@ -13,10 +13,25 @@ from greenlove_mlflow.benchmark.feed import make_feed
 from greenlove_mlflow.benchmark.passes import Limit
 from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.benchmark.subject.training import Training, compute_loss, to_device
-from greenlove_mlflow.errors import BenchmarkError
+from greenlove_mlflow.errors import BenchmarkError, InvalidInputError
 
 # A short pass is timed to its end, a longer one for this many seconds.
 LONGEST_VALIDATION_S = 2.0
+
+
+def check_validation(subject: Training) -> None:
+    """Refuse what cannot be passed over for validation; nothing is run.
+
+    Raises:
+        InvalidInputError: If ``validation`` is no data, or data without a length.
+    """
+    if subject.validation is None:
+        return
+    loader, _ = validation_step(subject)
+    try:
+        make_feed(loader).close()
+    except InvalidInputError as error:
+        raise InvalidInputError(f"validation: {error}") from error
 
 
 def time_validation(session: Session, subject: Training) -> None:

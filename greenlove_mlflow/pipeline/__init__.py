@@ -67,7 +67,12 @@ def estimate(
 
     epochs = 1 if epochs is None and steps is None and is_runner(model) else epochs
     settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
-    check_offers(settings.prices, billing=settings.billing, speed_ratios=settings.speed_ratios)
+    check_offers(
+        settings.prices,
+        billing=settings.billing,
+        speed_ratios=settings.speed_ratios,
+        region=settings.cloud_region,
+    )
     ranks = meet(settings.asked_for("estimate"), environment.world_size)
 
     def checked() -> Training | EpochRunner:
@@ -206,7 +211,12 @@ def track(
         run_id=run_id,
     )
     settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
-    check_offers(settings.prices, billing=settings.billing, speed_ratios=settings.speed_ratios)
+    check_offers(
+        settings.prices,
+        billing=settings.billing,
+        speed_ratios=settings.speed_ratios,
+        region=settings.cloud_region,
+    )
     ranks = meet(settings.asked_for("track"), environment.world_size)
     prepared = on_all_ranks(
         ranks,

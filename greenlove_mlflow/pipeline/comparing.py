@@ -149,23 +149,31 @@ class _Question:
 
 
 def check_offers(
-    prices: str | Path | PriceSheet, *, billing: tuple[str, ...], speed_ratios: Mapping[str, float]
+    prices: str | Path | PriceSheet,
+    *,
+    billing: tuple[str, ...],
+    speed_ratios: Mapping[str, float],
+    region: str | None = None,
 ) -> PriceSheet:
-    """The requested price sheet, checked for the kinds of price and the GPUs asked for.
+    """The requested price sheet, checked for the kinds of price, the GPUs and the region asked for.
 
     Args:
         prices: ``newest``, a version, a path to a price sheet, or a ``PriceSheet``.
         billing: Kinds of price to compare.
         speed_ratios: Known speed ratios by GPU.
+        region: Cloud region of the offers; None when not given.
 
     Raises:
-        InvalidInputError: If no offer has such a kind of price, or a GPU is in no table; the message lists valid ones.
+        InvalidInputError: If no offer has such a kind of price, or a GPU or region is in no table; the message lists
+            valid ones.
         TableError: If the sheet is invalid.
     """
     sheet = read_price_sheet(prices)
     for each in billing:
         if each not in DEFAULT_BILLING:
             checks.named("billing", each, {offer.billing for offer in sheet.offers} | set(DEFAULT_BILLING))
+    if region is not None:
+        checks.named("cloud_region", region, (each.name for each in read_regions()))
     offer_names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
     for name in speed_ratios:
         find_gpu(name, read_gpu_specs(), offer_names=offer_names)

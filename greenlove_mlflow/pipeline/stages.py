@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, EpochRunner, Training, make_feed, read_machine, run_benchmark
+from greenlove_mlflow.benchmark.validation import check_validation
 from greenlove_mlflow.benchmark.machine.signals import SignalReader
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.account.idle import without_idle
@@ -102,6 +103,7 @@ def make_training(model: Any, optimizer: Any, criterion: Any, data: Any, options
         extra_state=tuple(options.extra_state),
     )
     make_feed(data, batch_size=options.batch_size, steps_per_epoch=options.steps_per_epoch).close()
+    check_validation(training)
     return training
 
 

@@ -62,6 +62,10 @@ def options(clock: VirtualClock, **over: Any) -> dict[str, Any]:
         ({"speed_ratios": {"H100 HGX 80GB": 0.0}}, "must be above 0"),
         ({"contry": "DE"}, "did you mean country"),
         ({"one_off_s": -1.0}, "one_off_s"),
+        ({"prices": 5}, "prices must be a version, a path or a PriceSheet, got 5"),
+        ({"cloud_region": "us-nowhere1"}, "cloud_region"),
+        ({"validation": 5}, "validation: data must be"),
+        ({"validation": []}, "validation: the data is empty"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -12,7 +12,7 @@ from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.core.speed.names import boards_called, find_gpu
-from greenlove_mlflow.errors import TableError, UnknownGpuError
+from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuError
 from greenlove_mlflow.tables.hardware import read_gpu_specs
 from greenlove_mlflow.tables.prices.user_folder import own_folder, own_versions
 from greenlove_mlflow.tables.store.cache import kept
@@ -52,10 +52,13 @@ def read_price_sheet(
         source: Description of where its prices come from; by default from its TOML.
 
     Raises:
+        InvalidInputError: If ``prices`` is of another type.
         TableError: If there is no such version or file, or a row cannot be used; the message names row and column.
     """
     if isinstance(prices, PriceSheet):
         return prices
+    if not isinstance(prices, str | Path):
+        raise InvalidInputError(f"prices must be a version, a path or a PriceSheet, got {prices!r}")
     if isinstance(prices, Path) or _is_path(prices):
         table = read_own_prices(Path(prices), version=version, as_of=as_of, source=source)
     elif prices == CLOUD_TABLE:
