@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, EpochRunner, Training, make_feed, read_machine, run_benchmark
-from greenlove_mlflow.benchmark.validation import check_validation
 from greenlove_mlflow.benchmark.machine.signals import SignalReader
+from greenlove_mlflow.benchmark.validation import check_validation
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.account.idle import without_idle
 from greenlove_mlflow.core.account.run_facts import RunFacts

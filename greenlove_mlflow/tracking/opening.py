@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What SQLite says, through SQLAlchemy and MLflow, when another process has locked its file for seconds.
+_LOCKED = "database is locked"
+
 # A server that passes its health check but answers no request for this long is given up, and training goes on offline;
 # each answer resets the clock. With three seconds for the health check, that stays below ten.
 ENTRY_SILENCE_S = 6.0
@@ -117,6 +120,9 @@ def find_run(*, study: StudyRun | None = None, **options: Unpack[RunOptions]) ->
         # Before anything has run, whatever MLflow raises reaches the caller as one kind of error.
         if is_http(uri) and is_trouble(error):
             return _go_offline(plan, f"does not do its work now ({first_line(error)})")
+        if _LOCKED in str(error):
+            _forget_half_opened(plan)
+            return _go_offline(plan, f"is locked by somebody else ({first_line(error)})")
         raise translated(error, uri) from cause(error)
 
 
@@ -182,6 +188,12 @@ def leave_runs(run_ids: tuple[str, ...], status: str, *, is_sent: bool) -> None:
             mlflow.end_run(status)
         else:
             forget_run(run_id)
+
+
+def _forget_half_opened(plan: _Plan) -> None:
+    """Take a run that was started, but not found again, off MLflow's stack; the spool finds it by its tag."""
+    runs = _active_runs()
+    runs[:] = [run for run in runs if plan.active is not None and run.info.run_id == plan.active.info.run_id]
 
 
 def forget_run(run_id: str) -> None:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 # A longer line was not written by this package: the longest, inputs with their schemas, have about ten kilobytes.
 LINE_LIMIT_BYTES = 8 << 20
+_CHUNK_BYTES = 1 << 20
 _TEXT_LIMIT, _TEXT_COUNT_LIMIT, _INPUT_COUNT_LIMIT, _DEVICE_LIMIT = 100_000, 1000, 1000, 200
 # Limits of MLflow's stores for a time and a step.
 _TIME_LIMIT_MS, _STEP_LIMIT = 1 << 53, 1 << 62
@@ -360,3 +361,13 @@ def _positive(value: Any) -> int:
 
 def _time_ms(value: Any) -> int:
     return _natural(value, _TIME_LIMIT_MS)
+
+
+def skip_line(file: BinaryIO) -> int:
+    """Skip to the end of the current line of the file and return the number of bytes skipped."""
+    count = 0
+    while rest := file.readline(_CHUNK_BYTES):
+        count += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    return count

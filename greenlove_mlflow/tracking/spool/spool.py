@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import shutil
 import tempfile
@@ -44,6 +45,7 @@ from greenlove_mlflow.tracking.spool.events import (
     OddLine,
     is_inner_path,
     read_line,
+    skip_line,
     to_line,
 )
 from greenlove_mlflow.tracking.spool.header import Header, process_is_alive
@@ -64,7 +66,6 @@ FOREIGN_SILENCE_S = 600.0
 MEMORY_COUNT_LIMIT = 125_000
 # Events in memory follow those of the file, at offsets that no file reaches.
 _MEMORY_OFFSET = 1 << 60
-_CHUNK_BYTES = 1 << 20
 _HEADER_LIMIT_BYTES = 1 << 20
 _ODD_SHOWN_BYTES = 1000
 # Name of the file in which a model's facts wait.
@@ -105,7 +106,7 @@ class Spool:
             make_private_folders(folder, FILES)
             spool.write_header()
             spool.lock()
-            spool._descriptor = open_private(folder / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            spool._descriptor = open_private(folder / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         except OSError:
             spool.remove()
             raise
@@ -342,6 +343,8 @@ class Spool:
         """The offset after everything written so far, including an incomplete last line."""
         if self._memory:
             return _MEMORY_OFFSET + len(self._memory)
+        if self._descriptor is not None:
+            return os.fstat(self._descriptor).st_size
         if self.folder is not None:
             with contextlib.suppress(OSError):
                 return (self.folder / EVENTS).lstat().st_size
@@ -354,14 +357,10 @@ class Spool:
         return time.time() - self._last_sign_s() < FOREIGN_SILENCE_S if alive is None else alive
 
     def _events_of_file(self, offset: int) -> Iterator[tuple[int, Event | OddLine]]:
-        if self.folder is None:
+        file = self._open_events(offset)
+        if file is None:
             return
-        try:
-            descriptor = open_private(self.folder / EVENTS, os.O_RDONLY)
-        except FileNotFoundError:
-            return
-        with os.fdopen(descriptor, "rb") as file:
-            file.seek(offset)
+        with file:
             while line := file.readline(LINE_LIMIT_BYTES + 1):
                 if line.endswith(b"\n"):
                     offset += len(line)
@@ -369,8 +368,20 @@ class Spool:
                     continue
                 if len(line) <= LINE_LIMIT_BYTES:
                     return  # still being written, or truncated
-                offset += len(line) + _skip_line(file)
+                offset += len(line) + skip_line(file)
                 yield offset, OddLine(line=line[:_ODD_SHOWN_BYTES], reason="the line is too long for an event")
+
+    def _open_events(self, offset: int) -> BinaryIO | None:
+        """The file of the events from an offset on; one that was removed lasts as long as its writer has it open."""
+        if self.folder is None:
+            return None
+        try:
+            file = os.fdopen(open_private(self.folder / EVENTS, os.O_RDONLY), "rb")
+        except FileNotFoundError:
+            written = None if self._descriptor is None else os.pread(self._descriptor, self.size - offset, offset)
+            return None if written is None else io.BytesIO(written)
+        file.seek(offset)
+        return file
 
     def _remember(self, event: Event) -> None:
         if len(self._memory) < MEMORY_COUNT_LIMIT:
@@ -386,13 +397,3 @@ class Spool:
             with contextlib.suppress(OSError):
                 times.append((self.folder / name).lstat().st_mtime)
         return max(times, default=0.0)
-
-
-def _skip_line(file: BinaryIO) -> int:
-    """Skip to the end of the current line of the file and return the number of bytes skipped."""
-    count = 0
-    while rest := file.readline(_CHUNK_BYTES):
-        count += len(rest)
-        if rest.endswith(b"\n"):
-            break
-    return count
