@@ -250,9 +250,10 @@ class Spool:
         return target
 
     def close(self) -> None:
-        """Stop writing; what has been written stays."""
+        """Stop writing; what has been written stays, readable also where somebody has removed its file."""
         self._is_open = False
-        if self._descriptor is not None:
+        is_removed = self.folder is not None and not os.path.lexists(self.folder / EVENTS)
+        if self._descriptor is not None and not is_removed:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
 
