@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+NAMES_KEPT = 200
+
 
 @dataclass
 class Count:
@@ -14,12 +16,14 @@ class Count:
         tried: Cases so far.
         wrong: Those that went wrong, each in words.
         outcomes: How often what came of a case.
+        names: The first cases, in words.
     """
 
     part: str
     tried: int = 0
     wrong: list[str] = field(default_factory=list)
     outcomes: dict[str, int] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> int:
@@ -29,6 +33,8 @@ class Count:
     def add(self, case: str, problem: str = "", outcome: str = "") -> None:
         """One more case; a problem makes it a wrong one."""
         self.tried += 1
+        if self.tried <= NAMES_KEPT:
+            self.names.append(case)
         if outcome:
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         if problem:

@@ -2,8 +2,6 @@
 
     python reports/faults_nvml.py [--quick]
 
-Writes faults_nvml.md beside this file, unless it is quick.
-
 The first part opens the power meter alone on a fake of NVML, under a clock that passes when told to: a benchmark with a
 steady window of ten seconds, then a training of twenty, both drawing 200 W. The second runs whole trackings of a small
 training, in real time, whose board misbehaves while it trains.
@@ -681,35 +679,9 @@ def campaign(*, quick: bool = False) -> list[Count]:
     return [meter_campaign(quick=quick), training_campaign(quick=quick)]
 
 
-def _page(counts: list[Count]) -> str:
-    """What was tried, and what went wrong."""
-    rows = [f"| {count.part} | {count.tried} | {count.right} | {len(count.wrong)} |" for count in counts]
-    wrong = [f"- {problem}" for count in counts for problem in count.wrong]
-    names = [*(case.name for case in meter_cases()), *(f"track: {training.name}" for training in trainings())]
-    lines = [
-        "# Boards that misbehave",
-        "",
-        "Made by `reports/faults_nvml.py`. Every benchmark and every training draws 200 W. Right is that figure,",
-        "metered or filled, a model's or none, each with its reason; never 0, never measured when it was not.",
-        "",
-        "| part | tried | right | wrong |",
-        "|---|---|---|---|",
-        *rows,
-        "",
-        *(wrong or ["Nothing went wrong."]),
-        "",
-        "## What was tried",
-        "",
-        *(f"- {name}" for name in names),
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def main() -> int:
     quick = "--quick" in sys.argv
     counts = campaign(quick=quick)
-    if not quick:
-        (ROOT / "reports" / "faults_nvml.md").write_text(_page(counts), encoding="utf-8")
     for count in counts:
         for problem in count.wrong:
             print(problem)

@@ -30,8 +30,21 @@ def test_odd_spools_hold_up_nothing_and_lose_nothing(report: Any) -> None:
     assert count.tried >= 10
 
 
+def test_the_page_counts_what_went_wrong_and_names_it(report: Any) -> None:
+    count = report.Count("boards")
+    count.add("a right one")
+    count.add("a wrong one", "0 W are called measured")
+    page = report.report([count])
+    assert "| boards | 2 | 1 | 1 |" in page
+    assert "- a wrong one: 0 W are called measured" in page
+    assert "a right one; a wrong one." in page
+
+
 @pytest.mark.slow
-def test_stores_and_disks_that_fail_cost_no_epoch(report: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.server
+def test_stores_and_disks_that_fail_and_trainings_that_are_killed_cost_no_epoch(
+    report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     before = mlflow.get_tracking_uri()

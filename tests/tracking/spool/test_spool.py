@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -117,6 +118,17 @@ def test_nothing_is_written_after_close(tmp_path: Path) -> None:
     spool.close()
     spool.append(TAGS)
     assert spool.size == 0
+
+
+def test_what_was_written_is_still_read_when_somebody_has_removed_the_folder(tmp_path: Path) -> None:
+    spool = a_spool(tmp_path / "s")
+    spool.append(metric(0))
+    shutil.rmtree(tmp_path / "s")
+    spool.append(metric(1))
+    spool.close()
+    assert events_of(spool) == [metric(0), metric(1)]
+    assert [event for _, event in spool.events(len(to_line(metric(0))))] == [metric(1)]
+    assert spool.size == len(to_line(metric(0))) + len(to_line(metric(1)))
 
 
 def test_lines_from_many_threads_stay_whole(tmp_path: Path) -> None:
