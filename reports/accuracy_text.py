@@ -139,7 +139,7 @@ def _simulated(simulated: pd.DataFrame, blind: pd.DataFrame, silent: pd.DataFram
     lines += ["", "By workload, on the unseen quiet and shared machines:", "",
               *_rows(_in_order(unseen, ["machine", "workload"]), ["machine", "workload"])]  # fmt: skip
     if len(seed):
-        lines += ["", "The `seed` method on the same kinds of machines:", "",
+        lines += ["", "The original's method on the same kinds of machines:", "",
                   *_rows(_in_order(seed, ["machine"]), ["machine"])]  # fmt: skip
     return lines
 
@@ -274,7 +274,8 @@ def _method() -> list[str]:
         "  six, with bursts. The constants of the range were chosen on the kinds without *unseen*; the unseen drift in",
         "  waves or jumps, with heavier tails and rarer, longer bursts. Their figures were looked at between choices.",
         "  All noise is this project's assumption. Constants of machines whose counters say nothing were fitted by",
-        "  `accuracy_fit.py` on machines of its own.",
+        "  `accuracy_fit.py` on machines of its own. Trainings one after the other, and the original's method, were",
+        "  simulated before these were fitted; machines that say something are hardly touched by them.",
         "- Their kernel says how long the process waited, and what others compute: 0.1 to 6 % of the cores on a",
         "  quiet machine, 3 to 50 % on a shared one. That too is assumed; a table above shows promises without it.",
         "- Real trainings: each method in a fresh process that promises first and then trains to the end.",
