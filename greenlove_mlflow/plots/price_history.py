@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "What these runs would cost, by date of the prices"
-_MARKERS = "osD^vP"
+_MARKERS = "os^vPX"
 
 
 def plot_price_history(summary: pd.DataFrame, run_count: int) -> Figure:
@@ -37,7 +37,7 @@ def plot_price_history(summary: pd.DataFrame, run_count: int) -> Figure:
     first, last = known["as_of"].min(), known["as_of"].max()
     figure = open_canvas(
         title=TITLE,
-        subtitle=f"mean of {run_count:,} runs, US dollars; home is the electricity bill",
+        subtitle=f"{_mean_of(run_count)}, US dollars; home is the electricity bill",
         caption=f"Prices of {first} to {last}. A gap means that the sheet of that date does not list the GPU.\n"
         "The range of each run is in reestimates.parquet; speed ratios move all dates of a GPU together.",
         height_in=3.4,
@@ -53,6 +53,10 @@ def plot_price_history(summary: pd.DataFrame, run_count: int) -> Figure:
     return figure
 
 
+def _mean_of(run_count: int) -> str:
+    return "one run" if run_count == 1 else f"mean of {run_count:,} runs"
+
+
 def _draw_lines(axes: object, known: pd.DataFrame) -> None:
     days = sorted(known["day"].unique())
     order = known.groupby("gpu", sort=False)["mean_usd"].mean().sort_values(ascending=False)
@@ -65,7 +69,7 @@ def _draw_lines(axes: object, known: pd.DataFrame) -> None:
             of_gpu.to_numpy(),
             color=HOME if is_home else PALETTE[index % len(PALETTE)],
             linestyle="--" if is_home else "-",
-            marker=_MARKERS[index // len(PALETTE) % len(_MARKERS)],
+            marker="D" if is_home else _MARKERS[index // len(PALETTE) % len(_MARKERS)],
             markersize=4,
             linewidth=1.4,
             label="home" if is_home else gpu,

@@ -38,7 +38,7 @@ def history_lines(history: pd.DataFrame) -> list[tuple[str, str]]:
     """The dates of the prices, newest first, each with the best choices then, as text."""
     lines = []
     for version, rows in reversed(list(history.groupby("version", sort=False))):
-        then = ", ".join(f"{_name(row.best)} ({row.run_count:,})" for row in rows.itertuples())
+        then = ", ".join(f"{_name(str(row.best))} ({row.run_count:,})" for row in rows.itertuples())
         missing = rows["not_listed"].iloc[0]
         lines.append((str(version), f"{then}; {missing} not listed" if missing else then))
     return lines
