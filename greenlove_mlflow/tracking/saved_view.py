@@ -21,12 +21,12 @@ from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.names import metric_key
 from greenlove_mlflow.tracking.spool.mlflow_store import TRAINING_VIEW, without_credentials
 
-VIEW_NAME = "Green Love: time, cost, energy and CO2e"
+VIEW_NAME = "Green Love"
 # Number of runs that a bar chart shows at first.
 _RUNS_A_CHART = 20
 _LEADING_COLUMNS = ("attributes.`Run Name`", "runDateAndNestInfo")
 # Wide enough for the longest key of each kind, in pixels.
-_WIDTHS = {"attributes": 90, "metrics": 165, "params": 130, "tags": 130}
+_WIDTHS = {"attributes": 90, "metrics": 140, "params": 105, "tags": 135}
 _TITLES = {
     names.TIME_H: "hours",
     names.COST_USD: "US dollars",
@@ -104,15 +104,14 @@ def _known_keys(estimate: Estimate, comparison: Comparison | None) -> set[str]:
 def _columns(known: set[str]) -> list[str]:
     """Fate, what happened, what was estimated, and where: the first columns are what one screen shows."""
     home = [metric_key(quantity, LOCAL) for quantity in _TITLES if metric_key(quantity, LOCAL) in known]
-    metrics = [names.ACTUAL_TIME_H, *home[:1], names.ACTUAL_TIME_ERROR_RATIO]
-    metrics += [names.ACTUAL_ENERGY_KWH, names.ACTUAL_COST_USD, names.ACTUAL_CO2_KG]
+    actual = (names.ACTUAL_COST_USD, names.ACTUAL_ENERGY_KWH, names.ACTUAL_CO2_KG, names.ACTUAL_TIME_ERROR_RATIO)
     return [
         f"tags.`{names.TAG_STATUS}`",
-        *(f"metrics.`{metric}`" for metric in metrics),
+        *(f"metrics.`{metric}`" for metric in (names.ACTUAL_TIME_H, *home[:1])),
         f"params.`{names.PARAM_COUNTRY}`",
         f"tags.`{names.TAG_BEST_OPTION}`",
         f"tags.`{names.TAG_PRICES_AS_OF}`",
-        *(f"metrics.`{metric}`" for metric in (*home[1:], names.SAVING_USD)),
+        *(f"metrics.`{metric}`" for metric in (*actual, *home[1:], names.SAVING_USD)),
         *(f"params.`{param}`" for param in _PARAMS),
         f"tags.`{names.TAG_REASON}`",
     ]
@@ -150,7 +149,7 @@ def _offer_charts(known: set[str], subjects: Sequence[str]) -> Iterable[dict[str
 def _sections() -> list[dict[str, Any]]:
     # Title and charts per row; a narrow chart truncates its title.
     sections = {
-        "outcome": ("What happened", 3),
+        "outcome": ("What happened", 2),
         "offers": ("Estimated here and on each offer", 2),
         "during": ("While they ran", 2),
         "plans": ("Plans", 1),
@@ -182,6 +181,8 @@ def _line(section: str, key: str, title: str, keys: Sequence[str], x_axis: str =
         "xAxisKey": x_axis,
         "useGlobalXaxisKey": False,
         "displayPoints": True,
+        "lineSmoothness": 0,
+        "useGlobalLineSmoothing": True,
     }
 
 

@@ -7,7 +7,7 @@
   const hasTable = document.getElementById("options") !== null;
   const stored = [facts.home, ...facts.rows];
   // Of a chart in pixels: its height, a letter, a line, and where a name may stand above or below its point.
-  const [CHART_HEIGHT, LETTER_WIDTH, LINE_HEIGHT, LABEL_OFFSETS] = [380, 7, 15, [-9, 16, -25, 32, -41, 48]];
+  const [CHART_HEIGHT, LETTER_WIDTH, LINE_HEIGHT, LABEL_OFFSETS] = [380, 8, 15, [-9, 16, -25, 32, -41, 48]];
   const ROLE = { true: "best trade-off", false: "other offers" };
 
   // The options as the charts draw them, in the units that the axes say.
