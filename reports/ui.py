@@ -27,6 +27,8 @@ SETTINGS = ((16, "DE"), (64, "DE"), (64, "IS"), (256, "DE"))
 PAGE = {"width": 1500, "height": 950}
 # Charts are drawn, and frames loaded, a little after their text is there.
 SETTLE_MS = 4000
+# On a busy machine a page takes its time.
+DEADLINE_MS = 180_000
 ASSISTANT_CLOSE = '[data-component-id="mlflow.assistant.chat_panel.close"]'
 
 
@@ -85,6 +87,7 @@ def photograph(uri: str, runs: list[Any], out: Path) -> None:
         for shot in shots(uri, runs):
             context = browser.new_context(viewport=PAGE)
             page = context.new_page()
+            page.set_default_timeout(DEADLINE_MS)
             page.goto(shot.address)
             page.locator(ASSISTANT_CLOSE).click()
             shot.until(page)
