@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from greenlove_mlflow.pipeline import compare as compare
     from greenlove_mlflow.pipeline import estimate as estimate
     from greenlove_mlflow.pipeline import track as track
+    from greenlove_mlflow.pipeline.study import Study as Study
+    from greenlove_mlflow.pipeline.study import study as study
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining as TrackedTraining
     from greenlove_mlflow.pipeline.watching import watch as watch
     from greenlove_mlflow.reestimation import reestimate as reestimate
@@ -49,6 +51,8 @@ _HOME_OF_NAME = {
     "estimate": "pipeline",
     "compare": "pipeline",
     "watch": "pipeline.watching",
+    "study": "pipeline.study",
+    "Study": "pipeline.study",
     "autolog": "integrations.autolog",
     "LightningCallback": "integrations.lightning",
     "TrainerCallback": "integrations.huggingface",

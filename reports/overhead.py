@@ -21,6 +21,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from overhead_trials import (
+    ENTER_AIM_S,
+    STEP_AIM_S,
+    STEPS_OF_BLOCK,
+    TRIAL_AIM_S,
+    Beside,
+    background_share,
+    entering_lines,
+    make_subject,
+    measure_steps,
+    measure_trials,
+    ratio_of_trials,
+    step_lines,
+    trial_lines,
+    wait_until_quiet,
+)
 from scipy.special import stdtrit
 
 HERE = Path(__file__).resolve().parent
@@ -28,8 +44,6 @@ ROOT = HERE.parent
 IMPORT_REPEATS = 7
 SAMPLE_REPEATS = 20_000
 EMPTY_EPOCHS = 300
-# The threads beside the training are done with the record when they use less than this for so many seconds on end.
-QUIET_SHARE, QUIET_WAITS, MOST_WAITS = 0.05, 6, 120
 # The aims that these figures are held against.
 AIM_SHARE = 0.001
 LIMIT_SHARE = 0.005
@@ -39,8 +53,8 @@ IMPORT_AIM_S = 0.1
 TEMPLATE = """# What tracking costs
 
 Made by `reports/overhead.py` on {where}, with the demo's network and digits on one
-thread and MLflow's default store, the load
-average at {load:.1f} at the end. Where that is above the number of cores, other programs took part in every figure.
+thread and MLflow's default store, the load average at {load_before:.1f} at the start and {load:.1f} at the end. Where
+that is above the number of cores, other programs took part in every figure.
 
 ## Judged by what was timed directly
 
@@ -61,6 +75,37 @@ over one power sample takes {sample_us:.0f} us, so ten a second take {sampling:.
 {parts}
 
 Aim for the import: at most {import_aim_s:g} s and none of the heavy packages.
+
+## Entering a training
+
+From the end of the benchmark to the first line of the body, medians of {entry_count} trainings of a process that has
+tracked one before. Aim: at most {enter_aim_s:g} s.
+
+| entering takes | figure |
+|---|---|
+{entering}
+
+## A step
+
+What a step of an optimizer is longer by while it is counted, from blocks of {block_steps:,} steps of an optimizer with
+nothing to do, counted and bare in turns, on the training's own thread. Medians over {block_count} pairs of blocks. Aim:
+at most {step_aim_us:g} us.
+
+| a step in | is longer by | in CPU time | counted over bare, in CPU time |
+|---|---|---|---|
+{steps}
+
+## A trial of a sweep
+
+CPU time that a trial takes beside its benchmark and its training, on all threads, from `track` to the end of its run.
+Medians, and the range from the least to the most, of so many trials. Aim for a later trial of a study: at most
+{trial_aim_s:g} s.
+
+| trial | trials | CPU s beside its training | least to most | of it before the body | after the body |
+|---|---|---|---|---|---|
+{trials}
+
+A trial that reuses a benchmark takes {trial_ratio:.0%} of what a training by itself takes beside its own.
 
 ## Paired runs
 
@@ -157,27 +202,6 @@ def measure_parts(idle_s: float) -> list[Figure]:
     ]
 
 
-def wait_until_quiet() -> tuple[float, float]:
-    """Seconds, and CPU seconds, until the threads beside the training have nothing more to do than sample."""
-    begun_s, begun_cpu_s, quiet_count = time.perf_counter(), time.process_time(), 0
-    busy_s, busy_cpu_s = 0.0, 0.0
-    for _ in range(MOST_WAITS):
-        quiet_count = quiet_count + 1 if background_share(1.0) < QUIET_SHARE else 0
-        if quiet_count == 0:
-            busy_s, busy_cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
-        # The writer sends every few seconds, so one quiet second is no end.
-        if quiet_count >= QUIET_WAITS:
-            break
-    return busy_s, busy_cpu_s
-
-
-def background_share(seconds: float) -> float:
-    """CPU share that the other threads of the process take while this one sleeps."""
-    begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
-    time.sleep(seconds)
-    return (time.process_time() - begun_cpu_s) / (time.perf_counter() - begun_s)
-
-
 def render_page(run: Any, log: Any) -> tuple[str, float]:
     from greenlove_mlflow.report import ReportContent, render_report
 
@@ -222,20 +246,6 @@ def time_epoch(subject: tuple[Any, ...], epochs: Any) -> tuple[float, float]:
     return time.perf_counter() - begun_s, time.thread_time() - begun_cpu_s
 
 
-def make_subject() -> tuple[Any, ...]:
-    """The demo's network and digits."""
-    import torch
-
-    from greenlove_mlflow.cli.demo import BATCH_SIZE, load_digits_dataset, make_network
-
-    # Threads that wait for each other magnify what other programs do to an epoch, and with it the noise of a ratio.
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model = make_network()
-    loader = torch.utils.data.DataLoader(load_digits_dataset(), batch_size=BATCH_SIZE, shuffle=True)
-    return model, torch.optim.Adam(model.parameters(), lr=1e-3), torch.nn.CrossEntropyLoss(), loader
-
-
 def ratio_with_range(pairs: list[dict[str, float]], name: str) -> tuple[float, float, float]:
     """Geometric mean over pairs of tracked over bare, and its 95 % t interval on the log scale."""
     logs = [math.log(pair[f"tracked_{name}"] / pair[f"bare_{name}"]) for pair in pairs]
@@ -246,7 +256,13 @@ def ratio_with_range(pairs: list[dict[str, float]], name: str) -> tuple[float, f
     return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
-def render(figures: list[Figure], pairs: list[dict[str, float]]) -> str:
+def render(
+    figures: list[Figure],
+    pairs: list[dict[str, float]],
+    trials: list[Beside],
+    steps: list[dict[str, float]],
+    load_before: float,
+) -> str:
     value = {figure.name: figure.value for figure in figures}
     epoch_cost_s, sample_cost_s = value["one epoch, on the training's own thread"], value["one power sample"]
     epoch_cpu_s = value["one epoch, on that thread, in CPU time"]
@@ -255,6 +271,17 @@ def render(figures: list[Figure], pairs: list[dict[str, float]]) -> str:
     return TEMPLATE.format(
         where=where,
         load=os.getloadavg()[0],
+        load_before=load_before,
+        entry_count=sum(each.how == "by itself" for each in trials),
+        enter_aim_s=ENTER_AIM_S,
+        entering="\n".join(entering_lines(trials)),
+        block_steps=STEPS_OF_BLOCK,
+        block_count=len(steps) // 2,
+        step_aim_us=STEP_AIM_S * 1e6,
+        steps="\n".join(step_lines(steps)),
+        trial_aim_s=TRIAL_AIM_S,
+        trials="\n".join(trial_lines(trials)),
+        trial_ratio=ratio_of_trials(trials),
         aim=AIM_SHARE,
         limit=LIMIT_SHARE,
         epoch_ms=epoch_cost_s * 1e3,
@@ -299,13 +326,25 @@ def show(figure: Figure) -> str:
     return f"{figure.value:.3g} {figure.unit}".strip()
 
 
-def write_raw(path: Path, figures: list[Figure], pairs: list[dict[str, float]]) -> None:
+def write_raw(
+    path: Path,
+    figures: list[Figure],
+    pairs: list[dict[str, float]],
+    trials: list[Beside],
+    steps: list[dict[str, float]],
+) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["part", "name", "value", "unit"])
         rows.writerows([figure.part, figure.name, repr(figure.value), figure.unit] for figure in figures)
         for number, pair in enumerate(pairs):
             rows.writerows([f"pair {number}", name, repr(value), "s"] for name, value in pair.items())
+        for number, trial in enumerate(trials):
+            for name in ("enter_s", "enter_cpu_s", "after_cpu_s"):
+                rows.writerow([f"trial {number} {trial.how}", name, repr(getattr(trial, name)), "s"])
+        for number, pair in enumerate(steps):
+            part = f"steps {number} {'watch' if pair['is_watch'] else 'track'}"
+            rows.writerows([part, name, repr(value), "s"] for name, value in pair.items() if name != "is_watch")
 
 
 def main() -> None:
@@ -315,18 +354,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args()
     pair_count, idle_s = (4, 1.0) if given.quick else (given.pairs, 10.0)
-    here = Path.cwd()
+    here, load_before = Path.cwd(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_STATE_HOME"] = str(Path(folder) / "state")
         os.chdir(folder)
         try:
             figures = [*measure_import(), *measure_writer(), *measure_parts(idle_s)]
+            trials, steps = measure_trials(given.quick), measure_steps(given.quick)
             pairs = measure_pairs(pair_count)
         finally:
             os.chdir(here)
     given.out.mkdir(parents=True, exist_ok=True)
-    write_raw(given.out / "overhead.csv", figures, pairs)
-    (given.out / "overhead.md").write_text(render(figures, pairs), encoding="utf-8")
+    write_raw(given.out / "overhead.csv", figures, pairs, trials, steps)
+    (given.out / "overhead.md").write_text(render(figures, pairs, trials, steps, load_before), encoding="utf-8")
     print((given.out / "overhead.md").read_text(encoding="utf-8"))
 
 

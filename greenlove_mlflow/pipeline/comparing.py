@@ -95,6 +95,7 @@ def compare_estimate(
         region=region,
         billing=billing,
         start_s=instance_start_s(start_s),
+        stale=tuple(stale_caveats(COMPARED_BY)),
     )
     comparison = question.compared(sheet.offers, used)
     return dataclasses.replace(comparison, rows=tuple(question.with_all_at_work(row) for row in comparison.rows))
@@ -114,6 +115,7 @@ class _Question:
     region: str | None
     billing: tuple[str, ...]
     start_s: Interval
+    stale: tuple[Caveat, ...]
 
     def compared(self, offers: tuple[Offer, ...], used_gpu_count: int) -> Comparison:
         """The comparison with those offers, at that number of GPUs."""
@@ -130,7 +132,7 @@ class _Question:
             home_name=self.home.name,
             billing=self.billing,
             rental=Rental(used_gpu_count=used_gpu_count, start_s=self.start_s),
-            caveats=(*self.home.caveats, *stale_caveats(COMPARED_BY)),
+            caveats=(*self.home.caveats, *self.stale),
             today=time.strftime("%Y-%m-%d", time.gmtime()),
         )
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from greenlove_mlflow.benchmark.subject.likeness import likeness
+from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import GreenloveError
@@ -16,6 +19,8 @@ from greenlove_mlflow.pipeline.live.account import Promise
 from greenlove_mlflow.pipeline.live.background import Background
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT
+from greenlove_mlflow.pipeline.stages import plan_workload
+from greenlove_mlflow.pipeline.study import Benchmark, TrialUnderWay
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining, replace_ratios
 from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking import names
@@ -37,6 +42,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Caveat of an estimate that rests on an earlier trial's benchmark.
+REUSED = "benchmark-reused"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
@@ -50,6 +58,7 @@ class Keeping:
         saved_view: Whether to save a view of the experiment page.
         join: A run opened by other code, to use instead of the active one.
         run_id: Id of a run to resume, if none is active.
+        rest: Whether figures, tables and the model are recorded; later trials of a workload share those of the first.
     """
 
     experiment: str | None = None
@@ -59,6 +68,7 @@ class Keeping:
     saved_view: bool = True
     join: RunToJoin | None = None
     run_id: str | None = None
+    rest: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +88,7 @@ class Undertaking:
         optimizers: Optimizers whose steps are counted; empty if steps are reported by calls.
         runner: An ``EpochRunner`` that ``run.train()`` runs.
         ranks: The ranks of the training; None when it trains alone.
+        plan_is_known: Whether an earlier trial has trained by this plan, so that it needs no check.
     """
 
     subject: Subject
@@ -92,6 +103,7 @@ class Undertaking:
     optimizers: tuple[Any, ...] = ()
     runner: Any = None
     ranks: Ranks | None = None
+    plan_is_known: bool = False
 
 
 def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, undertaking: Undertaking) -> Promise:
@@ -111,8 +123,85 @@ def keep_promise(log: BenchmarkLog, estimate: Estimate, tracked: TrackedRun, und
         if keeping.log_model:
             _log_model_later(tracked, estimate, comparison)
 
-    rest = Background(keep_rest, name="greenlove-page")
+    rest = Background(keep_rest, name="greenlove-page") if keeping.rest else None
     return Promise(log=log, estimate=estimate, comparison=comparison, rest=rest)
+
+
+def promise_of_trial(
+    trial: TrialUnderWay,
+    tracked: TrackedRun,
+    undertaking: Undertaking,
+    measure: Callable[[TrackedRun], Promise | None] | None,
+) -> Promise | None:
+    """The promise of a trial: from its study's benchmark of the same workload, else from one of its own.
+
+    None where its own first seconds are the benchmark, or where the study has nothing left to spend.
+
+    Args:
+        trial: The trial.
+        tracked: The trial's run.
+        undertaking: The trial's training.
+        measure: Runs a benchmark before it; None when there is none.
+    """
+    study, workload = trial.study, trial.workload
+    # One benchmark at a time: trials in other threads wait for that of their workload, or for a machine to themselves.
+    with study.measuring if measure is not None else nullcontext():
+        known = study.known(workload)
+        if known is not None:
+            return reuse_promise(known, tracked, undertaking)
+        if measure is None or study.exhausted():
+            return None
+        promise = measure(tracked)
+        if promise is not None and workload:
+            study.benchmarks[workload] = Benchmark(promise=promise, run_id=tracked.run_id)
+        return promise
+
+
+def reuse_promise(benchmark: Benchmark, tracked: TrackedRun, undertaking: Undertaking) -> Promise | None:
+    """The promise from the benchmark of an earlier trial, for this trial's plan; recorded in the trial's run.
+
+    Only the estimates are recorded: the benchmark with its figures and tables, and the model, are in the run that
+    measured it. None if that estimate cannot be made again.
+
+    Args:
+        benchmark: The earlier trial's.
+        tracked: The trial's run.
+        undertaking: The trial's training.
+    """
+    earlier, options = benchmark.promise, undertaking.options
+    facts, log = earlier.estimate.statistics, earlier.log
+    if facts is None:
+        return None
+    within = WITHIN_CAVEAT in earlier.estimate.caveats
+    workload = workload_within(undertaking, log) if within else plan_workload(options, log)
+    training = undertaking.subject.training
+    paid = training is None or not training.is_compiled  # another model is compiled anew
+    caveats = [each for each in facts.caveats if paid or each.code != "one-off-paid"]
+    reused = Caveat.of(REUSED, run=benchmark.run_id or "of the first trial")
+    facts = dataclasses.replace(facts, workload=workload, one_off_paid=paid, caveats=(*caveats, reused))
+    estimate = estimate_training(facts)
+    comparison = earlier.comparison
+    if comparison is not None and workload == earlier.estimate.workload:
+        comparison = dataclasses.replace(comparison, home=estimate)
+    elif comparison is not None:
+        comparison, estimate = compare_or_say_why(estimate, options)
+    if not tracked.is_continued:
+        tracked.params(params_of_plan(undertaking.plan, options, "reused"))
+        tracked.tags({} if benchmark.run_id is None else {names.TAG_BENCHMARK_RUN: benchmark.run_id})
+        tracked.log_estimates(estimate, comparison, None)
+    return Promise(log=log, estimate=estimate, comparison=comparison)
+
+
+def workload_of(undertaking: Undertaking) -> str:
+    """What trials of the same cost have in common; empty where too little of the training is known."""
+    training, options = undertaking.subject.training, undertaking.options
+    if training is None:
+        return ""
+    # What the plan of the training decides is computed anew for each trial.
+    planned = {"epochs", "steps", "done", "lap_steps", "benchmark", "extra_per_epoch_s", "one_off_s"}
+    seen = {"device", "train_step", "extra_state", "validation", "progress", "on_epoch"}
+    fields = [field.name for field in dataclasses.fields(options) if field.name not in planned | seen]
+    return likeness(training, {name: getattr(options, name) for name in fields})
 
 
 def keep_outcome(run: TrackedTraining, tracked: TrackedRun, error: BaseException | None = None) -> None:
@@ -129,8 +218,9 @@ def keep_outcome(run: TrackedTraining, tracked: TrackedRun, error: BaseException
     elif tracked.is_continued:
         tracked.log_open_outcome(tracked.first_estimate() or run.of_all_parts(run.estimate), run.outcome)
     else:
-        status = status_of(error).lower()
-        tracked.log_outcome(run.estimate, run.comparison, run.log, run.outcome, status=status)
+        is_reused = any(each.code == REUSED for each in run.estimate.caveats)
+        log, status = None if is_reused else run.log, status_of(error).lower()
+        tracked.log_outcome(run.estimate, run.comparison, log, run.outcome, status=status)
 
 
 def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison | None, Estimate]:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks, rank_of_process
+from greenlove_mlflow.benchmark.subject.likeness import likeness_of_parts
 from greenlove_mlflow.benchmark.subject.loader_in_use import find_loader_in_use
 from greenlove_mlflow.benchmark.within import WindowPlan
 from greenlove_mlflow.core.account.laps import LapPlan
@@ -29,17 +30,20 @@ from greenlove_mlflow.pipeline.promises import (
     feed_of_steps,
     keep_outcome,
     keep_promise,
+    promise_of_trial,
     with_caveats,
+    workload_of,
     workload_within,
 )
 from greenlove_mlflow.pipeline.stages import estimate_log
+from greenlove_mlflow.pipeline.study import UNSAID, Benchmark, Study, TrialUnderWay, open_study, trial_of
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 from greenlove_mlflow.power.devices import name_device
 from greenlove_mlflow.tables import read_kernel_factors
 from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.spool.closing import is_pruned
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import EarlierParts
     from greenlove_mlflow.core.records import BenchmarkLog
     from greenlove_mlflow.pipeline.live.rank_power import RankMeter
@@ -69,35 +73,23 @@ def running(
         TrainingRefused: If it may not run and the caller asked for an exception.
         TrackingError: If the MLflow store cannot be used; raised before anything runs.
     """
-    from greenlove_mlflow.tracking import open_run
-    from greenlove_mlflow.tracking.saved_view import print_view_link
-
     keeping, ranks = undertaking.keeping, undertaking.ranks
-
+    study = open_study() if ranks is None else None
     with failing_together(ranks):
-        opened = open_run(
-            experiment=keeping.experiment,
-            run_name=keeping.run_name,
-            nested=keeping.nested,
-            run_id=keeping.run_id,
-            continues=undertaking.plan.done_count > 0,
-            rank=rank_of_process(undertaking.environment.rank),
-            join=keeping.join,
-        )
-    with busy(), opened as tracked:
+        opened = _open(undertaking, study)
+    with busy(), opened as tracked, trial_of(study, tracked) as trial:
         on_all_ranks(ranks, lambda: None)
+        undertaking = undertaking if trial is None else _in_study(undertaking, trial)
         earlier = tracked.earlier_parts() if undertaking.plan.done_count else None
         tracked.is_continued = earlier is not None
         with failing_together(ranks):
-            promise = None if measure is None else measure(tracked)
+            promise = _make_promise(undertaking, tracked, trial, measure)
         link = _make_link(undertaking, tracked)
         run = _make_run(undertaking, tracked, promise, earlier, link)
         run.refusal = refusal
-        reason = ""
-        run.say_estimate()
-        if promise is not None and not refusal:
-            reason = _reason_to_refuse(undertaking, run.of_all_parts(promise.estimate))
-        if reason:
+        if undertaking.keeping.rest:
+            run.say_estimate()
+        if reason := _reason_to_refuse(undertaking, run, promise, trial):
             _refuse(run, tracked, reason, undertaking.policy)
         error: BaseException | None = None
         try:
@@ -106,6 +98,8 @@ def running(
                 yield run
         except BaseException as raised:
             error = raised
+            if is_pruned(error):
+                _prune(tracked, trial, str(error))
             raise
         finally:
             run.end(at_last_touch=ends_at_last_touch)
@@ -113,8 +107,38 @@ def running(
                 tracked.say_ran_although(reason)
             keep_outcome(run, tracked, error)
             run.say_end(error)
-            if keeping.saved_view and tracked.view_url:
-                print_view_link(tracked.view_url)
+            if trial is not None:
+                _settle_trial(trial, run)
+            elif keeping.saved_view:
+                _say_where(tracked)
+
+
+def _open(undertaking: Undertaking, study: Study | None) -> TrackedRun:
+    from greenlove_mlflow.tracking import open_run
+
+    keeping = undertaking.keeping
+    return open_run(
+        experiment=keeping.experiment,
+        run_name=keeping.run_name,
+        nested=keeping.nested,
+        run_id=keeping.run_id,
+        continues=undertaking.plan.done_count > 0,
+        rank=rank_of_process(undertaking.environment.rank),
+        join=keeping.join,
+        study=None if study is None else study.tracked,
+    )
+
+
+def _make_promise(
+    undertaking: Undertaking,
+    tracked: TrackedRun,
+    trial: TrialUnderWay | None,
+    measure: Callable[[TrackedRun], Promise | None] | None,
+) -> Promise | None:
+    """The promise from before the training; None when its own first seconds are the benchmark."""
+    if trial is not None:
+        return promise_of_trial(trial, tracked, undertaking, measure)
+    return None if measure is None else measure(tracked)
 
 
 def _make_link(undertaking: Undertaking, tracked: TrackedRun) -> RankLink | None:
@@ -131,10 +155,58 @@ def _make_link(undertaking: Undertaking, tracked: TrackedRun) -> RankLink | None
     )
 
 
-def _reason_to_refuse(undertaking: Undertaking, estimate: Estimate) -> str:
-    """Why the training may not run, as decided on rank 0; empty when it may."""
-    policy, ranks = undertaking.policy, undertaking.ranks
+def _reason_to_refuse(
+    undertaking: Undertaking, run: TrackedTraining, promise: Promise | None, trial: TrialUnderWay | None
+) -> str:
+    """Why the training may not run, as decided on rank 0; empty when it may, or when that has been said already."""
+    if promise is None:
+        return "" if trial is None else trial.study.exhausted()
+    if run.refusal:
+        return ""
+    policy, ranks, estimate = undertaking.policy, undertaking.ranks, run.of_all_parts(promise.estimate)
     return policy.refusal(estimate) if ranks is None else str(ranks.from_leader(lambda: policy.refusal(estimate)))
+
+
+def _say_where(tracked: TrackedRun) -> None:
+    """Print the link to the saved view of the experiment, if its store has pages."""
+    from greenlove_mlflow.tracking.saved_view import print_view_link
+
+    if tracked.view_url:
+        print_view_link(tracked.view_url)
+
+
+def _prune(tracked: TrackedRun, trial: TrialUnderWay | None, reason: str) -> None:
+    """Record that a library has given a training up early, by an exception."""
+    if trial is not None:
+        trial.prune(reason)
+    else:
+        tracked.say_status(names.STATUS_PRUNED, reason or UNSAID)
+
+
+def _in_study(undertaking: Undertaking, trial: TrialUnderWay) -> Undertaking:
+    """The training as a trial: within its study's limits, its plan known if an earlier trial trained by it."""
+    subject, study = undertaking.subject, trial.study
+    trial.workload = workload_of(undertaking)
+    alike = trial.workload or likeness_of_parts(subject.model, subject.optimizer, undertaking.feed.batch_size)
+    return dataclasses.replace(
+        undertaking,
+        policy=trial.policy(undertaking.policy),
+        keeping=dataclasses.replace(undertaking.keeping, rest=study.is_first_of(alike)),
+        plan_is_known=trial.workload in study.fitting,
+    )
+
+
+def _settle_trial(trial: TrialUnderWay, run: TrackedTraining) -> None:
+    """Give the trial's outcome to its study, and a benchmark within it to later trials of the same workload."""
+    study, workload, estimate = trial.study, trial.workload, run.estimate
+    if workload and run.has_trained and not run.trained.differs:
+        study.fitting.add(workload)
+        if estimate is not None and run.log is not None and workload not in study.benchmarks:
+            promise = Promise(log=run.log, estimate=estimate, comparison=run.comparison)
+            study.benchmarks[workload] = Benchmark(promise=promise, run_id=run.run_id)
+    outcome = run.outcome
+    whole = None if estimate is None else run.of_all_parts(estimate)
+    trial.end(whole, outcome, is_whole=outcome is not None and outcome.completed)
 
 
 def _make_run(
@@ -160,7 +232,7 @@ def _make_run(
         policy=undertaking.policy,
         promise=promise,
         window=None if promise is not None else _make_window(undertaking, tracked, link),
-        see_plan=_see_plan(undertaking),
+        see_plan=None if undertaking.plan_is_known else _see_plan(undertaking),
         earlier=earlier,
         on_lap=options.on_epoch,
         link=link,

@@ -149,7 +149,7 @@ def measure_training(
     def estimated() -> Estimate:
         return estimate_log(
             log,
-            _plan_workload(options, log),
+            plan_workload(options, log),
             ground,
             options,
             environment,
@@ -364,7 +364,7 @@ def meter_opener(
     return open_it, cpu_power.caveat
 
 
-def _plan_workload(options: Options, log: BenchmarkLog) -> Workload:
+def plan_workload(options: Options, log: BenchmarkLog) -> Workload:
     """The caller's plan, completed by what the benchmark learned about its data."""
     return Workload(
         sample_count=log.sample_count,

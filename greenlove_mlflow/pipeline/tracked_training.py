@@ -15,6 +15,7 @@ from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.training import LiveTraining
 from greenlove_mlflow.tables import table_versions
+from greenlove_mlflow.tracking.spool.closing import is_pruned
 from greenlove_mlflow.words.summary import live_line, summary
 from greenlove_mlflow.words.verdict import ending_sentence
 
@@ -192,7 +193,8 @@ class TrackedTraining(LiveTraining):
             error: What ended it; None when it ended by itself.
         """
         if error is not None:
-            self._ended = "failed" if isinstance(error, Exception) else "interrupted"
+            failed = "failed" if isinstance(error, Exception) else "interrupted"
+            self._ended = "pruned" if is_pruned(error) else failed
         estimate, outcome = self.estimate, self.outcome
         if estimate is not None and outcome is not None and self.plan.lap_count is not None:
             self._commentary.say(

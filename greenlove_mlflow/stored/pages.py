@@ -12,6 +12,7 @@ from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking.names import (
     ACTUAL_TIME_H,
     KIND_REESTIMATE,
+    KIND_STUDY,
     KIND_TRACK,
     STATUS_REFUSED,
     TAG_KIND,
@@ -130,7 +131,7 @@ def _read_page(runs: Sequence[Run]) -> Page:
     facts: list[StoredFacts] = []
     skipped: list[SkippedRun] = []
     for run in runs:
-        if run.data.tags.get(TAG_KIND) == KIND_REESTIMATE:
+        if run.data.tags.get(TAG_KIND) in (KIND_REESTIMATE, KIND_STUDY):
             continue
         try:
             facts.append(read_facts(run))

@@ -15,7 +15,7 @@ from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.core.offers.totals import Training
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import GreenloveError
-from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent
+from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent, render_report
 from greenlove_mlflow.stored.compare_stored import StoredComparer
 from greenlove_mlflow.stored.pages import find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_price_sheet, table_versions
@@ -138,6 +138,26 @@ def refresh_report(run_id: str, page: str, *, store_uri: str) -> None:
         path = Path(folder) / Path(names.ARTIFACT_REPORT).name
         path.write_text(page, encoding="utf-8")
         make_client(store_uri).log_artifact(run_id, str(path), str(Path(names.ARTIFACT_REPORT).parent))
+
+
+def draw_missing_report(run_id: str, *, store_uri: str) -> bool:
+    """Put a page into a run that has an estimate and no page, as after a training that was killed early.
+
+    Args:
+        run_id: Id of the run.
+        store_uri: Address of the store.
+
+    Returns:
+        Whether a page was made.
+
+    Raises:
+        RunDataError: If the run has no estimate.
+    """
+    client = make_client(store_uri)
+    if any(each.path == names.ARTIFACT_REPORT for each in client.list_artifacts(run_id, names.ARTIFACT_ROOT)):
+        return False
+    refresh_report(run_id, render_report(run_content(run_id, store_uri=store_uri)), store_uri=store_uri)
+    return True
 
 
 def now() -> str:

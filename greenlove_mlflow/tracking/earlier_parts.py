@@ -1,20 +1,30 @@
-"""Reads what earlier parts of a training recorded in its run, for a resumed training to continue."""
+"""Reads what earlier parts of a training, or trials of a study, recorded, for a later one to continue the account."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.outcome import EarlierParts
 from greenlove_mlflow.core.account.run_facts import RunFacts
+from greenlove_mlflow.core.account.totals import Totals, Trial
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.names import metric_key
 from greenlove_mlflow.tracking.spool.events import LapEvent
 from greenlove_mlflow.units import J_PER_KWH, S_PER_H
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
+
+
+# One page of a search; a study of more trials than MLflow's page shows counts those of this page.
+MOST_TRIALS = 1000
 
 
 def read_earlier_parts(client: MlflowClient, run_id: str) -> tuple[EarlierParts | None, tuple[LapEvent, ...]]:
@@ -43,6 +53,56 @@ def read_earlier_parts(client: MlflowClient, run_id: str) -> tuple[EarlierParts 
         co2_g=None if energy_kwh is None or intensity is None else energy_kwh * intensity.point,
     )
     return earlier, laps
+
+
+def read_trials(client: MlflowClient, study_id: str, experiment_id: str | None) -> dict[str, Trial]:
+    """The trials of a study by run id: what each was estimated to take, and what it took.
+
+    Args:
+        client: Client of the store.
+        study_id: Id of the study's run.
+        experiment_id: Its experiment.
+    """
+    found = client.search_runs(
+        [] if experiment_id is None else [experiment_id],
+        filter_string=f"tags.`{names.TAG_PARENT}` = '{study_id}' and tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}'",
+        max_results=MOST_TRIALS,
+    )
+    return {run.info.run_id: _trial(client, run) for run in found}
+
+
+def _trial(client: MlflowClient, run: Run) -> Trial:
+    metrics = run.data.metrics
+    has_ended = run.info.status != "RUNNING"
+    estimated = {quantity.field: _interval(metrics, quantity.metric, 1.0 / quantity.factor) for quantity in QUANTITIES}
+    if names.ACTUAL_TIME_H in metrics:
+        taken = {
+            quantity.field: _scaled(metrics.get(f"{names.ACTUAL}/{quantity.column}"), 1.0 / quantity.factor)
+            for quantity in QUANTITIES
+        }
+        spent: Totals | None = Totals.of_outcome(SimpleNamespace(**taken))
+    else:
+        # A trial that was killed has no outcome; its laps are what it took.
+        earlier = read_earlier_parts(client, run.info.run_id)[0] if has_ended else None
+        spent = None if earlier is None else Totals.of_outcome(earlier)
+    return Trial(
+        estimated=None if estimated["time_s"] is None else Totals.of_estimate(SimpleNamespace(**estimated)),
+        spent=spent,
+        is_whole=names.ACTUAL_TIME_ERROR_RATIO in metrics,
+        has_ended=has_ended,
+    )
+
+
+def _interval(metrics: Mapping[str, float], key: str, factor: float) -> Interval | None:
+    point, low, high = (metrics.get(metric_key(key, LOCAL, end)) for end in ("", "lo", "hi"))
+    if point is None or low is None or high is None:
+        return None
+    # Metrics of estimates are rounded, so that an end may have moved past the point.
+    return Interval(point=point, low=min(low, point), high=max(high, point)).scaled(factor)
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _energy_kwh(run: Run, since: list[LapEvent], *, has_outcome: bool) -> float | None:

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 
 def keep_promise(
-    run: RunEvents, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
+    run: RunEvents,
+    estimate: Estimate,
+    comparison: Comparison | None,
+    log: BenchmarkLog | None,
+    *,
+    streamed: bool = False,
 ) -> None:
     """Record the benchmark and the estimates; the slower parts follow in ``keep_files`` and ``keep_page``.
 
@@ -35,11 +40,12 @@ def keep_promise(
         run: The run to record in.
         estimate: The estimate at home.
         comparison: The comparison with offers; None when there is none.
-        log: The benchmark's log.
+        log: The benchmark's log; None when another run holds the benchmark.
         streamed: Whether the log's power samples were already recorded as they were taken.
     """
     rho = None if estimate.statistics is None else estimate.statistics.fit.spearman_rho
-    keep_points(run, log, rho, streamed=streamed)
+    if log is not None:
+        keep_points(run, log, rho, streamed=streamed)
     keep_estimates(run, estimate, comparison)
 
 
@@ -124,7 +130,7 @@ def keep_page(
     run: RunEvents,
     estimate: Estimate,
     comparison: Comparison | None,
-    log: BenchmarkLog,
+    log: BenchmarkLog | None,
     *,
     outcome: Outcome | None = None,
     notice: str = "",
@@ -138,7 +144,7 @@ def keep_page(
         run: The run to record in.
         estimate: The estimate at home.
         comparison: The comparison with offers; None when there is none.
-        log: The benchmark's log.
+        log: The benchmark's log; None keeps the note alone, since another run holds the benchmark and the report.
         outcome: The outcome; None when there is none yet.
         notice: Text shown first; empty without one.
         status: Status of the run; from the outcome when empty.
@@ -147,8 +153,18 @@ def keep_page(
 
     status = status or (names.STATUS_RUNNING if outcome is None else "finished" if outcome.completed else "")
     if run.is_ours:
-        note = make_note(estimate, comparison, run_id=run.run_id, outcome=outcome, notice=notice, status=status)
+        note = make_note(
+            estimate,
+            comparison,
+            run_id=run.run_id,
+            outcome=outcome,
+            notice=notice,
+            status=status,
+            has_page=log is not None,
+        )
         run.tags({NOTE_TAG: note})
+    if log is None:
+        return
     if outcome is None and not notice:
         keep_pictures(run, estimate, comparison, log)
     content = ReportContent(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -19,7 +20,7 @@ from greenlove_mlflow.tracking.names import (
 )
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, Patience, cause, first_line, patiently, say
 from greenlove_mlflow.tracking.spool.delivery import find_or_create_experiment
-from greenlove_mlflow.tracking.spool.header import Opened, new_header
+from greenlove_mlflow.tracking.spool.header import Opened, StudyRun, new_header
 from greenlove_mlflow.tracking.spool.mlflow_store import (
     absolute,
     is_http,
@@ -44,19 +45,6 @@ _LOCKED = "database is locked"
 # A server that passes its health check but answers no request for this long is given up, and training goes on offline;
 # each answer resets the clock. With three seconds for the health check, that stays below ten.
 ENTRY_SILENCE_S = 6.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyRun:
-    """The run of a study that is open in this process; trainings become its children.
-
-    Args:
-        run_id: Id of the run; None while the server cannot be reached.
-        experiment_id: Its experiment.
-    """
-
-    run_id: str | None
-    experiment_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +173,8 @@ def leave_runs(run_ids: tuple[str, ...], status: str, *, is_sent: bool) -> None:
     for run_id in run_ids:
         active = mlflow.active_run()
         if is_sent and active is not None and active.info.run_id == run_id:
-            mlflow.end_run(status)
+            with _run_of_environment_kept(but=run_id):
+                mlflow.end_run(status)
         else:
             forget_run(run_id)
 
@@ -214,7 +203,7 @@ def _active_runs() -> list[ActiveRun]:
     return []
 
 
-def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
+def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:  # one request after the other
     """Find or start the run; ``answered`` is called after each response of the store."""
     import mlflow
 
@@ -224,20 +213,20 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
     answered()
     run: Run | None = None
     tags = {TAG_SPOOL: plan.spool_id}
+    study = plan.study or _study_of_environment(plan, client)
     if plan.join is not None:
         run = client.get_run(plan.join.run_id)
     elif plan.active is None:
-        run = _start_run(plan, experiment_id, tags)
+        run = _start_run(plan, study, experiment_id, tags)
         ours.append(run.info.run_id)
     elif experiment_id not in (None, plan.active.info.experiment_id) and not plan.nested:
         say(f"experiment={plan.experiment!r} is not used: the training joins the active run")
     answered()
     run = client.get_run((run or plan.active).info.run_id)  # type: ignore[union-attr]
     answered()
-    earlier_kind, borrowed = run.data.tags.get(TAG_KIND, ""), None
+    earlier_kind = run.data.tags.get(TAG_KIND, "")
     if earlier_kind == KIND_STUDY and plan.kind != KIND_STUDY and plan.join is None:
-        # A study's run holds no training itself; and one that MLFLOW_RUN_ID names is ended by the process that made it.
-        borrowed = ours.pop() if ours else None
+        # A study's run holds no training itself.
         run = mlflow.start_run(plan.run_id, experiment_id, plan.run_name, nested=True, tags=tags)
         ours.insert(0, run.info.run_id)
     elif _needs_child(plan, run):
@@ -254,7 +243,7 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
         experiment_id=run.info.experiment_id,
     )
     client.log_batch(
-        run.info.run_id, tags=_run_tags({**opening_tags(plan.kind), **_parent_tag(plan, run)}), synchronous=True
+        run.info.run_id, tags=_run_tags({**opening_tags(plan.kind), **_parent_tag(study, run)}), synchronous=True
     )
     return Opened(
         store_uri=absolute(plan.uri),
@@ -263,20 +252,59 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:
         is_offline=False,
         ours=tuple(ours),
         started_ms=run.info.start_time,
-        borrowed=borrowed,
         earlier_kind=earlier_kind,
     )
 
 
-def _start_run(plan: _Plan, experiment_id: str | None, tags: dict[str, str]) -> Run:
-    """A new run, or the one to resume; of a trial in a thread of its own, in the experiment of its study."""
-    import mlflow
+def _study_of_environment(plan: _Plan, client: Any) -> StudyRun | None:
+    """The study whose run MLFLOW_RUN_ID names, in a process that was started for trials of it; else None."""
+    from mlflow.environment_variables import MLFLOW_RUN_ID
 
-    if plan.study is not None and plan.study.run_id is not None:
-        experiment_id = experiment_id or plan.study.experiment_id
-        tags = {**tags, TAG_PARENT: plan.study.run_id}
-    started: Run = mlflow.start_run(run_id=plan.run_id, experiment_id=experiment_id, run_name=plan.run_name, tags=tags)
-    return started
+    named = _setting(MLFLOW_RUN_ID)
+    if named is None or plan.run_id is not None or plan.active is not None or plan.kind == KIND_STUDY:
+        return None
+    run = client.get_run(named)
+    is_study = run.data.tags.get(TAG_KIND) == KIND_STUDY
+    return StudyRun(run_id=named, experiment_id=run.info.experiment_id) if is_study else None
+
+
+def _start_run(plan: _Plan, study: StudyRun | None, experiment_id: str | None, tags: dict[str, str]) -> Run:
+    """A new run, or the one to resume; a trial of a study becomes its child."""
+    import mlflow
+    from mlflow.environment_variables import MLFLOW_RUN_ID
+
+    if study is None or study.run_id is None:
+        started: Run = mlflow.start_run(
+            run_id=plan.run_id, experiment_id=experiment_id, run_name=plan.run_name, tags=tags
+        )
+        return started
+    with _run_of_environment_kept():
+        variable: Any = MLFLOW_RUN_ID
+        variable.unset()  # MLflow would resume the study's own run
+        return mlflow.start_run(
+            run_id=plan.run_id,
+            experiment_id=experiment_id or study.experiment_id,
+            run_name=plan.run_name,
+            tags={**tags, TAG_PARENT: study.run_id},
+        )
+
+
+@contextlib.contextmanager
+def _run_of_environment_kept(*, but: str = "") -> Iterator[None]:
+    """A block after which MLFLOW_RUN_ID is what it was: MLflow clears it, and it may name the study of the next trial.
+
+    Args:
+        but: Id of a run that ends in the block, and is not to be resumed.
+    """
+    from mlflow.environment_variables import MLFLOW_RUN_ID
+
+    variable: Any = MLFLOW_RUN_ID
+    named = _setting(variable)
+    try:
+        yield
+    finally:
+        if named is not None and named != but:
+            variable.set(named)
 
 
 def _needs_child(plan: _Plan, run: Run) -> bool:
@@ -286,12 +314,11 @@ def _needs_child(plan: _Plan, run: Run) -> bool:
     return (plan.nested is None and holds_one) or bool(plan.nested and plan.active is not None)
 
 
-def _parent_tag(plan: _Plan, run: Run) -> dict[str, str]:
-    """The tag that makes a run of other code a child of the study, where it is nobody's child."""
-    parent = None if plan.study is None else plan.study.run_id
-    if parent is None or parent == run.info.run_id or TAG_PARENT in run.data.tags:
-        return {}
-    return {TAG_PARENT: parent}
+def _parent_tag(study: StudyRun | None, run: Run | None = None) -> dict[str, str]:
+    """The tag that makes a new run, or one of other code that is nobody's child, a child of the study."""
+    parent = None if study is None else study.run_id
+    has_other = run is not None and (parent == run.info.run_id or TAG_PARENT in run.data.tags)
+    return {} if parent is None or has_other else {TAG_PARENT: parent}
 
 
 def _go_offline(plan: _Plan, why: str) -> Opened:
@@ -314,7 +341,7 @@ def _go_offline(plan: _Plan, why: str) -> Opened:
         experiment_id=experiment_id,
         experiment_name=experiment_name,
         run_name=plan.run_name,
-        tags={} if run_id else {**_context_tags(), **opening_tags(plan.kind), **_offline_parent_tag(plan)},
+        tags={} if run_id else {**_context_tags(), **opening_tags(plan.kind), **_parent_tag(plan.study)},
     )
     return Opened(
         store_uri=absolute(plan.uri),
@@ -324,11 +351,6 @@ def _go_offline(plan: _Plan, why: str) -> Opened:
         ours=(),
         started_ms=header.created_ms,
     )
-
-
-def _offline_parent_tag(plan: _Plan) -> dict[str, str]:
-    known = plan.study is not None and plan.study.run_id is not None
-    return {TAG_PARENT: plan.study.run_id} if known else {}  # type: ignore[union-attr, dict-item]
 
 
 def _intended_experiment(experiment: str | None) -> tuple[str | None, str | None]:

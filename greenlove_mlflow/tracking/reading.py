@@ -208,6 +208,8 @@ def _finished_run(run: Run) -> FinishedRun | None:
     with _named(run):
         trained = Trained.from_text(run.data.tags.get(names.TAG_TRAINED, ""))
         is_whole = names.ACTUAL_TIME_ERROR_RATIO in run.data.metrics
+        if names.TAG_BENCHMARK_RUN in run.data.tags:
+            return None  # it repeats the error of the benchmark that it reused, and is no evidence of its own
         if not (is_whole or (trained is not None and trained.lap_count >= LEAST_LAPS_OF_A_PART)):
             return None
         taught = finished_run(

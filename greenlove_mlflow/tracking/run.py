@@ -13,7 +13,7 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.opening import StudyRun, find_run, forget_run, leave_runs
+from greenlove_mlflow.tracking.opening import find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
 from greenlove_mlflow.tracking.spool.closing import FAILED, KILLED, ending_events, status_of
 from greenlove_mlflow.tracking.spool.events import LapEvent
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import EarlierParts, Outcome
+    from greenlove_mlflow.core.account.totals import Trial
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
     from greenlove_mlflow.core.timing.drift import FinishedRun
@@ -76,11 +77,6 @@ class TrackedRun(RunEvents):
     ) -> None:
         is_refused = error is None and self._label == names.STATUS_REFUSED
         self.close(FAILED if self._failure else KILLED if is_refused else status_of(error))
-
-    @property
-    def as_study(self) -> StudyRun:
-        """This run as the parent of trials."""
-        return StudyRun(run_id=self.run_id, experiment_id=None if self._opened is None else self._opened.experiment_id)
 
     @property
     def is_offline(self) -> bool:
@@ -129,14 +125,14 @@ class TrackedRun(RunEvents):
         self.log_page(estimate, comparison, log, saved_view=saved_view)
 
     def log_estimates(
-        self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, streamed: bool = False
+        self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog | None, *, streamed: bool = False
     ) -> None:
         """Record the estimates and the benchmark's measurements; takes milliseconds.
 
         Args:
             estimate: The estimate at home.
             comparison: The comparison with offers; None when there is none.
-            log: The benchmark's log.
+            log: The benchmark's log; None when another run holds the benchmark.
             streamed: Whether the log's power samples were already recorded as they were taken.
         """
         from greenlove_mlflow.tracking.estimates import keep_promise
@@ -174,7 +170,7 @@ class TrackedRun(RunEvents):
         self,
         estimate: Estimate,
         comparison: Comparison | None,
-        log: BenchmarkLog,
+        log: BenchmarkLog | None,
         outcome: Outcome | None,
         *,
         status: str = "",
@@ -184,7 +180,7 @@ class TrackedRun(RunEvents):
         Args:
             estimate: The estimate at home.
             comparison: The comparison with offers; None when there is none.
-            log: The benchmark's log.
+            log: The benchmark's log; None when another run holds the benchmark and the report.
             outcome: The outcome; None when no epoch was run.
             status: How the training ended; from the outcome when empty.
         """
@@ -228,6 +224,22 @@ class TrackedRun(RunEvents):
                 self._put(lap)
             return earlier
         return None
+
+    def trials_of_study(self, *, first: bool = False) -> dict[str, Trial]:
+        """This study's trials in the store, by run id; ``first`` sends what an interrupted process left here before."""
+        from greenlove_mlflow.tracking.earlier_parts import read_trials
+
+        if self._opened is None or self.run_id is None or self.is_offline:
+            return {}
+        run_id, experiment_id, state = self.run_id, self._opened.experiment_id, self._state
+        with self._boundary.guard("reading the trials of the study"):
+            try:
+                if first and self.was_study:
+                    within(EARLIER_DEADLINE_S, lambda: recover_quietly(state))
+                return within(HISTORY_DEADLINE_S, lambda: read_trials(self._sender.client, run_id, experiment_id))
+            except OutOfTimeError as error:
+                self._boundary.warn(f"the trials of other processes are not in the study's totals: {error}")
+        return {}
 
     def first_estimate(self) -> Estimate | None:
         """The estimate for the whole training from the start of its first part; None if the run has none."""
@@ -347,8 +359,6 @@ class TrackedRun(RunEvents):
             is_sent = self._writer.close()
         with self._boundary.guard("leaving the run"):
             leave_runs(self._opened.ours, status, is_sent=is_sent)
-            if self._opened.borrowed is not None:
-                forget_run(self._opened.borrowed)
         if not is_sent:
             self._say_what_is_left(self._spool)
 

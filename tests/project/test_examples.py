@@ -29,12 +29,12 @@ BY_STEPS = ("steps_resumed", "watch", "huggingface_callback")
 EPOCH_COUNT = 2
 
 
-def run_example(path: Path, folder: Path, *, launcher: Sequence[str] = ()) -> str:
+def run_example(path: Path, folder: Path, *more: str, launcher: Sequence[str] = ()) -> str:
     """What the example printed, run with the default store in an empty folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     environment |= {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "TZ": "Europe/Berlin"}
     done = subprocess.run(
-        [sys.executable, *launcher, str(path), "--epochs", str(EPOCH_COUNT)],
+        [sys.executable, *launcher, str(path), "--epochs", str(EPOCH_COUNT), *more],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -84,3 +84,15 @@ def test_the_example_on_two_ranks_ends_with_one_finished_run(tmp_path: Path) -> 
     assert run.info.run_id in said
     assert run.data.params["green.world_size"] == "2"
     assert {"green/time_h/local", "green/time_h/H100-HGX-80GB", "green/actual/time_h"} <= set(run.data.metrics)
+
+
+def test_the_sweep_ends_with_a_study_of_its_trials(tmp_path: Path) -> None:
+    said = run_example(ROOT / "examples" / "sweep.py", tmp_path, "--trials", "3")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (study,) = client.search_runs(["0"], "tags.`greenlove.kind` = 'study'")
+    trials = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")
+    assert study.info.run_id in said
+    assert "3 of 3 trials begun" in said
+    assert [run.data.params["green.benchmark"] for run in trials] == ["reused", "reused", "before"]
+    total_h = sum(run.data.metrics["green/actual/time_h"] for run in trials)
+    assert abs(study.data.metrics["green/study/time_h"] - total_h) < 1e-12

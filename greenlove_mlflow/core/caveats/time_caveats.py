@@ -21,6 +21,11 @@ KINDS: Mapping[str, CaveatKind] = {
         "an epoch has {step_count} steps of up to {batch_size} samples, so its time changes in jumps of a whole "
         "batch; a plan for other sample counts is rounded to whole batches",
     ),
+    "benchmark-reused": CaveatKind(
+        "note",
+        "the estimate rests on the benchmark of an earlier trial of the same workload in this study (run {run}); this "
+        "process has paid what is paid once",
+    ),
     "benchmark-within": CaveatKind(
         "note",
         "the estimate comes from the first seconds of the training itself; what comes later in an epoch (its end, "

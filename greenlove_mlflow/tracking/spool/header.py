@@ -160,6 +160,19 @@ def _is_tags(value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRun:
+    """The run of a study that is open in this process; trainings become its children.
+
+    Args:
+        run_id: Id of the run; None while the server cannot be reached.
+        experiment_id: Its experiment.
+    """
+
+    run_id: str | None
+    experiment_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """The run that was found or started.
 
@@ -170,7 +183,6 @@ class Opened:
         is_offline: Whether the store did not answer.
         ours: Ids of the runs that were started here and are to be ended here, innermost first.
         started_ms: Start of the run, milliseconds since 1970.
-        borrowed: Id of a study's run that was made active for its trial, and that others end; None without one.
         earlier_kind: Kind of what the run already held; empty when it held nothing.
     """
 
@@ -180,5 +192,4 @@ class Opened:
     is_offline: bool
     ours: tuple[str, ...]
     started_ms: int
-    borrowed: str | None = None
     earlier_kind: str = ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.records import PowerSample
+from greenlove_mlflow.tracking.names import KIND_STUDY
 from greenlove_mlflow.tracking.spool.boundary import Boundary, first_line, say
 from greenlove_mlflow.tracking.spool.closing import waiting_file
 from greenlove_mlflow.tracking.spool.events import (
@@ -22,7 +23,7 @@ from greenlove_mlflow.tracking.spool.events import (
     PowerEvent,
     TagsEvent,
 )
-from greenlove_mlflow.tracking.spool.header import Header
+from greenlove_mlflow.tracking.spool.header import Header, StudyRun
 from greenlove_mlflow.tracking.spool.mlflow_store import run_url
 from greenlove_mlflow.tracking.spool.spool import MODEL_FILE, Spool
 
@@ -71,6 +72,16 @@ class RunEvents:
         if self._opened is None or self.run_id is None or self._opened.experiment_id is None:
             return None
         return run_url(self._opened.store_uri, self._opened.experiment_id, self.run_id)
+
+    @property
+    def as_study(self) -> StudyRun:
+        """This run as the parent of trials."""
+        return StudyRun(run_id=self.run_id, experiment_id=None if self._opened is None else self._opened.experiment_id)
+
+    @property
+    def was_study(self) -> bool:
+        """Whether the run held a study before it was opened here."""
+        return self._opened is not None and self._opened.earlier_kind == KIND_STUDY
 
     def metric(self, key: str, value: float | None, step: int, timestamp_ms: int | None = None) -> None:
         """Record one point of a metric; None is skipped.

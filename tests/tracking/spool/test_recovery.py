@@ -91,6 +91,28 @@ with open_run(run_name="killed") as run:
     assert list(recover(tmp_path / "state" / "greenlove")) == []
 
 
+def test_a_training_killed_before_its_page_gets_it_from_the_command(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_store(empty_store, tmp_path / "m.db")
+    uri = f"sqlite:///{tmp_path / 'm.db'}"
+    script = """
+from tests.support.report import a_comparison
+run = open_run(run_name="killed")
+run.log_estimates(a_comparison().home, a_comparison(), a_tracked_log())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run_script(script, cwd=tmp_path, uri=uri, state=tmp_path / "state")
+    client = MlflowClient(uri)
+    (run,) = client.search_runs(["0"])
+    assert artifact_paths(client, run.info.run_id) == set()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    done = CliRunner().invoke(command, [])
+    assert done.exit_code == 0, done.output
+    assert "its report was missing and has been made" in done.stderr
+    assert "greenlove/report.html" in artifact_paths(client, run.info.run_id)
+
+
 def test_a_live_training_is_left_alone(empty_store: Path, tmp_path: Path) -> None:
     copy_store(empty_store, tmp_path / "m.db")
     uri = f"sqlite:///{tmp_path / 'm.db'}"
