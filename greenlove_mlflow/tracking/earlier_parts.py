@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
+    from greenlove_mlflow.tracking.spool.header import StudyRun
+
 
 # One page of a search; a study of more trials than MLflow's page shows counts those of this page.
 MOST_TRIALS = 1000
@@ -55,17 +57,18 @@ def read_earlier_parts(client: MlflowClient, run_id: str) -> tuple[EarlierParts 
     return earlier, laps
 
 
-def read_trials(client: MlflowClient, study_id: str, experiment_id: str | None) -> dict[str, Trial]:
+def read_trials(client: MlflowClient, study: StudyRun) -> dict[str, Trial]:
     """The trials of a study by run id: what each was estimated to take, and what it took.
 
     Args:
         client: Client of the store.
-        study_id: Id of the study's run.
-        experiment_id: Its experiment.
+        study: The study's run.
     """
+    is_child = f"tags.`{names.TAG_PARENT}` = '{study.run_id}'"
+    is_training = f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}'"
     found = client.search_runs(
-        [] if experiment_id is None else [experiment_id],
-        filter_string=f"tags.`{names.TAG_PARENT}` = '{study_id}' and tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}'",
+        [] if study.experiment_id is None else [study.experiment_id],
+        filter_string=f"{is_child} and {is_training}",
         max_results=MOST_TRIALS,
     )
     return {run.info.run_id: _trial(client, run) for run in found}

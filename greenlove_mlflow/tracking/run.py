@@ -105,9 +105,8 @@ class TrackedRun(RunEvents):
     def paused(self) -> Iterator[None]:
         """A block in which nothing is sent to MLflow, for timed code."""
         with contextlib.ExitStack() as quiet:
-            for run in (self, self.study):
-                if run is not None and run._writer is not None:
-                    quiet.enter_context(run._writer.paused())
+            for writer in (self._writer, None if self.study is None else self.study._writer):
+                quiet.enter_context(contextlib.nullcontext() if writer is None else writer.paused())
             yield
 
     def log_promise(
@@ -199,9 +198,8 @@ class TrackedRun(RunEvents):
 
     def step_aside(self) -> None:
         """Let other runs become MLflow's active one, while this run stays open until ``close``."""
-        if self._opened is not None:
-            for run_id in self._opened.ours:
-                forget_run(run_id)
+        for run_id in () if self._opened is None else self._opened.ours:
+            forget_run(run_id)
 
     def earlier_parts(self, deadline_s: float = EARLIER_DEADLINE_S) -> EarlierParts | None:
         """What earlier parts of this training recorded, after sending what a killed part left on this machine.
@@ -229,14 +227,13 @@ class TrackedRun(RunEvents):
         """This study's trials in the store, by run id; ``first`` sends what an interrupted process left here before."""
         from greenlove_mlflow.tracking.earlier_parts import read_trials
 
-        if self._opened is None or self.run_id is None or self.is_offline:
-            return {}
-        run_id, experiment_id, state = self.run_id, self._opened.experiment_id, self._state
+        study, state = self.as_study, self._state
         with self._boundary.guard("reading the trials of the study"):
             try:
                 if first and self.was_study:
                     within(EARLIER_DEADLINE_S, lambda: recover_quietly(state))
-                return within(HISTORY_DEADLINE_S, lambda: read_trials(self._sender.client, run_id, experiment_id))
+                if study.run_id is not None and not self.is_offline:
+                    return within(HISTORY_DEADLINE_S, lambda: read_trials(self._sender.client, study))
             except OutOfTimeError as error:
                 self._boundary.warn(f"the trials of other processes are not in the study's totals: {error}")
         return {}

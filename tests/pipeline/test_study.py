@@ -22,6 +22,7 @@ from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.study import Study, TrialUnderWay
 from greenlove_mlflow.tracking import TrackedRun, recover
 from greenlove_mlflow.tracking.earlier_parts import read_trials
+from greenlove_mlflow.tracking.spool.header import StudyRun
 from tests.support.report import an_estimate, an_outcome
 from tests.support.store import store_in
 from tests.support.tracking import run_script
@@ -241,7 +242,7 @@ with greenlove.study("killed", trials=3, summary=False) as study:
     assert study.data.metrics["green/study/time_h"] == pytest.approx(2.0)
     assert study.data.metrics["green/study/forecast_time_h"] > 2.0
     # Whoever goes on with the study counts the laps of the trial that was killed: 1, 2 and 3 s.
-    found = read_trials(client, study.info.run_id, "0")
+    found = read_trials(client, StudyRun(run_id=study.info.run_id, experiment_id="0"))
     assert sorted(each.spent.time_s.point for each in found.values() if each.spent) == pytest.approx([6.0, 7200.0])
 
 
