@@ -77,7 +77,7 @@ def test_its_json_is_strict_and_whole(experiment: str) -> None:
 
 def test_a_dry_run_keeps_nothing(client: MlflowClient, experiment: str) -> None:
     done = call("--experiment", experiment, "--write-back", "--dry-run")
-    assert "A dry run" in done.stdout
+    assert "Dry run: nothing was written" in done.stdout
     assert len(client.search_runs([client.get_experiment_by_name(experiment).experiment_id])) == 2
 
 
