@@ -23,6 +23,7 @@ from greenlove_mlflow.tracking.spool.delivery import find_or_create_experiment
 from greenlove_mlflow.tracking.spool.header import Opened, StudyRun, new_header
 from greenlove_mlflow.tracking.spool.mlflow_store import (
     absolute,
+    check_address,
     is_http,
     is_reachable,
     is_trouble,
@@ -97,6 +98,7 @@ def find_run(*, study: StudyRun | None = None, **options: Unpack[RunOptions]) ->
 
     join = options.get("join")
     uri = mlflow.get_tracking_uri() if join is None or join.store_uri is None else join.store_uri
+    check_address(uri)
     plan = _Plan(uri=uri, active=mlflow.active_run() if join is None else None, study=study, **options)
     if not is_reachable(uri):
         return _go_offline(plan, "does not answer")

@@ -29,7 +29,7 @@ from greenlove_mlflow.tracking import (
 )
 from greenlove_mlflow.tracking.spool.delivery import deliver
 from greenlove_mlflow.tracking.spool.events import TagsEvent
-from greenlove_mlflow.tracking.spool.mlflow_store import absolute, translated, without_credentials
+from greenlove_mlflow.tracking.spool.mlflow_store import absolute, check_address, translated, without_credentials
 from tests.conftest import copy_store
 from tests.support.report import a_comparison
 from tests.support.tracking import (
@@ -413,6 +413,31 @@ def test_runs_of_an_old_release_beside_the_script_are_explained(
     assert "TrackingError" in done.stderr
     assert "mlflow migrate-filestore" in done.stderr
     assert "sqlite:///mlflow.db" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("http//host:5000", "begins with http:// or https://"),
+        ("http:/host:5000", "begins with http:// or https://"),
+        ("https:host", "begins with http:// or https://"),
+        ("http://[::1", "host or port cannot be read"),
+        ("http://user:SECRET/PW@host", "host or port cannot be read"),
+        ("sqlite:////tmp", "/tmp is a folder; a SQLite store is a file"),
+    ],
+)
+def test_an_address_that_no_store_can_have_is_refused_at_once(uri: str, words: str) -> None:
+    with pytest.raises(TrackingError, match=words) as refused:
+        check_address(uri)
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://host", "https://u:p@host:1/base", "sqlite:///mlflow.db", "databricks://profile:prefix", "httpd/runs"],
+)
+def test_an_address_that_a_store_may_have_is_left_to_mlflow(uri: str) -> None:
+    assert check_address(uri) is None  # type: ignore[func-returns-value]
 
 
 def test_the_light_mlflow_without_its_database_part_is_explained() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +24,8 @@ HEALTH_DEADLINE_S = 3.0
 _PERMANENT = frozenset(
     {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 )
+_SQLITE = "sqlite:///"
+_TORN_HTTP = re.compile(r"https?(:/?(?!/)|/)", re.IGNORECASE)
 _NO_SUCH_RUN = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 # Messages of MLflow's client about a response that is not the server's own but a proxy's or a login page.
 _FOREIGN_ANSWER = re.compile(r"API request to endpoint|not in a valid JSON format", re.IGNORECASE)
@@ -147,6 +150,26 @@ def run_url(uri: str, experiment_id: str, run_id: str) -> str | None:
     return f"{without_credentials(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{TRAINING_VIEW}"
 
 
+def check_address(uri: str) -> None:
+    """Refuse an address that no store can have, at once: MLflow would try it for minutes, or take it for a folder.
+
+    Raises:
+        TrackingError: If it is one; the message says what is wrong with it.
+    """
+    wrong = ""
+    try:
+        _ = urlsplit(uri).port if is_http(uri) else None
+    except ValueError:  # its words may hold a part of a password
+        wrong = "its host or port cannot be read"
+    path = Path(uri.removeprefix(_SQLITE).partition("?")[0])
+    if uri.startswith(_SQLITE) and path.is_dir():
+        wrong = f"{path} is a folder; a SQLite store is a file, such as {_SQLITE}mlflow.db"
+    elif _TORN_HTTP.match(uri):
+        wrong = "an address of a server begins with http:// or https://"
+    if wrong:
+        raise TrackingError(f"MLFLOW_TRACKING_URI names no store: {wrong}")
+
+
 def make_client(uri: str) -> MlflowClient:
     """A client of the store, independent of the caller's fluent API settings."""
     from mlflow import MlflowClient
@@ -158,12 +181,16 @@ def translated(error: Exception, uri: str, doing: str = "open a run") -> Trackin
     """The error as a ``TrackingError`` that says what to do; ``doing`` names what was attempted."""
     text = str(error)
     if "MLFLOW_ALLOW_FILE_STORE" in text or "maintenance mode" in text:
+        found = (
+            "found runs of an older release in ./mlruns" if uri.endswith("mlruns") else "was given a folder of files"
+        )
         return TrackingError(
-            "MLflow found runs of an older release in ./mlruns and no longer writes to such a folder. Either move them "
+            f"MLflow {found} and no longer writes to such a folder. Either move its runs "
             "into a database with `mlflow migrate-filestore`, or start a new store beside them with "
             "MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
         )
-    if type(error).__name__ == "UnsupportedModelRegistryStoreURIException" or "sqlalchemy" in text.lower():
+    is_unknown = type(error).__name__ == "UnsupportedModelRegistryStoreURIException"
+    if "sqlalchemy" in text.lower() or (is_unknown and importlib.util.find_spec("sqlalchemy") is None):
         return TrackingError(
             f"the store {without_credentials(uri)} needs the database part of MLflow, which mlflow-skinny leaves out: "
             "`pip install mlflow`, or point MLFLOW_TRACKING_URI at a server (http://...)"
