@@ -50,6 +50,8 @@ NOT_SUPPORTED = {
     ("autolog", "limit"): "no end known, no limits",
     ("autolog", "resumed"): "a second training in a run gets a child",
 }
+# A lap of autolog is 1,000 steps: a training of 480 has none.
+WITHOUT_LAPS = ("autolog",)
 
 TEXT = """# Every loop and framework
 
@@ -189,8 +191,9 @@ def row(form: str, found: dict[str, Any]) -> str:
         estimated = f"{estimate[0]:.1f} ({estimate[1]:.1f} to {estimate[2]:.1f})"
         inside = "yes" if estimate[1] <= found["actual_s"] <= estimate[2] else "no"
     wants_estimate = (form, "estimate") not in NOT_SUPPORTED
-    held = (found["estimate_kept"] or not wants_estimate) and found["outcome_kept"] and found["laps"] > 0
-    holds = f"{yes(held and found['status'] == 'FINISHED')}, {found['laps']} laps"
+    held = (found["estimate_kept"] or not wants_estimate) and found["outcome_kept"] and found["status"] == "FINISHED"
+    held = held and (found["laps"] > 0 or form in WITHOUT_LAPS)
+    holds = f"{yes(held)}, {found['laps']} laps" if found["laps"] else f"{yes(held)}, a lap is 1,000 steps"
     if (form, "limit") in NOT_SUPPORTED:
         limited = f"not supported: {NOT_SUPPORTED[form, 'limit']}"
     else:
