@@ -87,9 +87,10 @@ tracked one before. Aim: at most {enter_aim_s:g} s.
 
 ## A step
 
-What a step of an optimizer is longer by while it is counted, from blocks of {block_steps:,} steps of an optimizer with
-nothing to do, counted and bare in turns, on the training's own thread. Medians over {block_count} pairs of blocks. Aim:
-at most {step_aim_us:g} us.
+What a step of an optimizer is longer by while it is counted, the laps that end meanwhile included (an epoch of the
+digits each in `track`), from blocks of {block_steps:,} steps of an optimizer with nothing to do, counted and bare in
+turns, on the training's own thread. Medians over {block_count} pairs of blocks. Aim: at most {step_aim_us:g} us, in CPU
+time.
 
 | a step in | is longer by | in CPU time | counted over bare, in CPU time |
 |---|---|---|---|
