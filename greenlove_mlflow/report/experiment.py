@@ -113,7 +113,11 @@ def _facts(content: ExperimentContent) -> tuple[str, ...]:
     fates = Counter(each.status for each in content.trainings)
     return (
         *span,
-        *(f"{fates[key]:,} {key}" for key in ("running", "refused", "stopped", "failed", "killed") if fates[key]),
+        *(
+            f"{fates[key]:,} {key}"
+            for key in ("running", "refused", "stopped", "pruned", "failed", "killed")
+            if fates[key]
+        ),
     )
 
 

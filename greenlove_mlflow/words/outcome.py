@@ -44,12 +44,18 @@ _FATES = {
         Fate(key="finished", word="FINISHED", mark="\u2713"),
         Fate(key="refused", word="NOT RUN", mark="\u2298"),
         Fate(key="stopped", word="STOPPED", mark="\u25a0"),
+        Fate(key="pruned", word="PRUNED", mark="\u2702"),
         Fate(key="failed", word="FAILED", mark="\u2717"),
         Fate(key="killed", word="KILLED", mark="\u2717"),
     )
 }
-_NOTICES = {"refused": "Not run", "stopped": "Stopped"}
-_ENDINGS = {"stopped": "then it was stopped", "failed": "then it failed", "killed": "then it was killed"}
+_NOTICES = {"refused": "Not run", "stopped": "Stopped", "pruned": "Pruned"}
+_ENDINGS = {
+    "stopped": "then it was stopped",
+    "pruned": "then it was pruned",
+    "failed": "then it failed",
+    "killed": "then it was killed",
+}
 
 
 def fate_of(status: str) -> Fate | None:
@@ -62,7 +68,7 @@ def fate_of(status: str) -> Fate | None:
 
 
 def notice_words(status: str, reason: str) -> str:
-    """The first words on a run that was refused or stopped, and why."""
+    """The first words on a run that was refused, stopped or pruned, and why."""
     return f"{_NOTICES.get(status, status)}: {reason}."
 
 

@@ -170,7 +170,7 @@ class TestSweep:
         assert pruned.info.status == "FINISHED"
         assert pruned.data.tags["greenlove.status"] == "pruned"
         assert pruned.data.tags["greenlove.reason"] == "lr=0.4 is no good"
-        assert pruned.data.tags["mlflow.note.content"].startswith("Pruned: lr=0.4 is no good")
+        assert "Pruned: lr=0.4 is no good" in pruned.data.tags["mlflow.note.content"]
         assert pruned.data.metrics["green/actual/time_h"] > 0.0
         assert "green/actual/time_error_ratio" not in pruned.data.metrics
 
