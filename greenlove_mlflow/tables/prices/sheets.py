@@ -25,6 +25,8 @@ Prices = str | Path | PriceSheet
 
 PRICE_TABLE = "crusoe_prices"
 CLOUD_TABLE = "cloud_prices"
+# Producer and provider of a user's sheet that names none.
+UNNAMED_PROVIDER = "the user"
 # Column of a price sheet -> billing of that price.
 BILLINGS = {
     "price_usd_per_hour": "on-demand",
@@ -113,7 +115,7 @@ def read_own_prices(
     own = read_sidecar(stated) if stated.is_file() else Sidecar(source=Source(producer="", title=""), as_of="")
     source_of = dataclasses.replace(
         own.source,
-        producer=own.source.producer or "the user",
+        producer=own.source.producer or UNNAMED_PROVIDER,
         title=source or own.source.title or path.name,
         url=own.source.url,
         table="prices",
@@ -172,7 +174,10 @@ def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
             f"{table.path.name}, row {index + 2} ({row['gpu']}), column 'memory_gib': it is empty, and the specs of "
             f"{gpu_id} give none either"
         )
-    regions = row.get("regions") or row.get("region") or ""
+    regions, note = row.get("regions") or row.get("region") or "", ""
+    if not regions and (row.get("provider") or table.source.producer) == UNNAMED_PROVIDER:
+        regions = _crusoe_regions().get(row["gpu"], "")
+        note = f"; regions as in {PRICE_TABLE}" if regions else ""
     counts = str(row.get("gpu_counts") or row.get("gpu_count") or 1)
     offer = Offer(
         provider=row.get("provider") or table.source.producer,
@@ -187,7 +192,7 @@ def _offers(row: dict[str, Any], index: int, table: Table) -> Iterable[Offer]:
         version=row.get("version") or table.version,
         as_of=row.get("as_of") or table.as_of,
         evidence=row.get("evidence") or "",
-        source=row.get("source") or table.source.title,
+        source=f"{row.get('source') or table.source.title}{note}",
     )
     priced = [
         dataclasses.replace(offer, price_usd_per_hour=row[column], billing=billing)
@@ -230,6 +235,12 @@ def _find(name: str, memory_gib: float | None) -> GpuSpec:
 @kept
 def _crusoe_names() -> dict[str, str]:
     return {row["gpu"]: row["gpu_id"] for _, row in rows_of(PRICE_TABLE)}
+
+
+@kept
+def _crusoe_regions() -> dict[str, str]:
+    """Regions by name in the newest published sheet: whoever prices Crusoe's name anew keeps its grid."""
+    return {row["gpu"]: row["regions"] or "" for _, row in rows_of(PRICE_TABLE)}
 
 
 @kept

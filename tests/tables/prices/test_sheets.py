@@ -251,3 +251,25 @@ def test_an_offer_of_another_cloud_keeps_its_region() -> None:
     offers = read_price_sheet("cloud_prices").offers
     regions = {offer.gpu: offer.regions for offer in offers if offer.provider == "AWS"}
     assert (regions["H200"], regions["B300"]) == (("us-east-1",), ("us-west-2",))
+
+
+def test_crusoes_names_priced_anew_keep_their_regions_and_others_get_none(tmp_path: Path) -> None:
+    sheet = read_price_sheet(a_csv(tmp_path), as_of="2026-10-01", source="quote")
+    published = {offer.gpu: offer.regions for offer in read_price_sheet().offers}
+    assert {offer.provider for offer in sheet.offers} == {"the user"}
+    assert sheet.offers[0].regions == published["H100 HGX 80GB"] != ()
+    assert sheet.offers[0].source == "quote; regions as in crusoe_prices"
+    assert (sheet.offers[1].regions, sheet.offers[1].source) == ((), "quote")
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "regions"),
+    [("provider,", "ACME,", ()), ("regions,", "eu-iceland2-a,", ("eu-iceland2-a",)), ("provider,", ",", None)],
+)
+def test_a_sheet_that_names_provider_or_region_is_taken_at_its_word(
+    tmp_path: Path, columns: str, cells: str, regions: tuple[str, ...] | None
+) -> None:
+    text = f"{columns}gpu,price_usd_per_hour\n{cells}H100 HGX 80GB,3\n"
+    offer = read_price_sheet(a_csv(tmp_path, text), as_of="2026-10-01").offers[0]
+    published = next(offer for offer in read_price_sheet().offers if offer.gpu == "H100 HGX 80GB")
+    assert offer.regions == (published.regions if regions is None else regions)

@@ -239,6 +239,7 @@ def test_regions_have_both_scopes_apart() -> None:
     assert (iceland.intensity_g_per_kwh, iceland.intensity_direct_g_per_kwh) == (28.0, None)
     assert unknown.intensity_g_per_kwh is None
     assert virginia.energy_claim is None
+    assert regions["eu-iceland2-a"].intensity_g_per_kwh == iceland.intensity_g_per_kwh
 
 
 def test_pue_is_one_at_home_and_a_range_in_a_cloud() -> None:
