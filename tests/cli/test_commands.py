@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from greenlove_mlflow.cli import doctor, main
 from greenlove_mlflow.cli.demo import SAMPLE
+from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.tables import read_price_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,9 +179,9 @@ def test_the_recorded_sample_is_a_record_and_says_that_it_is_not_this_machine(de
     for column in ("board", "workload", "measured_at"):
         records = records[records[column] == sample[column]]
     record = records[records["kind"] == "profile"].iloc[0]
-    facts = sample["facts"]
-    assert facts["profile"]["host_s"] == pytest.approx(record.host_s)
-    assert facts["power"][0]["power_w"] == pytest.approx(record.board_w)
+    facts = RunFacts.from_json(json.dumps(sample["facts"]))
+    assert facts.profile is not None
+    assert (facts.profile.host_s, facts.power[0].power_w) == pytest.approx((record.host_s, record.board_w))
     _, printed = demo
     before, shown = printed.split("RECORDED SAMPLE, NOT THIS MACHINE", 1)
     assert "H200" not in before
