@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +33,8 @@ MEET_TIMEOUT_S = 300.0
 PATIENCE_S = 1800.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_GROWTH = 0.0002, 0.05, 1.5
 _LEADER = 0
+# One for each start of a Linux kernel, whatever containers run on it.
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def world_size(launched: int = 1) -> int:
@@ -61,7 +64,7 @@ class Member:
     """One process of a training.
 
     Args:
-        host: Name of its machine.
+        host: What tells its machine from others.
         pid: Its process id.
         asks: What it was called for, such as ``track(epochs=4)``; the same on all ranks.
     """
@@ -289,7 +292,7 @@ def meet(asks: str, launched: int = 1) -> Ranks | None:
         )
     rank = torch.distributed.get_rank()
     store = torch.distributed.distributed_c10d.PrefixStore(f"greenlove/{Ranks._met_count}", _default_store())
-    member = Member(host=socket.gethostname(), pid=os.getpid(), asks=asks)
+    member = Member(host=_host(), pid=os.getpid(), asks=asks)
     ranks = Ranks(store, rank=rank, members=(member,) * count)
     ranks.members = _introduce(ranks, member, count)
     Ranks._met_count += 1
@@ -341,6 +344,14 @@ def _introduce(ranks: Ranks, member: Member, count: int) -> tuple[Member, ...]:
             f"must call greenlove.{member.asks.split('(')[0]}. Nothing has run"
         )
     return tuple(Member(host=host, pid=pid, asks=asks) for host, pid, asks in found)
+
+
+def _host() -> str:
+    """What tells this machine from others; names alone may repeat, as in containers."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return socket.gethostname()
 
 
 def _default_store() -> Any:

@@ -83,7 +83,7 @@ def test_the_example_on_two_ranks_ends_with_one_finished_run(tmp_path: Path) -> 
     assert run.info.status == "FINISHED"
     assert run.info.run_id in said
     assert run.data.params["green.world_size"] == "2"
-    assert {"green/time_h/local", "green/time_h/H100-HGX-80GB", "green/actual/time_h"} <= set(run.data.metrics)
+    assert {"green/time_h/local", "green/time_h/H100-HGX-80GB-x2", "green/actual/time_h"} <= set(run.data.metrics)
 
 
 def test_the_sweep_ends_with_a_study_of_its_trials(tmp_path: Path) -> None:

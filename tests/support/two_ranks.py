@@ -108,6 +108,10 @@ class Loop:
         self.optimizer.step()
         self.step_count += 1
 
+    def train_step(self, model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> None:
+        """One optimizer step, for a benchmark before the training."""
+        self.step(batch)
+
     def train(self, run: Any = None) -> None:
         """Train to the end, with ``run.epochs()`` or ``run.steps()`` where the settings say so."""
         form = self.settings.get("form", "epochs") if run is not None else "plain"
@@ -174,7 +178,8 @@ def outcome_of(settings: Mapping[str, Any]) -> dict[str, Any]:
             loop.train()
         elif settings.get("kind") == "estimate":
             given = (loop.model, loop.optimizer, loop.criterion, loop.loader, EPOCH_COUNT)
-            said["estimate_s"] = greenlove.estimate(*given, **settings.get("options", {})).time_s.point
+            options = {"train_step": loop.train_step, **settings.get("options", {})}
+            said["estimate_s"] = greenlove.estimate(*given, **options).time_s.point
         else:
             with followed(loop) as run:
                 loop.train(run)
