@@ -13,7 +13,8 @@ from greenlove_mlflow.benchmark.subject.likeness import likeness
 from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Workload
-from greenlove_mlflow.errors import GreenloveError
+from greenlove_mlflow.errors import GreenloveError, InvalidInputError
+from greenlove_mlflow.pipeline import checks
 from greenlove_mlflow.pipeline.comparing import compare_estimate, with_probe
 from greenlove_mlflow.pipeline.live.account import Promise
 from greenlove_mlflow.pipeline.live.background import Background
@@ -69,6 +70,15 @@ class Keeping:
     join: RunToJoin | None = None
     run_id: str | None = None
     rest: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("log_model", "saved_view", "nested"):
+            if getattr(self, name) is not None:
+                checks.flag(name, getattr(self, name))
+        for name in ("experiment", "run_name", "run_id"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise InvalidInputError(f"{name} must be text, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,19 @@ def test_a_bad_option_is_refused_before_a_step_has_run(
     assert mlflow.MlflowClient(store).search_runs(["0"]) == []
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [{"run_name": 5}, {"experiment": b"x"}, {"run_id": 5}, {"log_model": "yes"}, {"saved_view": 1}, {"nested": "no"}],
+)
+def test_how_a_training_is_kept_is_checked_before_a_run_is_opened(
+    bad: dict[str, Any], store: str, clock: VirtualClock
+) -> None:
+    name = next(iter(bad))
+    with pytest.raises(InvalidInputError, match=f"{name} must be"), greenlove.track(*parts(), **options(clock, **bad)):
+        pass
+    assert mlflow.MlflowClient(store).search_runs(["0"]) == []
+
+
 def test_an_unknown_country_is_refused_with_near_names(clock: VirtualClock) -> None:
     with pytest.raises(UnknownPlaceError, match=r"Germany|DE"):
         greenlove.estimate(*parts(), **options(clock, country="Germny"))
