@@ -97,6 +97,8 @@
       figure.querySelector(".value").textContent = value;
       figure.querySelector(".spread").textContent = range;
     }
+    // Measured is what happened; what is asked now is estimated.
+    document.querySelector('[data-figure="energy"] h2').textContent = "Energy";
   }
 
   // What each figure rests on: what the reader typed, else what the run's estimate had.
