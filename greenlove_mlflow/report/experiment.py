@@ -26,6 +26,7 @@ from greenlove_mlflow.numbers import (
     format_money,
     format_share,
 )
+from greenlove_mlflow.numbers.quantities import LEAST_USD
 from greenlove_mlflow.numbers.ticks import money_ticks
 from greenlove_mlflow.report.page import render
 from greenlove_mlflow.report.run_lines import run_lines, runs_csv
@@ -63,7 +64,8 @@ def render_experiment(content: ExperimentContent) -> str:
     trainings = content.trainings
     total, months, offers = spent(trainings), spent_by_month(trainings), spent_elsewhere(trainings)
     charts = _charts(trainings, total, offers)
-    charts |= {"months": _month_bars(months)} if months else {}
+    # An axis of microdollars would decide nothing.
+    charts |= {"months": _month_bars(months)} if (total.cost_usd or 0.0) >= LEAST_USD else {}
     return render(
         "experiment.html.j2",
         {"charts": charts},
