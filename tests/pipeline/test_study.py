@@ -221,6 +221,26 @@ def test_a_study_goes_on_in_another_process_and_after_an_interruption(
 
 
 @pytest.mark.slow
+def test_the_first_seconds_of_one_trial_are_the_benchmark_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with store_in(tmp_path) as uri, greenlove.study("within", trials=2, summary=False):
+        known, runs = [], []
+        for lr in (0.1, 0.2):
+            subject = model, optimizer, criterion, loader = parts(lr=lr)
+            options: Any = {**QUIET, "benchmark": "within", "epochs": 6}
+            with greenlove.track(model, optimizer, criterion, loader, **options) as run:
+                known.append(run.estimate is not None)
+                runs.append(run)
+                for _ in run.epochs():
+                    train_epoch(*subject)
+        made = [mlflow.MlflowClient(uri).get_run(each.run_id).data.params["green.benchmark"] for each in runs]
+    assert known == [False, True]
+    assert made == ["within", "reused"]
+
+
+@pytest.mark.slow
 def test_kill_9_leaves_the_totals_of_the_trials_that_were_over(tmp_path: Path) -> None:
     script = """
 import greenlove_mlflow as greenlove
