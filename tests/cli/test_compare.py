@@ -31,7 +31,9 @@ def test_every_offer_of_the_sheet_stands_beside_home(run_id: str) -> None:
 
 def test_the_table_names_home_first(run_id: str) -> None:
     lines = call(run_id, "--all").stdout.splitlines()
-    assert next(line for line in lines if "$" in line and "x" in line).split("  ")[0].endswith("(here)")
+    head = next(index for index, line in enumerate(lines) if line.startswith("GPU "))
+    assert lines[head + 1].strip("-") == ""
+    assert lines[head + 2].split("  ")[0].endswith("(here)")
 
 
 def test_a_run_that_does_not_exist_is_named(store: str) -> None:
