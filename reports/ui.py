@@ -111,6 +111,7 @@ def shots(uri: str, runs: list[Any]) -> list[Shot]:
     from mlflow import MlflowClient
 
     from greenlove_mlflow.tracking.saved_view import view_url
+    from greenlove_mlflow.tracking.spool.mlflow_store import TRAINING_VIEW
 
     experiment_id = MlflowClient(uri).get_run(runs[0].run_id).info.experiment_id
     quoted = ",".join(f'"{run.run_id}"' for run in runs[:2])
@@ -127,13 +128,13 @@ def shots(uri: str, runs: list[Any]) -> list[Shot]:
         Shot("artifact-table", f"{table}&compareRunsMode=ARTIFACT", sees("H100")),
         Shot("compare", compared, sees("Comparing 2 Runs")),
         Shot("compare-metrics", compared, scrolls_to("green/actual/co2_kg")),
-        Shot("run-page", run, sees("It took")),
-        Shot("run-note", run, lambda page: page.get_by_text("Show more").click()),
-        Shot("run-charts", f"{run}/model-metrics", scrolls_to("green/cost_usd")),
-        Shot("run-power", f"{run}/system-metrics", sees("system/greenlove")),
-        Shot("run-report", f"{files}/report.html", lambda page: page.wait_for_timeout(SETTLE_MS)),
-        Shot("run-estimates", f"{files}/estimates.json", sees("speed_ratio")),
-        Shot("run-prices", f"{files}/tables/crusoe_prices.csv", sees("price_usd_per_hour")),
+        Shot("run-page", f"{run}?{TRAINING_VIEW}", sees("It took")),
+        Shot("run-note", f"{run}?{TRAINING_VIEW}", lambda page: page.get_by_text("Show more").click()),
+        Shot("run-charts", f"{run}/model-metrics?{TRAINING_VIEW}", scrolls_to("green/cost_usd")),
+        Shot("run-power", f"{run}/system-metrics?{TRAINING_VIEW}", sees("system/greenlove")),
+        Shot("run-report", f"{files}/report.html?{TRAINING_VIEW}", lambda page: page.wait_for_timeout(SETTLE_MS)),
+        Shot("run-estimates", f"{files}/estimates.json?{TRAINING_VIEW}", sees("speed_ratio")),
+        Shot("run-prices", f"{files}/tables/crusoe_prices.csv?{TRAINING_VIEW}", sees("price_usd_per_hour")),
     ]
 
 
