@@ -21,7 +21,7 @@ from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
-    from greenlove_mlflow.tracking.opening import RunToJoin
+    from greenlove_mlflow.tracking.spool.header import RunToJoin
 
 # The options of Keeping that a caller may set.
 _KEEPING = ("experiment", "run_name", "nested", "log_model", "saved_view", "run_id")

@@ -14,7 +14,7 @@ from greenlove_mlflow.units import S_PER_H
 
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
-    from greenlove_mlflow.tracking.opening import RunToJoin
+    from greenlove_mlflow.tracking.spool.header import RunToJoin
 
 
 def _callback_class() -> Any:
@@ -134,7 +134,7 @@ class LightningCallback(_callback_class()):  # type: ignore[misc]
         return {"steps": total, "done": min(done, total - 1), "batch_size": batch_size, **lap_steps}
 
     def _run_to_join(self, trainer: Any) -> RunToJoin | None:
-        from greenlove_mlflow.tracking.opening import RunToJoin
+        from greenlove_mlflow.tracking.spool.header import RunToJoin
 
         for logger in trainer.loggers:
             if type(logger).__name__ == "MLFlowLogger":

@@ -39,12 +39,9 @@ if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.pipeline.stages import Ground
     from greenlove_mlflow.tracking import TrackedRun
-    from greenlove_mlflow.tracking.opening import RunToJoin
+    from greenlove_mlflow.tracking.spool.header import RunToJoin
 
 logger = logging.getLogger(__name__)
-
-# Caveat of an estimate that rests on an earlier trial's benchmark.
-REUSED = "benchmark-reused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +184,7 @@ def reuse_promise(benchmark: Benchmark, tracked: TrackedRun, undertaking: Undert
     training = undertaking.subject.training
     paid = training is None or not training.is_compiled  # another model is compiled anew
     caveats = [each for each in facts.caveats if paid or each.code != "one-off-paid"]
-    reused = Caveat.of(REUSED, run=benchmark.run_id or "of the first trial")
+    reused = Caveat.of("benchmark-reused", run=benchmark.run_id or "of the first trial")
     facts = dataclasses.replace(facts, workload=workload, one_off_paid=paid, caveats=(*caveats, reused))
     estimate = estimate_training(facts)
     comparison = earlier.comparison
@@ -228,7 +225,7 @@ def keep_outcome(run: TrackedTraining, tracked: TrackedRun, error: BaseException
     elif tracked.is_continued:
         tracked.log_open_outcome(tracked.first_estimate() or run.of_all_parts(run.estimate), run.outcome)
     else:
-        is_reused = any(each.code == REUSED for each in run.estimate.caveats)
+        is_reused = any(each.code == "benchmark-reused" for each in run.estimate.caveats)
         log, status = None if is_reused else run.log, status_of(error).lower()
         tracked.log_outcome(run.estimate, run.comparison, log, run.outcome, status=status)
 

@@ -145,13 +145,8 @@ class PowerMeter:
             is_known = primary.has_metered_power or primary.model is not None
             caveats.extend(model_caveats(self._parts) if is_known else ())
         if self._hung or (self._worker is not None and self._worker.is_stuck):
-            caveats.append(
-                Caveat.of(
-                    "power-meter-hung",
-                    what="a call to the power meter did not return",
-                    instead="the energy since then is not metered",
-                )
-            )
+            what, instead = "a call to the power meter did not return", "the energy since then is not metered"
+            caveats.append(Caveat.of("power-meter-hung", what=what, instead=instead))
         if not is_known:
             what = "the CPU" if self._primary == "cpu" else "the board trained on"
             caveats.append(Caveat.of("power-unknown", device=what))
@@ -199,13 +194,8 @@ class PowerMeter:
         )
         if opened is None:
             worker.abandon()
-            part.notes.append(
-                Caveat.of(
-                    "power-meter-hung",
-                    what=f"NVML did not answer within {OPEN_TIMEOUT_S:g} s",
-                    instead="power is modelled",
-                )
-            )
+            what = f"NVML did not answer within {OPEN_TIMEOUT_S:g} s"
+            part.notes.append(Caveat.of("power-meter-hung", what=what, instead="power is modelled"))
             return
         part.meter, self._monitor = opened.track, opened.monitor
         part.notes.extend(opened.notes)

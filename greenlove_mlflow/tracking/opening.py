@@ -20,7 +20,7 @@ from greenlove_mlflow.tracking.names import (
 )
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, Patience, cause, first_line, patiently, say
 from greenlove_mlflow.tracking.spool.delivery import find_or_create_experiment
-from greenlove_mlflow.tracking.spool.header import Opened, StudyRun, new_header
+from greenlove_mlflow.tracking.spool.header import Opened, RunToJoin, StudyRun, new_header
 from greenlove_mlflow.tracking.spool.mlflow_store import (
     absolute,
     check_address,
@@ -46,19 +46,6 @@ _LOCKED = "database is locked"
 # A server that passes its health check but answers no request for this long is given up, and training goes on offline;
 # each answer resets the clock. With three seconds for the health check, that stays below ten.
 ENTRY_SILENCE_S = 6.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunToJoin:
-    """A run opened by other code, to record a training in; it is not made the active one.
-
-    Args:
-        run_id: Id of the run.
-        store_uri: Its store; the one that MLflow is set to when None.
-    """
-
-    run_id: str
-    store_uri: str | None = None
 
 
 class RunOptions(TypedDict, total=False):

@@ -56,7 +56,7 @@ def test_a_caveat_that_asks_to_act_says_how() -> None:
 
 def test_a_caveat_fills_its_sentence_and_its_remedy() -> None:
     caveat = Caveat.of("old-price", gpu="L40S 48GB", provider="Crusoe", as_of="2026-01-02", age_days=200)
-    assert caveat.message == "the price of L40S 48GB at Crusoe is of 2026-01-02, 200 days old; look it up again"
+    assert caveat.message == "the price of L40S 48GB at Crusoe dates from 2026-01-02, 200 days ago; look it up again"
     assert caveat.severity == "act"
 
 

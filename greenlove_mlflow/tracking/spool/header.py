@@ -193,3 +193,16 @@ class Opened:
     ours: tuple[str, ...]
     started_ms: int
     earlier_kind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunToJoin:
+    """A run opened by other code, to record a training in; it is not made the active one.
+
+    Args:
+        run_id: Id of the run.
+        store_uri: Its store; the one that MLflow is set to when None.
+    """
+
+    run_id: str
+    store_uri: str | None = None
