@@ -190,7 +190,7 @@ def print_everything(console: Console, estimate: Estimate, comparison: Compariso
 def print_outcome(console: Console, estimate: Estimate, outcome: Outcome | None) -> None:
     """Print the estimate against the outcome; says so when nothing was run."""
     if outcome is None:
-        console.print("No epoch was run, so there is nothing to hold against the promise.", highlight=False)
+        console.print("No epoch was run, so there is no outcome to compare with the estimate.", highlight=False)
         return
     from rich.table import Table
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STRIP_CHARACTERS = 31
 SHOWN_SKIPPED = 5
-_HEAD = ("finished", "run", "on", "promised", "took", "took/promised", "promise | and truth *", "taught")
+_HEAD = ("finished", "run", "on", "estimated", "took", "ratio", "estimate | actual *", "taught")
 
 
 @click.command()
@@ -89,8 +89,8 @@ def plot_calibration(runs: Sequence[FinishedRun]) -> Figure:
             axes.plot(chosen, [errors[place - 1] for place in chosen], "o", color=colour, label=label)
     axes.axhline(0.0, color="#52606d", linewidth=0.8)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set(xlabel="finished trainings, oldest first", ylabel="took longer than promised by")
-    axes.set_title(f"{sum(run.was_inside for run in runs)} of {len(runs)} inside the promised range")
+    axes.set(xlabel="finished trainings, oldest first", ylabel="took longer than estimated by")
+    axes.set_title(f"{sum(run.was_inside for run in runs)} of {len(runs)} inside the estimated range")
     axes.legend(frameon=False)
     return figure
 
@@ -128,15 +128,15 @@ def _lines(runs: Sequence[FinishedRun], drift: Drift) -> list[str]:
     from greenlove_mlflow.words.estimate import text_table
 
     if not runs:
-        return ["No training has finished under track() in this store yet; promises rest on what a machine shows."]
+        return ["No training has finished under track() in this store yet, so ranges rest on the benchmark alone."]
     lines = text_table([_HEAD, *(_cells(run) for run in runs)], gap=2)
     counted = [run for run in runs if not run.unfit]
     inside = sum(run.was_inside for run in counted)
     lines += [
         "",
-        f"{inside} of {len(counted)} trainings ended inside the range that was promised (19 in 20 are meant to).",
+        f"{inside} of {len(counted)} trainings ended inside their estimated range (19 in 20 should).",
     ]
-    lines.append(f"The next promise on this machine: {_words(drift)}.")
+    lines.append(f"The next estimate on this machine: {_words(drift)}.")
     return lines
 
 
@@ -144,9 +144,9 @@ def _words(drift: Drift) -> str:
     from greenlove_mlflow.numbers import format_share
 
     if not drift.calibrated_on:
-        return "its range rests on what the machine shows, for want of finished runs to learn from"
+        return "its range rests on the benchmark alone, because no finished runs exist yet"
     scale = 1.0 if drift.scale is None else drift.scale
-    words = f"{drift.calibrated_on}; drift counts {scale:.2f} times what a benchmark alone suggests"
+    words = f"{drift.calibrated_on}; drift is {scale:.2f} times what a benchmark alone suggests"
     if drift.bias_log:
         words += f"; corrected by {format_share(math.expm1(drift.bias_log))}"
     return words

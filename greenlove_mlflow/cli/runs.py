@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,9 @@ def _lines(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Group
     from greenlove_mlflow.words.estimate import text_table
 
     lines = _fitting([_HEAD, *(_cells(run) for run in runs)])
+    shortened = [run.label for run in runs if not any(line.startswith(run.label) for line in lines)]
+    if shortened:
+        lines += ["", *textwrap.wrap(f"Names in full: {'; '.join(shortened)}.", WIDTH)]
     lines += ["", *_total_lines(groups, by)]
     lines.append(f"Prices of {beside.prices.as_of}, {beside.prices.source.producer}.")
     if beside.differing and len(runs) * LEAST_CELL > WIDTH:

@@ -159,7 +159,7 @@ def _time_sentence(estimate: Estimate, outcome: Outcome) -> str:
     ratio = time_error_ratio(outcome, estimate) or 1.0
     within = "within" if estimate.time_s.contains(outcome.time_s) else "outside"
     difference = format_share(abs(ratio - 1.0))
-    took = f"It took {format_duration_s(outcome.time_s)}; promised were {format_duration_s(estimate.time_s)}"
+    took = f"It took {format_duration_s(outcome.time_s)}; the estimate was {format_duration_s(estimate.time_s)}"
     return f"{took}: {difference} {_longer(ratio)}, {within} the range."
 
 
@@ -167,7 +167,7 @@ def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, 
     """Rows of quantity, estimate, outcome and difference, headings first."""
     judged = outcome.completed
     ran = f"{len(outcome.epoch_durations_s)} of {format_epochs(estimate.workload.epoch_count)}"
-    rows = [("", "promised", "happened", "difference")]
+    rows = [("", "estimated", "actual", "difference")]
     pairs = (
         ("time", format_time, estimate.time_s, outcome.time_s, UNKNOWN),
         (f"energy ({outcome.energy_source})" if outcome.energy_source else "energy", format_kwh, estimate.energy_kwh,

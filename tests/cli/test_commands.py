@@ -47,8 +47,8 @@ def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_demo_prints_promise_and_outcome_and_offers_no_rent_for_seconds(demo: tuple[Path, str]) -> None:
     _, printed = demo
     assert "too small to rent a GPU for" in " ".join(printed.split())
-    assert "promised" in printed
-    assert "happened" in printed
+    assert "estimated" in printed
+    assert "actual" in printed
 
 
 def test_the_demo_records_one_finished_run_in_the_default_store(demo: tuple[Path, str]) -> None:
