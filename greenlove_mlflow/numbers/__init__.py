@@ -27,6 +27,7 @@ from greenlove_mlflow.numbers.quantities import (
     format_significant,
     format_usd,
     format_w,
+    round_significant,
     usd_scale,
 )
 
@@ -52,5 +53,6 @@ __all__ = [
     "format_time",
     "format_usd",
     "format_w",
+    "round_significant",
     "usd_scale",
 ]

@@ -279,6 +279,15 @@ def format_significant(value: float, digits: int = 2) -> str:
     return _fixed(value, digits - 1 - _exponent(value))
 
 
+def round_significant(value: float, digits: int = 4) -> float:
+    """A number rounded to that many significant digits, for tables and charts that show every digit they are given.
+
+    >>> round_significant(0.000123456), round_significant(1234567.0)
+    (0.0001235, 1235000.0)
+    """
+    return float(f"{value:.{digits - 1}e}")
+
+
 def _fixed(value: float, decimals: int) -> str:
     rounded = round(value, decimals)
     return f"{rounded:,.{max(0, decimals)}f}"

@@ -16,6 +16,7 @@ from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.offers.batch import IndexArray
 from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
+from greenlove_mlflow.numbers import round_significant
 from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage, best_choices
 from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest
 from greenlove_mlflow.serving.columns import figure_columns, home_columns
@@ -144,7 +145,10 @@ class WriteBack:
         from mlflow.entities import Metric, RunTag
         from mlflow.exceptions import MlflowException
 
-        unique = {(key, step.step): Metric(key, value, step.timestamp_ms, step.step) for key, value, step in points}
+        unique = {
+            (key, step.step): Metric(key, round_significant(value), step.timestamp_ms, step.step)
+            for key, value, step in points
+        }
         marks = {**_read_marks(facts.written_back), **{str(each.step): self._marks[each.sheet] for each in steps}}
         tag = RunTag(TAG_WRITTEN_BACK, json.dumps(marks, separators=(",", ":"), sort_keys=True))
         try:

@@ -15,6 +15,7 @@ from greenlove_mlflow.core.offers.choice import saving
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.quantity import LOCAL, known_figures
 from greenlove_mlflow.core.records import BenchmarkLog
+from greenlove_mlflow.numbers import round_significant
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.names import metric_key
 from greenlove_mlflow.tracking.spool.thinning import Point
@@ -86,7 +87,7 @@ def stats_json(statistics: RunFacts) -> str:
 def estimate_points(
     estimate: Estimate, comparison: Comparison | None, *, as_of: str, timestamp_ms: int | None = None
 ) -> list[Point]:
-    """The estimates as metric points whose step is the date of the prices, as yyyymmdd.
+    """The estimates as metric points of four significant digits, whose step is the date of the prices, as yyyymmdd.
 
     Args:
         estimate: The estimate at home.
@@ -101,7 +102,10 @@ def estimate_points(
         for row in comparison.rows:
             values.update(_offer_values(row))
         values.update(_saving_values(comparison))
-    return [Point(key=key, value=value, timestamp_ms=at_ms, step=step) for key, value in values.items()]
+    # MLflow's pages show every digit of a value.
+    return [
+        Point(key=key, value=round_significant(value), timestamp_ms=at_ms, step=step) for key, value in values.items()
+    ]
 
 
 def benchmark_points(log: BenchmarkLog, spearman_rho: float | None) -> list[Point]:

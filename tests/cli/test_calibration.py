@@ -62,7 +62,7 @@ def test_each_finished_training_is_a_row_and_the_lesson_follows(monkeypatch: pyt
     assert len(rows) == 20
     assert all("[" in row and "*" in row for row in rows)
     assert "20 of 20 trainings ended inside" in done.stdout
-    assert "20 finished runs on this machine: promised within 3.0% nineteen times in twenty" in done.stdout
+    assert "20 finished runs on this machine: within 3.0% nineteen times in twenty" in done.stdout
 
 
 def test_without_finished_trainings_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

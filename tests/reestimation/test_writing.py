@@ -69,7 +69,7 @@ def test_a_newer_version_is_the_newest_value_and_the_old_step_stays(
     _, comparison = compare_as_track_does(gpu_statistics(), NEWEST)
     row = next(row for row in comparison.rows if row.offer.gpu == "A100 PCIe 80GB")
     assert row.estimate.cost_usd is not None
-    assert client.get_run(run_id).data.metrics[COST] == pytest.approx(row.estimate.cost_usd.point, rel=1e-12)
+    assert client.get_run(run_id).data.metrics[COST] == pytest.approx(row.estimate.cost_usd.point, rel=5e-4)
 
 
 def is_of(key: str, gpus: set[str]) -> bool:

@@ -90,7 +90,8 @@ def test_estimates_are_points_at_the_date_of_the_prices() -> None:
     assert {point.step for point in points.values()} == {20260928}
     assert {point.timestamp_ms for point in points.values()} == {names.timestamp_ms_of_date("2026-09-28")}
     home = comparison.home
-    assert points["green/time_h/local"].value == pytest.approx(home.time_s.point / 3600)
+    assert points["green/time_h/local"].value == pytest.approx(home.time_s.point / 3600, rel=5e-4)
+    assert all(len(f"{point.value:.15e}".split("e")[0].rstrip("0").replace(".", "")) <= 4 for point in points.values())
     assert points["green/time_h/local_lo"].value < points["green/time_h/local_hi"].value
     assert points["green/co2_kg/local"].value == pytest.approx(0.8)
     assert points["green/energy_kwh/H100-HGX-80GB"].value > 0

@@ -327,4 +327,4 @@ def _describe(runs: Sequence[FinishedRun], words: str, bias_log: float) -> str:
     plural = "s" if len(runs) != 1 else ""
     within = math.expm1(max(errors) if bound is None else bound)
     often = "every time" if bound is None else "nineteen times in twenty"
-    return f"{len(runs)} finished run{plural} {words}: promised within {within:.1%} {often}"
+    return f"{len(runs)} finished run{plural} {words}: within {within:.1%} {often}"

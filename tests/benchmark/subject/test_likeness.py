@@ -98,13 +98,13 @@ DIFFERENT: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("change", ALIKE, ids=str)
+@pytest.mark.parametrize("change", ALIKE, ids="-".join)
 def test_what_costs_no_time_changes_nothing(change: dict[str, Any]) -> None:
     torch.manual_seed(1)
     assert make() == make(**change)
 
 
-@pytest.mark.parametrize("change", DIFFERENT, ids=str)
+@pytest.mark.parametrize("change", DIFFERENT, ids="-".join)
 def test_what_may_cost_time_makes_another_workload(change: dict[str, Any]) -> None:
     assert make() != make(**change)
 

@@ -106,7 +106,7 @@ def test_past_errors_replace_the_model_from_a_hundred_runs_on_or_when_promises_k
 def test_it_says_what_it_was_calibrated_on() -> None:
     assert learn_drift(some_runs(0.01, 5), machine=HERE).calibrated_on.endswith("every time")
     words = learn_drift(some_runs(0.015, 23), machine=HERE).calibrated_on
-    assert words.startswith("23 finished runs on this machine: promised within ")
+    assert words.startswith("23 finished runs on this machine: within ")
     assert words.endswith("nineteen times in twenty")
 
 
