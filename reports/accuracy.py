@@ -37,15 +37,15 @@ def make_records(part: str, given: argparse.Namespace) -> Iterable[Record]:
     replicas = 1 if given.quick else given.replicas
     kinds = UNSEEN[:1] if given.quick else UNSEEN
     if part == "simulated":
-        kinds = tuple(simulated.KINDS)[:4] if given.quick else tuple(simulated.KINDS)
-        profiles = simulated.PROFILES[:5] if given.quick else simulated.PROFILES
+        kinds = tuple(simulated.KINDS)[:2] if given.quick else tuple(simulated.KINDS)
+        profiles = simulated.PROFILES[:2] if given.quick else simulated.PROFILES
         return simulated.promises(replicas, kinds=kinds, profiles=profiles, seed=given.seed)
     if part == "blind":
-        profiles = simulated.PROFILES[:3] if given.quick else simulated.PROFILES
+        profiles = simulated.PROFILES[:2] if given.quick else simulated.PROFILES
         return simulated.promises(replicas, kinds=UNSEEN, profiles=profiles, signals=False, seed=given.seed)
     if part == "silent":
         names = tuple(simulated.SILENT)[:1] if given.quick else tuple(simulated.SILENT)
-        profiles = simulated.PROFILES[:3] if given.quick else simulated.PROFILES
+        profiles = simulated.PROFILES[:2] if given.quick else simulated.PROFILES
         return simulated.promises(replicas, kinds=names, profiles=profiles, seed=given.seed)
     if part == "seed":
         profiles = simulated.PROFILES[5:6] if given.quick else simulated.PROFILES

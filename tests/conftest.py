@@ -16,6 +16,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.support.warm import WarmPython
+
 # Before torch is imported: two threads a test, two tests at a time and a server are more than two cores bear.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Commands that MLflow starts by name (uvicorn) are those of this environment, also when it is not activated.
@@ -79,6 +81,13 @@ def no_network() -> Iterator[None]:
 
 def _may_connect(own: socket.socket, address: Any) -> bool:
     return own.family not in (socket.AF_INET, socket.AF_INET6) or _is_loopback(address[0])
+
+
+@pytest.fixture(scope="session")
+def python() -> Iterator[WarmPython]:
+    """Starts programs of their own in a process that has imported torch and MLflow already."""
+    with WarmPython() as warm:
+        yield warm
 
 
 @pytest.fixture

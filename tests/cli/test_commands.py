@@ -22,6 +22,9 @@ from greenlove_mlflow.tables import read_price_sheet
 ROOT = Path(__file__).resolve().parents[2]
 GREENLOVE = Path(sys.executable).parent / "greenlove"
 
+# The demo takes a while, and both of two processes would run it.
+pytestmark = pytest.mark.xdist_group("demo")
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,12 +83,6 @@ def call(command: list[str], folder: Path) -> str:
     )
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def python() -> Iterator[WarmPython]:
-    with WarmPython() as warm:
-        yield warm
 
 
 def run_program(python: WarmPython, text: str, folder: Path) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+
+from tests.support.warm import WarmPython
 
 pytestmark = pytest.mark.slow
 
@@ -29,19 +30,16 @@ BY_STEPS = ("steps_resumed", "watch", "huggingface_callback")
 EPOCH_COUNT = 2
 
 
-def run_example(path: Path, folder: Path, *more: str, launcher: Sequence[str] = ()) -> str:
-    """What the example printed, run with the default store in an empty folder."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
-    environment |= {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "TZ": "Europe/Berlin"}
-    done = subprocess.run(
-        [sys.executable, *launcher, str(path), "--epochs", str(EPOCH_COUNT), *more],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+def environment_of(folder: Path) -> dict[str, str]:
+    """A user's environment, with the default store in an empty folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    return kept | {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "TZ": "Europe/Berlin"}
+
+
+def run_example(python: WarmPython, name: str, folder: Path, *more: str) -> str:
+    """What the example printed."""
+    program, arguments = ROOT / "examples" / f"{name}.py", ("--epochs", str(EPOCH_COUNT), *more)
+    done = python.run(program, *arguments, folder=folder, environment=environment_of(folder))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -53,22 +51,22 @@ def run_example(path: Path, folder: Path, *more: str, launcher: Sequence[str] = 
         *((name, "green/train/lap_s") for name in BY_STEPS),
     ],
 )
-def test_an_example_ends_with_a_finished_run(name: str, metric: str, tmp_path: Path) -> None:
-    client, run = run_of(name, tmp_path)
+def test_an_example_ends_with_a_finished_run(name: str, metric: str, tmp_path: Path, python: WarmPython) -> None:
+    client, run = run_of(python, name, tmp_path)
     assert sorted(point.step for point in client.get_metric_history(run.info.run_id, metric)) == list(
         range(EPOCH_COUNT)
     )
     assert {"green/time_h/local", "green/time_h/H100-HGX-80GB", "green/actual/time_h"} <= set(run.data.metrics)
 
 
-def test_autolog_adds_to_the_run_of_the_program(tmp_path: Path) -> None:
-    _, run = run_of("autolog", tmp_path)
+def test_autolog_adds_to_the_run_of_the_program(tmp_path: Path, python: WarmPython) -> None:
+    _, run = run_of(python, "autolog", tmp_path)
     assert {"loss", "green/actual/time_h"} <= set(run.data.metrics)
 
 
-def run_of(name: str, folder: Path) -> tuple[MlflowClient, Any]:
+def run_of(python: WarmPython, name: str, folder: Path) -> tuple[MlflowClient, Any]:
     """The one run that an example leaves, finished, its id printed."""
-    said = run_example(ROOT / "examples" / f"{name}.py", folder)
+    said = run_example(python, name, folder)
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     (run,) = client.search_runs(["0"])
     assert run.info.status == "FINISHED"
@@ -77,8 +75,18 @@ def run_of(name: str, folder: Path) -> tuple[MlflowClient, Any]:
 
 
 def test_the_example_on_two_ranks_ends_with_one_finished_run(tmp_path: Path) -> None:
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    said = run_example(ROOT / "examples" / "ddp.py", tmp_path, launcher=launcher)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, str(ROOT / "examples" / "ddp.py"), "--epochs", str(EPOCH_COUNT)],
+        cwd=tmp_path,
+        env=environment_of(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
     (run,) = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["0"])
     assert run.info.status == "FINISHED"
     assert run.info.run_id in said
@@ -86,8 +94,8 @@ def test_the_example_on_two_ranks_ends_with_one_finished_run(tmp_path: Path) -> 
     assert {"green/time_h/local", "green/time_h/H100-HGX-80GB-x2", "green/actual/time_h"} <= set(run.data.metrics)
 
 
-def test_the_sweep_ends_with_a_study_of_its_trials(tmp_path: Path) -> None:
-    said = run_example(ROOT / "examples" / "sweep.py", tmp_path, "--trials", "3")
+def test_the_sweep_ends_with_a_study_of_its_trials(tmp_path: Path, python: WarmPython) -> None:
+    said = run_example(python, "sweep", tmp_path, "--trials", "3")
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (study,) = client.search_runs(["0"], "tags.`greenlove.kind` = 'study'")
     trials = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")

@@ -30,7 +30,6 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     [
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
-        pytest.param(("mypy",), marks=(pytest.mark.slow, pytest.mark.xdist_group("mypy"))),
         ("lint-imports",),
     ],
     ids=" ".join,
@@ -38,6 +37,23 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_static_check_is_clean(command: tuple[str, ...]) -> None:
     done = run(str(BIN / command[0]), *command[1:])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_types_are_clean_and_mypy_refuses_a_misspelt_option_and_a_wrong_type(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import greenlove_mlflow as greenlove\n"
+        'greenlove.estimate(None, None, None, [], epochs=3, country="DE")\n'
+        'greenlove.estimate(None, None, None, [], epochs=3, contry="DE")\n'
+        'greenlove.estimate(None, None, None, [], epochs=3, batch_size="many")\n'
+        'with greenlove.track(None, None, None, [], epochs=3, contry="DE"):\n'
+        "    pass\n"
+    )
+    said = run(str(BIN / "mypy"), "greenlove_mlflow", str(script)).stdout
+    errors = [line for line in said.splitlines() if ": error:" in line]
+    assert [line for line in errors if "script.py:" not in line] == []
+    assert {line.split("script.py:")[1].split(":")[0] for line in errors} == {"3", "4", "5"}, said
 
 
 def test_import_loads_neither_torch_nor_mlflow() -> None:
