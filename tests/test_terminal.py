@@ -113,7 +113,7 @@ def test_an_outcome_cut_short_is_not_judged() -> None:
 def test_no_epoch_no_outcome() -> None:
     console = a_console(terminal=False)
     print_outcome(console, an_estimate(), None)
-    assert "nothing to hold against the promise" in text_of(console)
+    assert "no outcome to compare with the estimate" in text_of(console)
 
 
 def test_progress_is_a_few_plain_lines_without_a_terminal() -> None:

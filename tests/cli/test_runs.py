@@ -36,7 +36,7 @@ def run_ids(client: MlflowClient) -> tuple[str, str, str]:
     longer = gpu_statistics(fit=a_fit(epoch_s=400.0, first_epoch_s=400.0), precision="bf16")
     dark = gpu_statistics(power=(), grid=a_grid(place="<script>", price_usd_per_kwh=None, intensity_g_per_kwh=None))
     first, second, third = (
-        log_tracked_run(client, experiment_id, each)[0] for each in (gpu_statistics(), longer, dark)
+        log_tracked_run(client, experiment_id, each, has_trained=False)[0] for each in (gpu_statistics(), longer, dark)
     )
     return first, second, third
 
@@ -48,7 +48,7 @@ def call(*arguments: str) -> Result:
 @pytest.fixture(scope="module")
 def ran(client: MlflowClient, run_ids: tuple[str, str, str]) -> str:
     """A run of the same experiment that trained; the others have an estimate alone."""
-    run_id, _ = log_tracked_run(client, client.get_run(run_ids[0]).info.experiment_id)
+    run_id, _ = log_tracked_run(client, client.get_run(run_ids[0]).info.experiment_id, has_trained=False)
     metrics = {"time_h": 2.0, "energy_kwh": 0.75, "cost_usd": 0.31, "co2_kg": 0.25, "time_error_ratio": 1.01}
     for name, value in metrics.items():
         client.log_metric(run_id, f"green/actual/{name}", value)

@@ -110,7 +110,7 @@ def test_the_action_comments_with_the_estimates_of_what_its_command_tracked(stor
     stub.write_text('#!/bin/sh\necho "$@" > said\ncat "$7" > comment\n', encoding="utf-8")
     stub.chmod(0o755)
     client = MlflowClient(store)
-    log_tracked_run(client, client.create_experiment("pull-request"))
+    log_tracked_run(client, client.create_experiment("pull-request"), has_trained=False)
     environ = {
         **os.environ,
         "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -262,7 +262,7 @@ def test_a_row_may_speak_for_another_run() -> None:
 
 def test_a_model_without_a_run_asks_for_statistics() -> None:
     answer = predict(None, prices()).iloc[0]
-    assert "brings no statistics" in answer["problem"]
+    assert "has no statistics" in answer["problem"]
     assert answer["local_time_h"] is None
 
 

@@ -93,7 +93,8 @@ def test_a_run_holds_every_metric_param_and_tag(tracked: str) -> None:
         "green/actual/time_error_ratio", "system/greenlove/gpu_0_power_w",
     } <= set(data.metrics)  # fmt: skip
     assert data.params["green.batch_size"] == "10"
-    assert len([key for key in data.params if key.startswith("green.")]) == 13
+    assert data.params["green.world_size"] == "1"
+    assert len([key for key in data.params if key.startswith("green.")]) == 14
     assert data.tags["greenlove.schema_version"] == "2"
     assert data.tags["greenlove.kind"] == "track"
     assert data.tags["greenlove.status"] == "finished"
