@@ -57,7 +57,7 @@ def make_records(part: str, given: argparse.Namespace) -> Iterable[Record]:
     if part == "store":
         from accuracy_store import tracked_records
 
-        count, seconds = (2, 1.0) if given.quick else (given.tracked, given.tracked_seconds)
+        count, seconds = (1, 0.5) if given.quick else (given.tracked, given.tracked_seconds)
         return tracked_records(count, train_seconds=seconds)
     return _make_real(given)
 
