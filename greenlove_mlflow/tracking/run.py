@@ -16,7 +16,8 @@ from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.opening import find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
 from greenlove_mlflow.tracking.spool.closing import FAILED, KILLED, ending_events, status_of
-from greenlove_mlflow.tracking.spool.events import LapEvent
+from greenlove_mlflow.tracking.spool.delivery import deliver, terminate
+from greenlove_mlflow.tracking.spool.events import LapEvent, TagsEvent
 from greenlove_mlflow.tracking.spool.header import Opened
 from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
 from greenlove_mlflow.tracking.spool.recovery import recover_quietly
@@ -315,11 +316,20 @@ class TrackedRun(RunEvents):
     def say_failed(self, reason: str) -> None:
         """Record at once that the training has failed elsewhere, as this process may be ended because of it."""
         self._failure = reason
-        self.tags({names.TAG_STATUS: FAILED.lower(), names.TAG_REASON: reason})
-        run_id = self.run_id
-        if self.is_ours and run_id is not None and not self.is_offline:
-            with self._boundary.guard("recording the failure"):
-                within(HISTORY_DEADLINE_S, lambda: self._sender.client.set_terminated(run_id, FAILED))
+        tags = {names.TAG_STATUS: FAILED.lower(), names.TAG_REASON: reason}
+        self.tags(tags)
+        spool, run_id = self._spool, self.run_id
+        if spool is None or run_id is None or self.is_offline:
+            return
+
+        def send() -> None:
+            # Not left to the writer alone, whose next round may be seconds away.
+            deliver(self._sender.client, spool, run_id, TagsEvent(texts=tags))
+            if self.is_ours:
+                terminate(self._sender.client, run_id, FAILED, now_ms())
+
+        with self._boundary.guard("recording the failure"):
+            within(HISTORY_DEADLINE_S, send)
 
     def say_ran_although(self, reason: str) -> None:
         """Record that a refused training ran after all: it gets its usual status and keeps the reason for refusal."""

@@ -9,12 +9,19 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.conftest import copy_store
 from tests.support.two_ranks import EPOCH_COUNT, run_ranks
 
 pytestmark = pytest.mark.slow
 
 # What each rank said, by rank.
 Said = dict[int, dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def prepared_store(empty_store: Path, tmp_path: Path) -> None:
+    """The store that the training writes into has its tables."""
+    copy_store(empty_store, tmp_path / "mlflow.db")
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +36,9 @@ def the_run(folder: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize("form", ["epochs", "steps", "plain"])
-def test_a_tracked_training_ends_as_an_untracked_one(form: str, tmp_path: Path, bare: Said) -> None:
-    ranks = run_ranks(tmp_path, form=form, slower=1.0)
+@pytest.mark.parametrize(("form", "launcher"), [("epochs", "torchrun"), ("steps", "fork"), ("plain", "fork")])
+def test_a_tracked_training_ends_as_an_untracked_one(form: str, launcher: str, tmp_path: Path, bare: Said) -> None:
+    ranks = run_ranks(tmp_path, form=form, launcher=launcher, slower=1.0)
     assert [ranks[rank]["weights"] for rank in (0, 1)] == [bare[rank]["weights"] for rank in (0, 1)]
     assert [ranks[rank]["error"] for rank in (0, 1)] == ["", ""]
     assert ranks[0]["estimate_s"] == pytest.approx(ranks[1]["estimate_s"], rel=1e-9)
@@ -55,7 +62,7 @@ def test_a_rank_with_fewer_batches_shadows_the_others_as_before(tmp_path: Path) 
 
 
 def test_a_rank_that_raises_leaves_a_failed_run(tmp_path: Path) -> None:
-    assert not run_ranks(tmp_path, dies=1, fails=True)
+    assert not run_ranks(tmp_path, launcher="torchrun", dies=1, fails=True)
     run = the_run(tmp_path)
     assert run.info.status == "FAILED"
     assert run.data.tags["greenlove.reason"] == "rank 1: ValueError: rank 1 has had enough"

@@ -1,8 +1,10 @@
-"""A training on two ranks as a program: ``run_ranks`` starts it by torchrun and reads what each rank says."""
+"""A training on two ranks as a program: ``run_ranks`` starts it and reads what each rank says."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,17 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 import greenlove_mlflow as greenlove
+from tests.support.warm import Done, WarmPython
 
 ROOT = Path(__file__).resolve().parents[2]
+# What a rank imports and takes seconds: PyTorch's parallel models, MLflow's SQLite stores, pictures.
+IMPORTS = (
+    "torch._dynamo",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "scipy.optimize",
+)
 EPOCH_COUNT = 5
 FILE = "rank_{rank}.json"
 
@@ -35,7 +47,8 @@ def run_ranks(
         folder: For the store and everything else that is kept.
         module: The program.
         timeout_s: Seconds after which it counts as hung.
-        **settings: Settings of the program; ``environment`` sets variables, ``launcher`` may be ``own``.
+        **settings: Settings of the program; ``environment`` sets variables, ``launcher`` is ``torchrun``, ``own`` (the
+            program starts its ranks itself) or ``fork``, much faster, for programs of which no rank dies.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     environment |= {
@@ -47,13 +60,27 @@ def run_ranks(
         "CUDA_VISIBLE_DEVICES": "",
         "SETTINGS": json.dumps(settings),
     } | {name: str(value) for name, value in settings.get("environment", {}).items()}
+    launcher = settings.get("launcher", "fork")
+    if launcher == "fork":
+        all_done = _fork(folder, module, environment, timeout_s)
+    else:
+        all_done = [_call(folder, module, environment, timeout_s, by_torchrun=launcher == "torchrun")]
+    has_failed = any(done.returncode != 0 for done in all_done)
+    assert has_failed is settings.get("fails", False), "\n".join(done.stderr[-4000:] for done in all_done)
+    files = [folder / FILE.format(rank=rank) for rank in (0, 1)]
+    said = {rank: json.loads(file.read_text(encoding="utf-8")) for rank, file in enumerate(files) if file.exists()}
+    for file in files:
+        file.unlink(missing_ok=True)
+    return said
+
+
+def _call(folder: Path, module: str, environment: Mapping[str, str], timeout_s: float, *, by_torchrun: bool) -> Done:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
-    launch = [*(torchrun if settings.get("launcher") != "own" else []), "-m", module]
     done = subprocess.run(
-        [sys.executable, *launch],
+        [sys.executable, *(torchrun if by_torchrun else []), "-m", module],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -61,12 +88,40 @@ def run_ranks(
         timeout=timeout_s,
         check=False,
     )
-    assert (done.returncode == 0) is not settings.get("fails", False), done.stderr[-4000:]
-    files = [folder / FILE.format(rank=rank) for rank in (0, 1)]
-    said = {rank: json.loads(file.read_text(encoding="utf-8")) for rank, file in enumerate(files) if file.exists()}
-    for file in files:
-        file.unlink(missing_ok=True)
-    return said
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _fork(folder: Path, module: str, environment: Mapping[str, str], timeout_s: float) -> list[Done]:
+    """Run both ranks in the environment that torchrun gives them, with a store that outlives them."""
+    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    launched = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+
+    def run(rank: int) -> Done:
+        program = folder / f"program_of_rank_{rank}.py"
+        text = f"import runpy, sys\nsys.path[0] = {str(ROOT)!r}\nrunpy.run_module({module!r}, run_name='__main__')\n"
+        program.write_text(text, encoding="utf-8")
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        return _python_of(rank).run(
+            program, folder=folder, environment={**environment, **launched, **own}, timeout_s=timeout_s
+        )
+
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(run, (0, 1)))
+
+
+@functools.cache
+def _python_of(rank: int) -> WarmPython:
+    """Where the programs of a rank are forked from; started when first asked for, and ended with this process."""
+    python = WarmPython(*IMPORTS).__enter__()
+    atexit.register(python.__exit__)
+    return python
 
 
 def say(rank: int, content: Mapping[str, Any]) -> None:

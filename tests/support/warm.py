@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,11 +30,18 @@ class Done:
 
 
 class WarmPython:
-    """Starts programs quickly; a context manager, for POSIX alone."""
+    """Starts programs quickly, one at a time; a context manager, for POSIX alone.
+
+    Args:
+        *imports: What else the programs import.
+    """
+
+    def __init__(self, *imports: str) -> None:
+        self._imports = imports
 
     def __enter__(self) -> WarmPython:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.warm"],
+            [sys.executable, "-m", "tests.support.warm", *self._imports],
             cwd=Path(__file__).resolve().parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -45,7 +54,14 @@ class WarmPython:
         self._process.stdin.close()
         self._process.wait(timeout=60)
 
-    def run(self, program: Path, *arguments: str, folder: Path, environment: Mapping[str, str]) -> Done:
+    def run(
+        self,
+        program: Path,
+        *arguments: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        timeout_s: float = threading.TIMEOUT_MAX,
+    ) -> Done:
         """Run a program as ``python PROGRAM ARGUMENTS`` would, with its output in files beside it.
 
         Args:
@@ -53,18 +69,26 @@ class WarmPython:
             arguments: Its arguments.
             folder: Its working directory, where the output is written too.
             environment: Its whole environment.
+            timeout_s: Seconds after which it is killed.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"program": str(program), "arguments": arguments, "folder": str(folder), "environment": {**environment}}
         print(json.dumps(order), file=self._process.stdin, flush=True)
-        code = int(self._process.stdout.readline())
+        child = int(self._process.stdout.readline())
+        killer = threading.Timer(timeout_s, os.kill, (child, signal.SIGKILL))
+        killer.daemon = True
+        killer.start()
+        try:
+            code = int(self._process.stdout.readline())
+        finally:
+            killer.cancel()
         said = [(folder / f"{program.stem}.{name}").read_text("utf-8", "replace") for name in ("stdout", "stderr")]
         return Done(code, *said)
 
 
 def _serve() -> None:
-    for name in IMPORTS:
+    for name in (*IMPORTS, *sys.argv[1:]):
         __import__(name)
     for line in sys.stdin:
         order = json.loads(line)
@@ -72,6 +96,7 @@ def _serve() -> None:
         if child == 0:
             _become(order)
             return
+        print(child, flush=True)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 

@@ -323,6 +323,18 @@ def test_nothing_is_left_in_the_state_folder_of_a_run_that_went_well(
     assert list((tmp_path / "greenlove" / "spool").iterdir()) == []
 
 
+def test_a_failure_elsewhere_is_in_the_store_before_this_process_is_ended(
+    opened: Callable[..., TrackedRun], store: str
+) -> None:
+    run = opened()
+    with run.paused():
+        run.say_failed("rank 1: ValueError: enough")
+        stored = MlflowClient(store).get_run(str(run.run_id))
+    assert stored.info.status == "FAILED"
+    assert stored.data.tags[names.TAG_STATUS] == "failed"
+    assert stored.data.tags[names.TAG_REASON] == "rank 1: ValueError: enough"
+
+
 def test_nothing_is_sent_while_paused(opened: Callable[..., TrackedRun], monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[type] = []
     monkeypatch.setattr(
