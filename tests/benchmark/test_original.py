@@ -14,6 +14,8 @@ from greenlove_mlflow.benchmark import BenchmarkPlan, Training, run_benchmark
 from greenlove_mlflow.core.records import BenchmarkLog
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining
 
+pytestmark = pytest.mark.slow
+
 
 def run(profile: Profile, **plan: Any) -> BenchmarkLog:
     machine = SimulatedMachine(MachineModel(), horizon_s=1200.0)

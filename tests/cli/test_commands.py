@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GREENLOVE = Path(sys.executable).parent / "greenlove"
 
 # The demo takes a while, and both of two processes would run it.
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

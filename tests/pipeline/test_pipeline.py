@@ -18,6 +18,8 @@ from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuErr
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
 from tests.support.clock import VirtualClock
 
+pytestmark = pytest.mark.slow
+
 STEP_S = 0.02
 SAMPLE_COUNT, BATCH_SIZE = 400, 10
 STEPS_PER_EPOCH = SAMPLE_COUNT // BATCH_SIZE

@@ -27,6 +27,8 @@ from tests.support.report import an_estimate, an_outcome
 from tests.support.store import store_in
 from tests.support.tracking import run_script
 
+pytestmark = pytest.mark.slow
+
 QUIET: dict[str, Any] = {"country": "DE", "log_model": False, "saved_view": False, "budget_s": 0.5}
 EPOCH_COUNT = 3
 

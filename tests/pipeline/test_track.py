@@ -15,6 +15,8 @@ from tests.conftest import copy_store
 from tests.support.server import running_server
 from tests.support.tracking import artifact_paths, run_script, start_script
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 6
 TRAINING = """
 import logging

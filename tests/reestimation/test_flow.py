@@ -32,6 +32,8 @@ from tests.support.reestimation import OWN_VERSION, compare_as_track_does, gpu_s
 from tests.support.server import free_port
 from tests.support.store import store_in
 
+pytestmark = pytest.mark.slow
+
 NEWEST = table_versions("crusoe_prices")[-1]
 ALL = table_versions("crusoe_prices")
 

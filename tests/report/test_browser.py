@@ -55,6 +55,8 @@ from tests.support.report import (
     measured_statistics,
 )
 
+pytestmark = pytest.mark.browser
+
 OLDER_PRICES = "2025-12-15"
 PROBABILITY_TOLERANCE = 1e-12
 

@@ -18,6 +18,8 @@ from tests.support.report import a_measured_training
 from tests.support.server import Server, running_server
 from tests.support.tracking import a_tracked_log, keep_outcome, train
 
+pytestmark = [pytest.mark.browser, pytest.mark.server]
+
 FRAME_DEADLINE_MS = 60_000
 
 

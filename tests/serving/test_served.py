@@ -33,7 +33,7 @@ from tests.support.reestimation import compare_as_track_does, gpu_statistics, lo
 from tests.support.server import free_port, running_server
 
 # One worker takes them all: they share a store, a model and the servers' start-up.
-pytestmark = pytest.mark.xdist_group("model-doors")
+pytestmark = [pytest.mark.xdist_group("model-doors"), pytest.mark.server, pytest.mark.slow]
 
 SERVING_PYTHON = "GREENLOVE_SERVING_PYTHON"
 HEAVY = {"torch", "scipy", "pynvml", "matplotlib", "sqlalchemy"}

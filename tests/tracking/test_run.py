@@ -43,6 +43,8 @@ from tests.support.tracking import (
     train,
 )
 
+pytestmark = pytest.mark.slow
+
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 

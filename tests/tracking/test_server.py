@@ -27,6 +27,8 @@ from tests.support.tracking import (
     start_script,
 )
 
+pytestmark = pytest.mark.server
+
 POWER = "system/greenlove/gpu_0_power_w"
 WHOLE = """
 with open_run(run_name={name!r}) as run:

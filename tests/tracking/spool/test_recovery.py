@@ -22,6 +22,8 @@ from greenlove_mlflow.tracking.spool.spool import Spool
 from tests.conftest import copy_store
 from tests.support.tracking import EPOCH_COUNT, artifact_paths, raw_power, run_script, start_script
 
+pytestmark = pytest.mark.slow
+
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 POWER = "system/greenlove/gpu_0_power_w"
