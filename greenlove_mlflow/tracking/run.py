@@ -16,8 +16,8 @@ from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.opening import find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
 from greenlove_mlflow.tracking.spool.closing import FAILED, KILLED, ending_events, status_of
-from greenlove_mlflow.tracking.spool.delivery import deliver, terminate
-from greenlove_mlflow.tracking.spool.events import LapEvent, TagsEvent
+from greenlove_mlflow.tracking.spool.delivery import deliver_failure
+from greenlove_mlflow.tracking.spool.events import LapEvent
 from greenlove_mlflow.tracking.spool.header import Opened
 from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
 from greenlove_mlflow.tracking.spool.recovery import recover_quietly
@@ -58,11 +58,8 @@ class TrackedRun(RunEvents):
         self._pid = os.getpid()
         self._writer: Writer | None = None
         self._is_closed = False
-        self._label = ""
-        self._notice = ""
-        self._failure = ""
-        self._describes_experiment = False
-        self.is_continued = False
+        self._label = self._notice = self._failure = ""
+        self._describes_experiment = self.is_continued = False
         self.study: TrackedRun | None = None
         self._laps_cut: tuple[LapEvent, ...] | None = None
         if opened is not None and self._spool is not None:
@@ -89,9 +86,10 @@ class TrackedRun(RunEvents):
         """The saved view of the run's experiment; None when the store has no pages or the run is not created yet."""
         from greenlove_mlflow.tracking.saved_view import view_url
 
-        if self._opened is None or self.url is None or self._opened.experiment_id is None:
-            return None
-        return view_url(self._opened.store_uri, self._opened.experiment_id)
+        experiment_id = None if self._opened is None or self.url is None else self._opened.experiment_id
+        return (
+            None if experiment_id is None or self._opened is None else view_url(self._opened.store_uri, experiment_id)
+        )
 
     @property
     def how_to_open(self) -> str:
@@ -315,26 +313,18 @@ class TrackedRun(RunEvents):
 
     def say_failed(self, reason: str) -> None:
         """Record at once that the training has failed elsewhere, as this process may be ended because of it."""
-        self._failure = reason
-        tags = {names.TAG_STATUS: FAILED.lower(), names.TAG_REASON: reason}
+        self._failure, tags = reason, {names.TAG_STATUS: FAILED.lower(), names.TAG_REASON: reason}
         self.tags(tags)
-        spool, run_id = self._spool, self.run_id
-        if spool is None or run_id is None or self.is_offline:
+        if (spool := self._spool) is None or (run_id := self.run_id) is None or self.is_offline:
             return
-
-        def send() -> None:
-            # Not left to the writer alone, whose next round may be seconds away.
-            deliver(self._sender.client, spool, run_id, TagsEvent(texts=tags))
-            if self.is_ours:
-                terminate(self._sender.client, run_id, FAILED, now_ms())
-
+        # Not left to the writer alone, whose next round may be seconds away.
+        ends_ms = now_ms() if self.is_ours else None
         with self._boundary.guard("recording the failure"):
-            within(HISTORY_DEADLINE_S, send)
+            within(HISTORY_DEADLINE_S, lambda: deliver_failure(self._sender.client, spool, run_id, tags, ends_ms))
 
     def say_ran_although(self, reason: str) -> None:
         """Record that a refused training ran after all: it gets its usual status and keeps the reason for refusal."""
-        self._label = ""
-        self._notice = ran_although_words(reason)
+        self._label, self._notice = "", ran_although_words(reason)
         self.tags({names.TAG_STATUS: names.STATUS_RUNNING, names.TAG_REFUSAL: reason})
 
     def finished_runs(self, deadline_s: float = HISTORY_DEADLINE_S) -> tuple[FinishedRun, ...]:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from tests.support.two_ranks import run_ranks
 from tests.support.two_ranks_trainers import EPOCH_COUNT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 
 @pytest.mark.parametrize(("trainer", "launcher"), [("lightning", "own"), ("huggingface", "torchrun")])

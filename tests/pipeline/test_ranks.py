@@ -53,6 +53,7 @@ def test_a_tracked_training_ends_as_an_untracked_one(form: str, launcher: str, t
         assert len(client.get_metric_history(run.info.run_id, "green/train/epoch_s")) == EPOCH_COUNT
 
 
+@pytest.mark.exhaustive
 def test_a_rank_with_fewer_batches_shadows_the_others_as_before(tmp_path: Path) -> None:
     alone = run_ranks(tmp_path, kind="bare", uneven=True)
     ranks = run_ranks(tmp_path, form="plain", uneven=True)
@@ -81,13 +82,14 @@ def test_a_server_that_is_down_keeps_no_rank_from_training(tmp_path: Path, bare:
     assert ranks[0]["estimate_s"] == pytest.approx(ranks[1]["estimate_s"], rel=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_a_slow_store_holds_up_no_rank(tmp_path: Path, bare: Said) -> None:
     ranks = run_ranks(tmp_path, store_s=2.0)
     assert [ranks[rank]["weights"] for rank in (0, 1)] == [bare[rank]["weights"] for rank in (0, 1)]
     assert the_run(tmp_path).info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("form", ["epochs", "steps"])
+@pytest.mark.parametrize("form", ["epochs", pytest.param("steps", marks=pytest.mark.exhaustive)])
 def test_a_limit_ends_all_ranks_together(form: str, tmp_path: Path) -> None:
     ranks = run_ranks(tmp_path, form=form, limits={"hours": 1e-6}, step_s=0.1)
     assert ranks[0]["step_count"] == ranks[1]["step_count"] < 40 * EPOCH_COUNT
@@ -112,6 +114,7 @@ def test_an_estimate_of_unequal_ranks_is_one_and_leaves_no_trace(tmp_path: Path)
     assert ranks[0]["estimate_s"] > 5 * 40 * 0.036
 
 
+@pytest.mark.exhaustive
 def test_measured_before_the_training_ends_as_an_untracked_one(tmp_path: Path, bare: Said) -> None:
     ranks = run_ranks(tmp_path, options={"benchmark": "before", "budget_s": 2.0})
     assert [ranks[rank]["weights"] for rank in (0, 1)] == [bare[rank]["weights"] for rank in (0, 1)]

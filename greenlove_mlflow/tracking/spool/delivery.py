@@ -159,6 +159,15 @@ def terminate(client: MlflowClient, run_id: str, status: str, end_ms: int) -> No
         store.update_run_info(run_id, run_status=RunStatus.from_string(status), end_time=end_ms, run_name=None)
 
 
+def deliver_failure(
+    client: MlflowClient, spool: Spool, run_id: str, tags: Mapping[str, str], ends_ms: int | None
+) -> None:
+    """Set the tags of a training that failed, and end its run as failed unless ``ends_ms`` is None."""
+    deliver(client, spool, run_id, TagsEvent(texts=dict(tags)))
+    if ends_ms is not None:
+        terminate(client, run_id, "FAILED", ends_ms)
+
+
 def _announce_table(client: MlflowClient, run_id: str, path: str) -> None:
     """Do what ``log_table`` does besides the upload; itself, it would append to the rows of an earlier attempt."""
     known = json.loads(client.get_run(run_id).data.tags.get(_LOGGED_ARTIFACTS, "[]"))
