@@ -25,8 +25,9 @@ from greenlove_mlflow.words.estimate import (
     range_sentences,
     rows_by_price,
 )
+from greenlove_mlflow.words.outcome import outcome_table
 from greenlove_mlflow.words.summary import summary
-from greenlove_mlflow.words.verdict import outcome_table, verdict_sentences
+from greenlove_mlflow.words.verdict import verdict_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

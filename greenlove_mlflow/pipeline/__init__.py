@@ -11,11 +11,11 @@ from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.workload import Limits
-from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, read_environment
+from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, Environment, read_environment
 from greenlove_mlflow.pipeline.comparing import check_offers, compare_estimate
 from greenlove_mlflow.pipeline.live.busy import busy
 from greenlove_mlflow.pipeline.live.policy import OnLimit, OnRefusal, Policy
-from greenlove_mlflow.pipeline.options import is_runner, make_options
+from greenlove_mlflow.pipeline.options import Options, is_runner, make_options
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
 if TYPE_CHECKING:
@@ -66,13 +66,7 @@ def estimate(
     from greenlove_mlflow.pipeline.undertakings import refuse_on_ranks, subject_of
 
     epochs = 1 if epochs is None and steps is None and is_runner(model) else epochs
-    settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
-    check_offers(
-        settings.prices,
-        billing=settings.billing,
-        speed_ratios=settings.speed_ratios,
-        region=settings.cloud_region,
-    )
+    settings, environment = _read_settings(epochs, {"steps": steps, **options})
     ranks = meet(settings.asked_for("estimate"), environment.world_size)
 
     def checked() -> Training | EpochRunner:
@@ -210,13 +204,7 @@ def track(
         saved_view=saved_view,
         run_id=run_id,
     )
-    settings, environment = make_options(epochs, {"steps": steps, **options}), read_environment()
-    check_offers(
-        settings.prices,
-        billing=settings.billing,
-        speed_ratios=settings.speed_ratios,
-        region=settings.cloud_region,
-    )
+    settings, environment = _read_settings(epochs, {"steps": steps, **options})
     ranks = meet(settings.asked_for("track"), environment.world_size)
     prepared = on_all_ranks(
         ranks,
@@ -227,3 +215,12 @@ def track(
     refusal = _BENCHMARK_ONLY if environment.benchmark_only else ""
     with running(prepared.undertaking, measure=prepared.measure, refusal=refusal) as run:
         yield run
+
+
+def _read_settings(epochs: int | None, options: Mapping[str, Any]) -> tuple[Options, Environment]:
+    """The checked options, those on offers included, and the environment."""
+    settings, environment = make_options(epochs, options), read_environment()
+    check_offers(
+        settings.prices, billing=settings.billing, speed_ratios=settings.speed_ratios, region=settings.cloud_region
+    )
+    return settings, environment

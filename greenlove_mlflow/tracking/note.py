@@ -20,9 +20,9 @@ from greenlove_mlflow.tracking.names import (
     TAG_VALUE_LIMIT,
 )
 from greenlove_mlflow.words.estimate import estimate_lines
-from greenlove_mlflow.words.outcome import headline_sentences, would_take_sentence
+from greenlove_mlflow.words.outcome import headline_sentences, outcome_table, would_take_sentence
 from greenlove_mlflow.words.summary import advice, asks_for_action
-from greenlove_mlflow.words.verdict import home_sentence, outcome_table
+from greenlove_mlflow.words.verdict import home_sentence
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.totals import Totals

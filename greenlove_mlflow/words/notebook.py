@@ -10,10 +10,11 @@ from greenlove_mlflow.words.outcome import (
     happened_sentence,
     judgement_sentence,
     notice_words,
+    outcome_table,
     would_take_sentence,
 )
 from greenlove_mlflow.words.summary import advice
-from greenlove_mlflow.words.verdict import home_sentence, outcome_table
+from greenlove_mlflow.words.verdict import home_sentence
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.outcome import time_error_ratio
 from greenlove_mlflow.numbers import (
+    NOT_MEASURED,
+    UNKNOWN,
     format_co2_g,
     format_duration_s,
     format_epochs,
     format_kwh,
     format_money,
     format_share,
+    format_time,
 )
-from greenlove_mlflow.words.verdict import home_sentence, outcome_sentences
+from greenlove_mlflow.words.verdict import home_sentence
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
@@ -90,8 +93,7 @@ def headline_sentences(estimate: Estimate, outcome: Outcome | None, *, status: s
     if outcome is None:
         return notices
     happened = happened_sentence(estimate, outcome, status)
-    energy = outcome_sentences(estimate, outcome)[1:]
-    return (happened, *notices, judgement_sentence(estimate, outcome), *energy)
+    return (happened, *notices, judgement_sentence(estimate, outcome), *_energy_sentences(outcome))
 
 
 def would_take_sentence(estimate: Estimate) -> str:
@@ -126,6 +128,24 @@ def judgement_sentence(estimate: Estimate, outcome: Outcome) -> str:
     return f"That is {format_share(abs(ratio - 1.0))} {length} than the estimated {estimated}: {side} the range."
 
 
+def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:
+    """Rows of quantity, estimate, outcome and difference, headings first."""
+    judged = outcome.completed
+    ran = f"{len(outcome.epoch_durations_s)} of {format_epochs(estimate.workload.epoch_count)}"
+    rows = [("", "estimated", "actual", "difference")]
+    pairs = (
+        ("time", format_time, estimate.time_s, outcome.time_s, UNKNOWN),
+        (f"energy ({outcome.energy_source})" if outcome.energy_source else "energy", format_kwh, estimate.energy_kwh,
+         outcome.energy_kwh, NOT_MEASURED),
+        ("cost", format_money, estimate.cost_usd, outcome.cost_usd, UNKNOWN),
+        ("CO2e", format_co2_g, estimate.co2_g, outcome.co2_g, UNKNOWN),
+    )  # fmt: skip
+    for name, words, promised, actual, missing in pairs:
+        judgement = difference_words(promised, actual) if judged else ran
+        rows.append((name, words(promised, missing=missing), words(actual, missing=missing), judgement))
+    return rows
+
+
 def difference_words(estimated: Interval | None, actual: float | None) -> str:
     """The difference between an outcome and its estimate, and whether the range held; empty where either is unknown."""
     if estimated is None or actual is None or estimated.point <= 0.0:
@@ -133,3 +153,10 @@ def difference_words(estimated: Interval | None, actual: float | None) -> str:
     ratio = actual / estimated.point
     side = "within the range" if estimated.contains(actual) else "outside the range"
     return f"{format_share(abs(ratio - 1.0))} {'more' if ratio > 1.0 else 'less'}, {side}"
+
+
+def _energy_sentences(outcome: Outcome) -> tuple[str, ...]:
+    if not outcome.energy_note:
+        return ()
+    what = {"": "unknown", "measured": "measured, but"}.get(outcome.energy_source, outcome.energy_source)
+    return (f"Its energy is {what}: {outcome.energy_note}.",)

@@ -8,8 +8,6 @@ from greenlove_mlflow.core.account.outcome import time_error_ratio
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_offer
 from greenlove_mlflow.numbers import (
-    NOT_MEASURED,
-    UNKNOWN,
     format_co2_g,
     format_duration_s,
     format_epochs,
@@ -81,11 +79,6 @@ def provider_words(offer: Offer) -> str:
     return "Crusoe" if offer.provider.lower().startswith("crusoe") else offer.provider or "another provider"
 
 
-def outcome_sentences(estimate: Estimate, outcome: Outcome) -> tuple[str, ...]:
-    """Sentences on the estimate against the outcome and, where the energy is not simply metered, why."""
-    return (_time_sentence(estimate, outcome), *_energy_sentences(outcome))
-
-
 def ending_words(estimate: Estimate, outcome: Outcome, *, ended: str = "", steps: int | None = None) -> str:
     """How far the training came, and why no further.
 
@@ -141,49 +134,3 @@ def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", st
 
 def _longer(ratio: float) -> str:
     return "longer" if ratio > 1.0 else "shorter"
-
-
-def _energy_sentences(outcome: Outcome) -> tuple[str, ...]:
-    if not outcome.energy_note:
-        return ()
-    what = {"": "unknown", "measured": "measured, but"}.get(outcome.energy_source, outcome.energy_source)
-    return (f"Its energy is {what}: {outcome.energy_note}.",)
-
-
-def _time_sentence(estimate: Estimate, outcome: Outcome) -> str:
-    done, planned = len(outcome.epoch_durations_s), estimate.workload.epoch_count
-    if not outcome.completed:
-        promise = format_duration_s(estimate.time_s)
-        ran = f"{done} of {format_epochs(planned)} ran, in {format_duration_s(outcome.time_s)}"
-        return f"{ran}; the promise of {promise} was for all of them and is not judged."
-    ratio = time_error_ratio(outcome, estimate) or 1.0
-    within = "within" if estimate.time_s.contains(outcome.time_s) else "outside"
-    difference = format_share(abs(ratio - 1.0))
-    took = f"It took {format_duration_s(outcome.time_s)}; the estimate was {format_duration_s(estimate.time_s)}"
-    return f"{took}: {difference} {_longer(ratio)}, {within} the range."
-
-
-def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:
-    """Rows of quantity, estimate, outcome and difference, headings first."""
-    judged = outcome.completed
-    ran = f"{len(outcome.epoch_durations_s)} of {format_epochs(estimate.workload.epoch_count)}"
-    rows = [("", "estimated", "actual", "difference")]
-    pairs = (
-        ("time", format_time, estimate.time_s, outcome.time_s, UNKNOWN),
-        (f"energy ({outcome.energy_source})" if outcome.energy_source else "energy", format_kwh, estimate.energy_kwh,
-         outcome.energy_kwh, NOT_MEASURED),
-        ("cost", format_money, estimate.cost_usd, outcome.cost_usd, UNKNOWN),
-        ("CO2e", format_co2_g, estimate.co2_g, outcome.co2_g, UNKNOWN),
-    )  # fmt: skip
-    for name, words, promised, actual, missing in pairs:
-        judgement = _difference_words(promised, actual) if judged else ran
-        rows.append((name, words(promised, missing=missing), words(actual, missing=missing), judgement))
-    return rows
-
-
-def _difference_words(promised: Interval | None, actual: float | None) -> str:
-    if promised is None or actual is None or promised.point <= 0.0:
-        return ""
-    ratio = actual / promised.point
-    side = "within the range" if promised.contains(actual) else "outside the range"
-    return f"{format_share(abs(ratio - 1.0))} {'more' if ratio > 1.0 else 'less'}, {side}"

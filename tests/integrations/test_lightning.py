@@ -262,9 +262,16 @@ def test_what_is_left_is_in_the_progress_bar(store: str) -> None:
 def test_it_is_a_callback_of_the_package_that_the_program_uses() -> None:
     program = (
         "import pytorch_lightning, greenlove_mlflow\n"
-        "assert issubclass(greenlove_mlflow.LightningCallback, pytorch_lightning.Callback)\n"
+        "print(issubclass(greenlove_mlflow.LightningCallback, pytorch_lightning.Callback))\n"
     )
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_mlflow_autologging_and_the_callback_share_a_run(store: str) -> None:

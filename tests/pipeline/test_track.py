@@ -13,36 +13,21 @@ from mlflow import MlflowClient
 from greenlove_mlflow.tables import read_parquet_metadata
 from tests.conftest import copy_store
 from tests.support.server import running_server
-from tests.support.tracking import artifact_paths, run_script, start_script
+from tests.support.tracking import SMALL_TRAINING, artifact_paths, run_script, start_script
 
 pytestmark = pytest.mark.slow
 
 EPOCHS = 6
-TRAINING = """
-import logging
-import torch
-import greenlove_mlflow as greenlove
-
-logging.getLogger("alembic").setLevel(logging.ERROR)
-torch.manual_seed(0)
-data = torch.utils.data.TensorDataset(torch.randn(640, 32), torch.randint(0, 4, (640,)))
-model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 4))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-criterion = torch.nn.CrossEntropyLoss()
-
-
-def one_epoch():
-    for x, y in torch.utils.data.DataLoader(data, batch_size=32):
-        optimizer.zero_grad()
-        criterion(model(x), y).backward()
-        optimizer.step()
-
+TRAINING = (
+    SMALL_TRAINING
+    + """
 
 def tracked(**options):
     return greenlove.track(
         model, optimizer, criterion, data, epochs=6, batch_size=32, country="DE", budget_s=1.0, **options
     )
 """
+)
 
 
 @pytest.fixture

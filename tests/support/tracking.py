@@ -89,6 +89,28 @@ def _walk(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[str
             yield each.path
 
 
+# The beginning of a program that trains a small network.
+SMALL_TRAINING = """
+import logging
+import torch
+import greenlove_mlflow as greenlove
+
+logging.getLogger("alembic").setLevel(logging.ERROR)
+torch.manual_seed(0)
+data = torch.utils.data.TensorDataset(torch.randn(640, 32), torch.randint(0, 4, (640,)))
+model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 4))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+criterion = torch.nn.CrossEntropyLoss()
+
+
+def one_epoch():
+    for x, y in torch.utils.data.DataLoader(data, batch_size=32):
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+"""
+
+
 def run_script(code: str, *, cwd: Path, uri: str, state: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """A script that ran to its end, in a process of its own."""
     process = start_script(code, cwd=cwd, uri=uri, state=state, **environ)

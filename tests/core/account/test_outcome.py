@@ -8,7 +8,7 @@ import pytest
 
 from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.outcome import Outcome, settle_outcome
-from greenlove_mlflow.words.verdict import outcome_sentences
+from greenlove_mlflow.words.outcome import headline_sentences
 from tests.support.factories import a_grid, a_power, some_statistics
 
 GRID = a_grid()
@@ -49,6 +49,10 @@ def test_what_is_neither_metered_nor_modelled_is_unknown_with_its_cost(energy_j:
     assert (outcome.energy_kwh, outcome.energy_source, outcome.cost_usd, outcome.co2_g) == (None, "", None, None)
 
 
+def sentences(outcome: Outcome) -> tuple[str, ...]:
+    return headline_sentences(estimate_training(some_statistics()), outcome, status="finished", notice="")
+
+
 @pytest.mark.parametrize(
     ("energy_j", "is_metered", "begins"),
     [
@@ -59,7 +63,7 @@ def test_what_is_neither_metered_nor_modelled_is_unknown_with_its_cost(energy_j:
 )
 def test_the_reason_is_a_sentence_of_the_outcome(energy_j: float | None, is_metered: bool, begins: str) -> None:
     outcome = settled(energy_j, is_metered=is_metered, note="gpu_0 stopped answering")
-    said = outcome_sentences(estimate_training(some_statistics()), outcome)
+    said = sentences(outcome)
     assert said[-1].startswith(begins)
     assert said[-1].endswith("gpu_0 stopped answering.")
-    assert len(outcome_sentences(estimate_training(some_statistics()), settled(36_000.0))) == len(said) - 1
+    assert len(sentences(settled(36_000.0))) == len(said) - 1

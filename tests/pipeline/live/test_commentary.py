@@ -12,29 +12,16 @@ import pytest
 from greenlove_mlflow.pipeline.live.commentary import Commentary, LiveLine
 from tests.conftest import copy_store
 from tests.support.terminal import Screen, run_on_terminal
+from tests.support.tracking import SMALL_TRAINING
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")]
 
-TRAINING = """
-import logging
+TRAINING = (
+    SMALL_TRAINING
+    + """
 import time
-import torch
-import greenlove_mlflow as greenlove
 
-logging.getLogger("alembic").setLevel(logging.ERROR)
 logging.getLogger("mlflow").setLevel(logging.ERROR)
-torch.manual_seed(0)
-data = torch.utils.data.TensorDataset(torch.randn(640, 32), torch.randint(0, 4, (640,)))
-model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 4))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-criterion = torch.nn.CrossEntropyLoss()
-
-
-def one_epoch():
-    for x, y in torch.utils.data.DataLoader(data, batch_size=32):
-        optimizer.zero_grad()
-        criterion(model(x), y).backward()
-        optimizer.step()
 
 
 def tracked(**options):
@@ -52,6 +39,7 @@ def train(run, sleep_s=0.0):
 
 
 """
+)
 CASES = """
 with tracked() as run:
     train(run)
