@@ -95,9 +95,11 @@ def tracking_uri_put_back() -> Iterator[None]:
     """Whatever a test makes MLflow's store, by its API or by the environment, the next one does not see."""
     import mlflow
 
-    before, named = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
     yield
-    mlflow.set_tracking_uri(before)
+    # A store that nobody had set by the API is put back as none: the default, set, would hide the next test's variable.
+    mlflow.set_tracking_uri(None if before == named else before)  # type: ignore[arg-type]
     # `set_tracking_uri` also sets the variable, which commands that a test starts would inherit.
     if named is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
