@@ -18,7 +18,7 @@ nox.options.default_venv_backend = "virtualenv"
 
 ROOT = Path(__file__).resolve().parent
 PINS = ("-c", "constraints.txt")
-QUICK = "not slow and not server and not browser and not spark and not gpu"
+QUICK = "not slow and not server and not browser and not spark and not gpu and not exhaustive"
 # Their tests need a browser's or a compiler's packages, which do not depend on the versions under test.
 TEST_TOOLS = ("pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100")
 # What the lowest versions need of packages that they do not bound themselves: MLflow 3.1 an SQLAlchemy with
