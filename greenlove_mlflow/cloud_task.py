@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from greenlove_mlflow.core.offers.offer import Offer
-from greenlove_mlflow.core.offers.rental import rented_gpu_count
+from greenlove_mlflow.core.offers.offer import Offer, rented_gpu_count
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.units import S_PER_H

@@ -25,8 +25,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from accuracy_simulated import LONGEST_WAIT_S, PROFILES, Kind, number_of  # noqa: E402
 
 from greenlove_mlflow.core.records import BenchmarkLog  # noqa: E402
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log  # noqa: E402
 from greenlove_mlflow.core.timing.drift_prior import DriftModel, silent_roughness  # noqa: E402
-from greenlove_mlflow.core.timing.fit_log import fit_log  # noqa: E402
 from greenlove_mlflow.core.timing.noise import noise_of_blocks  # noqa: E402
 from greenlove_mlflow.core.workload import Workload  # noqa: E402
 from greenlove_mlflow.tables import read_drift_model  # noqa: E402

@@ -61,7 +61,7 @@ def run_one(workload: str, method: str, *, epochs: int, train_seconds: float, se
     import torch
     from accuracy_workloads import WORKLOADS
 
-    from greenlove_mlflow.core.timing.fit_log import fit_log
+    from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from greenlove_mlflow.benchmark import BenchmarkPlan
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.drift import FinishedRun, finished_run, learned_drift
-from greenlove_mlflow.core.timing.fit_log import fit_log
 from tests.support.clock import (
     CalmSignals,
     MachineModel,

@@ -45,7 +45,7 @@ from greenlove_mlflow.core.records import (  # noqa: E402
     StepProfile,
 )
 from greenlove_mlflow.core.speed.names import find_gpu  # noqa: E402
-from greenlove_mlflow.core.timing.fit_log import fit_log  # noqa: E402
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log  # noqa: E402
 from greenlove_mlflow.core.workload import Limits, Workload  # noqa: E402
 from greenlove_mlflow.report import ReportContent, render_report  # noqa: E402
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_gpu_specs  # noqa: E402

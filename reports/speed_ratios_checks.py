@@ -11,12 +11,10 @@ import pandas as pd
 import speed_ratios_data as data
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio, SuiteBridge, ThroughputRow
-from greenlove_mlflow.core.speed.model import group_of_task
+from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio, SuiteBridge, ThroughputRow, group_of_task
 from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, is_at, mlperf_log_ratios
 from greenlove_mlflow.core.speed.ratio import speed_ratio
-from greenlove_mlflow.core.speed.spec_blend import compute_tflops
-from greenlove_mlflow.core.speed.spec_offsets import plausible
+from greenlove_mlflow.core.speed.spec_offsets import compute_tflops, plausible
 from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 
 # What is taken away.

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision
-from greenlove_mlflow.core.speed.model import RatioModel, group_of_task
-from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, is_at, mlperf_log_ratios
-from greenlove_mlflow.core.speed.spec_blend import blended, rates_of
-from greenlove_mlflow.core.speed.spec_offsets import plausible
-from greenlove_mlflow.core.speed.task_mean import Prediction, predict_new_workload
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, RatioModel, group_of_task
+from greenlove_mlflow.core.speed.published import (
+    LogRatio,
+    Prediction,
+    RatioEvidence,
+    is_at,
+    mlperf_log_ratios,
+    predict_new_workload,
+)
+from greenlove_mlflow.core.speed.spec_offsets import blended, plausible, rates_of
 from greenlove_mlflow.tables import read_gpu_specs, read_mlperf, read_suite_bridges, read_throughput
 
 # FP32 as the tables print it is TF32 where the GPU has it.

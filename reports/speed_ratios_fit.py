@@ -18,12 +18,9 @@ import pandas as pd
 import speed_ratios_data as data
 from scipy import optimize, stats
 
-from greenlove_mlflow.core.speed.gpus import Precision
-from greenlove_mlflow.core.speed.model import TASK_GROUPS, RatioModel, SpecBlend, TaskModel, group_of_task
-from greenlove_mlflow.core.speed.published import LogRatio
-from greenlove_mlflow.core.speed.spec_blend import compute_tflops
-from greenlove_mlflow.core.speed.spec_offsets import gpu_offset
-from greenlove_mlflow.core.speed.task_mean import predict_new_workload
+from greenlove_mlflow.core.speed.gpus import TASK_GROUPS, Precision, RatioModel, SpecBlend, TaskModel, group_of_task
+from greenlove_mlflow.core.speed.published import LogRatio, predict_new_workload
+from greenlove_mlflow.core.speed.spec_offsets import compute_tflops, gpu_offset
 from greenlove_mlflow.tables import data_root, read_throughput
 from greenlove_mlflow.tables.store.schema import format_sidecar, read_sidecar
 from greenlove_mlflow.tables.store.store import read_table_file

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from greenlove_mlflow.core.records import Method
-from greenlove_mlflow.core.timing.kernels import KernelFactors
+from greenlove_mlflow.core.timing.timeline import KernelFactors
 from greenlove_mlflow.errors import InvalidInputError
 
 DEFAULT_BATCH_SIZE = 64

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from greenlove_mlflow.benchmark.session import Session
     from greenlove_mlflow.core.records import StepProfile
-    from greenlove_mlflow.core.timing.kernels import KernelFactors
+    from greenlove_mlflow.core.timing.timeline import KernelFactors
 
 _NOT_COUNTED = "operators are not counted within a training, whose steps stay as they are"
 _NOT_RUN_ALONE = "the loader is not run by itself within a training"

@@ -13,13 +13,12 @@ from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet
-from greenlove_mlflow.core.offers.rental import Rental
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Rental
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.speed.counted import is_counted
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.speed.names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.ratio import speed_ratio
+from greenlove_mlflow.core.speed.specs import is_counted
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.numbers.durations import spoken_point
 from greenlove_mlflow.pipeline import checks

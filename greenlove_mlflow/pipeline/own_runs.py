@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.account.own_runs import measured_ratio
+from greenlove_mlflow.core.account.ratio_book import measured_ratio
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:

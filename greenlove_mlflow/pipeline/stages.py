@@ -17,15 +17,14 @@ from greenlove_mlflow.benchmark import BenchmarkPlan, EpochRunner, Training, mak
 from greenlove_mlflow.benchmark.machine.signals import SignalReader
 from greenlove_mlflow.benchmark.validation import check_validation
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
-from greenlove_mlflow.core.account.idle import without_idle
-from greenlove_mlflow.core.account.run_facts import RunFacts
+from greenlove_mlflow.core.account.run_facts import RunFacts, without_idle
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.core.speed.names import match_gpu
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.drift import learned_drift
-from greenlove_mlflow.core.timing.fit_log import fit_log
 from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.pipeline.autologging import autologging_off
 from greenlove_mlflow.pipeline.live.rank_link import gather_log, share_estimate

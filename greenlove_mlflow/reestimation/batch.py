@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow._version import __version__
-from greenlove_mlflow.core.account.what_if import Change
+from greenlove_mlflow.core.account.estimate import Change
 from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.reestimation.pricing import PricedPage, Pricer, best_choices

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow.parquet as pq
 
-from greenlove_mlflow.core.account.what_if import Change
+from greenlove_mlflow.core.account.estimate import Change
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError, TrackingError

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.estimate import Change, Estimate, estimate_changed
 from greenlove_mlflow.core.account.ratio_book import RatioBook
-from greenlove_mlflow.core.account.what_if import Change, estimate_changed
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.batch import (
     IndexArray,
@@ -19,7 +18,7 @@ from greenlove_mlflow.core.offers.batch import (
     estimate_rows,
     run_columns,
 )
-from greenlove_mlflow.core.offers.rental import is_too_small_to_rent, rented_gpu_counts
+from greenlove_mlflow.core.offers.offer import is_too_small_to_rent, rented_gpu_counts
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.reestimation.sheets import OfferColumns
 from greenlove_mlflow.stored.pages import SkippedRun, StoredFacts

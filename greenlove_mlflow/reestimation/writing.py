@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.core.account.what_if import Change
+from greenlove_mlflow.core.account.estimate import Change
 from greenlove_mlflow.core.codec import to_plain
 from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.offers.batch import IndexArray

@@ -8,7 +8,7 @@ from typing import Any
 
 from greenlove_mlflow._version import __version__
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.totals import (
+from greenlove_mlflow.core.offers.experiment_totals import (
     Elsewhere,
     Spent,
     Training,

@@ -11,9 +11,9 @@ import numpy as np
 from greenlove_mlflow.core.interval import Interval, Intervals
 from greenlove_mlflow.core.offers.batch import RunColumns, run_columns
 from greenlove_mlflow.core.offers.board_power import instance_power_w
-from greenlove_mlflow.core.offers.rental import rented_gpu_count
+from greenlove_mlflow.core.offers.offer import rented_gpu_count
 from greenlove_mlflow.core.offers.step_on_offer import StepOnOffer
-from greenlove_mlflow.core.speed.model import GROUP_OF_KIND, group_of_task
+from greenlove_mlflow.core.speed.gpus import GROUP_OF_KIND, group_of_task
 from greenlove_mlflow.core.speed.ratio import task_names
 from greenlove_mlflow.core.speed.several_gpus import gpu_scaling, on_several
 from greenlove_mlflow.errors import InvalidInputError

@@ -25,7 +25,7 @@ from greenlove_mlflow.words.outcome import Fate, fate_of
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import Outcome
-    from greenlove_mlflow.core.offers.totals import Training
+    from greenlove_mlflow.core.offers.experiment_totals import Training
 
 NOT_RUN = "not run"
 CSV_HEADS = (

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.estimate import Change, Estimate, estimate_changed
 from greenlove_mlflow.core.account.run_facts import RunFacts
-from greenlove_mlflow.core.account.what_if import Change, estimate_changed
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.batch import IndexArray, OfferRows, RowFigures, estimate_rows, run_columns
 from greenlove_mlflow.core.offers.figures import offer_grid
-from greenlove_mlflow.core.offers.rental import rented_gpu_counts
+from greenlove_mlflow.core.offers.offer import rented_gpu_counts
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from greenlove_mlflow.errors import GreenloveError, RunDataError
 from greenlove_mlflow.serving.columns import (

@@ -7,8 +7,7 @@ import time
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
-from greenlove_mlflow.core.offers.rental import Rental
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet, Rental
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.tables import read_default_pue, read_instance_start, read_price_sheet, read_regions

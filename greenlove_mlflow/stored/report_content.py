@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.offers.experiment_totals import Training
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
-from greenlove_mlflow.core.offers.totals import Training
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent, render_report

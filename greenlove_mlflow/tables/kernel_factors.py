@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenlove_mlflow.core.timing.kernels import KernelFactors
+from greenlove_mlflow.core.timing.timeline import KernelFactors
 from greenlove_mlflow.tables.store.cache import kept
 from greenlove_mlflow.tables.store.rows import rows_of
 from greenlove_mlflow.units import US_PER_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from greenlove_mlflow.core.account.ratio_book import RatioBook
-from greenlove_mlflow.core.speed.model import RatioModel, SpecBlend, TaskModel
+from greenlove_mlflow.core.speed.gpus import RatioModel, SpecBlend, TaskModel
 from greenlove_mlflow.core.speed.published import RatioEvidence
 from greenlove_mlflow.tables.hardware import read_gpu_specs, read_mlperf, read_suite_bridges, read_throughput
 from greenlove_mlflow.tables.store.cache import kept

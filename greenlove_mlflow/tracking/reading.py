@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.core.account.run_facts import RunFacts
-from greenlove_mlflow.core.bounds import check_bounds
+from greenlove_mlflow.core.codec import check_bounds
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.timing.drift import FinishedRun, Trained, finished_run

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest
-from greenlove_mlflow.core.timing.profile import least_step_share
+from greenlove_mlflow.core.timing.diagnostics import least_step_share
 from greenlove_mlflow.numbers import (
     NOT_MEASURED,
     format_co2_g,

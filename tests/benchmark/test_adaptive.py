@@ -17,8 +17,8 @@ from greenlove_mlflow.benchmark import BenchmarkPlan, Training, make_feed, run_b
 from greenlove_mlflow.benchmark.adaptive import run_adaptive
 from greenlove_mlflow.benchmark.session import Session
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.fit import AdaptiveFit
-from greenlove_mlflow.core.timing.fit_log import fit_log
 from greenlove_mlflow.core.workload import Workload
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining, VirtualClock
 from tests.support.spy import Spy

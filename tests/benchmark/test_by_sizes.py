@@ -9,8 +9,8 @@ import pytest
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, CallableRunner, EpochRunner, run_benchmark
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.fit import AdaptiveFit
-from greenlove_mlflow.core.timing.fit_log import fit_log
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import InvalidInputError
 from tests.support.clock import VirtualClock

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenlove_mlflow.core.records import Machine
-from greenlove_mlflow.core.timing.fit_log import fit_log
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from tests.support.clock import (
     CalmSignals,
     MachineKind,

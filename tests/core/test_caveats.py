@@ -12,7 +12,9 @@ import pytest
 
 import greenlove_mlflow
 from greenlove_mlflow.core.account.run_facts import RunFacts
-from greenlove_mlflow.core.caveats import CAVEATS, offer_caveats, place_caveats, power_caveats, time_caveats
+from greenlove_mlflow.core.caveats import CAVEATS
+from greenlove_mlflow.core.caveats.offer_caveats import OFFER_KINDS, PLACE_KINDS
+from greenlove_mlflow.core.caveats.training_caveats import POWER_KINDS, TIME_KINDS
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.errors import InvalidInputError
 
@@ -38,7 +40,7 @@ def test_the_package_makes_caveats_by_their_code_alone() -> None:
 
 
 def test_every_code_has_one_home_and_is_used() -> None:
-    tables = (time_caveats.KINDS, power_caveats.KINDS, offer_caveats.KINDS, place_caveats.KINDS)
+    tables = (TIME_KINDS, POWER_KINDS, OFFER_KINDS, PLACE_KINDS)
     assert sum(len(table) for table in tables) == len(CAVEATS)
     used = {call.args[0].value for _, call in calls_of_caveat() if ast.unparse(call.func) == "Caveat.of"}  # type: ignore[attr-defined]
     assert set(CAVEATS) - used == set()

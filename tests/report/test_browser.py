@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 import greenlove_mlflow as greenlove
-from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
-from greenlove_mlflow.core.account.what_if import Change, estimate_changed
+from greenlove_mlflow.core.account.estimate import Change, Estimate, estimate_changed, estimate_training
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.records import StepProfile

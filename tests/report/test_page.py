@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.totals import Training, promises_kept, spent, spent_elsewhere
+from greenlove_mlflow.core.offers.experiment_totals import Training, promises_kept, spent, spent_elsewhere
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.report import (

@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.estimate import Change, Estimate, estimate_changed
 from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
-from greenlove_mlflow.core.account.what_if import Change, estimate_changed
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.records import StepProfile

@@ -10,8 +10,7 @@ from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import PriceSheet
-from greenlove_mlflow.core.offers.rental import Rental
+from greenlove_mlflow.core.offers.offer import PriceSheet, Rental
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.tables import (
     read_default_pue,

@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from greenlove_mlflow.core.timing.kernels import OperatorCounts
+from greenlove_mlflow.core.timing.timeline import OperatorCounts
 
 # Operators that return a view without declaring it in their schema, or that only allocate memory or read a number.
 _NO_WORK = frozenset(

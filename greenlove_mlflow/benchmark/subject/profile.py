@@ -19,8 +19,14 @@ from greenlove_mlflow.benchmark.subject.device_trace import DeviceTrace, reason_
 from greenlove_mlflow.benchmark.subject.loading import Batches, ProfiledLoader, measure_loading
 from greenlove_mlflow.benchmark.subject.operators import count_operators, reason_not_to_count, time_dispatch_s
 from greenlove_mlflow.core.records import StepProfile
-from greenlove_mlflow.core.timing.kernels import KernelFactors, OperatorCounts, expected_launches
-from greenlove_mlflow.core.timing.timeline import Activity, TracedSteps, read_steps
+from greenlove_mlflow.core.timing.timeline import (
+    Activity,
+    KernelFactors,
+    OperatorCounts,
+    TracedSteps,
+    expected_launches,
+    read_steps,
+)
 from greenlove_mlflow.units import US_PER_S
 
 PROFILE_BUDGET_S = 1.5

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from greenlove_mlflow.core.caveats import offer_caveats, place_caveats, power_caveats, time_caveats
-from greenlove_mlflow.core.caveats.kind import CaveatKind, Severity
+from greenlove_mlflow.core.caveats.offer_caveats import OFFER_KINDS, PLACE_KINDS
+from greenlove_mlflow.core.caveats.training_caveats import POWER_KINDS, TIME_KINDS, CaveatKind, Severity
 
-CAVEATS: Mapping[str, CaveatKind] = MappingProxyType(
-    {**time_caveats.KINDS, **power_caveats.KINDS, **offer_caveats.KINDS, **place_caveats.KINDS}
-)
+CAVEATS: Mapping[str, CaveatKind] = MappingProxyType({**TIME_KINDS, **POWER_KINDS, **OFFER_KINDS, **PLACE_KINDS})
 
 __all__ = ["CAVEATS", "CaveatKind", "Severity"]

@@ -15,33 +15,28 @@ from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, Interva
 from greenlove_mlflow.core.normal import Longest, Part
 from greenlove_mlflow.core.offers.batch import OfferRows, RowFigures, RunColumns, estimate_rows, run_columns
 from greenlove_mlflow.core.offers.board_power import power_caveat
-from greenlove_mlflow.core.offers.caveats import comparison_caveats, memory_caveat, offer_caveats
 from greenlove_mlflow.core.offers.figures import OfferGrid, offer_grid
-from greenlove_mlflow.core.offers.memory import fits_memory, fitting_batch_size
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Region
-from greenlove_mlflow.core.offers.rental import Rental, is_too_small_to_rent, rented_gpu_count
-from greenlove_mlflow.core.offers.step_on_offer import bound_by_on_offer
+from greenlove_mlflow.core.offers.offer import (
+    DEFAULT_BILLING,
+    Offer,
+    PriceSheet,
+    Region,
+    Rental,
+    comparison_caveats,
+    fits_memory,
+    fitting_batch_size,
+    is_too_small_to_rent,
+    memory_caveat,
+    offer_caveats,
+    rented_gpu_count,
+)
+from greenlove_mlflow.core.offers.step_on_offer import TimePart, bound_by_on_offer, time_parts
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BoundBy
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.units import S_PER_H
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimePart:
-    """One of the host or board parts whose maximum is the time on an offer.
-
-    Args:
-        share: Its length as a share of the time at home.
-        log_sd: SD of its logarithm.
-        only_widens: Whether it affects the range only, because it was not measured.
-    """
-
-    share: float
-    log_sd: float
-    only_widens: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +304,7 @@ def _with_chances(
         row,
         time_ratio=Interval(point=1.0 / share.point, low=1.0 / share.high, high=1.0 / share.low),
         bound_by=bound_by_on_offer(times.step, (0, gpu)) if knows else None,
-        time_parts=_time_parts(longest),
+        time_parts=time_parts(longest),
         p_faster=float(started.probability_below(0.0)),
         p_cheaper=chance_of_less(row.price_usd_per_hour, home.cost_usd, home.time_s, started),
         p_less_co2=_chance_of_less_co2(row.estimate, home, longest),
@@ -362,15 +357,6 @@ def _beside(value: Interval, time_s: Interval) -> tuple[float, float]:
 def _log_ratio(above: float, below: float) -> float:
     # 50 stands for a range ending at 0; it is wider than that of any figure.
     return math.log(above / below) if below > 0.0 else 50.0
-
-
-def _time_parts(longest: Longest) -> tuple[TimePart, ...]:
-    last = len(longest.parts) - longest.only_ranges
-    return tuple(
-        TimePart(share=math.exp(float(part.log_point)), log_sd=float(part.log_sd), only_widens=index >= last)
-        for index, part in enumerate(longest.parts)
-        if float(part.log_point) > -math.inf
-    )
 
 
 def _with_pareto(home: Estimate, rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:

@@ -7,6 +7,7 @@ proportions only. Where the benchmark tells how much neighbours slow down home, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -281,3 +282,28 @@ def _longest(loader: Part, thread: Part, device: Part, unknown: Part) -> Longest
     known = [device, *(part for part in (thread, loader) if np.any(part.log_point > -np.inf))]
     widening = [part for part in (unknown,) if np.any(part.log_point > -np.inf)]
     return Longest(parts=(*known, *widening), only_ranges=len(widening))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePart:
+    """One of the host or board parts whose maximum is the time on an offer.
+
+    Args:
+        share: Its length as a share of the time at home.
+        log_sd: SD of its logarithm.
+        only_widens: Whether it affects the range only, because it was not measured.
+    """
+
+    share: float
+    log_sd: float
+    only_widens: bool = False
+
+
+def time_parts(longest: Longest) -> tuple[TimePart, ...]:
+    """The host and board parts whose maximum is the time on an offer, without those of no length."""
+    last = len(longest.parts) - longest.only_ranges
+    return tuple(
+        TimePart(share=math.exp(float(part.log_point)), log_sd=float(part.log_sd), only_widens=index >= last)
+        for index, part in enumerate(longest.parts)
+        if float(part.log_point) > -math.inf
+    )

@@ -12,23 +12,28 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, product, quadrature, quotient
 from greenlove_mlflow.core.records import StepProfile
-from greenlove_mlflow.core.speed.counted import counted_ratio, is_counted
-from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
-from greenlove_mlflow.core.speed.model import GROUP_OF_KIND, TASK_GROUPS, RatioModel, group_of_task
-from greenlove_mlflow.core.speed.original_ratio import original_ratio
+from greenlove_mlflow.core.speed.gpus import (
+    GROUP_OF_KIND,
+    TASK_GROUPS,
+    GpuSpec,
+    Precision,
+    ProbeResult,
+    RatioModel,
+    SpeedRatio,
+    group_of_task,
+)
 from greenlove_mlflow.core.speed.published import (
     LogRatio,
     RatioEvidence,
     is_published,
     mlperf_log_ratios,
     mlperf_partners,
+    predict_new_workload,
     throughput_log_ratios,
 )
 from greenlove_mlflow.core.speed.several_gpus import gpu_scaling, on_several
-from greenlove_mlflow.core.speed.spec_blend import blended, compute_tflops, rates_of
-from greenlove_mlflow.core.speed.spec_offsets import plausible
-from greenlove_mlflow.core.speed.specs import probe_ratio, spec_ratio
-from greenlove_mlflow.core.speed.task_mean import predict_new_workload
+from greenlove_mlflow.core.speed.spec_offsets import blended, compute_tflops, plausible, rates_of
+from greenlove_mlflow.core.speed.specs import counted_ratio, is_counted, original_ratio, probe_ratio, spec_ratio
 from greenlove_mlflow.errors import InvalidInputError
 
 __all__ = ["RatioEvidence", "RatioModel", "compute_tflops", "speed_ratio", "task_names"]

@@ -14,8 +14,7 @@ import numpy as np
 
 from greenlove_mlflow.core.interval import Interval, product
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, SpeedRatio
-from greenlove_mlflow.core.speed.model import TASK_GROUPS, printed_precision
+from greenlove_mlflow.core.speed.gpus import TASK_GROUPS, GpuSpec, Precision, SpeedRatio, printed_precision
 from greenlove_mlflow.core.speed.published import RatioEvidence, has_fast_links
 from greenlove_mlflow.errors import InvalidInputError
 

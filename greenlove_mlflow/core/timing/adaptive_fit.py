@@ -13,10 +13,17 @@ from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
 from greenlove_mlflow.core.timing.drift import Drift
 from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_by_others, contention_share, prior_drift
-from greenlove_mlflow.core.timing.first_uses import excess_s, first_use_cost
-from greenlove_mlflow.core.timing.fit import AdaptiveFit, Mode
+from greenlove_mlflow.core.timing.fit import AdaptiveFit, Fit, Mode
 from greenlove_mlflow.core.timing.growth import Growth, fit_growth
-from greenlove_mlflow.core.timing.noise import Noise, Startup, noise_of_blocks, startup_of_passes
+from greenlove_mlflow.core.timing.noise import (
+    Noise,
+    Startup,
+    excess_s,
+    first_use_cost,
+    noise_of_blocks,
+    startup_of_passes,
+)
+from greenlove_mlflow.core.timing.original_fit import fit_original
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import BenchmarkError
 
@@ -339,3 +346,19 @@ def _step_cv(log: BenchmarkLog) -> float | None:
     squares = math.fsum((record.step_sd_s or 0.0) ** 2 for record in timed) / len(timed)
     mean_s = math.fsum(record.duration_s for record in timed) / sum(record.step_count for record in timed)
     return math.sqrt(squares) / mean_s
+
+
+def fit_log(
+    log: BenchmarkLog, workload: Workload, *, drift: Drift | None = None, drift_model: DriftModel | None = None
+) -> Fit:
+    """The fit of a benchmark log, by its method.
+
+    Args:
+        log: The benchmark log.
+        workload: The planned run.
+        drift: Drift learned from finished runs; the prior when None. The original's method has no drift.
+        drift_model: Constants of that prior, from the dated table; those of its newest version when None.
+    """
+    if log.method == "original":
+        return fit_original(log, workload)
+    return fit_adaptive(log, workload, drift=drift, drift_model=drift_model)

@@ -23,7 +23,7 @@ from greenlove_mlflow.pipeline.live.background import Background
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
-    from greenlove_mlflow.core.timing.kernels import KernelFactors
+    from greenlove_mlflow.core.timing.timeline import KernelFactors
     from greenlove_mlflow.pipeline.live.account import Promise
     from greenlove_mlflow.pipeline.live.rank_power import RankMeter
     from greenlove_mlflow.power import PowerMeter

@@ -16,8 +16,7 @@ from greenlove_mlflow.benchmark.subject.device_trace import STEP_NAME, read_trac
 from greenlove_mlflow.benchmark.subject.loading import ProfiledLoader
 from greenlove_mlflow.benchmark.subject.profile import ProfiledStep, measure_profile
 from greenlove_mlflow.core.records import StepProfile
-from greenlove_mlflow.core.timing.kernels import KernelFactors
-from greenlove_mlflow.core.timing.timeline import read_steps
+from greenlove_mlflow.core.timing.timeline import KernelFactors, read_steps
 
 FACTORS = KernelFactors(per_operator=1.5, per_recurrent_step=5.4, tracer_s=4e-6)
 

@@ -14,7 +14,7 @@ from greenlove_mlflow.benchmark.subject.operators import (
     reason_not_to_count,
     time_dispatch_s,
 )
-from greenlove_mlflow.core.timing.kernels import KernelFactors, OperatorCounts, expected_launches
+from greenlove_mlflow.core.timing.timeline import KernelFactors, OperatorCounts, expected_launches
 
 
 def step_of(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: torch.Tensor) -> Any:

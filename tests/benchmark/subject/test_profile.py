@@ -26,7 +26,7 @@ from greenlove_mlflow.benchmark.subject.profile import (
     profile_cost_s,
 )
 from greenlove_mlflow.core.records import BenchmarkLog, Machine, StepProfile
-from greenlove_mlflow.core.timing.kernels import KernelFactors
+from greenlove_mlflow.core.timing.timeline import KernelFactors
 from tests.support.clock import Profile, SimulatedMachine, SimulatedTraining, quiet_machine
 
 FACTORS = KernelFactors(per_operator=1.5, per_recurrent_step=5.4, tracer_s=4e-6)

@@ -7,7 +7,7 @@ import pytest
 from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.times import times_on_offers
+from greenlove_mlflow.core.offers.batch import times_on_offers
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from tests.support.factories import a_fit, a_workload, some_statistics

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenlove_mlflow.core.account.what_if import replan
+from greenlove_mlflow.core.account.estimate import replan
 from greenlove_mlflow.errors import InvalidInputError
 from tests.support.factories import a_workload
 

@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
-from greenlove_mlflow.core.account.idle import without_idle
-from greenlove_mlflow.core.account.own_runs import is_same_workload, measured_ratio
-from greenlove_mlflow.core.account.run_facts import RunFacts
+from greenlove_mlflow.core.account.ratio_book import is_same_workload, measured_ratio
+from greenlove_mlflow.core.account.run_facts import RunFacts, without_idle
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, model_power
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest, saving
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.figures import offer_grid
-from greenlove_mlflow.core.offers.memory import fits_memory, fitting_batch_size
-from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region
-from greenlove_mlflow.core.offers.rental import Rental
+from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region, Rental, fits_memory, fitting_batch_size
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio

@@ -11,14 +11,27 @@ import numpy as np
 import pytest
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.speed.gpus import GpuSpec, MlperfRow, ProbeResult, SuiteBridge, ThroughputRow
-from greenlove_mlflow.core.speed.model import RatioModel, SpecBlend, TaskModel, group_of_task
-from greenlove_mlflow.core.speed.published import LogRatio, RatioEvidence, mlperf_log_ratios, throughput_log_ratios
+from greenlove_mlflow.core.speed.gpus import (
+    GpuSpec,
+    MlperfRow,
+    ProbeResult,
+    RatioModel,
+    SpecBlend,
+    SuiteBridge,
+    TaskModel,
+    ThroughputRow,
+    group_of_task,
+)
+from greenlove_mlflow.core.speed.published import (
+    LogRatio,
+    RatioEvidence,
+    mlperf_log_ratios,
+    predict_new_workload,
+    throughput_log_ratios,
+)
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.core.speed.several_gpus import gpu_scaling
-from greenlove_mlflow.core.speed.spec_blend import compute_tflops, is_matrix_rate_unknown
-from greenlove_mlflow.core.speed.spec_offsets import gpu_offset, kind_of
-from greenlove_mlflow.core.speed.task_mean import predict_new_workload
+from greenlove_mlflow.core.speed.spec_offsets import compute_tflops, gpu_offset, is_matrix_rate_unknown, kind_of
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs
 from greenlove_mlflow.tables.published_speeds import read_ratio_evidence, read_ratio_model

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.drift import (
     Drift,
     FinishedRun,
@@ -19,7 +20,6 @@ from greenlove_mlflow.core.timing.drift import (
     learned_drift,
     misses_by_chance,
 )
-from greenlove_mlflow.core.timing.fit_log import fit_log
 from tests.support.clock import MachineModel, Profile, SimulatedMachine, SimulatedTraining
 from tests.support.factories import a_fit, a_machine, a_workload, an_original_fit
 

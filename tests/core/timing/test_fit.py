@@ -13,9 +13,9 @@ from scipy.special import stdtrit
 
 from greenlove_mlflow.core.machine_signals import MachineSignals
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, Machine
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.drift import Drift
 from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_share, prior_drift
-from greenlove_mlflow.core.timing.fit_log import fit_log
 from greenlove_mlflow.core.timing.noise import noise_of_blocks, startup_of_passes
 from greenlove_mlflow.errors import BenchmarkError
 from tests.support.factories import a_fit, a_log, a_workload

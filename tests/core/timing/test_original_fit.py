@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
-from greenlove_mlflow.core.timing.fit_log import fit_log
+from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.errors import BenchmarkError
 from tests.support.factories import a_log, a_workload
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from greenlove_mlflow.core.codec import from_plain, to_plain
-from greenlove_mlflow.core.timing.profile import StepProfile, least_step_share
+from greenlove_mlflow.core.timing.diagnostics import StepProfile, least_step_share
 from greenlove_mlflow.errors import InvalidInputError
 
 # Measured on an H200, seconds: the host's own time and the kernels of a step.

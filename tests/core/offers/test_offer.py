@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.rental import Rental, is_too_small_to_rent, rented_gpu_count
+from greenlove_mlflow.core.offers.offer import Rental, is_too_small_to_rent, rented_gpu_count
 from greenlove_mlflow.errors import InvalidInputError
 
 

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from greenlove_mlflow.core.records import StepProfile
-from greenlove_mlflow.core.speed.counted import COUNTED_LOG_SD, counted_ratio, kernel_time_s
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision
+from greenlove_mlflow.core.speed.specs import COUNTED_LOG_SD, counted_ratio, kernel_time_s
 
 H200 = GpuSpec(
     gpu_id="nvidia-h200-sxm-141gb",
