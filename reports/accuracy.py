@@ -85,7 +85,7 @@ def read_records(path: Path) -> pd.DataFrame:
 
 
 def write_records(records: pd.DataFrame, path: Path, note: str) -> None:
-    from greenlove_mlflow.tables.store.parquet import write_parquet
+    from greenlove_mlflow.tables.store.exports import write_parquet
 
     write_parquet(records, path, metadata={"greenlove.table": "accuracy", "greenlove.source": note})
 

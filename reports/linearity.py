@@ -156,7 +156,7 @@ def main() -> None:
     from accuracy import describe_machine
     from linearity_models import make_runners
 
-    from greenlove_mlflow.tables.store.parquet import write_parquet
+    from greenlove_mlflow.tables.store.exports import write_parquet
 
     given.output.mkdir(parents=True, exist_ok=True)
     longest_s = 0.15 if given.quick else given.longest_s

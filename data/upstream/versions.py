@@ -91,7 +91,7 @@ def schema_of(name: str) -> Any:
 
 def version_before(name: str, version: str) -> pd.DataFrame:
     """The rows of the newest version older than that one, as text; none when it is the first."""
-    from greenlove_mlflow.tables.store.check import read_cells
+    from greenlove_mlflow.tables.store.schema import read_cells
 
     older = sorted(path for path in (DATA / name).glob("*.csv") if path.stem < version)
     if not older:

@@ -213,8 +213,8 @@ def place_findings() -> Iterator[tuple[str, str]]:
 def table_findings() -> Iterator[tuple[str, str]]:
     """Every table with its newest version, its rows and its producer."""
     from greenlove_mlflow.tables import read_table, table_names, table_versions
-    from greenlove_mlflow.tables.store.age import age_days, is_stale, today_utc
     from greenlove_mlflow.tables.store.own_tables import read_own_tables
+    from greenlove_mlflow.tables.store.store import age_days, is_stale, today_utc
 
     for name in table_names():
         table = read_table(name)

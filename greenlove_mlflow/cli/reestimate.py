@@ -183,7 +183,7 @@ def _skipped_by_reason(found: Reestimate) -> dict[str, list[str]]:
 
 
 def _keep_rows(found: Reestimate, output: Path) -> None:
-    from greenlove_mlflow.tables.csv_cells import write_csv
+    from greenlove_mlflow.tables.store.exports import write_csv
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(output) as temporary:

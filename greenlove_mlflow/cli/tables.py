@@ -39,7 +39,7 @@ def command() -> None:
 @_JSON
 def list_tables(as_json: bool) -> None:
     """List every table: versions, rows, date, producer, licence."""
-    from greenlove_mlflow.tables.prices.user_folder import own_versions
+    from greenlove_mlflow.tables.prices.sheets import own_versions
     from greenlove_mlflow.tables.store.own_tables import read_own_tables
     from greenlove_mlflow.tables.store.store import read_table, table_names, table_versions
 
@@ -80,7 +80,7 @@ def show_table(
     NAME is a table listed by `greenlove tables list`, such as gpu_specs.
     """
     from greenlove_mlflow.tables.store.own_tables import read_own_tables
-    from greenlove_mlflow.tables.store.search import find_rows
+    from greenlove_mlflow.tables.store.rows import find_rows
     from greenlove_mlflow.tables.store.store import NEWEST, read_table
 
     table = read_table(name, version)
@@ -185,8 +185,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
 
 
 def _added(path: Path, name: str | None, *, version: str | None, as_of: str | None, source: str | None) -> Table:
-    from greenlove_mlflow.tables.prices.add import add_price_sheet
-    from greenlove_mlflow.tables.prices.sheets import CLOUD_TABLE, PRICE_TABLE
+    from greenlove_mlflow.tables.prices.sheets import CLOUD_TABLE, PRICE_TABLE, add_price_sheet
     from greenlove_mlflow.tables.store.adding import add_table
 
     if name in (PRICE_TABLE, CLOUD_TABLE):
@@ -197,7 +196,7 @@ def _added(path: Path, name: str | None, *, version: str | None, as_of: str | No
 
 
 def _age(table: Table) -> dict[str, Any]:
-    from greenlove_mlflow.tables.store.age import age_days, is_stale, today_utc
+    from greenlove_mlflow.tables.store.store import age_days, is_stale, today_utc
 
     today = today_utc()
     return {"age_days": age_days(table.as_of, today), "stale": is_stale(table.name, table.as_of, today)}
@@ -210,7 +209,7 @@ def _age_text(table: Table) -> str:
 
 def _checked_tables() -> Iterable[Table]:
     """Every version of every table, read and checked, references included."""
-    from greenlove_mlflow.tables.store.references import check_references
+    from greenlove_mlflow.tables.store.adding import check_references
     from greenlove_mlflow.tables.store.store import read_table, table_names, table_versions
 
     for name in table_names():

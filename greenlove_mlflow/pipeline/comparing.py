@@ -31,7 +31,7 @@ from greenlove_mlflow.tables import (
     read_regions,
 )
 from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
-from greenlove_mlflow.tables.store.age import stale_caveats
+from greenlove_mlflow.tables.store.store import stale_caveats
 
 # The tables behind a comparison, besides the price sheet, which has its own caveat about age.
 COMPARED_BY = ("gpu_specs", "gpu_throughput", "mlperf", "carbon_intensity", "electricity_prices")

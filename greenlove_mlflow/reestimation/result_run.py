@@ -20,7 +20,7 @@ from greenlove_mlflow.plots.price_history import plot_price_history
 from greenlove_mlflow.reestimation.sheets import content_sha256, sheet_frame
 from greenlove_mlflow.stored.pages import SkippedRun
 from greenlove_mlflow.tables import write_parquet
-from greenlove_mlflow.tables.csv_cells import write_csv
+from greenlove_mlflow.tables.store.exports import write_csv
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.delivery import terminate
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from greenlove_mlflow.core.energy.cpu_power import CpuPower
-from greenlove_mlflow.tables.drift_model import read_drift_model
 from greenlove_mlflow.tables.hardware import (
     read_cpu_models,
     read_cpu_power,
     read_default_pue,
+    read_drift_model,
     read_gpu_specs,
+    read_kernel_factors,
     read_mlperf,
     read_ram_w_per_gib,
     read_suite_bridges,
     read_throughput,
 )
-from greenlove_mlflow.tables.kernel_factors import read_kernel_factors
-from greenlove_mlflow.tables.places.grid import find_grid
-from greenlove_mlflow.tables.places.regions import read_equivalences, read_regions
-from greenlove_mlflow.tables.places.time_zones import country_of_time_zone
-from greenlove_mlflow.tables.prices.instance_start import read_instance_start
-from greenlove_mlflow.tables.prices.sheets import gpu_id_of_name, price_sheet, read_own_prices, read_price_sheet
-from greenlove_mlflow.tables.store.parquet import parquet_metadata, read_parquet_metadata, write_parquet
+from greenlove_mlflow.tables.places.grid import find_grid, read_equivalences, read_regions
+from greenlove_mlflow.tables.places.index import country_of_time_zone
+from greenlove_mlflow.tables.prices.sheets import (
+    gpu_id_of_name,
+    price_sheet,
+    read_instance_start,
+    read_own_prices,
+    read_price_sheet,
+)
+from greenlove_mlflow.tables.store.exports import parquet_metadata, read_parquet_metadata, write_parquet
 from greenlove_mlflow.tables.store.store import Table, data_root, read_table, table_names, table_versions
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""GPUs, their published training speeds, and the power of CPUs, memory and data centres, as core records."""
+"""GPUs, their published training speeds, CPUs, memory and data centres, and fitted constants, as core records."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from greenlove_mlflow.core.energy.cpu_power import CpuModel, CpuPower, cpu_power
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec, MlperfRow, SuiteBridge, ThroughputRow
-from greenlove_mlflow.tables.store.cache import kept
-from greenlove_mlflow.tables.store.rows import row_source, rows_of
+from greenlove_mlflow.core.timing.drift_prior import DriftModel
+from greenlove_mlflow.core.timing.timeline import KernelFactors
+from greenlove_mlflow.tables.store.rows import kept, row_source, rows_of
+from greenlove_mlflow.units import US_PER_S
 
 GB_PER_GIB = 1.073741824
 
@@ -140,3 +142,20 @@ def read_ram_w_per_gib() -> Interval:
     """
     rules = [row["w_per_unit"] * GB_PER_GIB for _, row in rows_of("ram_power") if row["unit"] == "W per GB"]
     return Interval(point=math.sqrt(min(rules) * max(rules)), low=min(rules), high=max(rules))
+
+
+@kept
+def read_kernel_factors() -> KernelFactors:
+    """The factors of the newest table."""
+    values = {row["key"]: row["value"] for _, row in rows_of("kernel_factors")}
+    return KernelFactors(
+        per_operator=values["per_operator"],
+        per_recurrent_step=values["per_recurrent_step"],
+        tracer_s=values["tracer_us"] / US_PER_S,
+    )
+
+
+@kept
+def read_drift_model() -> DriftModel:
+    """The constants of the newest table."""
+    return DriftModel(**{row["parameter"]: row["value"] for _, row in rows_of("drift_model")})

@@ -8,8 +8,7 @@ from greenlove_mlflow.core.account.ratio_book import RatioBook
 from greenlove_mlflow.core.speed.gpus import RatioModel, SpecBlend, TaskModel
 from greenlove_mlflow.core.speed.published import RatioEvidence
 from greenlove_mlflow.tables.hardware import read_gpu_specs, read_mlperf, read_suite_bridges, read_throughput
-from greenlove_mlflow.tables.store.cache import kept
-from greenlove_mlflow.tables.store.rows import rows_of
+from greenlove_mlflow.tables.store.rows import kept, rows_of
 from greenlove_mlflow.tables.store.store import read_table
 
 _ANY = "any"

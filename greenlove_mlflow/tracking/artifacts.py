@@ -22,7 +22,7 @@ from greenlove_mlflow.core.quantity import known_figures
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, PowerSample
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tables import Table, parquet_metadata, read_parquet_metadata, write_parquet
-from greenlove_mlflow.tables.csv_cells import write_csv
+from greenlove_mlflow.tables.store.exports import write_csv
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.measurements import provenance
 from greenlove_mlflow.tracking.values import started_ms

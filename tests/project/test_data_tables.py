@@ -26,8 +26,8 @@ from greenlove_mlflow.tables import (
     table_names,
     table_versions,
 )
-from greenlove_mlflow.tables.places.time_zones import country_names
-from greenlove_mlflow.tables.store.references import check_references
+from greenlove_mlflow.tables.places.index import country_names
+from greenlove_mlflow.tables.store.adding import check_references
 from greenlove_mlflow.tables.store.rows import plain_rows, row_source, rows_of
 from greenlove_mlflow.tables.store.store import read_schema
 

@@ -1,4 +1,4 @@
-"""Price sheets as GPU offers: a published, dated version or the user's own CSV."""
+"""Price sheets as GPU offers: a published, dated version, the user's own CSV, or one that the user added."""
 
 from __future__ import annotations
 
@@ -8,17 +8,37 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.core.speed.names import boards_called, find_gpu
+from greenlove_mlflow.environment import data_folder
 from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuError
 from greenlove_mlflow.tables.hardware import read_gpu_specs
-from greenlove_mlflow.tables.prices.user_folder import own_folder, own_versions
-from greenlove_mlflow.tables.store.cache import kept
-from greenlove_mlflow.tables.store.rows import plain_rows, rows_of
-from greenlove_mlflow.tables.store.schema import Sidecar, read_sidecar
-from greenlove_mlflow.tables.store.store import NEWEST, Table, read_schema, read_table, read_table_file, table_versions
+from greenlove_mlflow.tables.store.adding import check_shown, keep_table
+from greenlove_mlflow.tables.store.rows import kept, plain_rows, row_source, rows_of
+from greenlove_mlflow.tables.store.schema import Sidecar, format_sidecar, read_sidecar
+from greenlove_mlflow.tables.store.store import (
+    NEWEST,
+    Table,
+    read_schema,
+    read_table,
+    read_table_file,
+    table_names,
+    table_versions,
+)
+
+
+def own_folder() -> Path:
+    """The folder of added price sheets, inside the data folder."""
+    return data_folder() / "prices"
+
+
+def own_versions(folder: Path | None = None) -> tuple[str, ...]:
+    """The versions of added price sheets, sorted; empty if the folder cannot be read."""
+    return tuple(sorted(path.stem for path in (folder or own_folder()).glob("*.csv")))
+
 
 # Accepted as a price sheet: ``newest``, a version, the path of a CSV, or a sheet.
 Prices = str | Path | PriceSheet
@@ -260,3 +280,74 @@ def _sheet_names() -> dict[str, set[str]]:
     for row in (*own, *others):
         found.setdefault(" ".join(row["gpu"].lower().split()), set()).add(row["gpu_id"])
     return found
+
+
+ANY_PROVIDER = "any"
+
+
+def read_instance_start(provider: str = ANY_PROVIDER) -> tuple[Interval, Source]:
+    """Seconds from requesting a GPU instance to its first command, with the table's source.
+
+    Args:
+        provider: Name as in price sheets ("AWS"); one that is not in the table gets the pooled figures of all.
+
+    Returns:
+        The median and the 10 and 90 % quantiles, in seconds; ``level`` is 0.8.
+    """
+    rows = {row["provider"]: (table, row) for table, row in rows_of("instance_start")}
+    table, row = rows.get(provider, rows[ANY_PROVIDER])
+    seconds = Interval(point=row["start_s"], low=row["low_s"], high=row["high_s"], level=0.8)
+    return seconds, row_source(table, row)
+
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ALL = "all"
+
+
+def add_price_sheet(
+    path: Path,
+    *,
+    version: str | None = None,
+    as_of: str | None = None,
+    source: str | None = None,
+    folder: Path | None = None,
+) -> Table:
+    """Add a price sheet and return its table: the CSV unchanged, with a TOML for version, date, source and digest.
+
+    Args:
+        path: A CSV with at least ``gpu`` and ``price_usd_per_hour``.
+        version: Version name; by default from its TOML or rows, else the file name.
+        as_of: Date of the prices, ISO 8601; by default from its TOML or rows.
+        source: Description of where the prices come from.
+        folder: Folder for sheets; by default the user's data folder.
+
+    Raises:
+        TableError: If the sheet fails a check, or that version already exists with other content.
+    """
+    table = read_own_prices(path, version=version, as_of=as_of, source=source)
+    price_sheet(table)  # Raises unless every row makes an offer.
+    check_shown(table)
+    _check_version(table.version)
+    folder = folder or own_folder()
+    target = folder / f"{table.version}.csv"
+    content = path.read_bytes()
+    if target.exists() and target.read_bytes() != content:
+        raise TableError(f"version {table.version!r} was added before with other prices; give another --version")
+    sidecar = dataclasses.replace(
+        table.sidecar,
+        source=dataclasses.replace(table.source, accessed=table.source.accessed or table.as_of),
+        as_of=table.as_of,
+        row_count=len(table.frame),
+        sha256=table.sha256,
+        columns=(),
+        key=(),
+    )
+    keep_table(target, content, format_sidecar(sidecar), lambda trial: price_sheet(read_own_prices(trial)))
+    return read_own_prices(target)
+
+
+def _check_version(version: str) -> None:
+    if not _VERSION.fullmatch(version):
+        raise TableError(f"version {version!r} cannot name a file; use letters, digits, dots and dashes: --version")
+    if version in (NEWEST, ALL, *table_names(), *table_versions(PRICE_TABLE)):
+        raise TableError(f"version {version!r} is taken by the published tables; give another --version")

@@ -1,4 +1,4 @@
-"""Adds and removes the user's own tables."""
+"""Adds and removes the user's own tables; every reference must resolve to a row."""
 
 from __future__ import annotations
 
@@ -12,12 +12,32 @@ from pathlib import Path
 from greenlove_mlflow.environment import tables_folder
 from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.files import write_whole
-from greenlove_mlflow.tables.store.cache import forget
 from greenlove_mlflow.tables.store.own_tables import own_table_versions, read_own_table
-from greenlove_mlflow.tables.store.references import check_references
+from greenlove_mlflow.tables.store.rows import forget, plain_rows, rows_of
 from greenlove_mlflow.tables.store.schema import format_sidecar
 from greenlove_mlflow.tables.store.store import Table, table_names, table_versions
 from greenlove_mlflow.untrusted import is_printable
+
+
+def check_references(table: Table) -> None:
+    """Check that every cell of a referring column is found in the newest version of the table it refers to.
+
+    Raises:
+        TableError: If one is not found; the message names row and column.
+    """
+    for column in table.sidecar.columns:
+        if not column.reference or column.name not in table.frame:
+            continue
+        other, name = column.reference.split(".")
+        known = {row[name] for _, row in rows_of(other)}
+        for index, row in enumerate(plain_rows(table)):
+            value = row[column.name]
+            if value is not None and value not in known:
+                raise TableError(
+                    f"{table.name} {table.version}, row {index + 2}, column {column.name!r}: {value!r} is not in "
+                    f"{other}.{name}"
+                )
+
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

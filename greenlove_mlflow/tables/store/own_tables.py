@@ -16,8 +16,7 @@ import pandas as pd
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.environment import tables_folder
 from greenlove_mlflow.errors import TableError
-from greenlove_mlflow.tables.store.check import check_cells, read_cells
-from greenlove_mlflow.tables.store.schema import Column, Sidecar, read_sidecar
+from greenlove_mlflow.tables.store.schema import Column, Sidecar, check_cells, read_cells, read_sidecar
 from greenlove_mlflow.tables.store.store import Table, read_schema
 
 OWN_PRODUCER = "your own"

@@ -1,18 +1,19 @@
-"""Locates tables and their versions, and reads one as a checked, typed table."""
+"""Locates tables and their versions, reads one as a checked, typed table, and warns of old ones."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pandas as pd
 
-from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.core.provenance import Caveat, Source
 from greenlove_mlflow.errors import TableError
-from greenlove_mlflow.tables.store.check import check_cells, read_cells
-from greenlove_mlflow.tables.store.schema import Sidecar, read_sidecar
+from greenlove_mlflow.tables.store.schema import Sidecar, check_cells, read_cells, read_sidecar
 
 NEWEST = "newest"
 SCHEMA_FILE = "schema.toml"
@@ -134,4 +135,41 @@ def read_table_file(path: Path, sidecar: Sidecar | None = None) -> Table:
         path=path,
         units=sidecar.units,
         sidecar=sidecar,
+    )
+
+
+def age_days(as_of: str, today: date) -> int:
+    """Days from a date (ISO 8601) to today.
+
+    >>> age_days("2026-11-20", date(2026, 11, 27))
+    7
+    """
+    return (today - date.fromisoformat(as_of)).days
+
+
+def today_utc() -> date:
+    """The current date in UTC."""
+    return datetime.now(tz=timezone.utc).date()
+
+
+def is_stale(name: str, as_of: str, today: date) -> bool:
+    """Whether figures of that date exceed their table's maximum age.
+
+    Args:
+        name: Name of the table.
+        as_of: Date of the figures, ISO 8601.
+        today: The current date.
+    """
+    limit = read_schema(name).max_age_days
+    return limit is not None and age_days(as_of, today) > limit
+
+
+def stale_caveats(names: Iterable[str], today: date | None = None) -> tuple[Caveat, ...]:
+    """A caveat for each of these tables whose newest version exceeds its maximum age."""
+    now = today or today_utc()
+    tables = [read_table(name) for name in names]
+    return tuple(
+        Caveat.of("stale-table", table=table.name, as_of=table.as_of, age_days=age_days(table.as_of, now))
+        for table in tables
+        if is_stale(table.name, table.as_of, now)
     )

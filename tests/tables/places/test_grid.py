@@ -11,8 +11,7 @@ from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError, UnknownPlaceError
 from greenlove_mlflow.tables import country_of_time_zone, find_grid
 from greenlove_mlflow.tables.places.grid import DERIVED_LOG_SD, LEAST_REGION_PRICE_LOG_SD
-from greenlove_mlflow.tables.places.index import find_place, places
-from greenlove_mlflow.tables.places.time_zones import _text, country_names
+from greenlove_mlflow.tables.places.index import _text, country_names, find_place, places
 
 # The states and subregions of eGRID that are about one zone of Electricity Maps.
 ZONE_OF_SUBREGION = {

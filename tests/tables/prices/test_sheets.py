@@ -8,9 +8,8 @@ from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables import gpu_id_of_name, read_own_prices, read_price_sheet, table_versions
-from greenlove_mlflow.tables.prices.add import add_price_sheet
 from greenlove_mlflow.tables.prices.difference import compare_sheets
-from greenlove_mlflow.tables.prices.user_folder import own_folder, own_versions
+from greenlove_mlflow.tables.prices.sheets import add_price_sheet, own_folder, own_versions
 
 OWN = "gpu,price_usd_per_hour\nH100 HGX 80GB,3\nNVIDIA A100-SXM4-80GB,2\n"
 

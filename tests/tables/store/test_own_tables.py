@@ -17,9 +17,8 @@ from greenlove_mlflow.errors import TableError, UnknownGpuError
 from greenlove_mlflow.tables import find_grid, read_gpu_specs
 from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 from greenlove_mlflow.tables.store.adding import add_table, remove_table
-from greenlove_mlflow.tables.store.cache import forget
 from greenlove_mlflow.tables.store.own_tables import own_table_versions, read_own_tables
-from greenlove_mlflow.tables.store.rows import row_source, rows_of
+from greenlove_mlflow.tables.store.rows import forget, row_source, rows_of
 from tests.support.documents import ROOT, blocks_of
 from tests.support.report import measured_statistics
 

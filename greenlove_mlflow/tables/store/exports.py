@@ -1,8 +1,9 @@
-"""Parquet with provenance in its schema's metadata, which pandas alone would drop."""
+"""Table files for other programs: Parquet that keeps its provenance, and CSV that no spreadsheet evaluates."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from greenlove_mlflow.files import whole_file
 from greenlove_mlflow.tables.store.store import Table
+from greenlove_mlflow.untrusted import spreadsheet_cell
 
 PREFIX = "greenlove."
 
@@ -46,3 +48,24 @@ def read_parquet_metadata(path: Path) -> dict[str, str]:
     """The ``greenlove.`` entries of a Parquet file's schema metadata."""
     metadata = pq.read_schema(path).metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items() if key.startswith(PREFIX.encode())}
+
+
+def write_csv(frame: pd.DataFrame, path: Path, *, index: bool = False) -> None:
+    """Write a table as CSV, with text cells that a spreadsheet does not evaluate.
+
+    Args:
+        frame: Any table; its text may be untrusted.
+        path: Output path.
+        index: Whether to write the index as a column.
+    """
+    safe_cells(frame).to_csv(path, index=index)
+
+
+def safe_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before every text that a spreadsheet would evaluate as a formula."""
+    texts = [name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
+    return frame.assign(**{name: frame[name].map(_safe, na_action="ignore") for name in texts})
+
+
+def _safe(value: Any) -> Any:
+    return spreadsheet_cell(value) if isinstance(value, str) else value
