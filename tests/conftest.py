@@ -96,11 +96,9 @@ def tracking_uri_put_back() -> Iterator[None]:
     import mlflow
 
     named = os.environ.get("MLFLOW_TRACKING_URI")
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
     yield
-    # A store that nobody had set by the API is put back as none: the default, set, would hide the next test's variable.
-    mlflow.set_tracking_uri(None if before == named else before)  # type: ignore[arg-type]
-    # `set_tracking_uri` also sets the variable, which commands that a test starts would inherit.
+    # Not to what it was: the default, set, would hide the next test's variable. The call also removes the variable.
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     if named is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:

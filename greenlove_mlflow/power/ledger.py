@@ -126,7 +126,9 @@ class Ledger:
         if known.s <= 0.0 or known.j <= 0.0:
             return None
         share = min(1.0, known.s / total_s) if total_s > 0.0 else 1.0
-        return Tally(energy_j=known.j + known.j / known.s * max(0.0, total_s - known.s), known_share=share)
+        # A tick right after another says little of the mean: what fills the rest is no more than the device can draw.
+        mean_w = min(known.j / known.s, self._traits.bounds.most_w)
+        return Tally(energy_j=known.j + mean_w * max(0.0, total_s - known.s), known_share=share)
 
     def begin_window(self, at_s: float) -> None:
         """Begin a steady window; one that directly follows another continues it."""

@@ -7,7 +7,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from greenlove_mlflow.core.energy.power import board_bounds, read_metered
@@ -25,6 +25,7 @@ looks = st.lists(
 
 
 @given(looks=looks)
+@example(looks=[(0.0, 0.0, None, -1), (1.2e-38, 1.0, None, -1), (2.0, None, None, -1)])  # a tick right after another
 def test_whatever_a_meter_says_energy_is_what_a_board_can_draw_or_unknown(looks: list[tuple]) -> None:
     ledger, at_s, depth = Ledger("gpu_0", BOARD), 0.0, 0
     for elapsed_s, counter_j, power_w, mark in looks:
@@ -39,7 +40,7 @@ def test_whatever_a_meter_says_energy_is_what_a_board_can_draw_or_unknown(looks:
         if tally is not None:
             assert 0.0 <= tally.known_share <= 1.0
             # Each reading may bring a quarter of a second's burst with it.
-            assert 0.0 <= tally.energy_j <= 600.0 * (at_s + 0.25 * len(looks)) / max(tally.known_share, 1e-9) + 1e-6
+            assert 0.0 <= tally.energy_j <= 600.0 * (at_s + 0.25 * len(looks)) + 1e-6
     metered = ledger.metered()
     assert metered.counter_j is None or metered.counter_j >= 0.0
     assert 0.0 <= metered.counter_s <= at_s + 1e-6

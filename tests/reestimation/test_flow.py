@@ -30,7 +30,7 @@ from greenlove_mlflow.tracking import names
 from tests.support.factories import a_fit, a_grid, a_machine, a_power
 from tests.support.reestimation import OWN_VERSION, compare_as_track_does, gpu_statistics, log_tracked_run
 from tests.support.server import free_port
-from tests.support.store import store_in
+from tests.support.store import OLD_STORE_IS_CLOSED, store_in
 
 pytestmark = pytest.mark.slow
 
@@ -425,6 +425,7 @@ def test_a_filter_that_mlflow_cannot_read_is_shown(log_run: Logger, experiment: 
         greenlove.reestimate(experiment, filter_string="green epochs")
 
 
+@OLD_STORE_IS_CLOSED
 def test_a_store_that_mlflow_no_longer_writes_to_says_what_to_do(
     experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,11 @@ from pathlib import Path
 import mlflow
 import pytest
 
+OLD_STORE_IS_CLOSED = pytest.mark.skipif(
+    not hasattr(mlflow.environment_variables, "MLFLOW_ALLOW_FILE_STORE"),
+    reason="this MLflow still writes to stores of plain files",
+)
+
 
 @contextmanager
 def store_in(folder: Path) -> Iterator[str]:
@@ -17,7 +22,7 @@ def store_in(folder: Path) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        before = mlflow.get_tracking_uri()
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
         mlflow.set_tracking_uri(uri)
         yield uri
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # the variable, put back below, tells it again

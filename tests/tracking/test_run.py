@@ -32,6 +32,7 @@ from greenlove_mlflow.tracking.spool.events import TagsEvent
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, check_address, translated, without_credentials
 from tests.conftest import copy_store
 from tests.support.report import a_comparison
+from tests.support.store import OLD_STORE_IS_CLOSED
 from tests.support.tracking import (
     EPOCH_COUNT,
     POWER_SAMPLE_COUNT,
@@ -417,6 +418,7 @@ def test_a_run_of_ours_ends_by_what_ended_it(
         assert "ValueError: mine" in done.stderr
 
 
+@OLD_STORE_IS_CLOSED
 def test_runs_of_an_old_release_beside_the_script_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

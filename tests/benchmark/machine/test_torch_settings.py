@@ -26,13 +26,16 @@ def fresh_precision() -> Iterator[None]:
 
 
 def test_every_setting_that_a_step_may_turn_is_as_it_was() -> None:
+    def default_device() -> torch.device:
+        return torch.empty(0).device  # PyTorch 2.4's get_default_device raises once one was set to None
+
     def seen() -> list[object]:
         return [
             torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
             torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32,
             torch.get_float32_matmul_precision(), torch.is_anomaly_enabled(), torch.get_num_threads(),
             torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.get_default_dtype(),
-            torch.get_default_device(), torch.is_grad_enabled(), torch.backends.mkldnn.enabled,
+            default_device(), torch.is_grad_enabled(), torch.backends.mkldnn.enabled,
         ]  # fmt: skip
 
     before, kept = seen(), keep_settings()
