@@ -8,8 +8,7 @@ from typing import Any
 
 from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.passes import Limit, Pass
-from greenlove_mlflow.benchmark.plan import DEFAULT_BUDGET_S, HARD_CAP_S, SLOW_BUDGET_S, SLOW_STEP_S
-from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.session import DEFAULT_BUDGET_S, HARD_CAP_S, SLOW_BUDGET_S, SLOW_STEP_S, Session
 from greenlove_mlflow.benchmark.subject.profile import profile_cost_s
 from greenlove_mlflow.core.timing.adaptive_fit import is_cached, is_precise, later_wait_s, visible_wait_s
 from greenlove_mlflow.core.timing.noise import noise_of_blocks

@@ -14,8 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.passes import Limit, Pass
-from greenlove_mlflow.benchmark.plan import DEFAULT_BUDGET_S, HARD_CAP_S, BenchmarkPlan
-from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.session import DEFAULT_BUDGET_S, HARD_CAP_S, BenchmarkPlan, Session
 from greenlove_mlflow.core.records import Phase
 from greenlove_mlflow.core.timing.adaptive_fit import is_precise
 from greenlove_mlflow.errors import InvalidInputError

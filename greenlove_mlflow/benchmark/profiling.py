@@ -1,4 +1,4 @@
-"""Profiling within a benchmark: the user's own step and loader, after the timed part of the session."""
+"""Profiling in a session: of the user's own step and loader after its timed part, or of two steps of a real run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,33 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from greenlove_mlflow.benchmark.feed import Feed, make_feed
 from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.subject.device_trace import DeviceTrace, reason_not_to_trace
 from greenlove_mlflow.benchmark.subject.loading import ProfiledLoader
-from greenlove_mlflow.benchmark.subject.profile import PROFILE_BUDGET_S, ProfiledStep, measure_profile
+from greenlove_mlflow.benchmark.subject.operators import time_dispatch_s
+from greenlove_mlflow.benchmark.subject.profile import (
+    PROFILE_BUDGET_S,
+    Findings,
+    ProfiledStep,
+    assemble_profile,
+    measure_profile,
+)
 from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.benchmark.validation import in_evaluation, validation_step
 from greenlove_mlflow.core.records import EpochRecord, StepProfile
 from greenlove_mlflow.core.timing.noise import startup_of_passes
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.core.timing.timeline import KernelFactors
+
+_NOT_COUNTED = "operators are not counted within a training, whose steps stay as they are"
+_NOT_RUN_ALONE = "the loader is not run by itself within a training"
 
 
 def profile_session(session: Session, subject: Training, first_batch: Any) -> None:
@@ -121,3 +136,92 @@ def _step_count(records: list[EpochRecord]) -> int:
 
 def _mean_s(records: list[EpochRecord]) -> float:
     return math.fsum(record.duration_s for record in records) / _step_count(records)
+
+
+class WindowProfile:
+    """Traces training steps on a GPU; on a CPU there is nothing to trace. What it cannot observe is None.
+
+    Args:
+        session: The session, after its timed part.
+        device: Device that training runs on.
+        synchronize: Waits until the device is idle.
+        factors: Factors from operators to kernels.
+    """
+
+    def __init__(self, session: Session, device: Any, synchronize: Callable[[], None], factors: KernelFactors) -> None:
+        self._session = session
+        self._device = device
+        self._synchronize = synchronize
+        self._factors = factors
+        self._found = Findings()
+        self._trace: DeviceTrace | None = None
+        self._open = ExitStack()
+        self._step = ExitStack()
+
+    def start(self) -> None:
+        """Start profiling; called at a step boundary."""
+        if self._device.type == "cpu":
+            return
+        reason = reason_not_to_trace(self._device)
+        if reason:
+            self._found.reasons.append(reason)
+            return
+        try:
+            self._trace = self._open.enter_context(DeviceTrace(self._device))
+            self._step.enter_context(self._trace.step())
+        except Exception as error:  # noqa: BLE001 - tracers raise arbitrary exceptions; they must not reach the training
+            self._give_up(error)
+
+    def step(self) -> None:
+        """Record that a step has ended and another one follows."""
+        if self._trace is None:
+            return
+        try:
+            self._step.close()
+            self._step.enter_context(self._trace.step())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._give_up(error)
+
+    def stop(self, step_count: int) -> StepProfile | None:
+        """The profile of ``step_count`` steps; None if none was timed."""
+        records = [record for record in self._session.epochs if record.phase == "timed"] or self._session.epochs
+        steps = sum(record.step_count for record in records)
+        if not step_count or not steps:
+            return None
+        try:
+            self._end_trace()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._give_up(error)
+        found = self._found
+        waits = [record.data_wait_s for record in records if record.data_wait_s is not None]
+        found.dispatch_s = time_dispatch_s() if self._device.type == "cpu" else None
+        found.reasons += [_NOT_COUNTED, _NOT_RUN_ALONE]
+        step = ProfiledStep(
+            run=_never,
+            device=self._device,
+            synchronize=self._synchronize,
+            step_s=math.fsum(record.duration_s for record in records) / steps,
+            fetch_s=math.fsum(waits) / steps if len(waits) == len(records) else 0.0,
+        )
+        return assemble_profile(step, found, self._factors)
+
+    def _end_trace(self) -> None:
+        if self._trace is None:
+            return
+        self._step.close()
+        self._open.close()
+        self._found.activities = self._trace.activities
+        self._found.tracer_operator_count = self._trace.operator_count
+        if not any(each.kind == "kernel" for each in self._found.activities):
+            self._found.activities = ()
+            self._found.reasons.append("the profiler saw no kernel")
+
+    def _give_up(self, error: Exception) -> None:
+        self._found.activities = ()
+        self._found.reasons.append(f"the profiler failed ({type(error).__name__})")
+        self._trace = None
+        self._step, self._open = ExitStack(), ExitStack()
+
+
+def _never(batch: Any) -> object:
+    raise AssertionError(f"a window runs no step of its own, not even on {batch!r}")

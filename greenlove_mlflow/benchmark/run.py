@@ -14,11 +14,9 @@ from greenlove_mlflow.benchmark.feed import Feed, make_feed
 from greenlove_mlflow.benchmark.machine.machine import read_machine
 from greenlove_mlflow.benchmark.machine.signals import summarise_signals
 from greenlove_mlflow.benchmark.original import run_original
-from greenlove_mlflow.benchmark.plan import BenchmarkPlan
 from greenlove_mlflow.benchmark.profiling import profile_session
-from greenlove_mlflow.benchmark.session import Meter, Progress, Session, Signals
-from greenlove_mlflow.benchmark.state.device_memory import DeviceMemory, read_device_memory
-from greenlove_mlflow.benchmark.state.state import preserved
+from greenlove_mlflow.benchmark.session import BenchmarkPlan, Meter, Progress, Session, Signals
+from greenlove_mlflow.benchmark.state.state import DeviceMemory, preserved, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDescription, describe_model
 from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.benchmark.validation import LONGEST_VALIDATION_S, time_validation

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark.ranks import world_size
+from greenlove_mlflow.benchmark.subject.loop import is_busy
 from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import InvalidInputError
-from greenlove_mlflow.pipeline.live.busy import is_busy
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.options import make_options
 from greenlove_mlflow.pipeline.promises import Keeping

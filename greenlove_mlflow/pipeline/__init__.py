@@ -13,7 +13,6 @@ from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, Environment, read_environment
 from greenlove_mlflow.pipeline.comparing import check_offers, compare_estimate
-from greenlove_mlflow.pipeline.live.busy import busy
 from greenlove_mlflow.pipeline.live.policy import OnLimit, OnRefusal, Policy
 from greenlove_mlflow.pipeline.options import Options, is_runner, make_options
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.benchmark import EpochRunner
     from greenlove_mlflow.benchmark.subject.training import Training
     from greenlove_mlflow.core.speed.gpus import Precision
-    from greenlove_mlflow.pipeline.track_options import TrackOptions
+    from greenlove_mlflow.pipeline.options import TrackOptions
 
 _BENCHMARK_ONLY = f"{BENCHMARK_ONLY_VARIABLE}=1 asks for the benchmark alone"
 
@@ -61,6 +60,7 @@ def estimate(
     """
     from greenlove_mlflow.benchmark.ranks import failing_together, meet, on_all_ranks
     from greenlove_mlflow.benchmark.state.state import check_state
+    from greenlove_mlflow.benchmark.subject.loop import busy
     from greenlove_mlflow.benchmark.subject.training import Training
     from greenlove_mlflow.pipeline.stages import find_place, measure_training
     from greenlove_mlflow.pipeline.undertakings import refuse_on_ranks, subject_of

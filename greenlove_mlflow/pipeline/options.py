@@ -7,9 +7,11 @@ import difflib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
+from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.records import Method
 from greenlove_mlflow.core.speed.gpus import Precision
 from greenlove_mlflow.core.workload import Scope
@@ -17,11 +19,7 @@ from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline import checks
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from greenlove_mlflow.benchmark.ranks import Ranks
-    from greenlove_mlflow.core.account.estimate import Estimate
-    from greenlove_mlflow.core.offers.offer import PriceSheet
 
 # before: a separate benchmark, after which all state is restored; within: the first seconds of the training.
 BenchmarkMode = Literal["before", "within"]
@@ -190,7 +188,7 @@ def _of_plan(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidInputError(f"{name} must map names of fields to values, got {value!r}")
     if value:
-        from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+        from greenlove_mlflow.benchmark.session import BenchmarkPlan
 
         for field in value:
             checks.named(f"a field of {name}", field, (each.name for each in dataclasses.fields(BenchmarkPlan)))
@@ -241,3 +239,52 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "plan": _of_plan,
 }
 _MAY_BE_LEFT_OUT = frozenset(field.name for field in dataclasses.fields(Options) if field.default is None)
+
+
+class TrackOptions(TypedDict, total=False):
+    """The keyword options of ``track`` and ``estimate``, besides their named parameters."""
+
+    done: int
+    accumulation: int | None
+    lap_steps: int | None
+    benchmark: BenchmarkMode | None
+    batch_size: int | None
+    device: Any
+    train_step: TrainStep | None
+    steps_per_epoch: int | None
+    extra_state: tuple[Any, ...]
+    validation: Any
+    validation_every_epochs: int
+    extra_per_epoch_s: float
+    one_off_s: float
+    method: Method
+    budget_s: float | None
+    precision: Precision | None
+    task: str | None
+    country: str | None
+    region: str | None
+    scope: Scope
+    carbon_intensity_g_per_kwh: float | None
+    electricity_price_usd_per_kwh: float | None
+    pue: float | None
+    tdp_w: float | None
+    gpu_utilization: float | None
+    gpu_index: int | None
+    net_of_idle: bool
+    live_carbon: bool
+    live_zone: str | None
+    locate: Literal["geoip"] | None
+    prices: str | Path | PriceSheet
+    speed_ratios: Mapping[str, float]
+    measured: str | None
+    cloud_region: str | None
+    billing: tuple[str, ...]
+    gpus: int | None
+    start_s: float | None
+    home_usd_per_hour: float | None
+    history: bool
+    power_poll_interval_s: float
+    summary: bool | None
+    progress: Progress | None
+    on_epoch: Callable[[int, int, Estimate], None] | None
+    plan: Mapping[str, Any]

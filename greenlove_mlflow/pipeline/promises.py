@@ -16,8 +16,7 @@ from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.errors import GreenloveError, InvalidInputError
 from greenlove_mlflow.pipeline import checks
 from greenlove_mlflow.pipeline.comparing import compare_estimate, with_probe
-from greenlove_mlflow.pipeline.live.account import Promise
-from greenlove_mlflow.pipeline.live.background import Background
+from greenlove_mlflow.pipeline.live.account import Background, Promise
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT
 from greenlove_mlflow.pipeline.stages import plan_workload

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks, rank_of_process
 from greenlove_mlflow.benchmark.subject.likeness import likeness_of_parts
-from greenlove_mlflow.benchmark.subject.loader_in_use import find_loader_in_use
+from greenlove_mlflow.benchmark.subject.loop import busy, find_loader_in_use
 from greenlove_mlflow.benchmark.within import WindowPlan
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.errors import TrainingRefused
 from greenlove_mlflow.pipeline.live.account import Promise
-from greenlove_mlflow.pipeline.live.busy import busy
 from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.policy import Policy

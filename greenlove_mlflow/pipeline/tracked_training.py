@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from greenlove_mlflow.benchmark.subject.optimizer_steps import watched_steps
+from greenlove_mlflow.benchmark.subject.loop import watched_steps
 from greenlove_mlflow.core.account.laps import is_whole
 from greenlove_mlflow.core.account.run_facts import OfferRatio
 from greenlove_mlflow.errors import InvalidInputError

@@ -12,7 +12,7 @@ import torch
 from greenlove_mlflow.benchmark import EpochRunner, Training, make_feed
 from greenlove_mlflow.benchmark.by_sizes import feed_of_runner
 from greenlove_mlflow.benchmark.state.state import check_state
-from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
+from greenlove_mlflow.benchmark.subject.loop import find_optimizers
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.errors import InvalidInputError, StateNotKeepableError
 from greenlove_mlflow.pipeline.live.account import Promise

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from greenlove_mlflow.benchmark.feed import Feed
-from greenlove_mlflow.benchmark.plan import BenchmarkPlan
-from greenlove_mlflow.benchmark.session import Session
+from greenlove_mlflow.benchmark.session import BenchmarkPlan, Session
 from greenlove_mlflow.benchmark.within import StepRecorder, WindowPlan
 from greenlove_mlflow.core.records import BenchmarkLog, Machine, StepProfile
 from greenlove_mlflow.core.timing.adaptive_fit import fit_adaptive

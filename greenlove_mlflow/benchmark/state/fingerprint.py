@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from greenlove_mlflow.benchmark.state.bits import array_checksum, can_be_copied, checksum, parts_of
-from greenlove_mlflow.benchmark.state.generators import position_of, shared_positions
+from greenlove_mlflow.benchmark.state.bits import (
+    array_checksum,
+    can_be_copied,
+    checksum,
+    parts_of,
+    position_of,
+    shared_positions,
+)
 from greenlove_mlflow.benchmark.state.kinds import Kind
 from greenlove_mlflow.benchmark.state.walk import Found, attributes_of, contents_of, has_attributes
 

@@ -20,9 +20,10 @@ from greenlove_mlflow.benchmark.state.bits import (
     has_content,
     hold_same_bits,
     parts_of,
+    position_of,
+    set_position,
     write_bits,
 )
-from greenlove_mlflow.benchmark.state.generators import position_of, set_position
 from greenlove_mlflow.benchmark.state.walk import (
     MISSING,
     contents_of,

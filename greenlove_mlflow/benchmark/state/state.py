@@ -9,15 +9,16 @@ import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from greenlove_mlflow.benchmark.machine.machine import BYTES_PER_GIB
 from greenlove_mlflow.benchmark.machine.torch_settings import keep_settings
-from greenlove_mlflow.benchmark.state.bits import has_content, parts_of
+from greenlove_mlflow.benchmark.state.bits import has_content, keep_shared_generators, parts_of
 from greenlove_mlflow.benchmark.state.fingerprint import Fingerprint, differing, take_fingerprint
-from greenlove_mlflow.benchmark.state.generators import keep_shared_generators
 from greenlove_mlflow.benchmark.state.keepers import (
     Keeper,
     KeptArray,
@@ -331,4 +332,36 @@ def _not_restored(problems: list[str]) -> StateNotRestoredError:
     return StateNotRestoredError(
         f"the benchmark has changed what could not be put back: {'; '.join(problems[:_NAMES_SHOWN])}{more}; build "
         'model, optimizer and data anew before training, and measure within it: benchmark="within"'
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """Peak device memory of training, GiB; None if the device does not report it.
+
+    Args:
+        peak_allocated_gib: Allocated to tensors.
+        peak_reserved_gib: Reserved by the allocator, for tensors and the gaps between them.
+        fixed_gib: The part independent of batch size: weights, buffers, gradients, optimizer state.
+    """
+
+    peak_allocated_gib: float | None = None
+    peak_reserved_gib: float | None = None
+    fixed_gib: float | None = None
+
+
+def read_device_memory(training: Training, copied_bytes: int) -> DeviceMemory:
+    """The peaks since their last reset, read while the steps' gradients and optimizer state still exist.
+
+    Args:
+        training: The benchmarked training.
+        copied_bytes: Bytes of the benchmark's own copies on the device.
+    """
+    device = training.torch_device
+    if device.type != "cuda":
+        return DeviceMemory()
+    return DeviceMemory(
+        peak_allocated_gib=(torch.cuda.max_memory_allocated(device) - copied_bytes) / BYTES_PER_GIB,
+        peak_reserved_gib=(torch.cuda.max_memory_reserved(device) - copied_bytes) / BYTES_PER_GIB,
+        fixed_gib=count_state_bytes(training) / BYTES_PER_GIB,
     )

@@ -23,8 +23,8 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.drift import Trained
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.pipeline.live.account import Account, Promise
-from greenlove_mlflow.pipeline.live.step_laps import StepLaps
-from greenlove_mlflow.pipeline.live.stopping import Stopping
+from greenlove_mlflow.pipeline.live.lap_meter import StepLaps
+from greenlove_mlflow.pipeline.live.policy import Stopping
 from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.account.outcome import EarlierParts, Outcome
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
-    from greenlove_mlflow.pipeline.live.background import Background
+    from greenlove_mlflow.pipeline.live.account import Background
     from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
     from greenlove_mlflow.pipeline.live.policy import Policy
     from greenlove_mlflow.pipeline.live.rank_link import RankLink

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark.machine.signals import SignalReader
-from greenlove_mlflow.benchmark.plan import BenchmarkPlan
+from greenlove_mlflow.benchmark.profiling import WindowProfile
 from greenlove_mlflow.benchmark.run import make_log
-from greenlove_mlflow.benchmark.session import Session
-from greenlove_mlflow.benchmark.state.device_memory import DeviceMemory, read_device_memory
+from greenlove_mlflow.benchmark.session import BenchmarkPlan, Session
+from greenlove_mlflow.benchmark.state.state import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, describe_model
 from greenlove_mlflow.benchmark.subject.training import Training
-from greenlove_mlflow.benchmark.window_profile import WindowProfile
 from greenlove_mlflow.benchmark.within import StepRecorder, WindowPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
-from greenlove_mlflow.pipeline.live.background import Background
+from greenlove_mlflow.pipeline.live.account import Background
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed

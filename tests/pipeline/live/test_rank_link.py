@@ -14,9 +14,8 @@ from greenlove_mlflow.benchmark.ranks import Member, Ranks
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import LimitReached
 from greenlove_mlflow.pipeline.live import rank_link
-from greenlove_mlflow.pipeline.live.policy import Policy
+from greenlove_mlflow.pipeline.live.policy import Policy, Stopping
 from greenlove_mlflow.pipeline.live.rank_link import LOOK_STEPS, RankLink, link_ended
-from greenlove_mlflow.pipeline.live.stopping import Stopping
 
 
 class NoRun:

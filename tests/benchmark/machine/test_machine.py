@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from greenlove_mlflow.benchmark.machine import cpu_name
+from greenlove_mlflow.benchmark.machine import machine
 from greenlove_mlflow.core.energy.cpu_power import cpu_family
 
 GRAVITON = """processor\t: 0
@@ -27,13 +27,13 @@ def on_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None
     path = tmp_path / "cpuinfo"
     path.write_text(text)
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(cpu_name, "CPU_INFO", path)
-    monkeypatch.setattr(cpu_name.platform, "processor", lambda: "aarch64")
+    monkeypatch.setattr(machine, "CPU_INFO", path)
+    monkeypatch.setattr(machine.platform, "processor", lambda: "aarch64")
 
 
 def test_linux_on_x86_names_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     on_linux(monkeypatch, tmp_path, "processor : 0\nmodel name : Intel(R) Xeon(R) Processor @ 2.20GHz\n")
-    assert cpu_name.read_cpu_name() == "Intel(R) Xeon(R) Processor @ 2.20GHz"
+    assert machine.read_cpu_name() == "Intel(R) Xeon(R) Processor @ 2.20GHz"
 
 
 @pytest.mark.parametrize(("text", "name"), [(GRAVITON, "Neoverse-N1"), (GRACE, "Neoverse-V2")])
@@ -41,13 +41,13 @@ def test_an_arm_server_is_named_by_its_core_and_has_a_family(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, name: str
 ) -> None:
     on_linux(monkeypatch, tmp_path, text)
-    assert cpu_name.read_cpu_name() == name
+    assert machine.read_cpu_name() == name
     assert cpu_family(name) == "ARM server"
 
 
 def test_an_architecture_is_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     on_linux(monkeypatch, tmp_path, "processor : 0\nCPU implementer : 0x99\nCPU part : 0x001\n")
-    assert cpu_name.read_cpu_name() is None
+    assert machine.read_cpu_name() is None
 
 
 def test_macos_is_asked_for_its_brand_string(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_macos_is_asked_for_its_brand_string(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(subprocess, "run", run)
-    assert cpu_name.read_cpu_name() == "Apple M2 Pro"
+    assert machine.read_cpu_name() == "Apple M2 Pro"
     assert asked[0][-1] == "machdep.cpu.brand_string"
 
 
@@ -69,8 +69,8 @@ def test_a_mac_without_sysctl_has_no_name(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(cpu_name.platform, "processor", lambda: "arm")
-    assert cpu_name.read_cpu_name() is None
+    monkeypatch.setattr(machine.platform, "processor", lambda: "arm")
+    assert machine.read_cpu_name() is None
 
 
 def test_windows_is_asked_for_its_registry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +87,4 @@ def test_windows_is_asked_for_its_registry(monkeypatch: pytest.MonkeyPatch) -> N
     )
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "winreg", registry)
-    assert cpu_name.read_cpu_name() == "13th Gen Intel(R) Core(TM) i9-13900"
+    assert machine.read_cpu_name() == "13th Gen Intel(R) Core(TM) i9-13900"
