@@ -115,8 +115,7 @@ def spark(run_count: int, cores: int) -> dict[str, Any]:
     from reestimate_store import synthetic_statistics
 
     from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
-    from greenlove_mlflow.serving.gather import gather_facts
-    from greenlove_mlflow.serving.logging_model import save_estimator_model
+    from greenlove_mlflow.serving.logging_model import gather_facts, save_estimator_model
     from greenlove_mlflow.tables.published_speeds import read_ratio_book
 
     os.environ["PYSPARK_PYTHON"] = sys.executable

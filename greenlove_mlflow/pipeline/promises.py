@@ -298,7 +298,7 @@ def workload_within(undertaking: Undertaking, log: BenchmarkLog) -> Workload:
 
 def _log_model_later(tracked: TrackedRun, estimate: Estimate, comparison: Comparison | None) -> None:
     """Have the estimator logged as an MLflow model once everything recorded before has been sent."""
-    from greenlove_mlflow.serving.gather import gather_facts
+    from greenlove_mlflow.serving.logging_model import gather_facts
 
     sheet = None if comparison is None else comparison.prices
     tracked.model(gather_facts(estimate.statistics, sheet=sheet).to_json())

@@ -18,8 +18,7 @@ from greenlove_mlflow.core.offers.batch import IndexArray
 from greenlove_mlflow.core.quantity import COLUMNS, LOCAL
 from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage
 from greenlove_mlflow.reestimation.sheets import OfferColumns
-from greenlove_mlflow.serving.columns import figure_columns, home_columns
-from greenlove_mlflow.serving.signature import FIGURES
+from greenlove_mlflow.serving.columns import FIGURES, figure_columns, home_columns
 
 _NUMBERS = [(name, pa.float64()) for name in FIGURES]
 ROWS_SCHEMA = pa.schema(

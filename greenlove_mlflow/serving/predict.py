@@ -19,6 +19,12 @@ from greenlove_mlflow.core.offers.offer import rented_gpu_counts
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from greenlove_mlflow.errors import GreenloveError, RunDataError
 from greenlove_mlflow.serving.columns import (
+    COUNTS,
+    FIGURES,
+    LOCAL_FIGURES,
+    OUTPUTS,
+    SPOT_FIGURES,
+    default_params,
     figure_columns,
     home_columns,
     object_frame,
@@ -28,9 +34,7 @@ from greenlove_mlflow.serving.columns import (
     strict_numbers,
 )
 from greenlove_mlflow.serving.facts import ModelFacts
-from greenlove_mlflow.serving.match_rows import Found, GpuFinder
-from greenlove_mlflow.serving.rows import PriceRows, read_price_rows
-from greenlove_mlflow.serving.signature import COUNTS, FIGURES, LOCAL_FIGURES, OUTPUTS, SPOT_FIGURES, default_params
+from greenlove_mlflow.serving.price_rows import Found, GpuFinder, PriceRows, read_price_rows
 
 
 @dataclass(kw_only=True)

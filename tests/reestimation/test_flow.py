@@ -23,7 +23,7 @@ from greenlove_mlflow.core.speed.gpus import ProbeResult
 from greenlove_mlflow.errors import InvalidInputError, RunDataError, TableError, TrackingError
 from greenlove_mlflow.reestimation.note import history_lines
 from greenlove_mlflow.serving.facts import ModelFacts
-from greenlove_mlflow.serving.gather import gather_facts
+from greenlove_mlflow.serving.logging_model import gather_facts
 from greenlove_mlflow.serving.predict import Estimator
 from greenlove_mlflow.tables import read_parquet_metadata, read_price_sheet, read_table, table_versions
 from greenlove_mlflow.tracking import names

@@ -19,11 +19,10 @@ from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from greenlove_mlflow.errors import InvalidInputError, RunDataError
-from greenlove_mlflow.serving.carried import light_modules
+from greenlove_mlflow.serving.columns import LOCAL_FIGURES, OUTPUTS, make_signature
 from greenlove_mlflow.serving.facts import ModelFacts
-from greenlove_mlflow.serving.gather import gather_facts
+from greenlove_mlflow.serving.logging_model import gather_facts, light_modules
 from greenlove_mlflow.serving.predict import Estimator
-from greenlove_mlflow.serving.signature import LOCAL_FIGURES, OUTPUTS, make_signature
 from tests.support.factories import a_grid, a_power, a_workload
 from tests.support.reestimation import OWN_VERSION, compare_as_track_does, gpu_statistics
 
@@ -300,4 +299,4 @@ def test_predicting_reaches_no_heavy_library() -> None:
 def test_the_light_part_leaves_tables_and_the_rest_of_the_package_at_home() -> None:
     heads = {module.split(".")[1] for module in light_modules() if "." in module}
     assert heads <= {"_version", "core", "errors", "numbers", "serving", "units", "untrusted"}
-    assert not {"gather", "record", "served", "carried"} & {module.rpartition(".")[2] for module in light_modules()}
+    assert not {"logging_model", "served"} & {module.rpartition(".")[2] for module in light_modules()}

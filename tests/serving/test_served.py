@@ -24,8 +24,7 @@ from mlflow import MlflowClient
 
 import greenlove_mlflow as greenlove
 from greenlove_mlflow.serving import log_estimator_model
-from greenlove_mlflow.serving.gather import gather_facts
-from greenlove_mlflow.serving.logging_model import save_estimator_model
+from greenlove_mlflow.serving.logging_model import gather_facts, save_estimator_model
 from greenlove_mlflow.serving.predict import Estimator
 from greenlove_mlflow.tables import data_root, table_versions
 from tests.support.factories import a_grid
