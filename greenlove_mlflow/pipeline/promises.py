@@ -24,7 +24,7 @@ from greenlove_mlflow.pipeline.study import Benchmark, TrialUnderWay
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining, replace_ratios
 from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.spool.closing import status_of
+from greenlove_mlflow.tracking.spool.run_events import status_of
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed

@@ -40,7 +40,7 @@ from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 from greenlove_mlflow.power.devices import name_device
 from greenlove_mlflow.tables import read_kernel_factors
 from greenlove_mlflow.tracking import names
-from greenlove_mlflow.tracking.spool.closing import is_pruned
+from greenlove_mlflow.tracking.spool.run_events import is_pruned
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.outcome import EarlierParts

@@ -15,7 +15,7 @@ from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.training import LiveTraining
 from greenlove_mlflow.tables import table_versions
-from greenlove_mlflow.tracking.spool.closing import is_pruned
+from greenlove_mlflow.tracking.spool.run_events import is_pruned
 from greenlove_mlflow.words.summary import live_line, summary
 from greenlove_mlflow.words.verdict import ending_sentence
 

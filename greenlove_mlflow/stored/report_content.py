@@ -20,7 +20,7 @@ from greenlove_mlflow.stored.compare_stored import StoredComparer
 from greenlove_mlflow.stored.pages import find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_price_sheet, table_versions
 from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
-from greenlove_mlflow.tracking.inputs import tables_used
+from greenlove_mlflow.tracking.artifacts import tables_used
 from greenlove_mlflow.tracking.spool.mlflow_store import make_client, without_progress_bars
 from greenlove_mlflow.words.outcome import notice_words, ran_although_words
 

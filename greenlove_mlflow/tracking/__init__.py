@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from greenlove_mlflow.tracking.describe import describe_store
 from greenlove_mlflow.tracking.reading import (
     HistoryPoint,
     StoredRun,
@@ -14,7 +13,7 @@ from greenlove_mlflow.tracking.reading import (
 )
 from greenlove_mlflow.tracking.run import TrackedRun, open_run
 from greenlove_mlflow.tracking.spool.boundary import TrackingWarning
-from greenlove_mlflow.tracking.spool.recovery import Recovered, recover, refused_spools
+from greenlove_mlflow.tracking.spool.recovery import Recovered, describe_store, recover, refused_spools
 
 __all__ = [
     "HistoryPoint",

@@ -15,13 +15,12 @@ from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.opening import find_run, forget_run, leave_runs
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
-from greenlove_mlflow.tracking.spool.closing import FAILED, KILLED, ending_events, status_of
 from greenlove_mlflow.tracking.spool.delivery import deliver_failure
 from greenlove_mlflow.tracking.spool.events import LapEvent
 from greenlove_mlflow.tracking.spool.header import Opened
 from greenlove_mlflow.tracking.spool.mlflow_store import without_credentials
 from greenlove_mlflow.tracking.spool.recovery import recover_quietly
-from greenlove_mlflow.tracking.spool.run_events import RunEvents, now_ms
+from greenlove_mlflow.tracking.spool.run_events import FAILED, KILLED, RunEvents, ending_events, now_ms, status_of
 from greenlove_mlflow.tracking.spool.sender import Sender
 from greenlove_mlflow.tracking.spool.spool import Spool
 from greenlove_mlflow.tracking.spool.writer import Writer
@@ -183,7 +182,7 @@ class TrackedRun(RunEvents):
             status: How the training ended; from the outcome when empty.
         """
         from greenlove_mlflow.tracking.estimates import keep_outcome, keep_page
-        from greenlove_mlflow.tracking.experiment_note import keep_description
+        from greenlove_mlflow.tracking.note import keep_description
 
         if self._spool is None or (outcome is None and not self._notice):
             return

@@ -18,7 +18,7 @@ from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.numbers import round_significant
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.names import metric_key
-from greenlove_mlflow.tracking.spool.thinning import Point
+from greenlove_mlflow.tracking.spool.delivery import Point
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 
 UNKNOWN = "unknown"

@@ -21,9 +21,8 @@ from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, table_versions
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
-from greenlove_mlflow.tracking.experiment_note import ExperimentTotals, make_experiment_note
-from greenlove_mlflow.tracking.inputs import input_of, tables_used
-from greenlove_mlflow.tracking.note import make_note
+from greenlove_mlflow.tracking.artifacts import input_of, tables_used
+from greenlove_mlflow.tracking.note import ExperimentTotals, make_experiment_note, make_note
 from greenlove_mlflow.tracking.saved_view import saved_view
 from greenlove_mlflow.tracking.spool.events import PowerEvent
 from greenlove_mlflow.tracking.spool.measurements import write_power

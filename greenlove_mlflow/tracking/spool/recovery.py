@@ -1,4 +1,4 @@
-"""Recovery: sends what interrupted runs and unreachable servers left in spools."""
+"""Recovery: sends what interrupted runs and unreachable servers left in spools, and describes it for ``greenlove doctor``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.files import private_subfolders
 from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED, Aside
 from greenlove_mlflow.tracking.spool.boundary import first_line
-from greenlove_mlflow.tracking.spool.closing import ending_events, has_ended, last_sign_ms, likely_status
 from greenlove_mlflow.tracking.spool.header import OddHeaderError
-from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_local, without_credentials
+from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_http, is_local, is_reachable, without_credentials
+from greenlove_mlflow.tracking.spool.run_events import ending_events, has_ended, last_sign_ms, likely_status
 from greenlove_mlflow.tracking.spool.sender import RunGoneError, Sender, StoreDownError
 from greenlove_mlflow.tracking.spool.spool import REFUSED_SPOOLS, SPOOLS, Spool
 
@@ -199,3 +200,42 @@ def find_spools(state: Path, kind: str = SPOOLS) -> tuple[list[Spool], list[tupl
         except (OSError, OddHeaderError) as error:  # noqa: PERF203 - an unreadable spool must not hide the others
             odd.append((folder, str(error)))
     return sorted(spools, key=lambda spool: spool.header.created_ms), odd
+
+
+def describe_store() -> Iterator[tuple[str, str]]:
+    """The MLflow store, whether it answers, where a run would go and what waits to be sent, as pairs of text."""
+    import mlflow
+
+    uri = absolute(mlflow.get_tracking_uri())
+    answers = (
+        "" if not is_http(uri) else ", answers" if is_reachable(uri) else ", does not answer: runs would be offline"
+    )
+    yield "MLflow store", f"{without_credentials(uri)}{answers} (MLflow {mlflow.__version__})"
+    active = mlflow.active_run()
+    if active is not None:
+        yield "active run", f"{active.info.run_id}: a training would join it"
+    yield "MLflow telemetry", _describe_telemetry()
+    yield "spool", _describe_spools(state_folder())
+
+
+def _describe_telemetry() -> str:
+    """Whether MLflow sends its own usage telemetry, which it does by default."""
+    try:
+        from mlflow.telemetry.utils import is_telemetry_disabled
+    except ImportError:  # MLflow before 3.2 has none, and the name is not public
+        return "none in this release of MLflow, as far as is known"
+    if is_telemetry_disabled():
+        return "off"
+    return "on: MLflow asks config.mlflow-telemetry.io; MLFLOW_DISABLE_TELEMETRY=true turns it off"
+
+
+def _describe_spools(state: Path) -> str:
+    spools, odd = find_spools(state)
+    waiting = [spool for spool in spools if not spool.writer_is_alive]
+    refused = refused_spools(state)
+    parts = [
+        f"{len(waiting)} wait for `greenlove recover`" if waiting else "nothing waits",
+        f"{len(odd)} cannot be read" if odd else "",
+        f"{len(refused)} refused, `greenlove recover --refused` tries again" if refused else "",
+    ]
+    return f"{state / SPOOLS}, {', '.join(filter(None, parts))}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from greenlove_mlflow.files import UnsafePathError
 from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED, Aside
 from greenlove_mlflow.tracking.spool.boundary import first_line
-from greenlove_mlflow.tracking.spool.delivery import create_run, deliver, deliver_points
+from greenlove_mlflow.tracking.spool.delivery import Point, Thinner, create_run, deliver, deliver_points
 from greenlove_mlflow.tracking.spool.events import (
     EndEvent,
     Event,
@@ -29,7 +29,6 @@ from greenlove_mlflow.tracking.spool.mlflow_store import (
     make_client,
 )
 from greenlove_mlflow.tracking.spool.spool import REFUSED_SPOOLS, Spool
-from greenlove_mlflow.tracking.spool.thinning import Point, Thinner
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from greenlove_mlflow.tracking.names import TRAIN_ENERGY_J, TRAIN_EPOCH_S, TRAIN_FORECAST_TIME_H, power_key
+from greenlove_mlflow.tracking.spool.delivery import FULL_COUNT, Point, Thinner
 from greenlove_mlflow.tracking.spool.events import Event, LapEvent, MetricEvent, PowerEvent, TagsEvent
-from greenlove_mlflow.tracking.spool.thinning import FULL_COUNT, Point, Thinner
 
 
 def points_of(events: list[Event]) -> dict[str, list[Point]]:
