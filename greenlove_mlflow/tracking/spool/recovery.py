@@ -1,4 +1,4 @@
-"""Recovery: sends what interrupted runs and unreachable servers left in spools, and describes it for ``greenlove doctor``."""
+"""Recovery: sends what interrupted runs and unreachable servers left in spools; described for ``greenlove doctor``."""
 
 from __future__ import annotations
 
