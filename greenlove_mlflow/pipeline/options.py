@@ -140,7 +140,8 @@ class Options:
 
     def asked_for(self, what: str) -> str:
         """The call by its plan, which is the same on all ranks of a training: ``track(epochs=4)``."""
-        return f"{what}(epochs={self.epochs})" if self.steps is None else f"{what}(steps={self.steps})"
+        planned = f"epochs={self.epochs}" if self.steps is None else f"steps={self.steps}"
+        return f"{what}({planned}, done={self.done})" if self.done else f"{what}({planned})"
 
     def on(self, ranks: Ranks | None) -> Options:
         """The options of this rank: only rank 0 asks the network and shows progress."""

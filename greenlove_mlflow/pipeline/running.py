@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks, rank_of_process
@@ -22,7 +22,7 @@ from greenlove_mlflow.pipeline.live.account import Promise
 from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.policy import Policy
-from greenlove_mlflow.pipeline.live.rank_link import RankLink, link_ended
+from greenlove_mlflow.pipeline.live.rank_link import RankLink, deaths_noted, link_ended
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT, Window
 from greenlove_mlflow.pipeline.promises import (
     Undertaking,
@@ -76,7 +76,7 @@ def running(
     study = open_study() if ranks is None else None
     with failing_together(ranks):
         opened = _open(undertaking, study)
-    with busy(), opened as tracked, trial_of(study, tracked) as trial:
+    with busy(), ExitStack() as outermost, opened as tracked, trial_of(study, tracked) as trial:
         on_all_ranks(ranks, lambda: None)
         undertaking = undertaking if trial is None else _in_study(undertaking, trial)
         earlier = tracked.earlier_parts() if undertaking.plan.done_count else None
@@ -84,6 +84,7 @@ def running(
         with failing_together(ranks):
             promise = _make_promise(undertaking, tracked, trial, measure)
         link = _make_link(undertaking, tracked)
+        outermost.enter_context(deaths_noted(link, tracked.say_failed))
         run = _make_run(undertaking, tracked, promise, earlier, link)
         run.refusal = refusal
         if undertaking.keeping.rest:
@@ -104,6 +105,8 @@ def running(
             run.end(at_last_touch=ends_at_last_touch)
             if reason and run.has_trained:
                 tracked.say_ran_although(reason)
+            if error is None:
+                run.left_early()
             keep_outcome(run, tracked, error)
             run.say_end(error)
             if trial is not None:
@@ -148,7 +151,7 @@ def _make_link(undertaking: Undertaking, tracked: TrackedRun) -> RankLink | None
         undertaking.ranks,
         device=name_device(undertaking.subject.device),
         synchronize=undertaking.synchronize,
-        may_stop=undertaking.policy.is_limited,
+        may_stop=bool(undertaking.ranks.from_leader(lambda: undertaking.policy.is_limited)),
         on_failure=tracked.say_failed,
         on_sample=tracked.log_power_sample,
     )

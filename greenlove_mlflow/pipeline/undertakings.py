@@ -140,9 +140,12 @@ def _with_benchmark(options: Options, environment: Environment, policy: Policy, 
 
     A question is asked with an estimate, and a benchmark alone has no training to be within.
     """
+    asks = policy.confirm is not None
+    if ranks is not None:
+        asks = bool(ranks.agree(float(asks)))  # perhaps rank 0 alone has whom to ask
     if options.benchmark is not None:
         return options
-    before = ranks is None or policy.confirm is not None or environment.benchmark_only
+    before = ranks is None or asks or environment.benchmark_only
     return dataclasses.replace(options, benchmark="before" if before else "within")
 
 

@@ -36,9 +36,9 @@ def the_run(folder: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize(("form", "launcher"), [("epochs", "torchrun"), ("steps", "fork"), ("plain", "fork")])
-def test_a_tracked_training_ends_as_an_untracked_one(form: str, launcher: str, tmp_path: Path, bare: Said) -> None:
-    ranks = run_ranks(tmp_path, form=form, launcher=launcher, slower=1.0)
+@pytest.mark.parametrize("form", ["epochs", "steps", "plain"])
+def test_a_tracked_training_ends_as_an_untracked_one(form: str, tmp_path: Path, bare: Said) -> None:
+    ranks = run_ranks(tmp_path, form=form, slower=1.0)
     assert [ranks[rank]["weights"] for rank in (0, 1)] == [bare[rank]["weights"] for rank in (0, 1)]
     assert [ranks[rank]["error"] for rank in (0, 1)] == ["", ""]
     assert ranks[0]["estimate_s"] == pytest.approx(ranks[1]["estimate_s"], rel=1e-9)
@@ -51,6 +51,84 @@ def test_a_tracked_training_ends_as_an_untracked_one(form: str, launcher: str, t
     if form != "steps":
         client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
         assert len(client.get_metric_history(run.info.run_id, "green/train/epoch_s")) == EPOCH_COUNT
+
+
+QUIET = {"country": "DE", "log_model": False, "saved_view": False}
+# Estimated to take a second, and slow as soon as that is done.
+SLOWS_DOWN = {"step_s": 0.001, "later_s": 0.1, "limits": {"hours": 4.0 / 3600.0}, "options": QUIET}
+# What torchrun starts once, as that takes as long as all of these.
+LAUNCHED: dict[str, dict[str, Any]] = {
+    "bare": {"kind": "bare"},
+    "watched": {"kind": "watch", "form": "plain", "slower": 1.0, "options": QUIET},
+    "first": {"kind": "watch", "form": "plain", "left": 2, "options": QUIET},
+    "second": {"kind": "watch", "form": "plain", "done": 3, "resumes": 2, "options": QUIET},
+    "spent": {"kind": "watch", "form": "plain", "slower": 0.5, "slow_rank": 0, **SLOWS_DOWN},
+    "limited on rank 0": {"limits": {"hours": 1e-6}, "limited": [0], "step_s": 0.03, "options": QUIET},
+    "asked on rank 0": {"confirms": True, "options": {**QUIET, "budget_s": 0.5}},
+    "done on rank 1": {"done": [0, 3], "options": QUIET},
+}
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[MlflowClient, dict[str, Said]]:
+    """Trainings one after the other in the processes that torchrun starts, and the store that they left."""
+    folder = tmp_path_factory.mktemp("launched")
+    copy_store(empty_store, folder / "mlflow.db")
+    ranks = run_ranks(folder, launcher="torchrun", trainings=[*LAUNCHED.values()])
+    by_name = {
+        name: {rank: ranks[rank]["trainings"][number] for rank in (0, 1)} for number, name in enumerate(LAUNCHED)
+    }
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}"), by_name
+
+
+class TestLaunched:
+    def test_a_watched_training_ends_as_an_unwatched_one(self, launched: tuple[MlflowClient, dict[str, Said]]) -> None:
+        client, said = launched
+        ranks = said["watched"]
+        assert [ranks[rank]["weights"] for rank in (0, 1)] == [said["bare"][rank]["weights"] for rank in (0, 1)]
+        assert ranks[0]["estimate_s"] == pytest.approx(ranks[1]["estimate_s"], rel=1e-9)
+        run = client.get_run(ranks[0]["run_id"])
+        assert (run.info.status, run.data.params["green.world_size"]) == ("FINISHED", "2")
+
+    def test_a_second_part_adds_to_the_account_of_the_first(
+        self, launched: tuple[MlflowClient, dict[str, Said]]
+    ) -> None:
+        client, said = launched
+        first, second = said["first"], said["second"]
+        assert first[0]["run_id"] == second[0]["run_id"]
+        assert [part[0]["step_count"] for part in (first, second)] == [120, 80]
+        run = client.get_run(first[0]["run_id"])
+        laps = client.get_metric_history(run.info.run_id, "green/train/lap_s")
+        assert [lap.step for lap in laps] == list(range(50))
+        assert run.data.metrics["green/actual/time_h"] * 3600.0 > sum(lap.value for lap in laps) * 0.99
+
+    def test_a_spent_limit_ends_all_ranks_at_the_same_step(
+        self, launched: tuple[MlflowClient, dict[str, Said]]
+    ) -> None:
+        client, said = launched
+        ranks = said["spent"]
+        assert 60 < ranks[0]["step_count"] == ranks[1]["step_count"] < 200
+        assert ranks[0]["weights"] == ranks[1]["weights"]
+        assert "limit hours" in ranks[0]["must_stop"] == ranks[1]["must_stop"]
+        tags = client.get_run(ranks[0]["run_id"]).data.tags
+        assert (tags["greenlove.status"], tags["greenlove.reason"]) == ("stopped", ranks[0]["must_stop"])
+
+    def test_limits_of_rank_0_are_those_of_all(self, launched: tuple[MlflowClient, dict[str, Said]]) -> None:
+        ranks = launched[1]["limited on rank 0"]
+        assert ranks[0]["step_count"] == ranks[1]["step_count"] < 40 * EPOCH_COUNT
+        assert ranks[0]["refusal"] == ranks[1]["refusal"] != ""
+
+    def test_what_rank_0_is_asked_decides_for_all(self, launched: tuple[MlflowClient, dict[str, Said]]) -> None:
+        ranks = launched[1]["asked on rank 0"]
+        assert [ranks[rank]["refusal"] for rank in (0, 1)] == ["confirm() said no"] * 2
+        assert [ranks[rank]["weights"] for rank in (0, 1)] == [ranks[rank]["initial"] for rank in (0, 1)]
+
+    def test_ranks_that_have_done_unequal_parts_are_refused(
+        self, launched: tuple[MlflowClient, dict[str, Said]]
+    ) -> None:
+        ranks = launched[1]["done on rank 1"]
+        assert [ranks[rank]["step_count"] for rank in (0, 1)] == [0, 0]
+        assert all("rank 1 for track(epochs=5, done=3)" in ranks[rank]["error"] for rank in (0, 1))
 
 
 @pytest.mark.exhaustive
@@ -67,6 +145,14 @@ def test_a_rank_that_raises_leaves_a_failed_run(tmp_path: Path) -> None:
     run = the_run(tmp_path)
     assert run.info.status == "FAILED"
     assert run.data.tags["greenlove.reason"] == "rank 1: ValueError: rank 1 has had enough"
+
+
+@pytest.mark.exhaustive
+def test_a_rank_that_is_killed_leaves_a_failed_run(tmp_path: Path) -> None:
+    assert not run_ranks(tmp_path, launcher="torchrun", killed=1, fails=True)
+    run = the_run(tmp_path)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["greenlove.reason"] == "rank 1 died without an error"
 
 
 def test_a_store_that_rank_0_cannot_use_is_refused_on_all_ranks(tmp_path: Path) -> None:

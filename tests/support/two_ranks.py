@@ -7,15 +7,17 @@ import contextlib
 import functools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -35,6 +37,8 @@ IMPORTS = (
     "scipy.optimize",
 )
 EPOCH_COUNT = 5
+# The window of the estimate is at most a quarter of all steps, which are 200.
+LATER_STEP = 60
 FILE = "rank_{rank}.json"
 
 
@@ -133,8 +137,10 @@ class Loop:
     """The training: its model, optimizer, loss and loader, the same on each rank but for the data.
 
     Args:
-        settings: ``form`` of the loop (``epochs``, ``steps``, ``plain``), ``step_s``, how much ``slower`` rank 1 is,
-            whether its data is ``uneven``, which rank ``dies``.
+        settings: ``form`` of the loop (``epochs``, ``steps``, ``plain``), ``step_s``, how long a step takes ``later_s``
+            when the estimate has been made, which rank is how much ``slower``, whether the data is ``uneven``, which
+            rank ``dies`` or is ``killed``, how many epochs are ``done``, after which one the loop is
+            ``left``.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -156,8 +162,9 @@ class Loop:
 
     def step(self, batch: Any) -> None:
         """One optimizer step."""
-        slower = 1.0 + float(self.settings.get("slower", 0.0)) * self.rank
-        time.sleep(float(self.settings.get("step_s", 0.004)) * slower)
+        slower = 1.0 + float(self.settings.get("slower", 0.0)) * (self.rank == self.settings.get("slow_rank", 1))
+        is_later = "later_s" in self.settings and self.step_count > LATER_STEP
+        time.sleep(float(self.settings["later_s"] if is_later else self.settings.get("step_s", 0.004)) * slower)
         self.optimizer.zero_grad()
         self.criterion(self.model(batch[0]), batch[1]).backward()
         self.optimizer.step()
@@ -177,11 +184,17 @@ class Loop:
             return
         uneven: Any = self.model.join if self.settings.get("uneven") else contextlib.nullcontext
         with uneven():
-            for epoch in run.epochs() if form == "epochs" else range(EPOCH_COUNT):
+            for epoch in run.epochs() if form == "epochs" else range(int(self.settings.get("done", 0)), EPOCH_COUNT):
                 for batch in self.loader:
                     self.step(batch)
+                    if form == "plain" and run is not None and run.must_stop:
+                        return
                 if epoch == 1 and self.settings.get("dies") == self.rank:
                     raise ValueError(f"rank {self.rank} has had enough")
+                if epoch == 1 and self.settings.get("killed") == self.rank:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if epoch == self.settings.get("left"):
+                    return
 
     def _endless(self) -> Iterator[Any]:
         while True:
@@ -210,21 +223,30 @@ def followed(loop: Loop) -> contextlib.AbstractContextManager[Any]:
     """The training as the settings have it followed: ``track`` or ``watch``."""
     settings = loop.settings
     options = dict(settings.get("options", {}))
-    if "limits" in settings:
+    if "limits" in settings and loop.rank in settings.get("limited", (0, 1)):
         options["limits"] = greenlove.Limits(**settings["limits"])
+    if settings.get("confirms") and loop.rank == 0:
+        options["confirm"] = lambda estimate: False
     step_count = EPOCH_COUNT * len(loop.loader)
     if settings.get("kind") == "watch":
-        return greenlove.watch(loop.model, loop.optimizer, steps=step_count, batch_size=16, **options)
+        done = int(settings.get("done", 0)) * len(loop.loader)
+        return greenlove.watch(loop.model, loop.optimizer, steps=step_count, done=done, batch_size=16, **options)
+    options["done"] = settings.get("done", 0)
     parts = (loop.model, loop.optimizer, loop.criterion, loop.loader)
     if settings.get("form") == "steps":
+        options["done"] *= len(loop.loader)
         return greenlove.track(*parts, steps=step_count, **options)
     return greenlove.track(*parts, epochs=EPOCH_COUNT, **options)
 
 
 def outcome_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What happened on this rank."""
+    if isinstance(settings.get("done"), list):
+        settings = {**settings, "done": settings["done"][distributed.get_rank()]}
     loop = Loop(settings)
     said: dict[str, Any] = {"error": "", "initial": loop.weights}
+    if settings.get("uri"):
+        mlflow.set_tracking_uri(settings["uri"])
     if settings.get("store_s") and loop.rank == 0:
         hold_up_the_store(float(settings["store_s"]))
     begun_s = time.perf_counter()
@@ -246,7 +268,23 @@ def outcome_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**said, "step_count": loop.step_count, "weights": loop.weights}
 
 
+def outcomes_of(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What happened in several trainings, one after the other; each ``resumes`` an earlier one, or none."""
+    said: list[dict[str, Any]] = []
+    for settings in trainings:
+        options = dict(settings.get("options", {}))
+        if "resumes" in settings:
+            run_id = [said[settings["resumes"]].get("run_id")]
+            distributed.broadcast_object_list(run_id)
+            options["run_id"] = run_id[0]
+        said.append(outcome_of({**settings, "options": options}))
+    return said
+
+
 if __name__ == "__main__":
     distributed.init_process_group("gloo")
-    say(distributed.get_rank(), outcome_of(json.loads(os.environ["SETTINGS"])))
+    settings = json.loads(os.environ["SETTINGS"])
+    trainings = settings.get("trainings")
+    said = outcome_of(settings) if trainings is None else {"trainings": outcomes_of(trainings)}
+    say(distributed.get_rank(), said)
     distributed.destroy_process_group()

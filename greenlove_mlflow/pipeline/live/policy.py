@@ -93,6 +93,7 @@ class Stopping:
     def __init__(self, policy: Policy, tracked: TrackedRun, link: RankLink | None) -> None:
         self.refusal = self.must_stop = ""
         self.can_stop = False
+        self._is_kept = False
         self._policy = policy
         self._tracked = tracked
         self._link = link
@@ -134,7 +135,7 @@ class Stopping:
         Where the caller reports laps, an exception waits for the end of a lap, at which no rank is in an exchange.
         """
         stop = None if self._link is None or self.must_stop else self._link.due_stop(step_count)
-        if stop is not None and not (laps_by_caller and self._raises(stop.refusal)):
+        if stop is not None and not (laps_by_caller and stop.raises):
             self._act(stop)
 
     def end_lap(self, lap_count: int) -> None:
@@ -143,31 +144,37 @@ class Stopping:
         if stop is not None:
             self._act(stop)
 
+    def left_early(self) -> None:
+        """Record that a loop of the caller's own has ended before its plan, having looked at ``must_stop``."""
+        if self.must_stop and not self._is_kept:
+            self._keep()
+
     def _decide(self, reason: str, step_count: int, *, refusal: str = "") -> None:
+        raises = (self._policy.on_refusal if refusal else self._policy.on_limit) == "raise"
         if self._link is not None:
-            self._link.propose(reason, refusal=refusal, step_count=step_count)
+            self._link.propose(reason, refusal=refusal, raises=raises, step_count=step_count)
         else:
-            self._stop(reason, refusal=refusal)
+            self._stop(reason, refusal=refusal, raises=raises)
 
     def _act(self, stop: Stop) -> None:
-        self._stop(stop.reason, refusal=stop.refusal)
+        self._stop(stop.reason, refusal=stop.refusal, raises=stop.raises)
 
-    def _raises(self, refusal: str) -> bool:
-        return (self._policy.on_refusal if refusal else self._policy.on_limit) == "raise"
-
-    def _stop(self, reason: str, *, refusal: str) -> None:
+    def _stop(self, reason: str, *, refusal: str, raises: bool) -> None:
         self.must_stop, self.refusal = reason, refusal or self.refusal
-        raises = self._raises(refusal)
         if self.can_stop or raises:
-            self._tracked.say_status(STATUS_STOPPED, reason)
+            self._keep()
             self._say(f"training stopped: {reason}")
         else:
             self._say(
-                f'{reason}. Your own loop cannot be ended from here: on_limit="raise" and on_refusal="raise" raise '
-                "an exception"
+                f'{reason}. Your own loop has to look at run.must_stop to end; on_limit="raise" and on_refusal="raise" '
+                "end it by an exception"
             )
         if raises:
             raise TrainingRefused(reason) if refusal else LimitReached(reason)
+
+    def _keep(self) -> None:
+        self._is_kept = True
+        self._tracked.say_status(STATUS_STOPPED, self.must_stop)
 
     def _say(self, sentence: str) -> None:
         if self._link is None or self._link.is_leader:

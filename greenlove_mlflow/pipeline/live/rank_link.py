@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from greenlove_mlflow.benchmark.ranks import Ranks
 from greenlove_mlflow.core.account.all_ranks import RankRecords, log_of_ranks
@@ -52,11 +56,13 @@ class Stop:
     Args:
         reason: Why.
         refusal: Why the estimate was refused; empty when a limit was spent.
+        raises: Whether it ends the training by an exception.
         at_step: Optimizer step at which all ranks act on it.
     """
 
     reason: str
     refusal: str
+    raises: bool
     at_step: int
 
 
@@ -67,7 +73,7 @@ class RankLink:
         ranks: The ranks.
         device: Name of this rank's training device, such as ``gpu_0``.
         synchronize: Waits until the device is idle.
-        may_stop: Whether rank 0 may decide to stop, as there are limits.
+        may_stop: Whether rank 0 may decide to stop, as it has limits.
         on_failure: Called on rank 0, in a thread, when another rank has failed.
         on_sample: Takes the power of the other ranks, on rank 0.
 
@@ -75,6 +81,7 @@ class RankLink:
         ranks: The ranks.
         window_reason: Why rank 0's window has closed; empty while it is open.
         failure: Which rank has failed and why, on rank 0; empty while none has.
+        has_ended: Whether the body has ended here.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class RankLink:
         self.ranks = ranks
         self.window_reason = ""
         self.failure = ""
+        self.has_ended = False
         self._on_failure = on_failure
         self._on_sample = on_sample
         self._device = device
@@ -155,6 +163,11 @@ class RankLink:
             self._on_failure(self.failure)
             self.ranks.post("noted", True)
 
+    def _note_death(self) -> None:
+        dead = _dead_ranks(self.ranks)
+        if dead:
+            self._on_failure(_words_on_death(dead))
+
     def log_of_all(self, log: BenchmarkLog) -> BenchmarkLog:
         """On rank 0: the log of all ranks, which close their windows now."""
         self.ranks.post("window", log.stop_reason)
@@ -178,12 +191,12 @@ class RankLink:
             raise BenchmarkError("rank 0 made no estimate")
         return estimate_training(RunFacts.from_json(text))
 
-    def propose(self, reason: str, *, refusal: str, step_count: int) -> None:
+    def propose(self, reason: str, *, refusal: str, raises: bool, step_count: int) -> None:
         """On rank 0: decide that all ranks stop, soon after ``step_count`` steps or at the end of the lap."""
         if self._stop is not None:
             return
         at_step = -(-(step_count + LEAST_STEPS_AHEAD) // LOOK_STEPS) * LOOK_STEPS
-        self._stop = Stop(reason=reason, refusal=refusal, at_step=at_step)
+        self._stop = Stop(reason=reason, refusal=refusal, raises=raises, at_step=at_step)
         self.ranks.post("stop", asdict(self._stop))
         # Reading it back makes sure that the store has it before the next step.
         self.ranks.read("stop")
@@ -223,6 +236,7 @@ class RankLink:
 
     def end(self, error: BaseException | None = None) -> None:
         """End the tie when the body has ended; rank 0 waits a few seconds for the last figures of the others."""
+        self.has_ended = True
         is_failure = isinstance(error, Exception) and not isinstance(error, (TrainingRefused, LimitReached))
         if is_failure and error is not None:
             self.ranks.fail(error)
@@ -235,6 +249,9 @@ class RankLink:
             if error is None:
                 self.ranks.wait_for_others("ended", timeout_s=END_TIMEOUT_S)
             self._note_failure()
+            if is_failure and (self.failure or "rank 0:").startswith("rank 0:"):
+                # An exchange fails here when the other rank is killed, which could not say so.
+                self._note_death()
             if self._meter is not None:
                 self._meter.refresh()
         elif is_failure:
@@ -258,6 +275,68 @@ def link_ended(link: RankLink | None) -> Iterator[None]:
         raise
     if link is not None:
         link.end()
+
+
+@contextmanager
+def deaths_noted(link: RankLink | None, note: Callable[[str], None]) -> Iterator[None]:
+    """A block on rank 0 in which the death of another rank is recorded before the launcher ends this one for it.
+
+    A launcher sends SIGTERM to the ranks that are left. A handler that the program has set is left alone. If the body
+    has ended by then, as an exchange with a dead rank fails, the block goes on to its end first.
+
+    Args:
+        link: This rank's tie to the others; None when it trains alone.
+        note: Records why the training has failed.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if link is None or not link.is_leader or not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    own_pid, is_due = os.getpid(), threading.Event()
+
+    def on_sigterm(number: int, frame: object) -> None:
+        if os.getpid() == own_pid and link.has_ended:
+            is_due.set()
+            return
+        dead = _dead_ranks(link.ranks) if os.getpid() == own_pid else []
+        if dead:
+            # In a thread of its own: this one may hold a lock that recording needs.
+            thread = threading.Thread(target=note, args=(_words_on_death(dead),), name="greenlove-death", daemon=True)
+            thread.start()
+            thread.join(NOTED_TIMEOUT_S)
+        _end_by_sigterm()
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is on_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if is_due.is_set():
+            _end_by_sigterm()
+
+
+def _end_by_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _dead_ranks(ranks: Ranks) -> list[int]:
+    """The ranks on this machine whose process has ended, in whatever way."""
+    neighbours = set(ranks.neighbour_pids)
+    return [rank for rank, each in enumerate(ranks.members) if each.pid in neighbours and not _is_alive(each.pid)]
+
+
+def _words_on_death(ranks: list[int]) -> str:
+    numbers = ", ".join(map(str, ranks))
+    return f"rank{'s' if len(ranks) > 1 else ''} {numbers} died without an error"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def gather_log(log: BenchmarkLog, ranks: Ranks) -> BenchmarkLog:

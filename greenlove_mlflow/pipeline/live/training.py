@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from greenlove_mlflow.core.account.laps import LapPlan
+from greenlove_mlflow.core.account.laps import LapPlan, is_whole
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.drift import Trained
 from greenlove_mlflow.errors import GreenloveError
@@ -285,6 +285,12 @@ class LiveTraining:
         if self._step_laps.differs:
             self._account.add_caveat(Caveat.of("plan-differs", steps=self.step_count))
         self._laps.close()
+
+    def left_early(self) -> None:
+        """Record the reason why it had to end, if it has by itself and before its plan."""
+        planned = self.plan.left_step_count
+        if planned is None or not is_whole(self.step_count, planned):
+            self._stopping.left_early()
 
     def leave_ranks(self) -> None:
         """Let the other ranks go on without waiting for this one."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
@@ -33,8 +37,10 @@ class SpentAfter(Policy):
         return "time 2 h of 1 h spent" if outcome >= 21 else ""
 
 
-def a_link(store: Any, rank: int, *, may_stop: bool = True, failures: list[str] | None = None) -> RankLink:
-    members = [Member(host="a", pid=pid, asks="") for pid in (1, 2)]
+def a_link(
+    store: Any, rank: int, *, may_stop: bool = True, failures: list[str] | None = None, pids: tuple[int, int] = (1, 2)
+) -> RankLink:
+    members = [Member(host="a", pid=pid, asks="") for pid in pids]
     return RankLink(
         Ranks(store, rank=rank, members=members),
         device="cpu",
@@ -119,13 +125,34 @@ def test_a_stop_is_seen_by_a_rank_that_comes_after_rank_0_has_left() -> None:
     store = HashStore()
     leader, other = a_link(store, 0), a_link(store, 1)
     other.ranks.post("ended", True)
-    leader.propose("enough", refusal="", step_count=40)
+    leader.propose("enough", refusal="", raises=False, step_count=40)
     assert leader.stop_after_lap(2) is not None
     leader.end()
     assert other.stop_after_lap(1) is None
     stop = other.stop_after_lap(2)
     assert stop is not None
     assert stop.reason == "enough"
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_dead_rank_is_noted_before_the_launcher_ends_this_one(
+    has_ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[list[str]] = []
+    notes: list[str] = []
+    monkeypatch.setattr(rank_link, "_end_by_sigterm", lambda: ended.append([*notes]))
+    child = subprocess.Popen(["true"])
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.001)
+    link = a_link(HashStore(), 0, pids=(os.getpid(), child.pid))
+    link.has_ended = has_ended
+    with rank_link.deaths_noted(link, notes.append):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.0)
+        assert (notes, ended) == (([], []) if has_ended else (["rank 1 died without an error"], [notes]))
+    child.wait()
+    assert len(ended) == 1
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_failure_is_noted_by_rank_0_before_it_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
