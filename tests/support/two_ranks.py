@@ -245,8 +245,7 @@ def outcome_of(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings = {**settings, "done": settings["done"][distributed.get_rank()]}
     loop = Loop(settings)
     said: dict[str, Any] = {"error": "", "initial": loop.weights}
-    if settings.get("uri"):
-        mlflow.set_tracking_uri(settings["uri"])
+    mlflow.set_tracking_uri(settings.get("uri") or os.environ["MLFLOW_TRACKING_URI"])
     if settings.get("store_s") and loop.rank == 0:
         hold_up_the_store(float(settings["store_s"]))
     begun_s = time.perf_counter()
