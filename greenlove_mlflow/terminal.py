@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from greenlove_mlflow.numbers import format_duration_s
 from greenlove_mlflow.untrusted import printable
-from greenlove_mlflow.words.choices import choices_in_words
-from greenlove_mlflow.words.estimate import (
+from greenlove_mlflow.words.plain_text import (
     RANGE_SENTENCE,
     comparison_header,
     estimate_lines,
@@ -25,9 +24,8 @@ from greenlove_mlflow.words.estimate import (
     range_sentences,
     rows_by_price,
 )
-from greenlove_mlflow.words.outcome import outcome_table
 from greenlove_mlflow.words.summary import summary
-from greenlove_mlflow.words.verdict import verdict_sentences
+from greenlove_mlflow.words.verdict import choices_in_words, outcome_table, verdict_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -197,7 +195,7 @@ def print_outcome(console: Console, estimate: Estimate, outcome: Outcome | None)
 
     header, *rows = outcome_table(estimate, outcome)
     if not console.is_terminal:
-        from greenlove_mlflow.words.estimate import text_table
+        from greenlove_mlflow.words.plain_text import text_table
 
         _print_plain(console, "\n".join(text_table([header, *rows], gap=2)))
         return

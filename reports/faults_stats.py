@@ -38,8 +38,8 @@ def run_chain(text: str) -> str:
     from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.errors import GreenloveError
     from greenlove_mlflow.stored.compare_stored import StoredComparer
-    from greenlove_mlflow.words.estimate import format_comparison, format_estimate
     from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
+    from greenlove_mlflow.words.plain_text import format_comparison, format_estimate
 
     try:
         facts = RunFacts.from_json(text)

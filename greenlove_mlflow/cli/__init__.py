@@ -61,6 +61,11 @@ class LazyGroup(click.Group):
             raise click.ClickException(f"the MLflow store could not be read: {_safe(first)[:300]}") from None
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print one or more lines; run, machine and offer names in them are untrusted."""
+    click.echo(printable(text, lines=True), err=err)
+
+
 def _safe(text: str) -> str:
     """The text with passwords and terminal control characters removed."""
     return printable(scrubbed(text, secret_values()), lines=True)

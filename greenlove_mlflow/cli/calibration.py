@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.cli import echo
 from greenlove_mlflow.files import whole_file
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _device() -> str:
 
 
 def _lines(runs: Sequence[FinishedRun], drift: Drift) -> list[str]:
-    from greenlove_mlflow.words.estimate import text_table
+    from greenlove_mlflow.words.plain_text import text_table
 
     if not runs:
         return ["No training has finished under track() in this store yet, so ranges rest on the benchmark alone."]

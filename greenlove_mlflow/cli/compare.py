@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.cli import echo
 from greenlove_mlflow.core.quantity import QUANTITIES
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.cli import echo
 
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining

@@ -10,7 +10,7 @@ from typing import Literal
 
 import click
 
-from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.cli import echo
 
 POWER_WINDOW_S = 1.0
 _WIDTH = 80

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.cli import echo
 
 if TYPE_CHECKING:
     from greenlove_mlflow.tracking import Recovered

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.cli import echo
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.files import whole_file
 
@@ -143,7 +143,7 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
 def _totals_text(found: Reestimate) -> str:
     """Totals over the runs at the newest prices, cheapest first; the best choice has the least cost times time."""
     from greenlove_mlflow.numbers import format_money
-    from greenlove_mlflow.words.estimate import text_table
+    from greenlove_mlflow.words.plain_text import text_table
 
     newest = found.summary[found.summary["version"] == found.versions[-1]].sort_values("cost_usd_total")
     date = found.versions[-1]
@@ -164,7 +164,7 @@ def _number(value: float | None) -> str:
 def _changes_lines(found: Reestimate) -> list[str]:
     """The changes by the newest prices, then the best choices by the prices of each date."""
     from greenlove_mlflow.reestimation.note import history_lines
-    from greenlove_mlflow.words.estimate import text_table
+    from greenlove_mlflow.words.plain_text import text_table
 
     lines = [
         f"  {row['best_before']} -> {row['best_now']} for {_runs(row['run_count'])}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from greenlove_mlflow.cli.printing import echo
+from greenlove_mlflow.cli import echo
 from greenlove_mlflow.files import write_whole
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenlove_mlflow.cli import echo
 from greenlove_mlflow.cli.compare import figures
-from greenlove_mlflow.cli.printing import echo
 from greenlove_mlflow.core.quantity import QUANTITIES
 from greenlove_mlflow.files import whole_file
 
@@ -131,7 +131,7 @@ def _figure(run: RunBeside, field: str) -> float:
 
 
 def _lines(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Group], by: str) -> list[str]:
-    from greenlove_mlflow.words.estimate import text_table
+    from greenlove_mlflow.words.plain_text import text_table
 
     lines = _fitting([_HEAD, *(_cells(run) for run in runs)])
     shortened = [run.label for run in runs if not any(line.startswith(run.label) for line in lines)]
@@ -153,7 +153,7 @@ def _lines(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Group
 
 def _fitting(rows: Sequence[Sequence[str]]) -> list[str]:
     """The rows as lines of at most ``WIDTH`` columns; names of runs and offers are shortened as far as needed."""
-    from greenlove_mlflow.words.estimate import text_table
+    from greenlove_mlflow.words.plain_text import text_table
 
     lines = text_table(rows, gap=2)
     while max(map(len, lines)) > WIDTH:
@@ -171,7 +171,7 @@ def _fitting(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _cells(run: RunBeside) -> tuple[str, ...]:
     from greenlove_mlflow.numbers import format_money, format_time
-    from greenlove_mlflow.words.estimate import missing_cost
+    from greenlove_mlflow.words.plain_text import missing_cost
 
     there = ("", "")
     if run.best is not None and run.stay_home is False:

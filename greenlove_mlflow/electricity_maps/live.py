@@ -1,4 +1,7 @@
-"""The live grid of a place, replacing the table's figure; if unavailable, the table's stays and a caveat says why."""
+"""The live grid of a place, and the country of this machine's network address, each only when asked for.
+
+If the live figure is unavailable, the table's stays and a caveat says why.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,14 @@ from greenlove_mlflow.core.energy.train_later import DEFAULT_WINDOW_H, BestStart
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
 from greenlove_mlflow.core.provenance import Caveat, Source
 from greenlove_mlflow.core.workload import Grid, Scope
-from greenlove_mlflow.electricity_maps.https import ServiceError
-from greenlove_mlflow.electricity_maps.service import BASE_URL_V3, DEFAULT_TIMEOUT_S, HORIZONS_H, ElectricityMaps
+from greenlove_mlflow.electricity_maps.service import (
+    BASE_URL_V3,
+    DEFAULT_TIMEOUT_S,
+    HORIZONS_H,
+    ElectricityMaps,
+    ServiceError,
+    fetch_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -147,3 +156,27 @@ def _with_reading(grid: Grid, reading: IntensityReading, base_url: str) -> tuple
 
 def _kept(why: str) -> Caveat:
     return Caveat.of("live-carbon-unavailable", why=why)
+
+
+LOCATION_URL = "https://get.geojs.io/v1/ip/country.json"
+
+
+def locate_by_address(
+    *, url: str = LOCATION_URL, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> tuple[str | None, Caveat | None]:
+    """The ISO 3166-1 code of the address's country, or None, with its caveats."""
+    try:
+        answer = fetch_json(url, timeout_s=timeout_s)
+    except ServiceError as error:
+        logger.warning("no location from the network address: %s", error)
+        return None, _caveat(f"the network address could not be looked up: {error}")
+    code = answer.get("country") if isinstance(answer, dict) else None
+    if not isinstance(code, str) or len(code) != 2 or not code.isascii() or not code.isalpha():
+        return None, _caveat("the service that looks up network addresses named no country")
+    return code.upper(), _caveat(
+        f"the network address lies in {code.upper()}; a proxy or a cloud may stand elsewhere than the machine"
+    )
+
+
+def _caveat(message: str) -> Caveat:
+    return Caveat.of("place-by-address", what=message)

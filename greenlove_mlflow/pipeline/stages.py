@@ -260,7 +260,7 @@ def find_place(options: Options, environment: Environment) -> Place:
     address_country = None
     caveats: list[Caveat] = []
     if options.locate == "geoip":
-        from greenlove_mlflow.electricity_maps.address import locate_by_address
+        from greenlove_mlflow.electricity_maps.live import locate_by_address
 
         address_country, located = locate_by_address()
         caveats += [located] if located else []

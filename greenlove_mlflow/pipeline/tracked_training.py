@@ -214,7 +214,7 @@ class TrackedTraining(LiveTraining):
         )
 
     def _repr_html_(self) -> str:
-        from greenlove_mlflow.words.notebook import format_training_html
+        from greenlove_mlflow.words.html import format_training_html
 
         if self.estimate is None:
             return "<p>No estimate yet: it is made of the first seconds of the training.</p>"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from greenlove_mlflow.numbers import format_interval, format_money
 from greenlove_mlflow.numbers.quantities import Scale
 from greenlove_mlflow.plots.canvas import HOME, INK, OFFER, SOFT, log_ticks, open_canvas, style_axes
-from greenlove_mlflow.words.estimate import (
+from greenlove_mlflow.words.plain_text import (
     comparison_scales,
     home_label,
     missing_co2,

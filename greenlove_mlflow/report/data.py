@@ -11,7 +11,7 @@ from greenlove_mlflow.core.offers.offer import Offer
 from greenlove_mlflow.core.timing.fit import ONE_OFF_LOG_HALF_WIDTH, OriginalFit
 from greenlove_mlflow.report.charts.data import chart_data
 from greenlove_mlflow.report.gpu_counts import offer_by_gpu_count
-from greenlove_mlflow.words.estimate import home_label, offer_label, speed_of
+from greenlove_mlflow.words.plain_text import home_label, offer_label, speed_of
 from greenlove_mlflow.words.verdict import provider_words
 
 if TYPE_CHECKING:

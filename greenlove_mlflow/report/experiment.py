@@ -31,7 +31,7 @@ from greenlove_mlflow.numbers.ticks import money_ticks
 from greenlove_mlflow.report.page import render
 from greenlove_mlflow.report.run_lines import run_lines, runs_csv
 from greenlove_mlflow.report.view import Figure
-from greenlove_mlflow.words.estimate import missing_rent, offer_label
+from greenlove_mlflow.words.plain_text import missing_rent, offer_label
 
 Json = dict[str, Any]
 

@@ -14,9 +14,8 @@ from greenlove_mlflow.report import notes, view
 from greenlove_mlflow.report.charts.tables import chart_tables
 from greenlove_mlflow.report.data import can_replan, page_facts
 from greenlove_mlflow.report.takeaway import citation_of, options_csv
-from greenlove_mlflow.words.outcome import fate_of, headline_sentences, would_take_sentence
 from greenlove_mlflow.words.summary import advice, asks_for_action
-from greenlove_mlflow.words.verdict import home_sentence
+from greenlove_mlflow.words.verdict import fate_of, headline_sentences, home_sentence, would_take_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment

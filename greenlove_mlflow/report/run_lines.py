@@ -20,7 +20,7 @@ from greenlove_mlflow.numbers.durations import spoken_point, spoken_range
 from greenlove_mlflow.report.takeaway import csv_text
 from greenlove_mlflow.report.view import Cell
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
-from greenlove_mlflow.words.outcome import Fate, fate_of
+from greenlove_mlflow.words.verdict import Fate, fate_of
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate

@@ -23,7 +23,7 @@ from greenlove_mlflow.numbers import (
     format_usd,
 )
 from greenlove_mlflow.numbers.durations import spoken_point, spoken_range
-from greenlove_mlflow.words.estimate import (
+from greenlove_mlflow.words.plain_text import (
     comparison_scales,
     home_label,
     memory_words,
@@ -33,8 +33,8 @@ from greenlove_mlflow.words.estimate import (
     offer_label,
     speed_of,
 )
-from greenlove_mlflow.words.outcome import difference_words
 from greenlove_mlflow.words.summary import MOST_OFFERS, cheapest_first
+from greenlove_mlflow.words.verdict import difference_words
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate

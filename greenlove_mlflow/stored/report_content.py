@@ -22,7 +22,7 @@ from greenlove_mlflow.tables import read_price_sheet, table_versions
 from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
 from greenlove_mlflow.tracking.artifacts import tables_used
 from greenlove_mlflow.tracking.spool.mlflow_store import make_client, without_progress_bars
-from greenlove_mlflow.words.outcome import notice_words, ran_although_words
+from greenlove_mlflow.words.verdict import notice_words, ran_although_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from greenlove_mlflow.tables.prices.sheets import Prices
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.reading import StoredRun, read_run
 from greenlove_mlflow.tracking.spool.mlflow_store import make_client
-from greenlove_mlflow.words.estimate import offer_label
+from greenlove_mlflow.words.plain_text import offer_label
 
 ABSENT = ""
 _TRACKED = f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}'"

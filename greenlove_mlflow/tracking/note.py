@@ -27,10 +27,9 @@ from greenlove_mlflow.tracking.saved_view import view_url
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, within
 from greenlove_mlflow.tracking.spool.mlflow_store import is_http
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
-from greenlove_mlflow.words.estimate import estimate_lines
-from greenlove_mlflow.words.outcome import headline_sentences, outcome_table, would_take_sentence
+from greenlove_mlflow.words.plain_text import estimate_lines
 from greenlove_mlflow.words.summary import advice, asks_for_action
-from greenlove_mlflow.words.verdict import home_sentence
+from greenlove_mlflow.words.verdict import headline_sentences, home_sentence, outcome_table, would_take_sentence
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -24,7 +24,7 @@ from greenlove_mlflow.tracking.spool.run_events import FAILED, KILLED, RunEvents
 from greenlove_mlflow.tracking.spool.sender import Sender
 from greenlove_mlflow.tracking.spool.spool import Spool
 from greenlove_mlflow.tracking.spool.writer import Writer
-from greenlove_mlflow.words.outcome import notice_words, ran_although_words
+from greenlove_mlflow.words.verdict import notice_words, ran_although_words
 
 if TYPE_CHECKING:
     from types import TracebackType

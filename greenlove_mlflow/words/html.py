@@ -1,4 +1,4 @@
-"""Estimates and comparisons as light HTML fragments for notebooks: escaped, no script, readable in light and dark."""
+"""Estimates, comparisons and tracked runs as light HTML fragments for notebooks: escaped, no script, light and dark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.words.estimate import (
+from greenlove_mlflow.words.plain_text import (
     RANGE_SENTENCE,
     comparison_header,
     estimate_lines,
@@ -15,12 +15,22 @@ from greenlove_mlflow.words.estimate import (
     range_sentences,
     rows_by_price,
 )
-from greenlove_mlflow.words.summary import asks_for_action, cheapest_first
+from greenlove_mlflow.words.summary import advice, asks_for_action, cheapest_first
+from greenlove_mlflow.words.verdict import (
+    happened_sentence,
+    home_sentence,
+    judgement_sentence,
+    notice_words,
+    outcome_table,
+    would_take_sentence,
+)
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
     from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
     from greenlove_mlflow.core.provenance import Caveat
+
 
 # Home has one colour and sign on every surface, offers another: orange and blue of Okabe and Ito's palette.
 HOME_COLOUR, OFFER_COLOUR = "#d55e00", "#0072b2"
@@ -91,3 +101,57 @@ def _caveats(caveats: Iterable[Caveat]) -> str:
 def _list(caveats: Iterable[Caveat]) -> str:
     items = "".join(f"<li><b>{escape(caveat.code)}</b>: {escape(caveat.message)}</li>" for caveat in caveats)
     return f'<ul style="margin:.4em 0 0;padding-left:1.2em;font-size:12px">{items}</ul>' if items else ""
+
+
+_RUN_CELL = "text-align:left;padding:2px 14px 2px 0"
+
+
+def format_training_html(
+    estimate: Estimate,
+    comparison: Comparison | None,
+    outcome: Outcome | None = None,
+    *,
+    how_to_open: str = "",
+    refusal: str = "",
+) -> str:
+    """An HTML fragment: what happened once epochs have run, else the estimate; the advice, the offers.
+
+    Args:
+        estimate: The estimate at home.
+        comparison: The run on each offer; None without one.
+        outcome: The outcome; None before the first epoch has ended.
+        how_to_open: A command or URL that opens the run.
+        refusal: Why the run is refused; empty when it is not.
+    """
+    notice = notice_words("refused", refusal) if refusal else ""
+    first = [notice] if notice else []
+    first += [] if outcome is None else [happened_sentence(estimate, outcome), judgement_sentence(estimate, outcome)]
+    if outcome is None:
+        first.append(would_take_sentence(estimate) if refusal else home_sentence(estimate))
+    if comparison is not None:
+        first.append(f"{'Next time: ' if outcome else ''}{advice(comparison)}")
+    parts = [f"<p><b>{escape(sentence)}</b></p>" for sentence in first]
+    if outcome is None:
+        parts.append(format_estimate_html(estimate))
+    else:
+        parts.append(_outcome_html(estimate, outcome))
+        parts.append(f"<details><summary>The estimate</summary>{format_estimate_html(estimate)}</details>")
+    if comparison is not None:
+        parts.append(f"<details><summary>On each offer</summary>{format_comparison_html(comparison)}</details>")
+    if how_to_open:
+        parts.append(f"<p>To look at the run: <code>{escape(how_to_open)}</code></p>")
+    return f'<div style="font-family:system-ui,sans-serif">{"".join(parts)}</div>'
+
+
+def _outcome_html(estimate: Estimate, outcome: Outcome) -> str:
+    head, *rows = [
+        (name, happened, promised, off) for name, promised, happened, off in outcome_table(estimate, outcome)
+    ]
+    heads = "".join(f'<th scope="col" style="{_RUN_CELL}">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row" style="{_RUN_CELL}">{escape(row[0])}</th>'
+        + "".join(f'<td style="{_RUN_CELL}">{escape(cell)}</td>' for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return f'<table style="border-collapse:collapse"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'

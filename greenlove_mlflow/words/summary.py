@@ -21,7 +21,7 @@ from greenlove_mlflow.numbers import (
     format_share,
     format_time,
 )
-from greenlove_mlflow.words.estimate import home_label, offer_label, text_table
+from greenlove_mlflow.words.plain_text import home_label, offer_label, text_table
 from greenlove_mlflow.words.verdict import ending_words, estimate_beside_outcome, provider_words, too_small_sentence
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from greenlove_mlflow.cli import main
 from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.report import ReportContent, render_report
 from greenlove_mlflow.tracking import open_run
-from greenlove_mlflow.words.estimate import offer_label
+from greenlove_mlflow.words.plain_text import offer_label
 from tests.report.test_page import facts_of, visible_text
 from tests.support.report import a_benchmark, a_measured_training
 from tests.support.tracking import a_tracked_log, train

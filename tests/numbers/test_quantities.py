@@ -21,8 +21,8 @@ from greenlove_mlflow.numbers import (
     format_probability,
     format_usd,
 )
-from greenlove_mlflow.words.estimate import format_comparison, format_estimate
 from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
+from greenlove_mlflow.words.plain_text import format_comparison, format_estimate
 from tests.support.factories import an_original_fit
 from tests.support.report import OFFERS, a_comparison, a_row, an_estimate, an_offer
 

@@ -25,7 +25,7 @@ from greenlove_mlflow.report import (
 from greenlove_mlflow.report.charts.build import ASSETS, compiled_charts
 from greenlove_mlflow.report.page import script_json
 from greenlove_mlflow.report.view import figures_of, options_of, step_parts
-from greenlove_mlflow.words.choices import choices_in_words
+from greenlove_mlflow.words.verdict import choices_in_words
 from tests.support.factories import some_statistics
 from tests.support.report import (
     OFFERS,

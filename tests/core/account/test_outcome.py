@@ -8,7 +8,7 @@ import pytest
 
 from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.outcome import Outcome, settle_outcome
-from greenlove_mlflow.words.outcome import headline_sentences
+from greenlove_mlflow.words.verdict import headline_sentences
 from tests.support.factories import a_grid, a_power, some_statistics
 
 GRID = a_grid()

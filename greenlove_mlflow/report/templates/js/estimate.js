@@ -132,7 +132,7 @@ const estimating = (() => {
     };
   }
 
-  // What an offer is called, as words.estimate.gpus_label says it.
+  // What an offer is called, as words.plain_text.gpus_label says it.
   function nameOf(row, rented, used) {
     const count = rented > 1 ? ` x${rented}` : "";
     const atWork = used === 1 ? "" : used === rented ? ", all at work" : `, ${used} at work`;

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import Offer
     from greenlove_mlflow.core.workload import Grid
 
+
 RANGE_SENTENCE = "Ranges in brackets hold the real value 95 times in 100."
 
 
