@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import broadcast, struct
 
-from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
+from greenlove_mlflow.reestimation.pricing import OfferColumns, read_sheets
 from greenlove_mlflow.serving.logging_model import gather_facts, save_estimator_model
-from greenlove_mlflow.stored.pages import find_experiment_ids, read_pages
+from greenlove_mlflow.stored.stored_runs import find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_regions
 from greenlove_mlflow.tables.published_speeds import read_ratio_book
 

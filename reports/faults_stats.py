@@ -37,7 +37,7 @@ def run_chain(text: str) -> str:
     from greenlove_mlflow.core.account.estimate import estimate_training
     from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.errors import GreenloveError
-    from greenlove_mlflow.stored.compare_stored import StoredComparer
+    from greenlove_mlflow.stored.stored_runs import StoredComparer
     from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
     from greenlove_mlflow.words.plain_text import format_comparison, format_estimate
 

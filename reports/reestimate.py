@@ -303,7 +303,7 @@ def collect(folder: Path, parts: Sequence[str], sizes: Result) -> Result:
     """The figures of those parts, and what they were made of."""
     from reestimate_store import synthetic_statistics
 
-    from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
+    from greenlove_mlflow.reestimation.pricing import OfferColumns, read_sheets
     from greenlove_mlflow.tables import table_versions
 
     found: Result = {

@@ -71,9 +71,9 @@ def ours(uri: str, experiment: str, *, prices: str = "all", **options: Any) -> d
     from mlflow import MlflowClient
 
     import greenlove_mlflow as greenlove
-    from greenlove_mlflow.reestimation import batch, pricing, results, writing
+    from greenlove_mlflow.reestimation import page_by_page, pricing, results, writing
     from greenlove_mlflow.reestimation import result_run as record
-    from greenlove_mlflow.stored import pages as reading
+    from greenlove_mlflow.stored import stored_runs as reading
 
     watch = Stopwatch()
     watch.watch(MlflowClient, "search_runs", "search")
@@ -81,7 +81,7 @@ def ours(uri: str, experiment: str, *, prices: str = "all", **options: Any) -> d
     watch.watch(MlflowClient, "log_batch", "log_batch")
     watch.watch(reading, "_read_page", "decode")
     watch.watch(pricing.Pricer, "price", "arithmetic")
-    watch.watch(batch, "best_choices", "arithmetic")
+    watch.watch(page_by_page, "best_choices", "arithmetic")
     watch.watch(results.ResultFiles, "add", "rows")
     watch.watch(results.Summary, "add", "rows")
     watch.watch(writing.WriteBack, "write", "write_back")
@@ -114,7 +114,7 @@ def spark(run_count: int, cores: int) -> dict[str, Any]:
     from pyspark.sql.functions import broadcast, struct
     from reestimate_store import synthetic_statistics
 
-    from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
+    from greenlove_mlflow.reestimation.pricing import OfferColumns, read_sheets
     from greenlove_mlflow.serving.logging_model import gather_facts, save_estimator_model
     from greenlove_mlflow.tables.published_speeds import read_ratio_book
 

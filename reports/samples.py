@@ -44,7 +44,7 @@ from greenlove_mlflow.core.records import (  # noqa: E402
     PowerSample,
     StepProfile,
 )
-from greenlove_mlflow.core.speed.names import find_gpu  # noqa: E402
+from greenlove_mlflow.core.speed.gpu_names import find_gpu  # noqa: E402
 from greenlove_mlflow.core.timing.adaptive_fit import fit_log  # noqa: E402
 from greenlove_mlflow.core.workload import Limits, Workload  # noqa: E402
 from greenlove_mlflow.report import ReportContent, render_report  # noqa: E402

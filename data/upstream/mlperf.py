@@ -146,7 +146,7 @@ def olympic_mean(runs: list[float | None]) -> float | None:
 
 def gpu_of_model(model: str) -> str | None:
     """The key of ``gpu_specs`` for a submitter's words; None when no row is called so."""
-    from greenlove_mlflow.core.speed.names import match_gpu
+    from greenlove_mlflow.core.speed.gpu_names import match_gpu
     from greenlove_mlflow.tables.hardware import read_gpu_specs
 
     spec = match_gpu(model, read_gpu_specs())

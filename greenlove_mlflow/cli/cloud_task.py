@@ -127,7 +127,7 @@ def _price_of_instance(offer: Offer, size: int) -> float:
 
 def _find_offer(gpu: str, prices: str) -> tuple[Offer, str]:
     """The price sheet's offer of that GPU, and the cloud's name for its instances (empty when unknown)."""
-    from greenlove_mlflow.core.speed.names import find_gpu
+    from greenlove_mlflow.core.speed.gpu_names import find_gpu
     from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
     from greenlove_mlflow.tables.store.rows import rows_of
 

@@ -36,7 +36,7 @@ def command(*, run_id: str, prices: str, store_uri: str | None, everything: bool
 
     from greenlove_mlflow.core.account.estimate import estimate_training
     from greenlove_mlflow.errors import RunDataError
-    from greenlove_mlflow.stored.compare_stored import StoredComparer
+    from greenlove_mlflow.stored.stored_runs import StoredComparer
     from greenlove_mlflow.terminal import print_caveats, print_everything, print_summary
     from greenlove_mlflow.tracking import read_run
 

@@ -147,7 +147,7 @@ def machine_findings() -> Iterator[tuple[str, str]]:
     """The hardware that training would run on, as pairs of name and text."""
     from greenlove_mlflow.benchmark import read_machine
     from greenlove_mlflow.benchmark.machine.machine import pick_device
-    from greenlove_mlflow.core.speed.names import match_gpu
+    from greenlove_mlflow.core.speed.gpu_names import match_gpu
     from greenlove_mlflow.tables import read_gpu_specs
 
     machine = read_machine(pick_device())

@@ -115,7 +115,7 @@ def _show_progress(run_count: int, skipped_count: int) -> None:
 
 
 def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
-    from greenlove_mlflow.reestimation.note import verdict_words
+    from greenlove_mlflow.reestimation.result_run import verdict_words
 
     if not found.run_count:
         echo("No run could be estimated again.")
@@ -163,7 +163,7 @@ def _number(value: float | None) -> str:
 
 def _changes_lines(found: Reestimate) -> list[str]:
     """The changes by the newest prices, then the best choices by the prices of each date."""
-    from greenlove_mlflow.reestimation.note import history_lines
+    from greenlove_mlflow.reestimation.result_run import history_lines
     from greenlove_mlflow.words.plain_text import text_table
 
     lines = [

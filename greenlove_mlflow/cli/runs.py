@@ -305,7 +305,7 @@ def _short(value: str, longest: int, *, kept: bool = False) -> str:
 
 
 def _draw(beside: SideBySide, path: Path) -> None:
-    from greenlove_mlflow.plots.side_by_side import PlottedRun, plot_side_by_side
+    from greenlove_mlflow.plots.comparisons import PlottedRun, plot_side_by_side
 
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [PlottedRun(label=run.label, home=run.home, best_name=run.best_name, best=run.best) for run in beside.runs]

@@ -8,7 +8,7 @@ figure is None instead of 0.
 """
 
 from greenlove_mlflow.compat.estimator import GreenLoveEstimator
-from greenlove_mlflow.compat.results import BenchmarkResults, CrusoeGPUEstimate
+from greenlove_mlflow.compat.original_results import BenchmarkResults, CrusoeGPUEstimate
 
 # The original's alias for the same class.
 CrusoeEstimator = GreenLoveEstimator

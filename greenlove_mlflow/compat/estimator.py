@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from greenlove_mlflow.compat.results import BenchmarkResults, make_results
+from greenlove_mlflow.compat.original_results import BenchmarkResults, make_results
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.gpu_names import find_gpu
 from greenlove_mlflow.core.speed.gpus import Precision
-from greenlove_mlflow.core.speed.names import find_gpu
 from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import GreenloveError, InvalidInputError
 from greenlove_mlflow.files import write_whole

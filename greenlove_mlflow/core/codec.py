@@ -17,6 +17,55 @@ Decoder = Callable[[Any], Any]
 
 # Far above anything in a record of this package.
 TEXT_LIMIT, ITEM_LIMIT = 20_000, 1_000_000
+# The bounds of a field by name: wide enough for any real value, narrow enough that the product of a few of them does
+# not overflow a float.
+_BY_NAME: dict[str, tuple[float, float]] = {
+    "affine_intercept_s": (-1e10, 1e10),
+    "affine_slope_s": (-1e10, 1e10),
+    "epoch_s": (1e-9, 1e10),
+    "first_epoch_s": (1e-9, 1e10),
+    "block_s": (1e-9, 1e10),
+    "pue": (1.0, 100.0),
+    "level": (1e-6, 1.0 - 1e-6),
+    "t_quantile": (0.0, 20.0),
+    "bias_log": (-3.0, 3.0),
+    "epoch_count": (1e-9, 1e9),
+    "validation_every_epochs": (1.0, 1e9),
+    "sample_count": (1.0, 1e15),
+    "batch_size": (1.0, 1e15),
+    "steps_per_epoch": (1.0, 1e15),
+    "gpu_count": (1.0, 1e6),
+}
+# The same by the suffix of a name; the first match counts.
+_BY_END: tuple[tuple[str, float, float], ...] = (
+    ("log_ratio", -15.0, 15.0),
+    ("_rho", -1.0, 1.0),
+    ("_r2", -1e6, 1.0),
+    ("_year", 1900.0, 3000.0),
+    ("log_sd", 0.0, 3.0),
+    ("log_half_width", 0.0, 15.0),
+    ("log_width", 0.0, 15.0),
+    ("ratio", 1e-7, 1e7),
+    ("_share", 0.0, 1.0),
+    ("per_kwh", 0.0, 1e5),
+    ("per_hour", 0.0, 1e7),
+    ("_gb_per_s", 0.0, 1e7),
+    ("_tflops", 0.0, 1e8),
+    ("_flops", 0.0, 1e30),
+    ("_count", 0.0, 1e15),
+    ("_size", 0.0, 1e15),
+    ("_gib", 0.0, 1e7),
+    ("_bytes", 0.0, 1e30),
+    ("_kwh", 0.0, 1e15),
+    ("_usd", 0.0, 1e15),
+    ("_kg", 0.0, 1e15),
+    ("_g", 0.0, 1e18),
+    ("_ms", 0.0, 1e16),
+    ("_s", 0.0, 1e10),
+    ("_w", 0.0, 1e6),
+    ("_j", 0.0, 1e18),
+)
+_ANYTHING = (-1e15, 1e15)
 
 
 def to_plain(value: Any) -> Any:
@@ -146,57 +195,6 @@ def _record(kind: Any) -> Decoder:
         return kind(**{name: decoders[name](item) for name, item in value.items()})
 
     return decode
-
-
-# The bounds of a field by name: wide enough for any real value, narrow enough that the product of a few of them does
-# not overflow a float.
-_BY_NAME: dict[str, tuple[float, float]] = {
-    "affine_intercept_s": (-1e10, 1e10),
-    "affine_slope_s": (-1e10, 1e10),
-    "epoch_s": (1e-9, 1e10),
-    "first_epoch_s": (1e-9, 1e10),
-    "block_s": (1e-9, 1e10),
-    "pue": (1.0, 100.0),
-    "level": (1e-6, 1.0 - 1e-6),
-    "t_quantile": (0.0, 20.0),
-    "bias_log": (-3.0, 3.0),
-    "epoch_count": (1e-9, 1e9),
-    "validation_every_epochs": (1.0, 1e9),
-    "sample_count": (1.0, 1e15),
-    "batch_size": (1.0, 1e15),
-    "steps_per_epoch": (1.0, 1e15),
-    "gpu_count": (1.0, 1e6),
-}
-# The same by the suffix of a name; the first match counts.
-_BY_END: tuple[tuple[str, float, float], ...] = (
-    ("log_ratio", -15.0, 15.0),
-    ("_rho", -1.0, 1.0),
-    ("_r2", -1e6, 1.0),
-    ("_year", 1900.0, 3000.0),
-    ("log_sd", 0.0, 3.0),
-    ("log_half_width", 0.0, 15.0),
-    ("log_width", 0.0, 15.0),
-    ("ratio", 1e-7, 1e7),
-    ("_share", 0.0, 1.0),
-    ("per_kwh", 0.0, 1e5),
-    ("per_hour", 0.0, 1e7),
-    ("_gb_per_s", 0.0, 1e7),
-    ("_tflops", 0.0, 1e8),
-    ("_flops", 0.0, 1e30),
-    ("_count", 0.0, 1e15),
-    ("_size", 0.0, 1e15),
-    ("_gib", 0.0, 1e7),
-    ("_bytes", 0.0, 1e30),
-    ("_kwh", 0.0, 1e15),
-    ("_usd", 0.0, 1e15),
-    ("_kg", 0.0, 1e15),
-    ("_g", 0.0, 1e18),
-    ("_ms", 0.0, 1e16),
-    ("_s", 0.0, 1e10),
-    ("_w", 0.0, 1e6),
-    ("_j", 0.0, 1e18),
-)
-_ANYTHING = (-1e15, 1e15)
 
 
 def check_bounds(record: Any) -> None:

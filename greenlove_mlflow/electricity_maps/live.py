@@ -31,6 +31,7 @@ MOST_AGE = timedelta(hours=6)
 GIVEN_BY = "the caller"
 # A later start is suggested if it saves at least this share of the CO2e; less is within the forecast's error.
 LEAST_SAVED_SHARE = 0.05
+LOCATION_URL = "https://get.geojs.io/v1/ip/country.json"
 
 
 def live_grid(
@@ -156,9 +157,6 @@ def _with_reading(grid: Grid, reading: IntensityReading, base_url: str) -> tuple
 
 def _kept(why: str) -> Caveat:
     return Caveat.of("live-carbon-unavailable", why=why)
-
-
-LOCATION_URL = "https://get.geojs.io/v1/ip/country.json"
 
 
 def locate_by_address(

@@ -35,6 +35,15 @@ _REASON_OF_STATUS: dict[int, Reason] = {
 # A forecast of 72 hours is about 10 kB; a larger response cannot be valid.
 MOST_BYTES = 1_000_000
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+BASE_URL_V3 = "https://api.electricitymaps.com/v3"
+BASE_URL_V4 = "https://api.electricitymaps.com/v4"
+DEFAULT_TIMEOUT_S = 3.0
+# The service updates hourly; a repeated request within a quarter of an hour returns nothing new.
+CACHE_S = 900.0
+# The forecast horizons that the service offers, hours.
+HORIZONS_H = (24, 48, 72)
+# Upper limit for any grid: even lignite, including losses, stays below 1,500 g/kWh.
+MOST_G_PER_KWH = 2000.0
 
 
 class ServiceError(ElectricityMapsError):
@@ -133,17 +142,6 @@ def _retry_after_s(text: str | None) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
-
-
-BASE_URL_V3 = "https://api.electricitymaps.com/v3"
-BASE_URL_V4 = "https://api.electricitymaps.com/v4"
-DEFAULT_TIMEOUT_S = 3.0
-# The service updates hourly; a repeated request within a quarter of an hour returns nothing new.
-CACHE_S = 900.0
-# The forecast horizons that the service offers, hours.
-HORIZONS_H = (24, 48, 72)
-# Upper limit for any grid: even lignite, including losses, stays below 1,500 g/kWh.
-MOST_G_PER_KWH = 2000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

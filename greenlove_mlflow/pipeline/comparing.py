@@ -16,8 +16,8 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Rental
 from greenlove_mlflow.core.provenance import Caveat
+from greenlove_mlflow.core.speed.gpu_names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
-from greenlove_mlflow.core.speed.names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.core.speed.specs import is_counted
 from greenlove_mlflow.errors import InvalidInputError

@@ -21,8 +21,8 @@ from greenlove_mlflow.core.account.run_facts import RunFacts, without_idle
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
+from greenlove_mlflow.core.speed.gpu_names import match_gpu
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.core.speed.names import match_gpu
 from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.drift import learned_drift
 from greenlove_mlflow.core.workload import Grid, Workload

@@ -17,8 +17,7 @@ from greenlove_mlflow.core.records import EnergySource, Machine, PowerReading
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.power import rapl
 from greenlove_mlflow.power.ledger import SAMPLE_GAP_S, Ledger
-from greenlove_mlflow.power.models import ConstantSource, CpuShareSource
-from greenlove_mlflow.power.readings import Source
+from greenlove_mlflow.power.sources import ConstantSource, CpuShareSource, Source
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from greenlove_mlflow.core.energy.power import (
     counter_step_j,
 )
 from greenlove_mlflow.core.records import PowerSample
-from greenlove_mlflow.power.readings import RawReading, SourceTraits
+from greenlove_mlflow.power.sources import RawReading, SourceTraits
 
 # Two hours of samples at ten per second; beyond that, neighbours are merged in pairs, so long runs stay this small.
 MAX_SAMPLE_COUNT = 72_000

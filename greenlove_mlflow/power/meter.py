@@ -19,7 +19,7 @@ from greenlove_mlflow.power.devices import Part, PowerModel, Track, attach_rapl,
 from greenlove_mlflow.power.ledger import SAMPLE_GAP_S
 from greenlove_mlflow.power.nvml.boards import BoardRequest, request_board
 from greenlove_mlflow.power.nvml.monitor import BoardMonitor, open_board
-from greenlove_mlflow.power.readings import DeviceLostError
+from greenlove_mlflow.power.sources import DeviceLostError
 from greenlove_mlflow.power.worker import CLOSE_TIMEOUT_S, Worker
 
 logger = logging.getLogger(__name__)

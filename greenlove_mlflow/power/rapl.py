@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenlove_mlflow.core.energy.power import counter_step_j
-from greenlove_mlflow.power.readings import RawReading, SourceTraits
+from greenlove_mlflow.power.sources import RawReading, SourceTraits
 
 POWERCAP = Path("/sys/class/powercap")
 MICRO = 1e-6

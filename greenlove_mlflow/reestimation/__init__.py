@@ -6,6 +6,6 @@ The package is not called ``reestimate``: importing it would then hide ``greenlo
 from __future__ import annotations
 
 from greenlove_mlflow.reestimation.flow import Reestimate, reestimate
-from greenlove_mlflow.stored.pages import SkippedRun
+from greenlove_mlflow.stored.stored_runs import SkippedRun
 
 __all__ = ["Reestimate", "SkippedRun", "reestimate"]

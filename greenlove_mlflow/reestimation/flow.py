@@ -18,12 +18,11 @@ from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError, TrackingError
 from greenlove_mlflow.reestimation import result_run as record
-from greenlove_mlflow.reestimation.batch import Batch, Progress, files_in
-from greenlove_mlflow.reestimation.note import changes_frame, make_note
-from greenlove_mlflow.reestimation.pricing import Pricer
-from greenlove_mlflow.reestimation.sheets import OfferColumns, read_sheets
+from greenlove_mlflow.reestimation.page_by_page import Batch, Progress, files_in
+from greenlove_mlflow.reestimation.pricing import OfferColumns, Pricer, read_sheets
+from greenlove_mlflow.reestimation.result_run import changes_frame, make_note
 from greenlove_mlflow.reestimation.writing import WriteBack, Written
-from greenlove_mlflow.stored.pages import PAGE_SIZE, SkippedRun, find_experiment_ids, read_pages
+from greenlove_mlflow.stored.stored_runs import PAGE_SIZE, SkippedRun, find_experiment_ids, read_pages
 from greenlove_mlflow.tables import find_grid, read_default_pue, read_instance_start, read_regions
 from greenlove_mlflow.tables.prices.sheets import Prices
 from greenlove_mlflow.tables.published_speeds import read_ratio_book

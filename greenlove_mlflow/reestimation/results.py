@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.offers.batch import IndexArray
 from greenlove_mlflow.core.quantity import COLUMNS, LOCAL
-from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage
-from greenlove_mlflow.reestimation.sheets import OfferColumns
+from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, OfferColumns, PricedPage
 from greenlove_mlflow.serving.columns import FIGURES, figure_columns, home_columns
 
 _NUMBERS = [(name, pa.float64()) for name in FIGURES]

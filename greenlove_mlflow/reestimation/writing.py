@@ -17,10 +17,16 @@ from greenlove_mlflow.core.offers.batch import IndexArray
 from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
 from greenlove_mlflow.numbers import round_significant
-from greenlove_mlflow.reestimation.pricing import LOCAL_CHOICE, NO_CHOICE, PricedPage, best_choices
-from greenlove_mlflow.reestimation.sheets import OfferColumns, sheet_digest
+from greenlove_mlflow.reestimation.pricing import (
+    LOCAL_CHOICE,
+    NO_CHOICE,
+    OfferColumns,
+    PricedPage,
+    best_choices,
+    sheet_digest,
+)
 from greenlove_mlflow.serving.columns import figure_columns, home_columns
-from greenlove_mlflow.stored.pages import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
+from greenlove_mlflow.stored.stored_runs import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
 from greenlove_mlflow.tables import read_price_sheet
 from greenlove_mlflow.tracking import names
 

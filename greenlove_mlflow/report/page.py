@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow._version import __version__
 from greenlove_mlflow.report import notes, view
-from greenlove_mlflow.report.charts.tables import chart_tables
+from greenlove_mlflow.report.charts.chart_data import chart_tables
 from greenlove_mlflow.report.data import can_replan, page_facts
 from greenlove_mlflow.report.takeaway import citation_of, options_csv
 from greenlove_mlflow.words.summary import advice, asks_for_action

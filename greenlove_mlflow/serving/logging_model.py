@@ -36,6 +36,14 @@ from greenlove_mlflow.tables.published_speeds import read_ratio_book
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+PACKAGE = "greenlove_mlflow"
+MARKER = "carried_by_model.txt"
+_ENTRY = f"{PACKAGE}.serving.model"
+MODEL_NAME = "greenlove-estimator"
+NOTE_TAG = "mlflow.note.content"
+# Stated, because inferring them takes four seconds and a subprocess.
+PIP_REQUIREMENTS = ("mlflow-skinny>=3.1", "pandas>=2.0", "pyarrow>=14")
+
 
 def gather_facts(statistics: RunFacts | None, *, sheet: PriceSheet | None = None) -> ModelFacts:
     """Everything that a model needs to estimate a run, or the runs whose facts its rows hold.
@@ -87,11 +95,6 @@ def _light_spec(spec: GpuSpec) -> GpuSpec:
     """A GPU's specs without the fields that only ratios are computed from."""
     kept = ("gpu_id", "name", "aliases", "alias_is_ambiguous", "memory_gib", "tdp_w", "idle_w")
     return GpuSpec(**{name: getattr(spec, name) for name in kept})
-
-
-PACKAGE = "greenlove_mlflow"
-MARKER = "carried_by_model.txt"
-_ENTRY = f"{PACKAGE}.serving.model"
 
 
 def copy_light_part(folder: Path) -> Path:
@@ -158,10 +161,6 @@ def _file_of(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-MODEL_NAME = "greenlove-estimator"
-NOTE_TAG = "mlflow.note.content"
-# Stated, because inferring them takes four seconds and a subprocess.
-PIP_REQUIREMENTS = ("mlflow-skinny>=3.1", "pandas>=2.0", "pyarrow>=14")
 _SERVED = Path(__file__).with_name("served.py")
 
 

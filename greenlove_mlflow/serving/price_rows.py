@@ -12,8 +12,8 @@ import pandas as pd
 
 from greenlove_mlflow.core.interval import FloatArray
 from greenlove_mlflow.core.offers.offer import Offer
+from greenlove_mlflow.core.speed.gpu_names import find_gpu
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.core.speed.names import find_gpu
 from greenlove_mlflow.errors import InvalidInputError, UnknownGpuError
 from greenlove_mlflow.serving.columns import REQUIRED_INPUTS
 

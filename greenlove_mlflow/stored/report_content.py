@@ -16,8 +16,7 @@ from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent, render_report
-from greenlove_mlflow.stored.compare_stored import StoredComparer
-from greenlove_mlflow.stored.pages import find_experiment_ids, read_pages
+from greenlove_mlflow.stored.stored_runs import StoredComparer, find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_price_sheet, table_versions
 from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
 from greenlove_mlflow.tracking.artifacts import tables_used

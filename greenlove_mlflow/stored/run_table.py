@@ -11,8 +11,7 @@ from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.offers.choice import best_offer, best_value
 from greenlove_mlflow.core.offers.experiment_totals import Spent, Training, spent
 from greenlove_mlflow.core.offers.offer import PriceSheet
-from greenlove_mlflow.stored.compare_stored import StoredComparer
-from greenlove_mlflow.stored.pages import Page, find_experiment_ids, read_pages
+from greenlove_mlflow.stored.stored_runs import Page, StoredComparer, find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_price_sheet
 from greenlove_mlflow.tables.prices.sheets import Prices
 from greenlove_mlflow.tracking import names

@@ -45,6 +45,41 @@ from greenlove_mlflow.units import G_PER_KG
 # Metadata key for the log's fields other than its rows, which are the columns.
 LOG_KEY = "greenlove.log"
 _ROWS = ("epochs", "blocks", "power_samples")
+NEWEST = "newest"
+TRAINING_DATA = "training_data"
+# Table -> the context under which MLflow shows it; any other table is shown by its own name.
+CONTEXTS = {
+    "crusoe_prices": "prices",
+    "cloud_prices": "prices",
+    "prices": "prices",
+    "gpu_throughput": "throughput",
+    "gpu_throughput_bridge": "throughput",
+    "mlperf": "throughput",
+    "speed_ratio_model": "throughput",
+    "carbon_intensity": "grid",
+    "electricity_prices": "grid",
+    "electricity_maps_zones": "grid",
+    "crusoe_regions": "grid",
+    "gpu_specs": "hardware",
+    "cpu_tdp": "hardware",
+    "kernel_factors": "hardware",
+    "drift_model": "time",
+    "ram_power": "hardware",
+    "pue": "hardware",
+}
+# The tables behind an offer's time, energy and CO2e.
+_OF_COMPARISONS = (
+    "gpu_specs",
+    "gpu_throughput",
+    "gpu_throughput_bridge",
+    "mlperf",
+    "speed_ratio_model",
+    "crusoe_regions",
+)
+# Device whose power is modelled -> table behind the model.
+_OF_MODELS = {"cpu": "cpu_tdp", "ram": "ram_power", "gpu_0": "gpu_specs"}
+# MLflow accepts a digest of at most 36 characters.
+DIGEST_LENGTH = 36
 
 
 def write_table_parquet(table: Table, path: Path) -> None:
@@ -177,43 +212,6 @@ def _estimate_row(gpu: str, estimate: Estimate, row: ComparisonRow | None) -> di
 
 def _end(interval: Interval | None, end: str) -> float | None:
     return None if interval is None else float(getattr(interval, end))
-
-
-NEWEST = "newest"
-TRAINING_DATA = "training_data"
-# Table -> the context under which MLflow shows it; any other table is shown by its own name.
-CONTEXTS = {
-    "crusoe_prices": "prices",
-    "cloud_prices": "prices",
-    "prices": "prices",
-    "gpu_throughput": "throughput",
-    "gpu_throughput_bridge": "throughput",
-    "mlperf": "throughput",
-    "speed_ratio_model": "throughput",
-    "carbon_intensity": "grid",
-    "electricity_prices": "grid",
-    "electricity_maps_zones": "grid",
-    "crusoe_regions": "grid",
-    "gpu_specs": "hardware",
-    "cpu_tdp": "hardware",
-    "kernel_factors": "hardware",
-    "drift_model": "time",
-    "ram_power": "hardware",
-    "pue": "hardware",
-}
-# The tables behind an offer's time, energy and CO2e.
-_OF_COMPARISONS = (
-    "gpu_specs",
-    "gpu_throughput",
-    "gpu_throughput_bridge",
-    "mlperf",
-    "speed_ratio_model",
-    "crusoe_regions",
-)
-# Device whose power is modelled -> table behind the model.
-_OF_MODELS = {"cpu": "cpu_tdp", "ram": "ram_power", "gpu_0": "gpu_specs"}
-# MLflow accepts a digest of at most 36 characters.
-DIGEST_LENGTH = 36
 
 
 def tables_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Table, ...]:

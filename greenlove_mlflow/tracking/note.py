@@ -42,6 +42,11 @@ if TYPE_CHECKING:
 NOTE_TAG = "mlflow.note.content"
 _TAIL_WITHOUT_PAGE = "How it is known, how to cite it, and everything else: `greenlove report` with this run's id."
 _TAIL = "How it is known, how to cite it, and everything else: `greenlove/report.html`."
+# A description that begins otherwise is somebody else's and is left alone.
+NOTE_START = "**Green Love:** "
+DEADLINE_S = 3.0
+# Runs of one request; an experiment with more is described by its latest ones.
+MOST_RUNS = 1000
 
 
 def make_note(
@@ -151,12 +156,6 @@ def _plain(text: str) -> str:
 
 
 logger = logging.getLogger(__name__)
-
-# A description that begins otherwise is somebody else's and is left alone.
-NOTE_START = "**Green Love:** "
-DEADLINE_S = 3.0
-# Runs of one request; an experiment with more is described by its latest ones.
-MOST_RUNS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ _BOX = "font-family:system-ui,sans-serif;font-size:14px;line-height:1.45;max-wid
 _CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;white-space:nowrap"
 _HEAD = _CELL + ";border-bottom:1px solid currentColor;font-weight:600"
 _SMALL = "font-size:12px;opacity:.8;margin:.4em 0 0"
+_RUN_CELL = "text-align:left;padding:2px 14px 2px 0"
 
 
 def format_estimate_html(estimate: Estimate) -> str:
@@ -101,9 +102,6 @@ def _caveats(caveats: Iterable[Caveat]) -> str:
 def _list(caveats: Iterable[Caveat]) -> str:
     items = "".join(f"<li><b>{escape(caveat.code)}</b>: {escape(caveat.message)}</li>" for caveat in caveats)
     return f'<ul style="margin:.4em 0 0;padding-left:1.2em;font-size:12px">{items}</ul>' if items else ""
-
-
-_RUN_CELL = "text-align:left;padding:2px 14px 2px 0"
 
 
 def format_training_html(

@@ -31,6 +31,16 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
     from greenlove_mlflow.core.offers.offer import Offer
 
+# A longer list of names would not be read.
+_MOST_NAMES = 3
+_NOTICES = {"refused": "Not run", "stopped": "Stopped", "pruned": "Pruned"}
+_ENDINGS = {
+    "stopped": "then it was stopped",
+    "pruned": "then it was pruned",
+    "failed": "then it failed",
+    "killed": "then it was killed",
+}
+
 
 def verdict_sentences(estimate: Estimate, comparison: Comparison | None) -> tuple[str, ...]:
     """Sentences on what the run takes here and on the offer worth mentioning."""
@@ -140,10 +150,6 @@ def _longer(ratio: float) -> str:
     return "longer" if ratio > 1.0 else "shorter"
 
 
-# A longer list of names would not be read.
-_MOST_NAMES = 3
-
-
 def choices_in_words(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     """Pairs of criterion and best option as text; criteria without known figures are left out."""
     found = (
@@ -191,13 +197,6 @@ _FATES = {
         Fate(key="failed", word="FAILED", mark="\u2717"),
         Fate(key="killed", word="KILLED", mark="\u2717"),
     )
-}
-_NOTICES = {"refused": "Not run", "stopped": "Stopped", "pruned": "Pruned"}
-_ENDINGS = {
-    "stopped": "then it was stopped",
-    "pruned": "then it was pruned",
-    "failed": "then it failed",
-    "killed": "then it was killed",
 }
 
 

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from greenlove_mlflow.cli import main
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.plots.side_by_side import PlottedRun, plot_side_by_side
+from greenlove_mlflow.plots.comparisons import PlottedRun, plot_side_by_side
 from greenlove_mlflow.stored.run_table import compare_runs
 from tests.support.factories import a_fit, a_grid
 from tests.support.reestimation import gpu_statistics, log_tracked_run

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 
 import greenlove_mlflow as greenlove
 from greenlove_mlflow.core.records import Method
-from greenlove_mlflow.core.speed.names import find_gpu
+from greenlove_mlflow.core.speed.gpu_names import find_gpu
 from greenlove_mlflow.environment import Environment, read_environment
 from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuError, UnknownPlaceError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet

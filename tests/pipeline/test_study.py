@@ -177,7 +177,7 @@ class TestSweep:
         assert "green/actual/time_error_ratio" not in pruned.data.metrics
 
     def test_a_study_is_no_training_to_reports_and_history(self, swept: Swept) -> None:
-        from greenlove_mlflow.stored.pages import read_pages
+        from greenlove_mlflow.stored.stored_runs import read_pages
         from greenlove_mlflow.tracking.reading import finished_runs
 
         found = list(read_pages(swept.client, ["0"]))

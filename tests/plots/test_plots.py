@@ -12,8 +12,7 @@ import pytest
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.plots import plot_crusoe, plot_epochs, plot_passes_by_size, plot_power, plot_scaling
 from greenlove_mlflow.plots.canvas import DOTS_PER_INCH, HOME, OFFER, PALETTE, WIDTH_IN
-from greenlove_mlflow.plots.price_history import plot_price_history
-from greenlove_mlflow.plots.side_by_side import PlottedRun, plot_side_by_side
+from greenlove_mlflow.plots.comparisons import PlottedRun, plot_price_history, plot_side_by_side
 from tests.support.factories import an_epoch
 from tests.support.report import a_benchmark, a_benchmark_fit, a_comparison, a_row, a_sheet, an_estimate
 

@@ -21,7 +21,7 @@ from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import ProbeResult
 from greenlove_mlflow.errors import InvalidInputError, RunDataError, TableError, TrackingError
-from greenlove_mlflow.reestimation.note import history_lines
+from greenlove_mlflow.reestimation.result_run import history_lines
 from greenlove_mlflow.serving.facts import ModelFacts
 from greenlove_mlflow.serving.logging_model import gather_facts
 from greenlove_mlflow.serving.predict import Estimator

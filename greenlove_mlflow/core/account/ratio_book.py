@@ -12,6 +12,9 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.speed.ratio import RatioEvidence, speed_ratio
 from greenlove_mlflow.errors import InvalidInputError
 
+# More kinds of home than an experiment holds; beyond them the book starts anew rather than grow.
+MOST_KNOWN = 4096
+
 
 def is_same_workload(one: RunFacts, other: RunFacts) -> bool:
     """Whether two runs trained the same model structure with the same batch, precision and data shape."""
@@ -37,10 +40,6 @@ def _log_sd(statistics: RunFacts) -> float:
     fit = statistics.fit
     noise = fit.noise_log_sd * math.sqrt(fit.correlation_factor / max(1, fit.block_count))
     return math.hypot(noise, fit.drift_log_sd)
-
-
-# More kinds of home than an experiment holds; beyond them the book starts anew rather than grow.
-MOST_KNOWN = 4096
 
 
 class RatioBook:

@@ -28,6 +28,9 @@ _POWER_FIELDS = tuple(field.name for field in dataclasses.fields(PowerReading))
 _SOURCE_FIELDS = ("producer", "title", "table", "version")
 # Fields of home's specs that only board names or the tables themselves need.
 _LEFT_OUT_OF_HOME = ("aliases", "alias_is_ambiguous", "source")
+SCHEMA_VERSION = "2"
+OLD_SCHEMA_VERSION = "1"
+_FIT_FIELDS_OF_OLD = {"seed_warm_up_s": "warm_up_s", "seed_sigma_s": "sigma_s"}
 
 
 def pack(plain: Mapping[str, Any]) -> Plain:
@@ -109,13 +112,6 @@ def _with_short_sources(grid: Mapping[str, Any]) -> Plain:
         if source:
             short[name] = {key: source[key] for key in _SOURCE_FIELDS if key in source}
     return short
-
-
-SCHEMA_VERSION = "2"
-OLD_SCHEMA_VERSION = "1"
-
-
-_FIT_FIELDS_OF_OLD = {"seed_warm_up_s": "warm_up_s", "seed_sigma_s": "sigma_s"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

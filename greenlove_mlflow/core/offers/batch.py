@@ -32,6 +32,10 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
 from greenlove_mlflow.core.timing.fit import OriginalFit
 from greenlove_mlflow.core.workload import Workload
 
+IndexArray = NDArray[np.intp]
+TextArray = NDArray[np.object_]
+RatioOf = Callable[[RunFacts, str], "SpeedRatio | None"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimesOnOffers:
@@ -147,11 +151,6 @@ def _shares(facts: Sequence[RunFacts], workloads: Sequence[Workload], is_trainin
         fixed=shares[:, 2] * is_split,
         paid=paid * is_split,
     )
-
-
-IndexArray = NDArray[np.intp]
-TextArray = NDArray[np.object_]
-RatioOf = Callable[[RunFacts, str], "SpeedRatio | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 # The kinds of billing that a comparison shows by default.
 DEFAULT_BILLING = ("on-demand", "contact-sales")
+IndexArray = NDArray[np.intp]
+# Usable share of the memory on a price sheet: an 80 GB board shows 79.2 GiB, and the driver's context and
+# fragmentation take some more. Our own margin.
+USABLE_MEMORY_SHARE = 0.95
+# Cloud prices moved by 18 to 50 % within half a year (A100, L40S), so older ones are stale. Our own limit.
+MAX_PRICE_AGE_DAYS = 180
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +83,6 @@ class Region:
     source: str = ""
     intensity_direct_g_per_kwh: float | None = None
     provider: str = ""
-
-
-IndexArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +146,6 @@ def is_too_small_to_rent(home_time_s: float, start_s: float) -> bool:
     return math.isfinite(home_time_s) and home_time_s < start_s
 
 
-# Usable share of the memory on a price sheet: an 80 GB board shows 79.2 GiB, and the driver's context and
-# fragmentation take some more. Our own margin.
-USABLE_MEMORY_SHARE = 0.95
-
-
 def fits_memory(peak_gib: float | None, memory_gib: float) -> bool | None:
     """Whether a measured peak fits an offer's memory, both in GiB; None when no peak was measured.
 
@@ -185,10 +183,6 @@ def fitting_batch_size(
         return batch_size
     most = batch_size * room / growing
     return 2 ** math.floor(math.log2(most)) if most >= 1.0 else None
-
-
-# Cloud prices moved by 18 to 50 % within half a year (A100, L40S), so older ones are stale. Our own limit.
-MAX_PRICE_AGE_DAYS = 180
 
 
 def offer_caveats(offer: Offer, *, used_gpu_count: int, today: str | None) -> tuple[Caveat, ...]:

@@ -16,6 +16,26 @@ from greenlove_mlflow.core.provenance import Caveat, Source
 
 Basis = Literal["given", "measured", "throughput", "mlperf", "spec"]
 Precision = Literal["fp16", "bf16", "tf32", "fp32"]
+# Published tasks with similar speedups from GPU to GPU; any other task is a group of its own. From the correlation of
+# task ratios (reports/speed_ratios.md): GNMT, a recurrent network of large matrix products, moves with BERT;
+# Transformer-XL, Tacotron 2 and WaveGlow follow the memory that their published batch sizes fill.
+TASK_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "convolution": (
+        "resnet50", "ssd", "maskrcnn", "resnet", "retinanet", "unet3d", "vgg16", "tf_efficientnetv2_b0",
+    ),
+    "matrix": (
+        "bert_base_squad", "bert_large_squad", "gnmt", "bert", "llama2_70b_lora", "llama31_8b", "gpt_oss_20b", "rnnt",
+        "swin_base", "efficientvit_m4", "llama31_8b_lora",
+    ),
+}  # fmt: skip
+GROUP_OF_KIND: Mapping[str, str] = {
+    "convolutional": "convolution",
+    "transformer": "matrix",
+    "recurrent": "matrix",
+}
+# The precision whose constants are used for a precision that has none.
+_WITHOUT_OWN = {"tf32": "fp32", "fp32": "tf32"}
+_GROUP_OF_TASK = {task: group for group, tasks in TASK_GROUPS.items() for task in tasks}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,28 +141,6 @@ class SpeedRatio:
     detail: str = ""
     caveats: tuple[Caveat, ...] = ()
     source: Source | None = None
-
-
-# Published tasks with similar speedups from GPU to GPU; any other task is a group of its own. From the correlation of
-# task ratios (reports/speed_ratios.md): GNMT, a recurrent network of large matrix products, moves with BERT;
-# Transformer-XL, Tacotron 2 and WaveGlow follow the memory that their published batch sizes fill.
-TASK_GROUPS: Mapping[str, tuple[str, ...]] = {
-    "convolution": (
-        "resnet50", "ssd", "maskrcnn", "resnet", "retinanet", "unet3d", "vgg16", "tf_efficientnetv2_b0",
-    ),
-    "matrix": (
-        "bert_base_squad", "bert_large_squad", "gnmt", "bert", "llama2_70b_lora", "llama31_8b", "gpt_oss_20b", "rnnt",
-        "swin_base", "efficientvit_m4", "llama31_8b_lora",
-    ),
-}  # fmt: skip
-GROUP_OF_KIND: Mapping[str, str] = {
-    "convolutional": "convolution",
-    "transformer": "matrix",
-    "recurrent": "matrix",
-}
-# The precision whose constants are used for a precision that has none.
-_WITHOUT_OWN = {"tf32": "fp32", "fp32": "tf32"}
-_GROUP_OF_TASK = {task: group for group, tasks in TASK_GROUPS.items() for task in tasks}
 
 
 def group_of_task(task: str) -> str:

@@ -39,6 +39,8 @@ MIN_COMMON_TASKS = 3
 # On several GPUs these communicate so much that they measure the links, not the GPUs.
 LINK_BOUND_BENCHMARKS = frozenset({"bert", "dlrm", "dlrm_dcnv2"})
 _LINKED_FORMS = frozenset({"SXM", "OAM", "superchip"})
+Cells = Mapping[str, Mapping[tuple[str, str], float]]
+Minutes = Mapping[str, Mapping[tuple[str, str, int], float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,10 +148,6 @@ def is_at(row: ThroughputRow, precision: str) -> bool:
     if precision == "fp16" or row.precision == "fp16":
         return row.precision == precision
     return precision == "tf32" or not row.uses_tf32
-
-
-Cells = Mapping[str, Mapping[tuple[str, str], float]]
-Minutes = Mapping[str, Mapping[tuple[str, str, int], float]]
 
 
 @lru_cache(maxsize=64)

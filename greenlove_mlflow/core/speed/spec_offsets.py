@@ -32,6 +32,14 @@ from greenlove_mlflow.errors import InvalidInputError
 
 # Architectures with matrix units by other makers.
 _WITH_MATRIX_UNITS = ("CDNA", "RDNA 3", "RDNA 4", "Alchemist", "Battlemage", "Xe-HPC", "Gaudi")
+# The maker whose GPUs the published throughput covers, and to which a fit of specs therefore applies.
+FITTED_VENDOR = "NVIDIA"
+# MLPerf weighs less than Lambda's runs: other systems, several GPUs, tuned software. Our own weight.
+MLPERF_WEIGHT = 0.5
+# A benchmark this far from the specs indicates a problem of the submission, not of the GPU: log of a factor of 3.
+IMPLAUSIBLE_LOG_RATIO = math.log(3.0)
+# An architecture's mean is shrunk as if this many additional GPUs of it had an offset of 0.
+ARCHITECTURE_PRIOR = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,16 +126,6 @@ def blended_or_refused(blend: SpecBlend, home: Rates, offer: Rates, name: str) -
             f"no source states TFLOPS or bandwidth of both {name} and home; pass speed_ratios={{{name!r}: ratio}}"
         )
     return found
-
-
-# The maker whose GPUs the published throughput covers, and to which a fit of specs therefore applies.
-FITTED_VENDOR = "NVIDIA"
-# MLPerf weighs less than Lambda's runs: other systems, several GPUs, tuned software. Our own weight.
-MLPERF_WEIGHT = 0.5
-# A benchmark this far from the specs indicates a problem of the submission, not of the GPU: log of a factor of 3.
-IMPLAUSIBLE_LOG_RATIO = math.log(3.0)
-# An architecture's mean is shrunk as if this many additional GPUs of it had an offset of 0.
-ARCHITECTURE_PRIOR = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,19 @@ from greenlove_mlflow.core.speed.spec_offsets import (
 
 # Bandwidth and plain rate determine the matrix rate only within a factor of about three either way. Our own weight.
 UNKNOWN_RATE_LOG_SD = 0.5
+TFLOPS_WEIGHT = 0.7
+BANDWIDTH_WEIGHT = 0.3
+FLOP_PER_TFLOP = 1e12
+BYTES_PER_GB = 1e9
+# Share of its matrix rate and of its bandwidth that a board reaches in everyday training. Checked against five runs on
+# an H200 (BERT-base, a wide perceptron, ResNet-18, an LSTM, a small CNN): the range covers all of them.
+REACHED_FLOP_SHARE = 0.4
+REACHED_BANDWIDTH_SHARE = 0.6
+# The shortest kernels take this long, however little they do (2 to 6 us).
+LEAST_KERNEL_S = 3e-6
+COUNTED_LOG_SD = 0.6
+# cuDNN's convolutions and recurrent cells use TF32 by default; matrix products do not.
+_TF32_KINDS = ("convolutional", "recurrent")
 
 
 def spec_ratio(
@@ -139,10 +152,6 @@ def _foreign_caveats(home: GpuSpec, offer: GpuSpec, ends: list[GpuOffset]) -> tu
     return (Caveat.of("specs-across-makers", gpus=" and ".join(guessed)),)
 
 
-TFLOPS_WEIGHT = 0.7
-BANDWIDTH_WEIGHT = 0.3
-
-
 def original_ratio(
     home: GpuSpec, offer: GpuSpec, evidence: RatioEvidence, precision: Precision, *, group: str | None = None
 ) -> SpeedRatio | None:
@@ -171,19 +180,6 @@ def original_ratio(
         caveats=by_specs.caveats,
         source=evidence.specs_source,
     )
-
-
-FLOP_PER_TFLOP = 1e12
-BYTES_PER_GB = 1e9
-# Share of its matrix rate and of its bandwidth that a board reaches in everyday training. Checked against five runs on
-# an H200 (BERT-base, a wide perceptron, ResNet-18, an LSTM, a small CNN): the range covers all of them.
-REACHED_FLOP_SHARE = 0.4
-REACHED_BANDWIDTH_SHARE = 0.6
-# The shortest kernels take this long, however little they do (2 to 6 us).
-LEAST_KERNEL_S = 3e-6
-COUNTED_LOG_SD = 0.6
-# cuDNN's convolutions and recurrent cells use TF32 by default; matrix products do not.
-_TF32_KINDS = ("convolutional", "recurrent")
 
 
 def is_counted(profile: StepProfile | None) -> bool:

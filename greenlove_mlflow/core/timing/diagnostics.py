@@ -13,19 +13,6 @@ from greenlove_mlflow.core.timing.noise import Noise
 from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.numbers import format_duration_s
 
-
-def least_step_share(profile: StepProfile) -> float | None:
-    """The share of the step that would remain if the board never waited, 0 to 1; None where unknown.
-
-    It limits the gain by a larger batch, ``torch.compile``, CUDA graphs or more workers on the same board. A busy time
-    that is an upper bound makes the share too large, never too small.
-
-    >>> least_step_share(StepProfile(host_s=0.5, device_busy_s=0.25))
-    0.5
-    """
-    return profile.busy_share if profile.bound_by in ("data", "host") else None
-
-
 # Thresholds below which nothing is worth reporting; our own choice.
 LEAST_SPEARMAN_RHO = 0.9
 LEAST_AFFINE_R2 = 0.98
@@ -46,6 +33,18 @@ LEAST_VIRTUAL_SHARE = 0.5
 LARGEST_LOAD_RATIO = 1.0
 LARGEST_THROTTLED_SHARE = 0.05
 FARTHEST_EXTRAPOLATION = 1000.0
+
+
+def least_step_share(profile: StepProfile) -> float | None:
+    """The share of the step that would remain if the board never waited, 0 to 1; None where unknown.
+
+    It limits the gain by a larger batch, ``torch.compile``, CUDA graphs or more workers on the same board. A busy time
+    that is an upper bound makes the share too large, never too small.
+
+    >>> least_step_share(StepProfile(host_s=0.5, device_busy_s=0.25))
+    0.5
+    """
+    return profile.busy_share if profile.bound_by in ("data", "host") else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,8 @@ SD_PER_MEDIAN_DEVIATION = 1.4826
 PEAK_OF_CONTENT = 2.0
 # With fewer blocks, a correlation is only a guess.
 LEAST_BLOCKS_FOR_CORRELATION = 8
+# Where new shapes hardly get rarer, the extrapolation diverges; no data has this many.
+SLOWEST_DECAY = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,10 +259,6 @@ def _correlation_factor(logs: np.ndarray) -> float:
     raw = float(centred[1:] @ centred[:-1]) / power
     rho = min(LARGEST_CORRELATION, max(0.0, (raw * (count - 1) + 1.0) / (count - 4)))
     return (1.0 + rho) / (1.0 - rho)
-
-
-# Where new shapes hardly get rarer, the extrapolation diverges; no data has this many.
-SLOWEST_DECAY = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

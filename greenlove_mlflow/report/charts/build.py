@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = Path(__file__).parents[1] / "assets"
-_CHART_MODULES = ("run", "experiment")
 # vl-convert bundles Vega Embed, which includes Vega, Vega-Lite and the tooltips; nothing else becomes global.
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 _NOTICE = """/*
@@ -66,11 +65,10 @@ def _runtime(bundle: str) -> str:
 
 def compiled_charts() -> dict[str, Any]:
     """Every chart as a Vega specification, by name, and the versions that compiled them."""
-    from greenlove_mlflow.report.charts import specs
+    from greenlove_mlflow.report.charts import chart_parts
 
-    for module in _CHART_MODULES:
-        importlib.import_module(f"greenlove_mlflow.report.charts.{module}")
-    charts = {name: _compiled(maker().to_dict()) for name, maker in sorted(specs.CHARTS.items())}
+    importlib.import_module("greenlove_mlflow.report.charts.run_charts")
+    charts = {name: _compiled(maker().to_dict()) for name, maker in sorted(chart_parts.CHARTS.items())}
     return {"made_with": {"altair": version("altair"), "vl-convert": version("vl-convert-python")}, "charts": charts}
 
 

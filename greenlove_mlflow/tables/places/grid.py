@@ -44,6 +44,9 @@ Located = tuple[Place, str, tuple[Caveat, ...]]
 
 _GIVEN_INTENSITY = Source(producer="the caller", title="carbon_intensity_g_per_kwh")
 _GIVEN_PRICE = Source(producer="the caller", title="electricity_price_usd_per_kwh")
+Found = tuple[Interval | None, Source | None, tuple[Caveat, ...]]
+CRUSOE = "Crusoe Cloud"
+SCOPES: tuple[Scope, ...] = ("lifecycle", "direct")
 
 
 def find_grid(
@@ -180,9 +183,6 @@ def _world(reason: str) -> Located:
     return places()[WORLD], "world", (caveat,)
 
 
-Found = tuple[Interval | None, Source | None, tuple[Caveat, ...]]
-
-
 def _intensity(place: Place, scope: Scope) -> Found:
     """Grams CO2e per kWh of a place in one scope."""
     figure = place.intensities.get(scope)
@@ -254,10 +254,6 @@ def _price_of_world(place: Place) -> Found:
 
 def _interval(figure: Figure, log_sd: float) -> Interval:
     return Interval.from_log_width(figure.value, NORMAL_QUANTILE_95 * log_sd)
-
-
-CRUSOE = "Crusoe Cloud"
-SCOPES: tuple[Scope, ...] = ("lifecycle", "direct")
 
 
 @kept

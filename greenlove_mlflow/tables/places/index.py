@@ -21,6 +21,19 @@ _PLACELESS_NAMES = (
     "CST6CDT MST7MDT PST8PDT localtime posixrules"
 )
 _PLACELESS = frozenset(_PLACELESS_NAMES.split())
+WORLD = "WORLD"
+# Codes in wide use that ISO 3166-1 reserves or lacks.
+_OTHER_CODES = {"UK": "GB", "EL": "GR"}
+# Places that ISO 3166-2 lists below a country and ISO 3166-1 as separate countries (US-PR is PR).
+_TERRITORIES = {
+    "US": frozenset({"PR", "GU", "VI", "AS", "MP"}),
+    "FR": frozenset({"GP", "MQ", "GF", "RE", "YT", "PM", "BL", "MF", "NC", "PF", "WF"}),
+    "CN": frozenset({"HK", "MO", "TW"}),
+    "NL": frozenset({"AW", "CW", "SX"}),
+    "FI": frozenset({"AX"}),
+    "NO": frozenset({"SJ"}),
+}
+_WHOLE = ("country", "union")
 
 
 def country_of_time_zone(zone: str) -> str | None:
@@ -87,21 +100,6 @@ def _text(name: str) -> str:
         return (_SYSTEM_FOLDER / name).read_text(encoding="utf-8")
     except OSError:
         return ""
-
-
-WORLD = "WORLD"
-# Codes in wide use that ISO 3166-1 reserves or lacks.
-_OTHER_CODES = {"UK": "GB", "EL": "GR"}
-# Places that ISO 3166-2 lists below a country and ISO 3166-1 as separate countries (US-PR is PR).
-_TERRITORIES = {
-    "US": frozenset({"PR", "GU", "VI", "AS", "MP"}),
-    "FR": frozenset({"GP", "MQ", "GF", "RE", "YT", "PM", "BL", "MF", "NC", "PF", "WF"}),
-    "CN": frozenset({"HK", "MO", "TW"}),
-    "NL": frozenset({"AW", "CW", "SX"}),
-    "FI": frozenset({"AX"}),
-    "NO": frozenset({"SJ"}),
-}
-_WHOLE = ("country", "union")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,16 @@ from typing import Literal
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 
 Change = Literal["rose", "fell", "vanished", "appeared", "lost its public price", "got a public price", "same"]
+Name = tuple[str, str, str, tuple[int, ...]]
+_ORDER: tuple[Change, ...] = (
+    "rose",
+    "fell",
+    "vanished",
+    "lost its public price",
+    "appeared",
+    "got a public price",
+    "same",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +46,6 @@ class PriceChange:
         if self.before_usd_per_hour is None or self.after_usd_per_hour is None:
             return None
         return self.after_usd_per_hour / self.before_usd_per_hour - 1.0
-
-
-Name = tuple[str, str, str, tuple[int, ...]]
-_ORDER: tuple[Change, ...] = (
-    "rose",
-    "fell",
-    "vanished",
-    "lost its public price",
-    "appeared",
-    "got a public price",
-    "same",
-)
 
 
 def compare_sheets(before: PriceSheet, after: PriceSheet) -> tuple[PriceChange, ...]:

@@ -11,8 +11,8 @@ from typing import Any
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.provenance import Source
+from greenlove_mlflow.core.speed.gpu_names import boards_called, find_gpu
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.core.speed.names import boards_called, find_gpu
 from greenlove_mlflow.environment import data_folder
 from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuError
 from greenlove_mlflow.tables.hardware import read_gpu_specs
@@ -29,6 +29,22 @@ from greenlove_mlflow.tables.store.store import (
     table_versions,
 )
 
+PRICE_TABLE = "crusoe_prices"
+CLOUD_TABLE = "cloud_prices"
+# Producer and provider of a user's sheet that names none.
+UNNAMED_PROVIDER = "the user"
+# Column of a price sheet -> billing of that price.
+BILLINGS = {
+    "price_usd_per_hour": "on-demand",
+    "spot_usd_per_hour": "spot",
+    "reserved_6m_usd_per_hour": "reserved-6m",
+    "reserved_1y_usd_per_hour": "reserved-1y",
+    "reserved_3y_usd_per_hour": "reserved-3y",
+}
+ANY_PROVIDER = "any"
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ALL = "all"
+
 
 def own_folder() -> Path:
     """The folder of added price sheets, inside the data folder."""
@@ -42,19 +58,6 @@ def own_versions(folder: Path | None = None) -> tuple[str, ...]:
 
 # Accepted as a price sheet: ``newest``, a version, the path of a CSV, or a sheet.
 Prices = str | Path | PriceSheet
-
-PRICE_TABLE = "crusoe_prices"
-CLOUD_TABLE = "cloud_prices"
-# Producer and provider of a user's sheet that names none.
-UNNAMED_PROVIDER = "the user"
-# Column of a price sheet -> billing of that price.
-BILLINGS = {
-    "price_usd_per_hour": "on-demand",
-    "spot_usd_per_hour": "spot",
-    "reserved_6m_usd_per_hour": "reserved-6m",
-    "reserved_1y_usd_per_hour": "reserved-1y",
-    "reserved_3y_usd_per_hour": "reserved-3y",
-}
 
 
 def read_price_sheet(
@@ -282,9 +285,6 @@ def _sheet_names() -> dict[str, set[str]]:
     return found
 
 
-ANY_PROVIDER = "any"
-
-
 def read_instance_start(provider: str = ANY_PROVIDER) -> tuple[Interval, Source]:
     """Seconds from requesting a GPU instance to its first command, with the table's source.
 
@@ -298,10 +298,6 @@ def read_instance_start(provider: str = ANY_PROVIDER) -> tuple[Interval, Source]
     table, row = rows.get(provider, rows[ANY_PROVIDER])
     seconds = Interval(point=row["start_s"], low=row["low_s"], high=row["high_s"], level=0.8)
     return seconds, row_source(table, row)
-
-
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-ALL = "all"
 
 
 def add_price_sheet(

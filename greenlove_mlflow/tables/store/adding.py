@@ -18,6 +18,8 @@ from greenlove_mlflow.tables.store.schema import format_sidecar
 from greenlove_mlflow.tables.store.store import Table, table_names, table_versions
 from greenlove_mlflow.untrusted import is_printable
 
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
 
 def check_references(table: Table) -> None:
     """Check that every cell of a referring column is found in the newest version of the table it refers to.
@@ -37,9 +39,6 @@ def check_references(table: Table) -> None:
                     f"{table.name} {table.version}, row {index + 2}, column {column.name!r}: {value!r} is not in "
                     f"{other}.{name}"
                 )
-
-
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def add_table(

@@ -14,6 +14,9 @@ from greenlove_mlflow.tables.store.store import NEWEST, Table, read_table
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _KEPT: list[Any] = []
+_ADDRESS = re.compile(r"https?://[^\s,;)]+")
+# The columns in which a GPU, a CPU or a place is searched.
+NAME_COLUMNS = ("gpu_id", "name", "aliases", "gpu", "cpu", "code", "region", "provider", "operator", "key")
 
 
 def kept(function: _Function) -> _Function:
@@ -27,9 +30,6 @@ def forget() -> None:
     """Clear the cache, so that everything is read again."""
     for function in _KEPT:
         function.cache_clear()
-
-
-_ADDRESS = re.compile(r"https?://[^\s,;)]+")
 
 
 @kept
@@ -73,10 +73,6 @@ def row_source(table: Table, row: dict[str, Any]) -> Source:
         table=table.name,
         version=table.version,
     )
-
-
-# The columns in which a GPU, a CPU or a place is searched.
-NAME_COLUMNS = ("gpu_id", "name", "aliases", "gpu", "cpu", "code", "region", "provider", "operator", "key")
 
 
 def find_rows(

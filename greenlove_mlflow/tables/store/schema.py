@@ -23,6 +23,7 @@ else:
     import tomli as tomllib
 
 ColumnType = Literal["text", "number", "integer", "boolean", "date"]
+_TRUTHS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,9 +198,6 @@ def _toml(value: object) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     return f'"{text}"'
-
-
-_TRUTHS = {"true": True, "false": False}
 
 
 def read_cells(content: bytes, *, name: str) -> pd.DataFrame:

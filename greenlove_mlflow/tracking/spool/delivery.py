@@ -45,6 +45,15 @@ if TYPE_CHECKING:
 
 _DEFAULT_EXPERIMENT_ID = "0"
 _LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
+# The first points of a series are all kept; then groups grow with the series, so that a year of seconds becomes about
+# 40,000 points. MLflow draws 320 points per series.
+FULL_COUNT = 20_000
+GROWTH_COUNT = 1600
+_STEPS_PER_S = 10
+# How a group becomes one point: the mean of means and durations, the sum of additive quantities, else the last.
+_MEANS = (TRAIN_EPOCH_S, TRAIN_LAP_S)
+_SUMS = (TRAIN_ENERGY_J,)
+_MACHINE_PREFIX = "system/"
 
 
 def deliver(client: MlflowClient, spool: Spool, run_id: str, event: Event) -> None:
@@ -197,17 +206,6 @@ def _dataset_input(content: Mapping[str, Any]) -> DatasetInput:
     tags = [InputTag("mlflow.data.context", content["context"])]
     tags += [InputTag(key, value) for key, value in content["tags"].items()]
     return DatasetInput(dataset=Dataset(**content["dataset"]), tags=tags)
-
-
-# The first points of a series are all kept; then groups grow with the series, so that a year of seconds becomes about
-# 40,000 points. MLflow draws 320 points per series.
-FULL_COUNT = 20_000
-GROWTH_COUNT = 1600
-_STEPS_PER_S = 10
-# How a group becomes one point: the mean of means and durations, the sum of additive quantities, else the last.
-_MEANS = (TRAIN_EPOCH_S, TRAIN_LAP_S)
-_SUMS = (TRAIN_ENERGY_J,)
-_MACHINE_PREFIX = "system/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

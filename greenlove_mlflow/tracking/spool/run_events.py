@@ -43,6 +43,8 @@ Row = TypeVar("Row")
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 # Names of exceptions by which libraries for hyperparameters end a trial that is not worth its time (Optuna's).
 _PRUNED = ("TrialPruned",)
+# Steps of power metrics count tenths of a second since the run began, so they also rise when a run is resumed.
+_POWER_STEP_MS = 100
 
 
 def is_pruned(error: BaseException | None) -> bool:
@@ -162,10 +164,6 @@ def waiting_file(spool: Spool, path: str, write: Callable[[Path], object], *, is
         write(target)
         return ArtifactEvent(path=path, number=0, is_table=is_table, waits_at=target)
     return ArtifactEvent(path=path, number=number, is_table=is_table)
-
-
-# Steps of power metrics count tenths of a second since the run began, so they also rise when a run is resumed.
-_POWER_STEP_MS = 100
 
 
 class RunEvents:

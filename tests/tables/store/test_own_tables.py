@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import greenlove_mlflow as greenlove
 from greenlove_mlflow.cli import main
 from greenlove_mlflow.core.account.estimate import estimate_training
-from greenlove_mlflow.core.speed.names import find_gpu
+from greenlove_mlflow.core.speed.gpu_names import find_gpu
 from greenlove_mlflow.core.speed.ratio import speed_ratio
 from greenlove_mlflow.errors import TableError, UnknownGpuError
 from greenlove_mlflow.tables import find_grid, read_gpu_specs

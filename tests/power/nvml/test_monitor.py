@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from greenlove_mlflow.power.nvml.boards import as_number
-from greenlove_mlflow.power.nvml.state import GpuSignals, read_signals
+from greenlove_mlflow.power.nvml.monitor import GpuSignals, read_signals
 from tests.support.nvml import FakeBoard, FakeNvml
 
 

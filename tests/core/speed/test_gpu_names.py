@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.core.speed.names import (
+from greenlove_mlflow.core.speed.gpu_names import (
     ambiguity_caveat,
     boards_called,
     find_gpu,
@@ -20,6 +19,7 @@ from greenlove_mlflow.core.speed.names import (
     name_caveats,
     nearest_names,
 )
+from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.errors import UnknownGpuError
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
 
