@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,18 @@ _SHORTEST_SECRET = 6
 _NO_SECRETS = ("true", "false")
 _ZONE_LINK = Path("/etc/localtime")
 _ZONE_FILE = Path("/etc/timezone")
+
+
+def keep_variables() -> Callable[[], None]:
+    """A function that sets the process's variables back as they are now."""
+    kept = dict(os.environ)
+
+    def restore() -> None:
+        for name in os.environ.keys() - kept.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in kept.items() if os.environ.get(name) != value})
+
+    return restore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "reports")]
 
 import faults_state_more  # noqa: E402, F401 - registers its kinds
+import faults_state_outside  # noqa: E402, F401 - registers its kinds
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from faults_count import Count  # noqa: E402

@@ -16,6 +16,7 @@ from greenlove_mlflow.benchmark.machine.signals import summarise_signals
 from greenlove_mlflow.benchmark.original import run_original
 from greenlove_mlflow.benchmark.profiling import profile_session
 from greenlove_mlflow.benchmark.session import BenchmarkPlan, Meter, Progress, Session, Signals
+from greenlove_mlflow.benchmark.state.outside import run_in_own_context
 from greenlove_mlflow.benchmark.state.state import DeviceMemory, preserved, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDescription, describe_model
 from greenlove_mlflow.benchmark.subject.training import Training
@@ -91,7 +92,8 @@ def _benchmark_training(
     if ranks is not None:
         feed, plan = _of_all_ranks(feed, plan, ranks)
     reserve_s = 0.0 if subject.validation is None else LONGEST_VALIDATION_S
-    with preserved(subject) as copied_bytes:
+
+    def run(copied_bytes: int) -> tuple[Session, str, DeviceMemory]:
         _begin_training(subject)
         session = Session(
             feed,
@@ -114,7 +116,10 @@ def _benchmark_training(
         finally:
             feed.close()
         session.end()
-    return session, stop_reason, memory
+        return session, stop_reason, memory
+
+    with preserved(subject) as copied_bytes:
+        return run_in_own_context(lambda: run(copied_bytes))
 
 
 def _of_all_ranks(feed: Feed, plan: BenchmarkPlan, ranks: Ranks) -> tuple[Feed, BenchmarkPlan]:
@@ -133,11 +138,15 @@ def _of_all_ranks(feed: Feed, plan: BenchmarkPlan, ranks: Ranks) -> tuple[Feed, 
 
 def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _SessionOptions) -> tuple[Session, str]:
     feed = feed_of_runner(runner, plan)
-    with preserved(runner):
+
+    def run() -> tuple[Session, str]:
         session = Session(feed, runner.run_epoch, plan, synchronize=lambda: None, host_sees_steps=False, **options)
         stop_reason = run_original(session) if plan.method == "original" else run_by_sizes(session)
         session.end()
-    return session, stop_reason
+        return session, stop_reason
+
+    with preserved(runner):
+        return run_in_own_context(run)
 
 
 class _StepRecorder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import random
 import zlib
 from collections.abc import Callable
@@ -70,8 +71,24 @@ def is_allocated(tensor: torch.Tensor) -> bool:
     """Whether the memory that a tensor describes exists: that of a sharded parameter is freed between its uses."""
     if not tensor.numel():
         return True
+    if not _address(tensor):
+        return False  # a tensor that stands for others, which are its attributes
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.untyped_storage().nbytes() >= (tensor.storage_offset() + last + 1) * tensor.element_size()
+
+
+def _address(tensor: torch.Tensor) -> int:
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # it has no memory of its own
+        return 0
+
+
+def objects_in(array: np.ndarray[Any, Any]) -> list[Any]:
+    """The objects that an array refers to, in the fields of its rows too."""
+    if array.dtype.names is None:
+        return list(array.flat) if array.dtype.hasobject else []
+    return [each for name in array.dtype.names for each in objects_in(array[name])]
 
 
 def copy_bits(tensor: torch.Tensor, *, to_cpu: bool) -> torch.Tensor:
@@ -122,6 +139,10 @@ def arrays_hold_same_bits(array: np.ndarray[Any, Any], kept: np.ndarray[Any, Any
     """Whether an array holds the same bits as the copy."""
     if array.shape != kept.shape or array.dtype != kept.dtype:
         return False
+    if array.dtype.hasobject and array.dtype.names is not None:
+        return all(arrays_hold_same_bits(array[name], kept[name]) for name in array.dtype.names)
+    if array.dtype.hasobject:
+        return all(map(operator.is_, array.flat, kept.flat))
     return bool(np.array_equal(_raw(array), _raw(kept)))
 
 

@@ -16,11 +16,13 @@ from greenlove_mlflow.benchmark.state.bits import (
     array_checksum,
     can_be_copied,
     checksum,
+    objects_in,
     parts_of,
     position_of,
     shared_positions,
 )
 from greenlove_mlflow.benchmark.state.kinds import Kind
+from greenlove_mlflow.benchmark.state.outside import LARGEST_COPY_BYTES
 from greenlove_mlflow.benchmark.state.walk import Found, attributes_of, contents_of, has_attributes
 
 # Objects too large to copy are sampled: the number of places, and the bytes at each.
@@ -28,7 +30,7 @@ WATCHED_PLACES = 64
 WATCHED_BYTES = 4096
 # The fingerprint samples the items of longer containers; their keepers compare every item.
 LONG = 100_000
-_VALUES = frozenset({Kind.TENSOR, Kind.ARRAY, Kind.RANDOM, Kind.BYTES})
+_VALUES = frozenset({Kind.TENSOR, Kind.ARRAY, Kind.RANDOM, Kind.BYTES, Kind.MAP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def _mark(found: Found, *, is_whole: bool) -> Any:
         return _tensor_mark(thing, is_whole=is_whole)
     if kind is Kind.ARRAY and not thing.dtype.hasobject:
         return array_checksum(thing if is_whole else _places(thing))
-    own = () if kind is Kind.CLASS or not has_attributes(thing) else _identities(attributes_of(thing).values())
+    has_own = kind not in (Kind.CLASS, Kind.TABLE) and has_attributes(thing)
+    own = _identities(attributes_of(thing).values()) if has_own else ()
     return hash((own, id(type(thing)), _CONTENTS[kind](thing) if kind in _CONTENTS else None))
 
 
@@ -99,10 +102,23 @@ def _identities(items: Any) -> tuple[int, ...]:
     return tuple(map(id, items))
 
 
+def _bytes_mark(thing: Any) -> int:
+    """A checksum of bytes; of very many, of a sample."""
+    try:
+        view = memoryview(thing)
+    except ValueError:  # released
+        return 0
+    with view:
+        if view.nbytes <= LARGEST_COPY_BYTES:
+            return zlib.crc32(view)
+        return array_checksum(_places(np.frombuffer(view, np.uint8)))
+
+
 _CONTENTS: dict[Kind, Callable[[Any], Any]] = {
-    Kind.ARRAY: lambda array: tuple(map(id, array.flat)),
+    Kind.ARRAY: lambda array: tuple(map(id, objects_in(array))),
     Kind.RANDOM: lambda generator: zlib.crc32(pickle.dumps(_plain(position_of(generator)))),
-    Kind.BYTES: lambda thing: zlib.crc32(memoryview(thing).cast("B")),
+    Kind.BYTES: _bytes_mark,
+    Kind.MAP: lambda mapped: None if mapped.closed else (mapped.tell(), _bytes_mark(mapped)),
     Kind.CELL: lambda cell: id(contents_of(cell)),
     Kind.CONTEXT: lambda variable: id(variable.get(None)),
     Kind.DICT: lambda table: (len(table), _identities(dict.keys(table)), _identities(dict.values(table))),

@@ -24,10 +24,10 @@ from greenlove_mlflow.benchmark.state.bits import (
     set_position,
     write_bits,
 )
+from greenlove_mlflow.benchmark.state.outside import class_content
 from greenlove_mlflow.benchmark.state.walk import (
     MISSING,
     contents_of,
-    is_plain_attribute,
     slot_value,
     stored_globals,
 )
@@ -208,16 +208,16 @@ class KeptNames:
 
 
 class KeptClass:
-    """The class attributes of a user's class."""
+    """What a user's class holds by name: values, methods, descriptors."""
 
     __slots__ = ("_class", "_kept")
 
     def __init__(self, kind: type) -> None:
         self._class = kind
-        self._kept = {name: value for name, value in vars(kind).items() if is_plain_attribute(name, value)}
+        self._kept = class_content(kind)
 
     def put_back(self) -> bool:  # noqa: D102
-        now = {name: value for name, value in vars(self._class).items() if is_plain_attribute(name, value)}
+        now = class_content(self._class)
         if now.keys() == self._kept.keys() and all(now[name] is value for name, value in self._kept.items()):
             return False
         for name in now.keys() - self._kept.keys():
@@ -271,10 +271,7 @@ class KeptArray:
 
     def put_back(self) -> bool:  # noqa: D102
         array, kept = self._array, self._kept
-        if array.dtype.hasobject:
-            if all(map(operator.is_, array.flat, kept.flat)):
-                return False
-        elif arrays_hold_same_bits(array, kept):
+        if arrays_hold_same_bits(array, kept):
             return False
         array[...] = kept
         return True

@@ -11,11 +11,13 @@ import ctypes
 import enum
 import functools
 import io
+import mmap
 import multiprocessing.queues
 import multiprocessing.sharedctypes
 import queue
 import random
 import socket
+import sqlite3
 import sys
 import threading
 import types
@@ -27,6 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from greenlove_mlflow.benchmark.state.outside import WALKED, is_frame, is_outside
 
 _INSTALLED_FOLDERS = ("site-packages", "dist-packages")
 # Objects of these libraries hold no training state, or none that may be restored from outside.
@@ -46,7 +50,7 @@ _OPAQUE_PARTS_OF_TORCH = (
 )  # fmt: skip
 _WALKED_PARTS_OF_TORCH = ("OptimizedModule", "GradScaler")
 _ATOMS = (
-    type(None), bool, int, float, complex, str, bytes, range, slice, memoryview, enum.Enum, np.generic, np.dtype,
+    type(None), bool, int, float, complex, str, bytes, range, slice, enum.Enum, np.generic, np.dtype,
     torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, types.ModuleType, types.CodeType,
     types.BuiltinFunctionType, types.MethodWrapperType, types.GetSetDescriptorType, types.MemberDescriptorType,
 )  # fmt: skip
@@ -79,13 +83,16 @@ class Kind(enum.Enum):
     WRAPPED = "a function around another"
     CELL = "a variable of an enclosing function"
     CONTEXT = "a context variable"
+    MAP = "a mapped file"
+    TABLE = "a table of pandas"
+    DATABASE = "a database"
     WEAK = "a weak reference"
     CLASS = "a class of the user's own"
     FILE = "an open file"
     INSTANCE = "an object with attributes"
     ITERATOR = "an iterator, which can be read only once"
     STREAM = "a queue or connection, which can be read only once"
-    FOREIGN = "held outside Python, where it cannot be copied"
+    FOREIGN = "held outside this process's Python, where it cannot be copied"
 
 
 _BY_BASE: tuple[tuple[Any, Kind], ...] = (
@@ -108,8 +115,10 @@ _BY_BASE: tuple[tuple[Any, Kind], ...] = (
     (set, Kind.SET),
     (collections.deque, Kind.DEQUE),
     ((ctypes.c_void_p, ctypes._Pointer), Kind.FOREIGN),
-    ((bytearray, array.array, ctypes._SimpleCData, ctypes.Array, ctypes.Structure), Kind.BYTES),
-    (multiprocessing.sharedctypes.SynchronizedBase, Kind.INSTANCE),
+    (mmap.mmap, Kind.MAP),
+    (sqlite3.Connection, Kind.DATABASE),
+    ((bytearray, memoryview, array.array, ctypes._SimpleCData, ctypes.Array, ctypes.Structure), Kind.BYTES),
+    ((multiprocessing.sharedctypes.SynchronizedBase, *WALKED), Kind.INSTANCE),
     (io.IOBase, Kind.FILE),
     (_STREAMS, Kind.STREAM),
     (_BaseDataLoaderIter, Kind.ITERATOR),
@@ -154,13 +163,15 @@ class Kinds:
     def _decide(self, kind_of: type) -> Kind:
         if issubclass(kind_of, type):
             return Kind.CLASS
+        is_own = not self.is_library(kind_of.__module__)
+        if is_own and issubclass(kind_of, enum.Enum):  # also one that is a number or a text
+            return Kind.INSTANCE
         for base, kind in _BY_BASE:
             if issubclass(kind_of, base):
                 return kind
-        if _iterates_in_c(kind_of):
-            return Kind.ITERATOR
-        if _is_foreign(kind_of):
-            return Kind.FOREIGN
+        for applies, kind in ((is_frame, Kind.TABLE), (_iterates_in_c, Kind.ITERATOR), (_is_foreign, Kind.FOREIGN)):
+            if applies(kind_of):
+                return kind
         if _is_opaque(kind_of) or not (kind_of.__dictoffset__ or slots_of(kind_of)):
             return Kind.ATOM
         return Kind.INSTANCE
@@ -213,5 +224,6 @@ def _iterates_in_c(kind_of: type) -> bool:
 
 
 def _is_foreign(kind_of: type) -> bool:
-    """Whether a type is known to hold state outside Python that training changes (TensorFlow's variables)."""
-    return kind_of.__module__.partition(".")[0] == "tensorflow" and hasattr(kind_of, "assign")
+    """Whether a type holds what this process's Python cannot copy: TensorFlow's variables, what a manager shares."""
+    is_variable = kind_of.__module__.partition(".")[0] == "tensorflow" and hasattr(kind_of, "assign")
+    return is_variable or is_outside(kind_of)

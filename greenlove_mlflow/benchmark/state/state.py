@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import concurrent.futures
 import logging
+import queue
 import time
 import types
 import warnings
@@ -36,6 +37,22 @@ from greenlove_mlflow.benchmark.state.keepers import (
     KeptTensor,
 )
 from greenlove_mlflow.benchmark.state.kinds import Kind
+from greenlove_mlflow.benchmark.state.outside import (
+    LARGEST_COPY_BYTES,
+    KeptCache,
+    KeptDatabase,
+    KeptFrame,
+    KeptMap,
+    is_in_memory,
+    is_open,
+    is_outside,
+    is_read,
+    is_writable,
+    is_written,
+    is_written_outside,
+    keep_process,
+    may_read,
+)
 from greenlove_mlflow.benchmark.state.walk import (
     Found,
     Roots,
@@ -68,6 +85,9 @@ _MAKERS: dict[Kind, Callable[[Any], Keeper]] = {
     Kind.DEQUE: KeptList,
     Kind.SET: KeptSet,
     Kind.BYTES: KeptBytes,
+    Kind.MAP: KeptMap,
+    Kind.TABLE: KeptFrame,
+    Kind.DATABASE: KeptDatabase,
     Kind.CELL: KeptCell,
     Kind.CLASS: KeptClass,
     Kind.CONTEXT: KeptContext,
@@ -133,7 +153,7 @@ class _State:
         subject = self._subject
         device = _device_of(subject)
         to_cpu = _copies_belong_on_cpu(device, _bytes_on(device.type, walk.found))
-        self._shared = [*keep_shared_generators(device.type), *keep_settings()]
+        self._shared = [*keep_shared_generators(device.type), *keep_settings(), *keep_process()]
         self._watched = _too_large_to_copy(walk.found)
         self._kept: list[tuple[Found, Keeper]] = []
         for found in walk.found:
@@ -207,11 +227,13 @@ def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Ke
         yield KeptTensor(thing, to_cpu=to_cpu)
     elif kind is Kind.FUNCTION and found.names:
         yield KeptNames(thing, found.names, found.modules)
+    elif kind is Kind.WRAPPED and hasattr(thing, "cache_clear"):
+        yield KeptCache(thing)
     elif kind in _MAKERS and not _is_left_alone(thing, kind):
         yield _MAKERS[kind](thing)
     if not has_attributes(thing):
         return
-    table = None if kind in (Kind.CLASS, Kind.METHOD, Kind.FILE) else own_table(thing)
+    table = None if kind in (Kind.CLASS, Kind.METHOD, Kind.FILE, Kind.TABLE) else own_table(thing)
     if table is not None:
         yield KeptDict(table)
     if is_a(thing, torch.nn.Module) or found.slots:
@@ -219,8 +241,17 @@ def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Ke
 
 
 def _is_left_alone(thing: Any, kind: Kind) -> bool:
-    """Whether an object is not restored: a read-only array, the file of a log."""
-    return (kind is Kind.ARRAY and not thing.flags.writeable) or (kind is Kind.FILE and not _is_read(thing))
+    """Whether an object is not restored: one that is only read, a closed database."""
+    match kind:
+        case Kind.ARRAY:
+            return not thing.flags.writeable
+        case Kind.FILE:
+            return not is_read(thing)
+        case Kind.BYTES:
+            return isinstance(thing, memoryview) and not is_writable(thing)
+        case Kind.DATABASE:
+            return not is_open(thing)
+    return False
 
 
 def _refuse_unkeepable(found: Iterable[Found]) -> None:
@@ -241,43 +272,34 @@ def _not_keepable(named: str) -> StateNotKeepableError:
 
 
 def _cannot_be_kept(found: Found) -> bool:
-    thing, owner = found.thing, found.owner
+    thing, is_data = found.thing, found.owner == "data"
     match found.kind:
         case Kind.ITERATOR:
             is_spent = isinstance(thing, types.GeneratorType) and thing.gi_frame is None
-            return not found.is_far and not is_spent
+            cannot = not found.is_far and not is_spent
         case Kind.STREAM:
-            return owner == "data"
+            cannot = is_data or not (found.is_far or isinstance(thing, (queue.Queue, concurrent.futures.Future)))
         case Kind.TENSOR:
-            return owner == "training" and _has_hidden_memory(thing)
+            cannot = found.owner == "training" and _has_hidden_memory(thing)
+        case Kind.FOREIGN if is_outside(type(thing)):
+            cannot = not found.is_far and is_written_outside(thing)
         case Kind.FOREIGN:
-            return owner != "data"
+            cannot = not is_data
+        case Kind.DATABASE:
+            cannot = not (is_data or found.is_far) and is_open(thing) and not is_in_memory(thing)
+        case Kind.FILE if is_written(thing):
+            cannot = not found.is_far
         case Kind.FILE:
-            return owner == "data" and not _is_read(thing) and _may_read(thing)
-    return False
+            cannot = is_data and not is_read(thing) and may_read(thing)
+        case _:
+            cannot = False
+    return cannot
 
 
 def _has_hidden_memory(tensor: torch.Tensor) -> bool:
     """Whether a tensor has content that can neither be copied nor reached as other tensors (one that is nested)."""
     is_wrapper = hasattr(tensor, "__tensor_flatten__")
     return has_content(tensor) and not is_wrapper and tensor.is_nested and parts_of(tensor) is None
-
-
-def _is_read(file: Any) -> bool:
-    """Whether an open file is being read and its position can be restored."""
-    try:
-        if isinstance(file, (io.BytesIO, io.StringIO)):
-            return not file.closed
-        return not file.closed and file.readable() and not file.writable() and file.seekable() and file.tell() >= 0
-    except (OSError, ValueError):  # closed meanwhile, or being iterated
-        return False
-
-
-def _may_read(file: Any) -> bool:
-    try:
-        return not file.closed and file.readable() and not file.writable() and file.fileno() > 2
-    except (OSError, ValueError):
-        return False
 
 
 def _too_large_to_copy(found: Iterable[Found]) -> set[int]:
@@ -289,9 +311,14 @@ def _too_large_to_copy(found: Iterable[Found]) -> set[int]:
     for count, each in sorted(sized, key=lambda one: one[0]):
         if each.owner in room:
             room[each.owner] -= count
-            if room[each.owner] < 0 or isinstance(each.thing, np.memmap):
+            if room[each.owner] < 0 or _is_large_map(each.thing):
                 watched.add(id(each.thing))
     return watched
+
+
+def _is_large_map(thing: Any) -> bool:
+    """Whether an array is a mapped file that only its reading would bring into memory."""
+    return isinstance(thing, np.memmap) and (not thing.flags.writeable or thing.nbytes > LARGEST_COPY_BYTES)
 
 
 def _byte_count(thing: Any) -> int:

@@ -8,6 +8,7 @@ import dis
 import functools
 import gc
 import itertools
+import sys
 import threading
 import time
 import types
@@ -19,7 +20,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from greenlove_mlflow.benchmark.state.bits import objects_in
 from greenlove_mlflow.benchmark.state.kinds import Kind, Kinds, slots_of
+from greenlove_mlflow.benchmark.state.outside import cached_by, class_content
 
 # The items of a container with more than this many are rows, and are visited last.
 ROWS_FROM = 1_000
@@ -29,15 +32,8 @@ WATCHED_ROWS = 1_000
 _BUILT_IN = frozenset({dict, list, tuple, set, frozenset, collections.deque, collections.OrderedDict})
 _CLOCKS = ("perf_counter", "process_time", "monotonic", "time", "sleep")
 _CALLED_BY_TORCH = (
-    "forward",
-    "training_step",
-    "step",
-    "__call__",
-    "__iter__",
-    "__next__",
-    "__getitem__",
-    "__getitems__",
-)
+    "forward", "training_step", "step", "__call__", "__iter__", "__next__", "__getitem__", "__getitems__",
+)  # fmt: skip
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex, types.ModuleType, torch.dtype, torch.device})
 MISSING = object()
 
@@ -231,22 +227,24 @@ class Walk:
         return parts
 
     def _of_function(self, found: Found, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+        cells = list(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
         yield from ((f"'s {name}", cell) for name, cell in cells)
         yield "'s defaults", function.__defaults__
         yield "'s defaults", function.__kwdefaults__
         is_root = found.holder is None or (found.holder.holder is None and found.label == "")
         if is_root or not self._kinds.is_library(function.__module__):
             found.names = names_of(function.__code__)
-            yield from self._of_names(found, function.__globals__)
+            yield from self._of_names(found, function.__globals__, {name: contents_of(cell) for name, cell in cells})
 
-    def _of_names(self, found: Found, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """The objects behind the global names; in a user module, the objects of those names there."""
+    def _of_names(
+        self, found: Found, table: Mapping[str, Any], enclosed: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Any]]:
+        """The objects behind global names; those of a user module (global, enclosed, imported) by these names."""
         modules = []
-        for name in found.names:
-            value = table.get(name)
+        for name in (*found.names, *enclosed):
+            value = enclosed[name] if name in enclosed else table.get(name, sys.modules.get(name))
             yield f"'s {name}", value
-            if isinstance(value, types.ModuleType) and not self._kinds.is_library(value.__name__):
+            if is_a(value, types.ModuleType) and not self._kinds.is_library(value.__name__):
                 modules.append(value)
                 yield from ((f"'s {name}.{each}", vars(value).get(each)) for each in found.names)
         found.modules = tuple(modules)
@@ -255,7 +253,9 @@ class Walk:
 def names_of(code: types.CodeType) -> tuple[str, ...]:
     """Every global name and attribute used by a function and its nested functions."""
     inner = [name for each in code.co_consts if isinstance(each, types.CodeType) for name in names_of(each)]
-    return tuple(dict.fromkeys([*code.co_names, *inner]))
+    # A name given as text, as in ``globals()["count"]``.
+    texts = (each for each in code.co_consts if isinstance(each, str) and each.isidentifier())
+    return tuple(dict.fromkeys([*code.co_names, *inner, *(texts if "globals" in code.co_names else ())]))
 
 
 def stored_globals(code: types.CodeType) -> set[str]:
@@ -305,12 +305,6 @@ def contents_of(cell: types.CellType) -> Any:
         return MISSING
 
 
-def is_plain_attribute(name: str, value: Any) -> bool:
-    """Whether a class attribute is a value (a counter, a list) rather than part of the class's behaviour."""
-    dunder = name.startswith("__") and name.endswith("__")
-    return not dunder and not callable(value) and not hasattr(type(value), "__get__") and name != "_abc_impl"
-
-
 def _function_in(value: Any) -> Any:
     if isinstance(value, (staticmethod, classmethod)):
         value = value.__func__
@@ -322,10 +316,9 @@ def _function_in(value: Any) -> Any:
 
 
 def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
-    for name, value in list(vars(kind).items()):
+    for name, value in class_content(kind).items():
         inner = _function_in(value)
-        if inner is not None or is_plain_attribute(name, value):
-            yield f".{name}", value if inner is None else inner
+        yield f".{name}", value if inner is None else inner
 
 
 def _of_tensor(tensor: torch.Tensor) -> Iterator[tuple[str, Any]]:
@@ -372,14 +365,14 @@ def _of_weak(reference: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _of_array(array: Any) -> Iterator[tuple[str, Any]]:
-    return _numbered(array.flat) if array.dtype.hasobject else iter(())
+    return _numbered(objects_in(array))
 
 
 _CONTENTS: dict[Kind, Callable[[Any], Iterable[tuple[str, Any]]]] = {
     Kind.CLASS: _of_class,
     Kind.METHOD: lambda method: ((".__self__", method.__self__), ("", method.__func__)),
     Kind.PARTIAL: lambda partial: ((".func", partial.func), (".args", partial.args), (".keywords", partial.keywords)),
-    Kind.WRAPPED: lambda wrapper: ((".__wrapped__", getattr(wrapper, "__wrapped__", None)),),
+    Kind.WRAPPED: lambda wrapper: ((".__wrapped__", getattr(wrapper, "__wrapped__", None)), *cached_by(wrapper)),
     Kind.CELL: lambda cell: (("", contents_of(cell)),),
     Kind.CONTEXT: lambda variable: (("", variable.get(None)),),
     Kind.WEAK: _of_weak,
@@ -393,4 +386,4 @@ _CONTENTS: dict[Kind, Callable[[Any], Iterable[tuple[str, Any]]]] = {
     Kind.DEQUE: _numbered,
 }
 _CONTAINERS = frozenset({Kind.DICT, Kind.LIST, Kind.FIXED, Kind.SET, Kind.DEQUE})
-_WITHOUT_ATTRIBUTES = frozenset({Kind.CLASS, Kind.CELL, Kind.CONTEXT, Kind.METHOD, Kind.TENSOR, Kind.WEAK})
+_WITHOUT_ATTRIBUTES = frozenset({Kind.CLASS, Kind.CELL, Kind.CONTEXT, Kind.METHOD, Kind.TABLE, Kind.TENSOR, Kind.WEAK})

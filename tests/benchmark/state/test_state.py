@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
+import decimal
 import random
 from typing import Any
 
@@ -315,6 +317,22 @@ def test_a_refusal_names_what_it_found_and_what_to_do() -> None:
     ) as told:
         check_state(training)
     assert told.value.found.startswith("data.rows is")
+
+
+def test_variables_of_a_context_that_had_no_value_have_none_again() -> None:
+    seen: contextvars.ContextVar[int] = contextvars.ContextVar("seen")
+    digits, errors = decimal.getcontext().prec, np.geterr()
+
+    class Net(Counting):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.set(seen.get(0) + 1)
+            decimal.getcontext().prec += 1
+            np.seterr(all="ignore")
+            return super().forward(x)
+
+    run_benchmark(a_training(model=Net()), SHORT)
+    assert seen.get(None) is None
+    assert (decimal.getcontext().prec, np.geterr()) == (digits, errors)
 
 
 class Once(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
