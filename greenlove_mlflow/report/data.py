@@ -150,26 +150,32 @@ def offer_by_gpu_count(row: ComparisonRow, home: Estimate) -> list[Json]:
     facts = home.statistics
     if facts is None:
         return []
-    found = []
-    for used, ratio in ratios_by_gpu_count(row, facts).items():
-        rented = rented_gpu_count(row.offer.gpu_counts, used)
-        if rented is None:
-            continue
-        asked = dataclasses.replace(facts, gpu_count=used, ratios=())
-        columns = run_columns([asked], [home], [row.offer.gpu_id], specs=_specs(), ratio_of=lambda *_, each=ratio: each)
-        found.append(
-            {
-                "used": used,
-                "rented": rented,
-                "ratio": {"point": ratio.ratio.point, "low": ratio.ratio.low, "high": ratio.ratio.high},
-                "whole": bool(columns.times.is_whole[0, 0]),
-                "step": _parts(columns.times.step),
-                "validation": _parts(columns.times.validation),
-                "host_log_sd": columns.times.step.host_log_sd,
-                "kwh_per_s": _energy_rate(columns, used, rented),
-            }
-        )
-    return found
+    ratios = ratios_by_gpu_count(row, facts)
+    rented = {used: rented_gpu_count(row.offer.gpu_counts, used) for used in ratios}
+    counts = [(used, count) for used, count in rented.items() if count is not None]
+    if not counts:
+        return []
+    columns = run_columns(
+        [dataclasses.replace(facts, gpu_count=used, ratios=()) for used, _ in counts],
+        [home] * len(counts),
+        [row.offer.gpu_id],
+        specs=_specs(),
+        ratio_of=lambda asked, _: ratios[asked.gpu_count],
+    )
+    times, rates = columns.times, _energy_rates(columns, counts)
+    return [
+        {
+            "used": used,
+            "rented": count,
+            "ratio": {name: getattr(ratios[used].ratio, name) for name in ("point", "low", "high")},
+            "whole": bool(times.is_whole[index, 0]),
+            "step": _parts(times.step, index),
+            "validation": _parts(times.validation, index),
+            "host_log_sd": times.step.host_log_sd,
+            "kwh_per_s": rates[index],
+        }
+        for index, (used, count) in enumerate(counts)
+    ]
 
 
 def ratios_by_gpu_count(row: ComparisonRow, facts: RunFacts) -> dict[int, SpeedRatio]:
@@ -191,10 +197,10 @@ def ratios_by_gpu_count(row: ComparisonRow, facts: RunFacts) -> dict[int, SpeedR
     return found
 
 
-def _parts(step: StepOnOffer) -> Json:
+def _parts(step: StepOnOffer, index: int) -> Json:
     """The parts of a step as shares of the step at home, each with its log SD; absent parts are left out."""
     named = {"device": step.device, "thread": step.thread, "loader": step.loader, "unknown": step.unknown}
-    cells = {name: (float(part.log_point[0, 0]), float(part.log_sd[0, 0])) for name, part in named.items()}
+    cells = {name: (float(part.log_point[index, 0]), float(part.log_sd[index, 0])) for name, part in named.items()}
     return {
         name: {"log_point": log_point, "log_sd": log_sd}
         for name, (log_point, log_sd) in cells.items()
@@ -202,20 +208,21 @@ def _parts(step: StepOnOffer) -> Json:
     }
 
 
-def _energy_rate(columns: RunColumns, used: int, rented: int) -> Json | None:
-    """Energy per second of the whole instance, including PUE, with the widths of its range on the log scale."""
+def _energy_rates(columns: RunColumns, counts: list[tuple[int, int]]) -> list[Json | None]:
+    """Energy per second of the instance by number of GPUs used and rented, including PUE, with its log widths."""
     powers = columns.powers
     power_w = instance_power_w(
-        powers.work_w.picked((0, slice(None))),
-        powers.idle_w[0],
+        powers.work_w.picked((slice(None), 0)),
+        powers.idle_w[:, 0],
         powers.host_w,
-        used=np.array([float(used)]),
-        rented=np.array([float(rented)]),
+        used=np.array([used for used, _ in counts], dtype=np.float64),
+        rented=np.array([rented for _, rented in counts], dtype=np.float64),
     )
-    rate = power_w.times(Intervals.of([_cloud_pue()])).scaled(1.0 / J_PER_KWH)
-    if np.isnan(rate.point[0]):
-        return None
-    return {"point": float(rate.point[0]), "below": float(rate.below[0]), "above": float(rate.above[0])}
+    rates = power_w.times(Intervals.of([_cloud_pue()] * len(counts))).scaled(1.0 / J_PER_KWH)
+    return [
+        None if np.isnan(point) else {"point": float(point), "below": float(below), "above": float(above)}
+        for point, below, above in zip(rates.point, rates.below, rates.above, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from greenlove_mlflow.report import ExperimentContent, PricePoint, ReportContent
 from greenlove_mlflow.stored.stored_runs import StoredComparer, find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_price_sheet, table_versions
 from greenlove_mlflow.tracking import StoredRun, names, read_history, read_run
-from greenlove_mlflow.tracking.artifacts import tables_used
+from greenlove_mlflow.tracking.artifacts import sources_used
 from greenlove_mlflow.tracking.spool.mlflow_store import make_client, without_progress_bars
 from greenlove_mlflow.words.verdict import notice_words, ran_although_words
 
@@ -46,7 +46,7 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
         estimate=estimate,
         comparison=comparison,
         log=stored.log,
-        sources=tuple(table.source for table in tables_used(estimate, comparison)),
+        sources=sources_used(estimate, comparison),
         run_id=stored.run_id,
         run_name=stored.name,
         status=fate_of_run(stored),
@@ -72,7 +72,7 @@ def experiment_content(name: str, *, store_uri: str, prices: str | None = None) 
     estimates = [estimate_training(stored.statistics) for stored in runs]
     comparisons = [comparer.compare(estimate) for estimate in estimates]
     known = [each for each in comparisons if each is not None]
-    used = {table.source: None for each in known for table in tables_used(each.home, each)}
+    used = {source: None for each in known for source in sources_used(each.home, each)}
     dates = sorted({each.prices.as_of for each in known})
     return ExperimentContent(
         name=name,
@@ -107,21 +107,23 @@ def _read_runs(experiment: str, store_uri: str) -> tuple[list[StoredRun], list[t
 
 def price_history(stored: StoredRun, store_uri: str) -> tuple[PricePoint, ...]:
     """The run's estimated cost on each option, by date of each price sheet that it was priced with."""
-    by_slug = _offers_by_slug()
+    keys = {key: key.removeprefix(f"{names.COST_USD}/") for key in sorted(stored.metrics)}
+    points = [
+        (subject, _date_of_step(point.step), point.value)
+        for key, subject in keys.items()
+        if subject != key and not subject.endswith(("_lo", "_hi"))
+        for point in read_history(stored.run_id, key, store_uri=store_uri)
+    ]
+    by_slug = _offers_by_slug({as_of for _, as_of, _ in points})
     found: list[PricePoint] = []
-    for key in sorted(stored.metrics):
-        subject = key.removeprefix(f"{names.COST_USD}/")
-        if subject == key or subject.endswith(("_lo", "_hi")):
-            continue
-        for point in read_history(stored.run_id, key, store_uri=store_uri):
-            as_of = _date_of_step(point.step)
-            offers = by_slug.get(subject, {})
-            found.append(PricePoint(
-                as_of=as_of,
-                gpu="here" if subject == LOCAL else next((name for name, _ in offers.values()), subject),
-                cost_usd=point.value,
-                price_usd_per_hour=offers.get(as_of, ("", None))[1],
-            ))  # fmt: skip
+    for subject, as_of, cost_usd in points:
+        offers = by_slug.get(subject, {})
+        found.append(PricePoint(
+            as_of=as_of,
+            gpu="here" if subject == LOCAL else next((name for name, _ in offers.values()), subject),
+            cost_usd=cost_usd,
+            price_usd_per_hour=offers.get(as_of, ("", None))[1],
+        ))  # fmt: skip
     return tuple(dict.fromkeys(found))
 
 
@@ -198,9 +200,9 @@ def _billing(stored: StoredRun, store_uri: str) -> tuple[str, ...]:
     from mlflow.exceptions import MlflowException
 
     try:
-        with without_progress_bars():
-            path = make_client(store_uri).download_artifacts(stored.run_id, names.ARTIFACT_ESTIMATES)
-        table: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        with tempfile.TemporaryDirectory(prefix="greenlove-") as folder, without_progress_bars():
+            path = make_client(store_uri).download_artifacts(stored.run_id, names.ARTIFACT_ESTIMATES, folder)
+            table: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         column = table["columns"].index("billing")
         found = tuple(dict.fromkeys(row[column] for row in table["data"] if row[column]))
     except (MlflowException, OSError, ValueError, KeyError, IndexError):
@@ -208,10 +210,11 @@ def _billing(stored: StoredRun, store_uri: str) -> tuple[str, ...]:
     return found or DEFAULT_BILLING
 
 
-def _offers_by_slug() -> dict[str, dict[str, tuple[str, float | None]]]:
-    """For each offer's slug and price date, the offer's name and price."""
+def _offers_by_slug(dates: set[str]) -> dict[str, dict[str, tuple[str, float | None]]]:
+    """For each offer's slug and price date, the offer's name and price, in the published sheets of those dates."""
     found: dict[str, dict[str, tuple[str, float | None]]] = {}
-    for version in table_versions(_PRICES):
+    # A published version is called by the date of its prices.
+    for version in sorted(dates & set(table_versions(_PRICES))):
         sheet = read_price_sheet(version)
         for offer in sheet.offers:
             by_date = found.setdefault(names.slug_of_offer(offer), {})

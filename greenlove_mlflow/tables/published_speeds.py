@@ -65,4 +65,4 @@ def read_ratio_model() -> RatioModel:
 @kept
 def read_ratio_book() -> RatioBook:
     """The book of speed ratios from the tables; one per process, because it caches its results."""
-    return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, read_ratio_evidence())
+    return RatioBook({spec.gpu_id: spec for spec in read_gpu_specs()}, read_ratio_evidence)

@@ -22,6 +22,7 @@ from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.offers.offer import PriceSheet
+from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.quantity import known_figures
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, PowerSample
 from greenlove_mlflow.errors import RunDataError
@@ -37,6 +38,7 @@ from greenlove_mlflow.tables import (
 from greenlove_mlflow.tables.store.exports import write_csv
 from greenlove_mlflow.tables.store.own_tables import read_own_tables
 from greenlove_mlflow.tables.store.schema import Sidecar
+from greenlove_mlflow.tables.store.store import table_source
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.measurements import provenance
 from greenlove_mlflow.tracking.values import started_ms
@@ -216,6 +218,19 @@ def _end(interval: Interval | None, end: str) -> float | None:
 
 def tables_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Table, ...]:
     """The tables behind an estimate and its comparison, without duplicates, in the version that was used."""
+    asked = [_table(name, version) for name, version in _versions_used(estimate, comparison).items()]
+    found = [table for table in asked if table is not None]
+    return tuple(found) if comparison is None else (_price_table(comparison.prices), *found)
+
+
+def sources_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Source, ...]:
+    """The sources of ``tables_used``, for which no row of the bundled tables is read."""
+    asked = [_source(name, version) for name, version in _versions_used(estimate, comparison).items()]
+    found = [source for source in asked if source is not None]
+    return tuple(found) if comparison is None else (comparison.prices.source, *found)
+
+
+def _versions_used(estimate: Estimate, comparison: Comparison | None) -> dict[str, str]:
     wanted: dict[str, str] = {"pue": NEWEST}
     for source in (estimate.grid.intensity_source, estimate.grid.price_source):
         if source is not None and source.table:
@@ -227,9 +242,14 @@ def tables_used(estimate: Estimate, comparison: Comparison | None) -> tuple[Tabl
             wanted.setdefault(_OF_MODELS[reading.device], NEWEST)
     if comparison is not None:
         wanted.update(dict.fromkeys(_OF_COMPARISONS, NEWEST))
-    asked = [_table(name, version) for name, version in wanted.items()]
-    found = [table for table in asked if table is not None]
-    return tuple(found) if comparison is None else (_price_table(comparison.prices), *found)
+    return wanted
+
+
+def _source(name: str, version: str) -> Source | None:
+    if _is_known(name, version):
+        return table_source(name, version)
+    table = _table(name, version)
+    return None if table is None else table.source
 
 
 def _table(name: str, version: str) -> Table | None:

@@ -14,7 +14,7 @@ from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
-from greenlove_mlflow.tracking.artifacts import input_of, tables_used, training_input
+from greenlove_mlflow.tracking.artifacts import input_of, sources_used, tables_used, training_input
 from greenlove_mlflow.tracking.note import NOTE_TAG, make_note
 from greenlove_mlflow.tracking.spool.events import PowerEvent
 from greenlove_mlflow.tracking.spool.measurements import write_power
@@ -171,7 +171,7 @@ def keep_page(
         estimate=estimate,
         comparison=comparison,
         log=log,
-        sources=tuple(table.source for table in tables_used(estimate, comparison)),
+        sources=sources_used(estimate, comparison),
         run_id=run.run_id,
         status=status,
         notice=notice,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
@@ -47,10 +47,10 @@ class RatioBook:
 
     Args:
         specs: The specs table by its key.
-        evidence: Published measurements of relative GPU speed.
+        evidence: Gives the published measurements of relative GPU speed; called for a ratio that no run has stored.
     """
 
-    def __init__(self, specs: Mapping[str, GpuSpec], evidence: RatioEvidence) -> None:
+    def __init__(self, specs: Mapping[str, GpuSpec], evidence: Callable[[], RatioEvidence]) -> None:
         self.specs = specs
         self._evidence = evidence
         self._known: dict[Hashable, SpeedRatio | None] = {}
@@ -97,7 +97,7 @@ class RatioBook:
             return speed_ratio(
                 hardware,
                 self.specs[gpu_id],
-                evidence=self._evidence,
+                evidence=self._evidence(),
                 precision=statistics.precision,
                 task=statistics.task,
                 model_kind=statistics.model_kind,

@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
 from greenlove_mlflow.core.timing.drift import Drift
@@ -89,6 +87,8 @@ def cold_fetch_s(first_fetch_s: float, second_fetch_s: float, *, seen_share: flo
 
 def statistical_log_half_width(noise: Noise) -> float:
     """Log half-width of the mean cost due to the noise of the blocks alone."""
+    from scipy.special import stdtrit
+
     quantile = float(stdtrit(noise.degrees_of_freedom, LEVEL))
     return quantile * noise.log_sd * math.sqrt(noise.correlation_factor / max(1, noise.block_count))
 
@@ -165,6 +165,8 @@ def _findings(log: BenchmarkLog, cost: _EpochCost, noise: Noise, total_s: float,
 
 def with_drift(fit: AdaptiveFit, drift: Drift, noise_freedom: float, total_s: float) -> AdaptiveFit:
     """The fit with another drift, its t quantile by Welch-Satterthwaite degrees of freedom."""
+    from scipy.special import stdtrit
+
     noise_only = dataclasses.replace(fit, drift_log_sd=0.0, structure_log_sd=0.0)
     fast = noise_only.rate_log_sd(total_s) ** 2
     slow = drift.log_sd**2 + fit.structure_log_sd**2

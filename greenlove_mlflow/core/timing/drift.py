@@ -17,8 +17,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scipy.special import bdtrc, stdtrit
-
 from greenlove_mlflow.core.records import Machine
 from greenlove_mlflow.core.timing.fit import Fit, OriginalFit
 from greenlove_mlflow.core.workload import Workload
@@ -283,6 +281,8 @@ def _choose(runs: Sequence[FinishedRun], machine: Machine) -> tuple[list[Finishe
 
 
 def _significant_bias(runs: Sequence[FinishedRun]) -> float:
+    from scipy.special import stdtrit
+
     count = len(runs)
     if count < LEAST_RUNS_FOR_BIAS:
         return 0.0
@@ -318,6 +318,8 @@ def _past_speaks_louder(runs: Sequence[FinishedRun]) -> bool:
 
 def misses_by_chance(misses: int, count: int) -> float:
     """Probability that at least ``misses`` of ``count`` estimates miss when each holds 95 % of the time."""
+    from scipy.special import bdtrc
+
     return 1.0 if misses == 0 else float(bdtrc(misses - 1, count, 1.0 - LEVEL))
 
 

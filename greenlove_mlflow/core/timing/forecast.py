@@ -11,8 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.timing.fit import LONE_EPOCH_LOG_SD, Fit
 from greenlove_mlflow.core.workload import Workload
@@ -56,6 +54,8 @@ def forecast_total_s(fit: Fit, workload: Workload, epoch_durations_s: Sequence[f
         epoch_durations_s: Seconds of each finished epoch, including validation and everything else in it.
         elapsed_s: Seconds since the run began.
     """
+    from scipy.special import stdtrit
+
     done = len(epoch_durations_s)
     left = workload.epoch_count - done
     if done == 0:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import fdtrc
 
 LEAST_SIZES = 3
 LEAST_PAIRS = 3
@@ -104,6 +103,8 @@ def _bend(sizes: np.ndarray, means: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _lack_of_fit_p(lack: float, lack_count: int, pure: float, pure_count: int) -> float | None:
+    from scipy.special import fdtrc
+
     if lack_count < 1 or pure_count < 1 or pure <= 0.0:
         return None
     return float(fdtrc(lack_count, pure_count, (lack / lack_count) / (pure / pure_count)))

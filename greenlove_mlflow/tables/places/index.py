@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import unicodedata
+from collections import defaultdict
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -236,19 +237,15 @@ def find_region(text: str, country: Place | None = None) -> Place:
         UnknownPlaceError: If there is none, or the name matches several.
     """
     plain = _plain(text)
-    inside = [place for place in _regions() if country is None or place.country_code == country.code]
-    for matches in (
-        [place for place in inside if _plain(place.code) == plain],
-        [place for place in inside if place.kind != "zone" and _plain(place.code.split("-", 1)[-1]) == plain],
-        [place for place in inside if _plain(place.name) == plain],
-        [place for place in inside if _plain(place.code.split("-", 1)[-1]) == plain],
-    ):
+    for names in _region_names():
+        matches = [place for place in names.get(plain, ()) if country is None or place.country_code == country.code]
         if len(matches) == 1:
             return matches[0]
         if matches:
             codes = ", ".join(place.code for place in matches)
             raise UnknownPlaceError(f"region {text!r} fits {codes}; name one of them")
     where = f" in {country.name}" if country else ""
+    inside = [place for place in _regions() if country is None or place.country_code == country.code]
     known = {_plain(name): place.code for place in inside for name in (place.code, place.name)}
     raise UnknownPlaceError(
         f"unknown region {text!r}{where}{_nearest(text, known)}; use a code such as US-VA, SRVC or CA-ON, or none"
@@ -266,7 +263,7 @@ def find_place(text: str) -> Place:
     nation, _, part = text.strip().upper().partition("-")
     if part in _TERRITORIES.get(nation, ()):
         return find_country(part)
-    if "-" in text or _plain(text) in {_plain(place.code) for place in _regions()}:
+    if "-" in text or _plain(text) in _region_names()[0]:
         return find_region(text)
     return find_country(text)
 
@@ -279,6 +276,20 @@ def is_other_code(text: str) -> bool:
 @kept
 def _regions() -> tuple[Place, ...]:
     return tuple(place for place in places().values() if place.kind not in (*_WHOLE, "world"))
+
+
+@kept
+def _region_names() -> tuple[dict[str, list[Place]], ...]:
+    """The regions by code, by code without the country, zones left out, by name, and by that code again with zones."""
+    codes, parts, names, all_parts = (defaultdict[str, list[Place]](list) for _ in range(4))
+    for place in _regions():
+        part = _plain(place.code.split("-", 1)[-1])
+        codes[_plain(place.code)].append(place)
+        names[_plain(place.name)].append(place)
+        all_parts[part].append(place)
+        if place.kind != "zone":
+            parts[part].append(place)
+    return codes, parts, names, all_parts
 
 
 @kept

@@ -51,9 +51,13 @@ def _key(table: Table, row: dict[str, Any]) -> tuple[Any, ...]:
 
 def plain_rows(table: Table) -> list[dict[str, Any]]:
     """The rows of a table as dictionaries, with None for empty cells."""
-    frame = table.frame.astype(object)
-    rows = frame.where(frame.notna(), None).to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
+    frame = table.frame
+    names = [str(name) for name in frame]
+    columns = [
+        [None if is_empty else value for value, is_empty in zip(series.tolist(), series.isna().tolist(), strict=True)]
+        for _, series in frame.items()
+    ]
+    return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
 def row_source(table: Table, row: dict[str, Any]) -> Source:

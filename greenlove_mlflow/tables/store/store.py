@@ -67,12 +67,14 @@ def data_root() -> Path:
     raise TableError("the data tables are missing from this installation; install the package again")
 
 
+@functools.lru_cache(maxsize=1)
 def table_names() -> tuple[str, ...]:
     """The names of all tables that have a version, sorted."""
     folders = [path.parent for path in data_root().glob(f"*/{SCHEMA_FILE}")]
     return tuple(sorted(folder.name for folder in folders if next(folder.glob("*.csv"), None)))
 
 
+@functools.lru_cache(maxsize=64)
 def table_versions(name: str) -> tuple[str, ...]:
     """The versions of a table, oldest first.
 
@@ -103,11 +105,29 @@ def read_table(name: str, version: str = NEWEST) -> Table:
     Raises:
         TableError: If there is no such table or version, or the file fails a check.
     """
+    return read_table_file(_path_of(name, version))
+
+
+@functools.lru_cache(maxsize=64)
+def table_source(name: str, version: str = NEWEST) -> Source:
+    """The source of one version of a table, without reading its rows.
+
+    Args:
+        name: One of ``table_names``.
+        version: One of ``table_versions``, or ``newest``.
+
+    Raises:
+        TableError: If there is no such table or version.
+    """
+    return read_sidecar(_path_of(name, version).with_suffix(".toml")).source
+
+
+def _path_of(name: str, version: str) -> Path:
     versions = table_versions(name)
     version = versions[-1] if version == NEWEST else version
     if version not in versions:
         raise TableError(f"table {name!r} has no version {version!r}; it has {', '.join(versions)}")
-    return read_table_file(data_root() / name / f"{version}.csv")
+    return data_root() / name / f"{version}.csv"
 
 
 def read_table_file(path: Path, sidecar: Sidecar | None = None) -> Table:
