@@ -122,7 +122,7 @@ def fit_adaptive(
     total_s = cost.one_off_s + first * cost.first_epoch_s + later * cost.epoch_s
     if log.duration_s > 0.0 and total_s > FARTHEST_EXTRAPOLATION * log.duration_s:
         prior = dataclasses.replace(prior, log_sd=FAR_DRIFT_FACTOR * prior.log_sd)
-    growth = _growth(log)
+    growth, fast = _growth(log), noise.without_drift(log.virtual_share)
     fit = AdaptiveFit(
         mode=cost.mode,
         sample_count=log.sample_count,
@@ -133,7 +133,7 @@ def fit_adaptive(
         overhead_s=cost.overhead_s,
         step_s=cost.step_s,
         noise_log_sd=noise.log_sd,
-        correlation_factor=noise.correlation_factor,
+        correlation_factor=fast.correlation_factor,
         block_count=noise.block_count,
         block_s=noise.block_s,
         structure_log_sd=cost.structure_log_sd,
@@ -145,7 +145,7 @@ def fit_adaptive(
         affine_r2=None if growth is None else growth.r2,
         caveats=diagnose(log, workload, _findings(log, cost, noise, total_s, growth)),
     )
-    return with_drift(fit, prior if drift is None else drift.for_prior(prior), noise.degrees_of_freedom, total_s)
+    return with_drift(fit, prior if drift is None else drift.for_prior(prior), fast.degrees_of_freedom, total_s)
 
 
 def _findings(log: BenchmarkLog, cost: _EpochCost, noise: Noise, total_s: float, growth: Growth | None) -> Findings:

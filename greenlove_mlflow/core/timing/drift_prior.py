@@ -52,7 +52,8 @@ class DriftModel:
         busy_neighbours_share: Share above which others certainly compete for cache, memory and clock.
         crowded_load_ratio: Multiple of the training's own load above which other load is certain.
         throttled_log_sd: Additional drift while heat or power limits reduce the clock.
-        virtual_log_sd: Additional drift of a virtual machine, whose counters do not show its neighbours.
+        virtual_log_sd: Drift of a virtual machine, whose counters do not show its neighbours, in place of
+            ``shared_log_sd``.
     """
 
     quiet_log_sd: float = 0.014
@@ -84,13 +85,14 @@ def prior_drift(log: BenchmarkLog, noise: Noise, model: DriftModel) -> Drift:
     told = _tells_of_neighbours(log, model)
     shared = max(_looks_shared(noise, model, told=told), _shared_by_signals(log, contention, model))
     floor = model.quiet_log_sd if told else model.silent_log_sd
-    variance = floor**2 + shared * model.shared_log_sd**2 + (model.drift_per_roughness * noise.machine_log_sd) ** 2
+    # The drift measured on a virtual machine includes that of its neighbours, so it replaces theirs.
+    neighbours = max(shared * model.shared_log_sd**2, (log.virtual_share * model.virtual_log_sd) ** 2)
+    variance = floor**2 + neighbours + (model.drift_per_roughness * noise.machine_log_sd) ** 2
     variance += (model.drift_per_contention * contention) ** 2
     if noise.is_drifting:
         variance += noise.halves_gap_log**2  # the pace may move as far again
     if signals.is_clock_falling or (signals.throttled_share or 0.0) > model.busy_share:
         variance += model.throttled_log_sd**2
-    variance += (log.virtual_share * model.virtual_log_sd) ** 2
     return Drift(
         log_sd=min(model.largest_log_sd, math.sqrt(variance)),
         degrees_of_freedom=PRIOR_DEGREES_OF_FREEDOM,

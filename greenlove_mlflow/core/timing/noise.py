@@ -6,6 +6,7 @@ that were seen, and the ones still expected, from how quickly new shapes become 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from greenlove_mlflow.core.records import BlockRecord, EpochRecord
 # Blocks shorter than this are joined: scheduler jitter is not a property of the training.
 LEAST_BLOCK_S = 0.4
 LARGEST_CORRELATION = 0.8
+# On a virtual machine, blocks that stay alike for longer than this factor allows show the drift that was measured there
+# and is counted apart; reports/accuracy_replay.py shows the ranges with and without.
+LARGEST_FAST_CORRELATION_FACTOR = 2.0
 # The pace has moved when the halves of the blocks differ by this much and the slope is statistically significant.
 DRIFT_GAP_LOG = 0.02
 TREND_T = 3.5
@@ -122,6 +126,12 @@ class Noise:
     def degrees_of_freedom(self) -> float:
         """Degrees of freedom of the SD, corrected for autocorrelation."""
         return max(3.0, self.block_count / self.correlation_factor - 1.0)
+
+    def without_drift(self, share: float) -> Noise:
+        """The noise where a share of its longer correlation, 0 to 1, is drift that is counted apart."""
+        fast = min(self.correlation_factor, LARGEST_FAST_CORRELATION_FACTOR)
+        factor = self.correlation_factor + share * (fast - self.correlation_factor)
+        return dataclasses.replace(self, correlation_factor=factor)
 
 
 @dataclass(frozen=True, slots=True)

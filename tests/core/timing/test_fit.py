@@ -16,6 +16,7 @@ from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
 from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.drift import Drift
 from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_share, prior_drift
+from greenlove_mlflow.core.timing.fit import AdaptiveFit
 from greenlove_mlflow.core.timing.noise import noise_of_blocks, startup_of_passes
 from greenlove_mlflow.errors import BenchmarkError
 from tests.support.factories import a_fit, a_log, a_workload
@@ -112,6 +113,10 @@ def test_noise_is_that_of_the_blocks() -> None:
     assert alternating.correlation_factor == 1.0
     stretches = noise_of_blocks(*_of(a_timed_log(([0.45] * 5 + [0.55] * 5) * 2)))
     assert stretches.correlation_factor > 4.0
+    assert stretches.without_drift(1.0).correlation_factor == 2.0
+    assert stretches.without_drift(1.0).degrees_of_freedom == pytest.approx(9.0)
+    assert stretches.without_drift(0.0) == stretches
+    assert even.without_drift(1.0) == even
 
 
 def test_a_slow_start_of_each_pass_is_overhead_and_no_noise() -> None:
@@ -198,6 +203,33 @@ def test_the_machines_own_signals_narrow_and_widen_the_range() -> None:
     assert drift(throttled_share=0.5) > 0.055
     assert drift(is_virtual=False) == silent
     assert drift(is_virtual=True, run_wait_share=0.0005, neighbour_share=0.01) > 0.1
+
+
+def test_the_drift_of_a_virtual_machine_includes_that_of_its_neighbours() -> None:
+    def drift(costs: list[float], **signals: Any) -> float:
+        signals = {"run_wait_share": 0.0005, "neighbour_share": 0.01, **signals}
+        return prior_log_sd(a_timed_log(costs, machine_signals=MachineSignals(**signals)))
+
+    calm, rough = [0.5, 0.502] * 10, [0.48, 0.52] * 10
+    shared, virtual = drift(rough), drift(calm, is_virtual=True)
+    assert shared > 0.055
+    # Roughness adds its own part (0.35 x 0.04), neighbours none: 0.055 in quadrature would be 0.114 at least.
+    assert virtual < drift(rough, is_virtual=True) < 0.105
+    # Where the counters show how much others take, that part is added.
+    assert drift(calm, is_virtual=True, run_wait_share=0.3) > 0.12
+
+
+def test_stretches_of_slow_blocks_on_a_virtual_machine_are_its_drift_and_not_noise_again() -> None:
+    def factor(costs: list[float], *, is_virtual: bool) -> float:
+        log = a_timed_log(costs, machine_signals=MachineSignals(is_virtual=is_virtual))
+        fit = fit_log(log, a_workload(sample_count=log.sample_count, batch_size=log.batch_size))
+        assert isinstance(fit, AdaptiveFit)
+        return fit.correlation_factor
+
+    stretches = ([0.45] * 5 + [0.55] * 5) * 2
+    assert factor(stretches, is_virtual=False) > 4.0
+    assert factor(stretches, is_virtual=True) == 2.0
+    assert factor([0.45, 0.55] * 10, is_virtual=True) == 1.0
 
 
 def test_cpu_seconds_show_neighbours_where_the_kernel_does_not_tell() -> None:
