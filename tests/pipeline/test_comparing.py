@@ -124,6 +124,12 @@ def test_offer_without_a_region_has_the_median_grid_of_its_provider() -> None:
     assert "region-of-provider" in {caveat.code for caveat in row.estimate.caveats}
 
 
+def test_no_option_of_any_cloud_is_without_co2() -> None:
+    rows = compared(options={"prices": "cloud_prices"}).rows
+    assert {"Lambda", "DataCrunch", "Hyperstack", "Nebius"} <= {row.offer.provider for row in rows}
+    assert [row.offer.provider for row in rows if row.estimate.co2_g is None] == []
+
+
 def test_price_older_than_the_limit_is_said_at_its_own_row() -> None:
     comparison = compared(options={"prices": "cloud_prices"})
     for row in comparison.rows:

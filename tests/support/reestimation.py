@@ -10,7 +10,7 @@ from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import PriceSheet, Rental
+from greenlove_mlflow.core.offers.offer import PriceSheet, Rental, regions_by_name
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.tables import (
     read_default_pue,
@@ -63,7 +63,7 @@ def compare_as_track_does(statistics: RunFacts, sheet: PriceSheet | str = OWN_VE
         sheet=sheet,
         ratios=known,
         specs=the_specs(),
-        regions={region.name: region for region in read_regions()},
+        regions=regions_by_name(read_regions()),
         pue=read_default_pue("cloud")[0],
         region=statistics.cloud_region,
         rental=Rental(used_gpu_count=statistics.gpu_count, start_s=read_instance_start()[0]),

@@ -91,7 +91,7 @@ def offer_grid(
 
     Args:
         offer: The offer.
-        regions: The known cloud regions by name.
+        regions: The known cloud regions, as ``regions_by_name`` has them.
         region: A named region; None for the median of the regions that list the offer.
         scope: Which emissions the intensity includes.
 
@@ -101,7 +101,7 @@ def offer_grid(
     if region is not None and region not in regions:
         raise UnknownPlaceError(f"unknown cloud region {region!r}; known are {', '.join(sorted(regions))}")
     names = offer.regions if region is None else (region,)
-    known = [regions[name] for name in names if name in regions]
+    known = [each for name in names if (each := regions.get(f"{offer.provider} {name}") or regions.get(name))]
     figures = sorted(value for value in (_intensity(each, scope) for each in known) if value is not None)
     claims = tuple(dict.fromkeys(each.energy_claim for each in known if each.energy_claim))
     caveats = _region_caveats(offer, names, region, figures, scope)

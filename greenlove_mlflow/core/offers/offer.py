@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -83,6 +83,14 @@ class Region:
     source: str = ""
     intensity_direct_g_per_kwh: float | None = None
     provider: str = ""
+
+
+def regions_by_name(regions: Iterable[Region]) -> dict[str, Region]:
+    """Regions by name; of a name that several providers have, the later ones by provider and name."""
+    found: dict[str, Region] = {}
+    for each in regions:
+        found[f"{each.provider} {each.name}" if each.name in found else each.name] = each
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,17 +19,31 @@ from greenlove_mlflow.errors import UnknownGpuError
 
 # Drivers report slightly less memory than the name states (79.2 GiB of 80, 30 of a Jetson's 32).
 MEMORY_TOLERANCE = 0.12
-# A MIG device has a number of its board's seven compute slices.
+# A MIG device has a number of its board's compute slices: seven, or four on these boards.
 MIG_COMPUTE_SLICES = 7
+MIG_FOUR_SLICES = frozenset(
+    {
+        "nvidia-a30",
+        "nvidia-rtx-pro-6000-blackwell-server-edition",
+        "nvidia-rtx-pro-6000-blackwell-workstation-edition",
+        "nvidia-rtx-pro-6000-blackwell-max-q-workstation-edition",
+    }
+)
 # Leading words that users leave out; none of them distinguishes two boards (Quadro would).
 _MAKERS = frozenset({"nvidia", "amd", "intel", "apple", "geforce", "tesla", "radeon", "instinct", "grid"})
 # Words for the form factor or memory type, which a short name leaves out.
-_FORMS = re.compile(r"pcie|sxm\d?|nvl|oam|hgx|hbm\d?e?|gddr\d?x?|active|graphics|gpu")
+_FORMS = re.compile(r"pcie|sxm\d?|nvl|oam|hgx|hbm\d?e?|gddr\d?x?|active|graphics|gpu|generation")
 _MEMORY = re.compile(r"\b(\d+) ?gi?b\b")
+_LETTERS_AND_NUMBER = re.compile(r"(?P<letters>[a-z]*)(?P<number>\d+)")
+# A board as lspci shows it ("GA100 [A100 SXM4 40GB] (rev a1)"), and a series written without a space ("RTX4090").
+_PCI = re.compile(r"\[([^\[\]/]+)\](?: \(rev \w+\))?$")
+_RTX_A = re.compile(r"a\d{3,4}")  # "A6000": the series is left out
+_JOINED = re.compile(r"\b(rtx|gtx|rx)(?=a?\d)")
 # Suffixes added by clouds: an allocation class of AWS, a virtual function of Azure.
 _CLOUD_SUFFIX = re.compile(r" (?:ls|vf)$")
 _MIG = re.compile(r"(?P<board>.+?) mig (?P<slices>\d)g\.(?P<memory>\d+)gb(?:\+\S+)?")
-_VGPU = re.compile(r"(?P<board>.+?) (?P<memory>\d+)[abcq]")
+# A vGPU has the name of its board, often a short one of NVIDIA's own ("A100D"), then memory; backed by MIG, slices too.
+_VGPU = re.compile(r"(?P<board>.+?)(?: (?P<slices>[1-7]))? (?P<memory>\d+)[abcq]")
 
 
 def find_gpu(
@@ -59,8 +73,9 @@ def find_gpu(
         raise UnknownGpuError(_unknown_message(name, known, offers))
     settled = _settle(name, found, memory_gib, offers if offers_settle else {})
     if settled is None:
-        boards = "; ".join(f"{spec.name} ({_memory_text(spec)}{_sold_as(spec, offers)})" for spec in found)
-        memory = "" if memory_gib is None else f" and none has {memory_gib:.1f} GiB"
+        fitting = [spec for spec in found if _memory_agrees(spec, memory_gib)]
+        boards = "; ".join(f"{spec.name} ({_memory_text(spec)}{_sold_as(spec, offers)})" for spec in fitting or found)
+        memory = "" if memory_gib is None or fitting else f" and none has {memory_gib:.1f} GiB"
         raise UnknownGpuError(f"several boards are called {name!r}{memory}: {boards}. Name one of them as written here")
     return settled
 
@@ -108,24 +123,41 @@ def ambiguity_caveat(spec: GpuSpec, specs: Iterable[GpuSpec]) -> Caveat | None:
 def nearest_names(name: str, names: Iterable[str], count: int = 4) -> tuple[str, ...]:
     """The names most similar to ``name``, best first: suggestions for the user, never a match.
 
-    The model number distinguishes boards: a name with other digits is not near, however similar its letters.
+    The model number distinguishes boards: a name with other digits, or of another letter, is not near, however similar
+    the rest. Where no board has the number, those of its hundred are near (an MI300X to an MI308X).
     """
     by_plain = {_plain(each): each for each in names}
     plain = _plain(name)
-    words = set(plain.split())
-    holding = sorted((each for each in by_plain if words and words <= set(each.split())), key=len)
-    digits = {re.sub(r"\D", "", word) for word in words} - {""}
-    alike = [
-        each
-        for each in difflib.get_close_matches(plain, by_plain, n=4 * count, cutoff=0.5)
-        if _share_a_number(digits, each) or not digits
-    ]
-    return tuple(by_plain[each] for each in dict.fromkeys([*holding, *alike]))[:count]
+    model = _parts(plain)[0].split() or plain.split()
+    holding = sorted((each for each in by_plain if model and set(model) <= set(each.split())), key=len)
+    like = difflib.get_close_matches(plain, by_plain, n=8 * count, cutoff=0.5)
+    numbered = [word for word in model if re.search(r"\d", word)]
+    alike = [each for each in like if (_shares_a_number(numbered, each) if numbered else not holding)]
+    series = [each for each in by_plain if any(_of_one_series(word, each) for word in numbered)]
+    near = dict.fromkeys([*holding, *alike]) or dict.fromkeys(sorted(series, key=len))
+    return tuple(by_plain[each] for each in near)[:count]
 
 
-def _share_a_number(digits: set[str], name: str) -> bool:
-    own = {re.sub(r"\D", "", word) for word in name.split()} - {""}
-    return bool(digits & own)
+def _shares_a_number(words: list[str], name: str) -> bool:
+    """Whether a word of the name has the number of one of the words, and no other letter before it."""
+    own = [_LETTERS_AND_NUMBER.match(word) for word in name.split()]
+    asked = [_LETTERS_AND_NUMBER.match(word) for word in words]
+    return any(
+        left["number"] == right["number"] and left["letters"] == right["letters"]
+        for left in asked
+        if left
+        for right in own
+        if right
+    )
+
+
+def _of_one_series(word: str, name: str) -> bool:
+    """Whether a word of the name has the letters of that word and a number of the same hundred."""
+    asked = _LETTERS_AND_NUMBER.match(word)
+    if not asked or not asked["letters"] or len(asked["number"]) < 3:
+        return False
+    series = re.compile(re.escape(asked["letters"] + asked["number"][:-2]) + r"\d\d(?!\d)")
+    return any(series.match(each) for each in name.split())
 
 
 def _candidates(name: str, specs: tuple[GpuSpec, ...], offer_names: Mapping[str, str]) -> tuple[GpuSpec, ...]:
@@ -152,7 +184,8 @@ def _by_short_name(plain: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...
         for each in _plain_names(spec):
             own_model, own_forms, own_memory = _parts(each)
             fits = memory is None or memory == own_memory or (own_memory is None and _memory_agrees(spec, memory))
-            if own_model == model and fits and all(any(own.startswith(form) for own in own_forms) for form in forms):
+            same = own_model == model or (_RTX_A.fullmatch(model) and own_model == f"rtx {model}")
+            if same and fits and all(any(own.startswith(form) for own in own_forms) for form in forms):
                 found.append(spec)
                 break
     return tuple(found)
@@ -172,15 +205,34 @@ def _parts(plain: str) -> tuple[str, tuple[str, ...], float | None]:
 
 def _sliced(plain: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...]:
     """A MIG device or vGPU profile of a known board, as a board of its own."""
-    mig = _MIG.fullmatch(plain)
-    stated = mig or _VGPU.fullmatch(plain)
+    stated = _MIG.fullmatch(plain) or _VGPU.fullmatch(plain)
     if stated is None:
         return ()
-    board = stated["board"]
-    parents = tuple(spec for spec in specs if board in _plain_names(spec)) or _by_short_name(board, specs)
-    memory = float(stated["memory"])
-    share = int(mig["slices"]) / MIG_COMPUTE_SLICES if mig else None
-    return tuple(_slice_of(spec, memory, share) for spec in parents if (spec.memory_gib or 0.0) >= memory)
+    memory, slices = float(stated["memory"]), stated["slices"]
+    parents = _boards_sliced(stated["board"], specs)
+    return tuple(
+        _slice_of(spec, memory, None if slices is None else int(slices) / _slice_count(spec))
+        for spec in parents
+        if (spec.memory_gib or 0.0) >= memory
+    )
+
+
+def _boards_sliced(board: str, specs: tuple[GpuSpec, ...]) -> tuple[GpuSpec, ...]:
+    """The boards that the first words of a slice's name mean: by a vGPU among their names, else by their own."""
+    whole = re.compile(re.escape(board) + r" \d+[abcq]")
+    return (
+        tuple(spec for spec in specs if any(whole.fullmatch(name) for name in _plain_names(spec)))
+        or tuple(spec for spec in specs if board in _plain_names(spec))
+        or _by_short_name(board, specs)
+    )
+
+
+def _slice_count(board: GpuSpec) -> int:
+    """Compute slices of a board.
+
+    Source: NVIDIA, Multi-Instance GPU User Guide, supported profiles.
+    """
+    return 4 if board.gpu_id in MIG_FOUR_SLICES else MIG_COMPUTE_SLICES
 
 
 def _slice_of(board: GpuSpec, memory_gib: float, share: float | None) -> GpuSpec:
@@ -220,7 +272,7 @@ def _settle(
     if len(found) == 1:
         return found[0]
     if memory_gib is not None:
-        found = tuple(spec for spec in found if _memory_agrees(spec, memory_gib))
+        found = _nearest_memory(tuple(spec for spec in found if _memory_agrees(spec, memory_gib)), memory_gib)
     named = [spec for spec in found if _plain(name) in {_plain(spec.name), _plain(spec.gpu_id)}]
     if named:
         return named[0]
@@ -228,6 +280,12 @@ def _settle(
     if len(sold) == 1:
         return sold[0]
     return found[0] if len(found) == 1 else None
+
+
+def _nearest_memory(found: tuple[GpuSpec, ...], memory_gib: float) -> tuple[GpuSpec, ...]:
+    """Those of the memory nearest to that reported, within a GiB: an H100 of 93.1 GiB has 94, not 96."""
+    gaps = [abs((spec.memory_gib or 0.0) - memory_gib) for spec in found]
+    return tuple(spec for spec, gap in zip(found, gaps, strict=True) if gap <= min(gaps) + 1.0)
 
 
 def _memory_agrees(spec: GpuSpec, memory_gib: float | None) -> bool:
@@ -245,6 +303,8 @@ def _plain_names(spec: GpuSpec) -> frozenset[str]:
 def _plain(name: str) -> str:
     """A normalised name: without case, signs, spacing and a leading maker's name."""
     text = re.sub(r"\((r|tm|c)\)|[®™©]", " ", name.casefold())
+    by_pci = _PCI.search(text)
+    text = _JOINED.sub(r"\1 ", by_pci.group(1) if by_pci else text)
     words = re.sub(r"[\s_\-]+", " ", text).split()
     while len(words) > 1 and words[0] in _MAKERS:
         words = words[1:]

@@ -16,7 +16,15 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest, saving
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.figures import offer_grid
-from greenlove_mlflow.core.offers.offer import Offer, PriceSheet, Region, Rental, fits_memory, fitting_batch_size
+from greenlove_mlflow.core.offers.offer import (
+    Offer,
+    PriceSheet,
+    Region,
+    Rental,
+    fits_memory,
+    fitting_batch_size,
+    regions_by_name,
+)
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
@@ -174,7 +182,7 @@ def test_co2_differs_by_the_grid_of_the_region_that_is_named() -> None:
 
 def test_iceland_against_virginia_in_the_real_tables() -> None:
     sheet = read_price_sheet()
-    regions = {region.name: region for region in read_regions()}
+    regions = regions_by_name(read_regions())
     h100 = next(offer for offer in sheet.offers if offer.gpu_id == "nvidia-h100-sxm5-80gb")
     found = {
         name: compared(
@@ -227,6 +235,20 @@ def test_an_offer_without_a_known_region_takes_those_of_its_provider(offer: Offe
     assert [caveat.code for caveat in grid.caveats] == ["region-of-provider"]
     assert not grid.is_claimed
     assert offer_grid(offer, others).intensity_g_per_kwh is None
+
+
+def test_a_region_called_as_another_providers_is_the_offers_own() -> None:
+    elsewhere = dataclasses.replace(a_region("east", 400.0), provider="Another")
+    own = dataclasses.replace(a_region("east", 30.0), provider="Own")
+    regions = regions_by_name([elsewhere, own])
+    for offer, g_per_kwh in ((an_offer(provider="Own"), 30.0), (an_offer(provider="Another"), 400.0)):
+        for grid in (
+            offer_grid(offer, regions, region="east"),
+            offer_grid(dataclasses.replace(offer, regions=("east",)), regions),
+            offer_grid(dataclasses.replace(offer, regions=()), regions),
+        ):
+            assert grid.intensity_g_per_kwh is not None
+            assert grid.intensity_g_per_kwh.point == g_per_kwh
 
 
 def test_a_region_that_no_table_knows_is_refused() -> None:

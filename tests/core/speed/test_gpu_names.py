@@ -260,14 +260,61 @@ def test_many_names_of_every_maker_are_seen() -> None:
     }
 
 
+def numbers_of(name: str) -> set[str]:
+    return {re.sub(r"\D", "", word) for word in re.split(r"[\s_-]", name)} - {""}
+
+
 @pytest.mark.parametrize("name", sorted({seen["name"] for seen in SEEN if not seen["gpu_id"]}))
-def test_a_name_of_no_board_is_refused_with_boards_of_its_number_or_none(name: str) -> None:
+def test_a_name_of_no_board_is_refused_with_boards_of_its_number_or_its_hundred_or_none(name: str) -> None:
     with pytest.raises(UnknownGpuError) as refused:
         find_gpu(name, SPECS)
     called = [spec.name for spec in boards_called(name, SPECS)]
     near = called or nearest_names(name, [spec.name for spec in SPECS])
     assert all(each in str(refused.value) for each in near)
-    numbers = {re.sub(r"\D", "", word) for word in re.split(r"[\s-]", name)} - {""}
+    numbers = numbers_of(name)
+    hundreds = {number[:-2] for number in numbers if len(number) == 3}
     for each in near if numbers else ():
+        own = numbers_of(each)
         holds_the_words = set(words_of(name)) <= set(words_of(each))
-        assert holds_the_words or numbers & {re.sub(r"\D", "", word) for word in re.split(r"[\s-]", each)}, each
+        assert holds_the_words or numbers & own or hundreds & {number[:-2] for number in own if len(number) == 3}, each
+
+
+@pytest.mark.parametrize(
+    ("name", "near", "far"),
+    [
+        ("AMD Instinct MI308X", "MI300X", "MI100"),
+        ("NVIDIA A100-SXM-64GB", "A100 SXM4 80GB", "V100"),
+        ("NVIDIA L2", "no known name is like it", "A2"),
+        ("AMD Radeon RX 580", "no known name is like it", "Arc"),
+    ],
+)
+def test_a_board_without_a_row_is_refused_with_its_series_and_with_no_other_letters_number(
+    name: str, near: str, far: str
+) -> None:
+    with pytest.raises(UnknownGpuError) as refused:
+        find_gpu(name, SPECS)
+    assert near in str(refused.value)
+    assert far not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu_id", "share"),
+    [
+        ("GRID A100D-20C", "nvidia-a100-pcie-80gb-vgpu-20gb", 1.0),
+        ("GRID A100D-3-40C", "nvidia-a100-pcie-80gb-mig-40gb", 3 / 7),
+        ("GRID A100X-20C", "nvidia-a100-sxm4-40gb-vgpu-20gb", 1.0),
+        ("NVIDIA A30 MIG 2g.12gb", "nvidia-a30-mig-12gb", 2 / 4),
+        ("NVIDIA H100 80GB HBM3 MIG 2g.20gb", "nvidia-h100-sxm5-80gb-mig-20gb", 2 / 7),
+    ],
+)
+def test_a_slice_has_its_share_of_the_board_that_its_short_name_means(name: str, gpu_id: str, share: float) -> None:
+    found = find_gpu(name, SPECS)
+    board = next(spec for spec in SPECS if gpu_id.startswith((f"{spec.gpu_id}-vgpu", f"{spec.gpu_id}-mig")))
+    assert found.gpu_id == gpu_id
+    assert found.fp16_tflops == pytest.approx((board.fp16_tflops or 0.0) * share)
+
+
+def test_a_memory_that_two_boards_come_near_to_means_the_nearer() -> None:
+    assert find_gpu("H100", SPECS, memory_gib=95.6).gpu_id == "nvidia-h100-sxm5-96gb"
+    with pytest.raises(UnknownGpuError, match=r"several boards are called 'Orin': [^;]*8GB[^;]*; [^;]*8GB[^;]*\. Name"):
+        find_gpu("Orin", SPECS, memory_gib=7.4)

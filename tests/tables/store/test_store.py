@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.offer import regions_by_name
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables import (
@@ -212,8 +213,8 @@ def test_every_table_can_be_written_as_parquet(tmp_path: Path, name: str) -> Non
 
 
 def test_the_records_of_the_core_are_all_there() -> None:
-    assert len(read_gpu_specs()) == 323
-    assert len({spec.gpu_id for spec in read_gpu_specs()}) == 323
+    assert len(read_gpu_specs()) == 350
+    assert len({spec.gpu_id for spec in read_gpu_specs()}) == 350
     assert {row.suite for row in read_throughput()} == {"exxact-2026", "timm-2025", "v0", "v1", "v2"}
     assert len(read_suite_bridges()) == 34
     assert {equivalence.direction for equivalence in read_equivalences()} == {"emitted", "sequestered", "avoided"}
@@ -236,7 +237,7 @@ def test_unknown_is_none_in_a_record() -> None:
 
 
 def test_regions_have_both_scopes_apart() -> None:
-    regions = {region.name: region for region in read_regions()}
+    regions = regions_by_name(read_regions())
     virginia, iceland, unknown = regions["us-east1-a"], regions["eu-iceland1-a"], regions["us-west1-a"]
     assert (virginia.intensity_g_per_kwh, virginia.intensity_direct_g_per_kwh) == (418.0, 290.6)
     assert (iceland.intensity_g_per_kwh, iceland.intensity_direct_g_per_kwh) == (28.0, None)
@@ -258,7 +259,7 @@ def test_memory_power_goes_from_the_modules_of_a_server_to_those_of_a_desktop() 
 
 
 def test_a_clouds_region_has_the_grid_of_the_place_that_its_provider_names() -> None:
-    regions = {region.name: region for region in read_regions()}
+    regions = regions_by_name(read_regions())
     virginia, ireland = regions["us-east-1"], regions["eu-west-1"]
     assert (virginia.provider, regions["us-east1-a"].provider) == ("AWS", "Crusoe Cloud")
     state, country = find_grid(region="US-VA")[0], find_grid(country="IE")[0]
