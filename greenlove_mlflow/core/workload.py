@@ -9,6 +9,7 @@ from typing import Literal
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.numbers import format_limit
 
 # lifecycle: including construction and fuel supply of power plants; direct: stack emissions only.
 Scope = Literal["lifecycle", "direct"]
@@ -88,3 +89,13 @@ class Limits:
             is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if value is not None and not (is_number and value > 0.0):
                 raise InvalidInputError(f"limit {name} must be a number above 0, got {value!r}")
+
+
+def limit_words(name: str, limit: float, **figures: float) -> str:
+    """A limit with the figures that are held against it.
+
+    >>> limit_words("usd", 0.05, estimated=0.163)
+    'the limit of $0.05 (estimated $0.163)'
+    """
+    listed = ", ".join(f"{words.replace('_', ' ')} {format_limit(name, figure)}" for words, figure in figures.items())
+    return f"the limit of {format_limit(name, limit)} ({listed})"

@@ -221,6 +221,10 @@ def _read_settings(epochs: int | None, options: Mapping[str, Any]) -> tuple[Opti
     """The checked options, those on offers included, and the environment."""
     settings, environment = make_options(epochs, options), read_environment()
     check_offers(
-        settings.prices, billing=settings.billing, speed_ratios=settings.speed_ratios, region=settings.cloud_region
+        settings.prices,
+        billing=settings.billing,
+        speed_ratios=settings.speed_ratios,
+        region=settings.cloud_region,
+        gpus=settings.gpus,
     )
     return settings, environment

@@ -19,6 +19,7 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpu_names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
 from greenlove_mlflow.core.speed.ratio import speed_ratio
+from greenlove_mlflow.core.speed.several_gpus import known_gpu_counts
 from greenlove_mlflow.core.speed.specs import is_counted
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.numbers.durations import spoken_point
@@ -67,10 +68,9 @@ def compare_estimate(
     if statistics is None:
         raise InvalidInputError("only the estimate of a measured training can be compared, not that of an offer")
     billing, speed_ratios = checks.texts("billing", billing), checks.ratios("speed_ratios", speed_ratios)
-    gpus = None if gpus is None else checks.whole("gpus", gpus)
     if precision is not None:
         checks.choice("precision", precision, get_args(Precision))
-    sheet = check_offers(prices, billing=billing, speed_ratios=speed_ratios)
+    sheet = check_offers(prices, billing=billing, speed_ratios=speed_ratios, gpus=gpus)
     specs = {spec.gpu_id: spec for spec in read_gpu_specs()}
     offer_names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
     home = find_home(statistics, gpu, offer_names)
@@ -81,7 +81,7 @@ def compare_estimate(
         # A step on a CPU says nothing about the parts of a step on the named GPU.
         statistics = dataclasses.replace(statistics, profile=None, validation_profile=None)
         estimate = dataclasses.replace(estimate, statistics=statistics)
-    used = statistics.home_gpu_count if gpus is None else gpus
+    used = statistics.home_gpu_count if gpus is None else checks.whole("gpus", gpus)
     asked = dataclasses.replace(
         statistics, precision=precision or statistics.precision, task=task or statistics.task, gpu_count=used
     )
@@ -157,21 +157,26 @@ def check_offers(
     billing: tuple[str, ...],
     speed_ratios: Mapping[str, float],
     region: str | None = None,
+    gpus: int | None = None,
 ) -> PriceSheet:
-    """The requested price sheet, checked for the kinds of price, the GPUs and the region asked for.
+    """The requested price sheet, checked for the kinds of price, the GPUs, their number and the region asked for.
 
     Args:
         prices: ``newest``, a version, a path to a price sheet, or a ``PriceSheet``.
         billing: Kinds of price to compare.
         speed_ratios: Known speed ratios by GPU.
         region: Cloud region of the offers; None when not given.
+        gpus: GPUs used on an offer; None for as many as at home.
 
     Raises:
-        InvalidInputError: If no offer has such a kind of price, or a GPU or region is in no table; the message lists
-            valid ones.
+        InvalidInputError: If no offer has such a kind of price, a GPU or region is in no table, or nothing is known of
+            so many GPUs; the message lists valid ones.
         TableError: If the sheet is invalid.
     """
     sheet = read_price_sheet(prices)
+    if gpus is not None and checks.whole("gpus", gpus) not in (counts := known_gpu_counts(read_ratio_evidence())):
+        listed = ", ".join(map(str, counts))
+        raise InvalidInputError(f"gpus must be one of {listed}, of which published runs tell the speed; got {gpus}")
     for each in billing:
         if each not in DEFAULT_BILLING:
             checks.named("billing", each, {offer.billing for offer in sheet.offers} | set(DEFAULT_BILLING))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.live.policy import Policy
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.tracking import TrackedRun
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,7 @@ def prepare_training(
         refuse_on_ranks(subject, options)
     options = options.on(ranks)
     options = _with_benchmark(options, environment, policy, ranks)
-    options = _with_what_can_be_kept(subject, options, policy)
+    options = _with_what_can_be_kept(subject, options, policy, speaks=ranks is None or ranks.is_leader)
     if ranks is not None and ranks.agree(float(options.benchmark == "within")):
         # Where one rank cannot put its state back, none is measured before.
         options = dataclasses.replace(options, benchmark="within")
@@ -149,8 +152,13 @@ def _with_benchmark(options: Options, environment: Environment, policy: Policy, 
     return dataclasses.replace(options, benchmark="before" if before else "within")
 
 
-def _with_what_can_be_kept(subject: Training | EpochRunner, options: Options, policy: Policy) -> Options:
-    """The options, with the benchmark moved within the training if one before it could not restore all state."""
+def _with_what_can_be_kept(
+    subject: Training | EpochRunner, options: Options, policy: Policy, *, speaks: bool = True
+) -> Options:
+    """The options, with the benchmark moved within the training if one before it could not restore all state.
+
+    Of several ranks, one says so.
+    """
     if options.benchmark == "within" or not isinstance(subject, Training):
         return options
     try:
@@ -158,9 +166,8 @@ def _with_what_can_be_kept(subject: Training | EpochRunner, options: Options, po
     except StateNotKeepableError as error:
         if policy.confirm is not None or options.method != "adaptive":
             raise  # these need an estimate before the training
-        say_on_stderr(
-            f"{error.found}. So nothing is run beforehand: the first seconds of the training are the benchmark"
-        )
+        moved = f"{error.found}. So nothing is run beforehand: the first seconds of the training are the benchmark"
+        (say_on_stderr if speaks else logger.info)(moved)
         return dataclasses.replace(options, benchmark="within")
     return options
 

@@ -142,7 +142,8 @@ def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", st
     if not outcome.completed:
         return f"{ending_words(estimate, outcome, ended=ended, steps=steps)}: {took}{listed}."
     estimated = "under 1 s" if estimate.time_s.high < LEAST_S else spoken_range(estimate.time_s)
-    where = "estimated" if estimate.time_s.contains(outcome.time_s) else "outside the estimated"
+    is_as_estimated = estimate.time_s.contains(outcome.time_s) or took == estimated
+    where = "estimated" if is_as_estimated else "outside the estimated"
     return f"Finished in {took} ({where} {estimated}){listed}."
 
 

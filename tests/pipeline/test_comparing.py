@@ -57,6 +57,14 @@ def test_all_eight_are_at_work_when_asked_for() -> None:
     assert eight.estimate.time_s.point == one.all_at_work_time_s.point
 
 
+@pytest.mark.parametrize("count", [3, 16, 1_000_000_000])
+def test_numbers_of_gpus_that_nobody_has_measured_are_refused_at_entry(count: int) -> None:
+    with pytest.raises(InvalidInputError, match=rf"gpus must be one of 1, 2, 4, 8, .*got {count}$"):
+        compared(options={"gpus": count})
+    with pytest.raises(InvalidInputError, match="gpus must be one of 1, 2, 4, 8"):
+        greenlove.estimate(None, None, None, None, epochs=1, gpus=count)
+
+
 def test_offer_sold_singly_is_rented_singly() -> None:
     row = row_of(compared(), "L40S 48GB")
     assert (row.used_gpu_count, row.rented_gpu_count) == (1, 1)

@@ -103,7 +103,7 @@ class TestLaunched:
         ranks = said["spent"]
         assert 60 < ranks[0]["step_count"] == ranks[1]["step_count"] < 200
         assert ranks[0]["weights"] == ranks[1]["weights"]
-        assert "limit hours" in ranks[0]["must_stop"] == ranks[1]["must_stop"]
+        assert "reached the limit of" in ranks[0]["must_stop"] == ranks[1]["must_stop"]
         tags = client.get_run(ranks[0]["run_id"]).data.tags
         assert (tags["greenlove.status"], tags["greenlove.reason"]) == ("stopped", ranks[0]["must_stop"])
 

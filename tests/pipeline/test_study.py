@@ -280,12 +280,12 @@ def test_a_trial_that_no_longer_fits_is_refused_and_runs_no_step(
         run = try_one(0.1)
         assert not run.approved
         assert run.step_count == 0
-        assert "limit kwh" in study.must_stop
+        assert "the study would break the limit of" in study.must_stop
         stored = mlflow.MlflowClient(uri).get_run(run.run_id)
         assert stored.data.tags["mlflow.parentRunId"] == study.run_id
     stored = mlflow.MlflowClient(uri).get_run(run.run_id)
     assert stored.data.tags["greenlove.status"] == "refused"
-    assert "the study would break limit kwh" in stored.data.tags["greenlove.reason"]
+    assert "the study would break the limit of" in stored.data.tags["greenlove.reason"]
 
 
 def a_study(**options: Any) -> Study:
@@ -323,7 +323,7 @@ def test_limits_count_what_is_spent_and_what_runs() -> None:
     # 1.5 run and 1.5 are asked for: 3 of 3.5.
     assert second.policy(Policy()).refusal(estimated(100.0, 1.5)) == ""
     third = begin(study)
-    assert "limit usd = 3.5 (spent 3, the next trial is estimated at 1.5)" in third.policy(Policy()).refusal(
+    assert "the limit of $3.50 (spent $3.00, the next trial is estimated at $1.50)" in third.policy(Policy()).refusal(
         estimated(100.0, 1.5)
     )
     third.end(None, None, is_whole=False)
@@ -343,15 +343,15 @@ def test_a_trial_is_stopped_by_what_the_others_left() -> None:
     policy = second.policy(Policy())
     assert policy.is_limited
     assert policy.spent(took(500.0, completed=False)) == ""
-    assert "limit hours = 1 (spent 1)" in policy.spent(took(600.0, completed=False))
-    assert "limit hours" in study.must_stop
+    assert "the limit of 1 h (spent 1 h)" in policy.spent(took(600.0, completed=False))
+    assert "the limit of 1 h" in study.must_stop
 
 
 def test_a_trials_own_limits_hold_too() -> None:
     trial = begin(a_study())
     policy = trial.policy(Policy(limits=Limits(usd=1.0)))
-    assert "limit usd = 1" in policy.refusal(estimated(100.0, 1.5))
-    assert "limit usd = 1" in policy.spent(took(10.0))
+    assert "the limit of $1.00" in policy.refusal(estimated(100.0, 1.5))
+    assert "the limit of $1.00" in policy.spent(took(10.0))
 
 
 def test_pruned_is_said_of_the_trial_of_this_thread() -> None:

@@ -43,6 +43,13 @@ def test_a_stream_that_can_be_read_once_turns_to_within(capsys: pytest.CaptureFi
     assert next(training.data.dataset.rows) == 0  # nothing has been read
 
 
+def test_of_several_ranks_one_says_that_it_turns_to_within(capsys: pytest.CaptureFixture[str]) -> None:
+    training = a_training(DataLoader(Once(), batch_size=4))
+    options = _with_what_can_be_kept(training, make_options(3, {"steps_per_epoch": 4}), Policy(), speaks=False)
+    assert options.benchmark == "within"
+    assert capsys.readouterr().err == ""
+
+
 def test_who_is_to_be_asked_beforehand_is_refused() -> None:
     training = a_training(DataLoader(Once(), batch_size=4))
     with pytest.raises(StateNotKeepableError):
@@ -56,8 +63,8 @@ def test_what_can_be_kept_is_measured_before(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
 
 
-def test_several_ranks_are_measured_within_unless_the_caller_asks_first() -> None:
-    ranks = Ranks(HashStore(), rank=0, members=[Member(host="a", pid=pid, asks="") for pid in (1, 2)])
+def test_ranks_are_measured_within_unless_the_caller_asks_first() -> None:
+    ranks = Ranks(HashStore(), rank=0, members=[Member(host="a", pid=1, asks="")])
     environment = read_environment()
     usual = _with_benchmark(make_options(3, {}), environment, Policy(), ranks)
     assert usual.benchmark == "within"

@@ -134,7 +134,7 @@ FIRST_SCREEN = """() => {
 FIRST_FIGURES = {
     "finished": ("5 h 15 min", "2.15 kWh", "$0.65", "0.815 kg", "estimated 5 h 10 min"),
     "refused": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
-    "stopped": ("2 h 4 min", "Stopped: limit usd = 0.2", "was for 100 epochs"),
+    "stopped": ("2 h 4 min", "Stopped: reached the limit of $0.2", "was for 100 epochs"),
     "failed": ("2 h 4 min", "was for 100 epochs"),
     "running": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
 }

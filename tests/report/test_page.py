@@ -118,17 +118,17 @@ def test_page_has_everything_in_the_order_a_reader_needs_it() -> None:
 
 FATES: dict[str, dict[str, Any]] = {
     "finished": {"outcome": an_outcome()},
-    "refused": {"notice": "Not run: limit usd = 0.1 (estimated 0.63)."},
+    "refused": {"notice": "Not run: the estimate breaks the limit of $0.1 (estimated $0.63)."},
     "stopped": {
         "outcome": an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0),
-        "notice": "Stopped: limit usd = 0.2 (spent 0.21).",
+        "notice": "Stopped: reached the limit of $0.2 (spent $0.21).",
     },
     "failed": {"outcome": an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0)},
     "running": {},
 }  # fmt: skip
 FIRST_WORDS = {
     "finished": ("FINISHED", "It took 5 h 15 min"),
-    "refused": ("NOT RUN", "Not run: limit usd = 0.1"),
+    "refused": ("NOT RUN", "Not run: the estimate breaks the limit of $0.1"),
     "stopped": ("STOPPED", "40 of 100 epochs ran, then it was stopped"),
     "failed": ("FAILED", "40 of 100 epochs ran, then it failed"),
     "running": ("RUNNING", "Training here takes 5 h 10 min"),

@@ -306,8 +306,8 @@ def test_the_note_says_first_what_happened_once_it_has() -> None:
     )
     assert "| time | 5 h 15 min | 5 h 10 min (4 h 50 min to 5 h 35 min) |" in note
     assert "Next time: " in note.split("\n")[0]
-    refused = make_note(home, None, run_id="abc", notice="Not run: the estimate breaks limit usd.", status="refused")
-    assert refused.startswith("Not run: the estimate breaks limit usd. Training here would take ")
+    refused = make_note(home, None, run_id="abc", notice="Not run: it breaks the limit of $1.00.", status="refused")
+    assert refused.startswith("Not run: it breaks the limit of $1.00. Training here would take ")
 
 
 def test_the_note_lists_what_asks_for_action_and_counts_the_rest() -> None:

@@ -29,7 +29,7 @@ def test_it_fits_a_terminal_whatever_is_in_it(seconds: float) -> None:
         home_name="a machine with a name that no table holds " * 3,
         caveats=tuple(Caveat.of("old-price", gpu="G" * 90, provider="P", as_of="2020-01-01", age_days=9) for _ in "12"),
     )
-    lines = summary(comparison.home, comparison, refusal="the estimate breaks limit usd = 0.1 " * 5).splitlines()
+    lines = summary(comparison.home, comparison, refusal="the estimate breaks the limit of $0.1 " * 5).splitlines()
     assert len(lines) <= MOST_LINES
     assert max(len(line) for line in lines) <= WIDTH
 
@@ -55,8 +55,8 @@ def test_a_training_shorter_than_a_start_is_too_small_to_rent() -> None:
 
 
 def test_a_refusal_is_in_it() -> None:
-    assert "NOT RUN: the estimate breaks limit usd = 1." in summary(
-        an_estimate(), refusal="the estimate breaks limit usd = 1"
+    assert "NOT RUN: the estimate breaks the limit of $1.00." in summary(
+        an_estimate(), refusal="the estimate breaks the limit of $1.00"
     )
 
 
@@ -138,5 +138,7 @@ def test_the_last_line_says_what_it_took_beside_the_range() -> None:
         "Finished in 5 h 15 min (estimated 4 h 50 min to 5 h 35 min), "
     )
     assert "(outside the estimated" in ending_sentence(estimate, an_outcome(time_s=50_000.0))
+    short = an_estimate(time_s=Interval(point=0.2, low=0.19, high=0.21))
+    assert ending_sentence(short, an_outcome(time_s=0.5)).startswith("Finished in under 1 s (estimated under 1 s), ")
     early = an_outcome(completed=False, epoch_durations_s=(186.0,) * 9)
     assert ending_sentence(estimate, early, ended="failed").startswith("Ended after 9 of 100 epochs, failed: 5 h 15")

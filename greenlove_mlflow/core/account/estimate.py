@@ -11,7 +11,7 @@ from greenlove_mlflow.core.account.run_facts import RunFacts, home_power_w
 from greenlove_mlflow.core.account.totals import Totals
 from greenlove_mlflow.core.interval import Interval, product
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.workload import Grid, Limits, Workload
+from greenlove_mlflow.core.workload import Grid, Limits, Workload, limit_words
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
@@ -138,7 +138,7 @@ def broken_limits(estimate: Estimate, limits: Limits) -> tuple[str, ...]:
         ("kg_co2", limits.kg_co2, estimate.co2_g, 1.0 / G_PER_KG),
     )
     return tuple(
-        f"limit {name} = {limit:g} (estimated {figure.point * factor:.3g})"
+        limit_words(name, limit, estimated=figure.point * factor)
         for name, limit, figure, factor in checks
         if limit is not None and figure is not None and figure.point * factor > limit
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import home_power_w
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.workload import Limits
+from greenlove_mlflow.core.workload import Limits, limit_words
 from greenlove_mlflow.units import G_PER_KG, J_PER_KWH, S_PER_H
 
 
@@ -147,7 +147,7 @@ def spent_limits(outcome: Outcome, limits: Limits) -> tuple[str, ...]:
         ("kg_co2", limits.kg_co2, outcome.co2_g, 1.0 / G_PER_KG),
     )
     return tuple(
-        f"limit {name} = {limit:g} (spent {figure * factor:.3g})"
+        limit_words(name, limit, spent=figure * factor)
         for name, limit, figure, factor in checks
         if limit is not None and figure is not None and figure * factor >= limit
     )

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.quantity import QUANTITIES
+from greenlove_mlflow.core.workload import Limits, limit_words
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.numbers import format_co2_g, format_kwh, format_money, format_time
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
-
-if TYPE_CHECKING:
-    from greenlove_mlflow.core.workload import Limits
 
 _FIELDS = tuple(quantity.field for quantity in QUANTITIES)
 
@@ -144,7 +141,7 @@ def broken_by(taken: Totals, planned: Totals, limits: Limits) -> tuple[str, ...]
         limits: The study's limits.
     """
     return tuple(
-        f"limit {name} = {limit:g} (spent {have:.3g}, the next trial is estimated at {more:.3g})"
+        limit_words(name, limit, spent=have, the_next_trial_is_estimated_at=more)
         for name, limit, have, more in _limited(taken, planned, limits)
         if have + more > limit
     )
@@ -153,7 +150,7 @@ def broken_by(taken: Totals, planned: Totals, limits: Limits) -> tuple[str, ...]
 def spent_of(taken: Totals, limits: Limits) -> tuple[str, ...]:
     """One text per limit that a study has spent; an unknown figure exceeds none."""
     return tuple(
-        f"limit {name} = {limit:g} (spent {have:.3g})"
+        limit_words(name, limit, spent=have)
         for name, limit, have, _ in _limited(taken, NOTHING, limits)
         if have >= limit
     )

@@ -48,13 +48,14 @@ def gpu_scaling(
     Raises:
         InvalidInputError: If no runs on that many GPUs are published.
     """
-    found = _efficiencies(evidence, printed_precision(precision)).get(gpu_count, ())
+    by_count = _efficiencies(evidence, printed_precision(precision))
+    found = by_count.get(gpu_count, ())
     links = "fast links" if has_fast_links(spec) else "PCIe"
-    alike = [each for each in found if each.has_fast_links == has_fast_links(spec)]
+    alike = [each for each in found if _is_like(each, spec)]
     if not alike:
-        counts = sorted(_efficiencies(evidence, printed_precision(precision)))
         raise InvalidInputError(
-            f"no published runs on {gpu_count} GPUs with {links}; choose 1 or one of {', '.join(map(str, counts))}"
+            f"no published runs say how fast {gpu_count} GPUs with {links} are; choose 1"
+            + "".join(f" or {count}" for count, runs in by_count.items() if any(_is_like(each, spec) for each in runs))
         )
     kin = [each.efficiency for each in alike if group is None or each.task in TASK_GROUPS.get(group, ())]
     own = [each.efficiency for each in alike if each.gpu_id == spec.gpu_id]
@@ -74,6 +75,20 @@ def on_several(one: SpeedRatio, scaling: Interval, how: str, gpu_count: int) -> 
         detail=f"{one.detail}; {how}",
         caveats=(*one.caveats, Caveat.of("larger-batch", count=gpu_count)),
     )
+
+
+def _is_like(run: _Efficiency, spec: GpuSpec) -> bool:
+    return run.has_fast_links == has_fast_links(spec)
+
+
+def known_gpu_counts(evidence: RatioEvidence) -> tuple[int, ...]:
+    """The numbers of GPUs, one included, that there are published runs on for GPUs of both kinds of link."""
+    linked = {spec.gpu_id: has_fast_links(spec) for spec in evidence.specs}
+    links: dict[int, set[bool]] = {}
+    for row in evidence.throughput:
+        if row.gpu_id in linked:
+            links.setdefault(row.gpu_count, set()).add(linked[row.gpu_id])
+    return tuple(sorted({1, *(count for count, kinds in links.items() if len(kinds) > 1)}))
 
 
 @lru_cache(maxsize=8)

@@ -130,10 +130,12 @@ class Account:
             self.forecasts_s.append(promised)
             return promised
         total_s = forecast_total_s(facts.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
-        if _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised):
+        heads_for, estimated = format_time(total_s), format_time(promised)
+        is_news = _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised)
+        if is_news and heads_for != estimated:
             message = (
-                f"after {format_epochs(len(self._laps.durations_s))} the training heads for {format_time(total_s)}, "
-                f"outside the estimated {format_time(promised)}"
+                f"after {format_epochs(len(self._laps.durations_s))} the training heads for {heads_for}, "
+                f"outside the estimated {estimated}"
             )
             logger.warning("%s", message)
             self._say(message)

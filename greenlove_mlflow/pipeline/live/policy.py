@@ -73,7 +73,8 @@ class Policy:
         """Which limits the training has reached, as text; empty when none."""
         if self.limits is None or outcome is None:
             return ""
-        return " and ".join(spent_limits(outcome, self.limits))
+        reached = " and ".join(spent_limits(outcome, self.limits))
+        return f"reached {reached}" if reached else ""
 
 
 class Stopping:

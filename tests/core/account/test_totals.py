@@ -96,14 +96,14 @@ def test_the_next_trial_breaks_a_limit_by_what_is_left_of_it() -> None:
     limits = Limits(usd=10.0, hours=1.0)
     taken, planned = totals(1000.0, usd=8.0), totals(1000.0, usd=2.5)
     (said,) = broken_by(taken, planned, limits)
-    assert said == "limit usd = 10 (spent 8, the next trial is estimated at 2.5)"
+    assert said == "the limit of $10.00 (spent $8.00, the next trial is estimated at $2.50)"
     assert broken_by(taken, totals(1000.0, usd=2.0), limits) == ()
     assert len(broken_by(taken, totals(2601.0, usd=2.5), limits)) == 2
     assert broken_by(totals(1.0, usd=None), planned, Limits(usd=1.0)) == ()
 
 
 def test_a_limit_that_is_spent_is_said() -> None:
-    assert spent_of(totals(3600.0), Limits(hours=1.0)) == ("limit hours = 1 (spent 1)",)
+    assert spent_of(totals(3600.0), Limits(hours=1.0)) == ("the limit of 1 h (spent 1 h)",)
     assert spent_of(totals(3599.0), Limits(hours=1.0)) == ()
     assert spent_of(NOTHING, Limits(kwh=1e-9)) == ()
 

@@ -111,8 +111,8 @@ def test_a_terminal_shows_summary_and_end_in_fourteen_lines_of_eighty_columns(sc
     assert finished[-1].startswith("END OF RUN: ")
     assert not any(line.startswith(("loss of", "Finished", "Ended")) for line in refused)
     assert sum(line.startswith("greenlove: training refused: the estimate breaks") for line in refused) == 1
-    assert any(line.startswith("NOT RUN: the estimate breaks limit usd = 1e-12") for line in refused)
-    assert any(line.startswith("Ended after 1 of 4 epochs, stopped: limit hours") for line in stopped)
+    assert any(line.startswith("NOT RUN: the estimate breaks the limit of $0.000000000001 ") for line in refused)
+    assert any(line.startswith("Ended after 1 of 4 epochs, stopped: reached the limit of") for line in stopped)
     assert sum(line.startswith("greenlove: training stopped") for line in stopped) == 1
     assert within[0].endswith(", 200 steps")
     assert any(line.startswith("Finished in ") for line in within)

@@ -63,8 +63,8 @@ class Kept(TrackedRun):
         self.said.append((status, reason))
 
 
-def a_promise(epochs: float = EPOCHS) -> Promise:
-    epoch_s = STEPS * STEP_S
+def a_promise(epochs: float = EPOCHS, *, step_s: float = STEP_S) -> Promise:
+    epoch_s = STEPS * step_s
     fit = a_fit(sample_count=STEPS * 64, steps_per_epoch=STEPS, epoch_s=epoch_s, first_epoch_s=epoch_s, one_off_s=0.0)
     plan = a_workload(sample_count=STEPS * 64, batch_size=64, steps_per_epoch=STEPS, epoch_count=epochs)
     estimate = estimate_training(some_statistics(fit=fit, workload=plan))
@@ -246,7 +246,7 @@ def test_a_limit_that_is_spent_ends_the_epochs(clock: VirtualClock, capsys: pyte
         trained += 1
     run.end()
     assert trained == 3
-    assert "hours" in run.must_stop
+    assert run.must_stop.startswith("reached the limit of 0.00")
     assert [status for status, _ in kept(run).said] == ["stopped"]
     assert capsys.readouterr().err.count("training stopped") == 1
 
@@ -268,7 +268,7 @@ def test_a_limit_raises_in_a_loop_of_ones_own_when_asked_to(clock: VirtualClock)
     limit_h = 1.5 * STEPS * STEP_S / 3600.0
     run = a_training(clock, policy=Policy(limits=Limits(hours=limit_h), on_limit="raise"))
     run.begin()
-    with pytest.raises(LimitReached, match="hours"):
+    with pytest.raises(LimitReached, match=r"reached the limit of 0\.00\d+ h \(spent"):
         step(run, clock, EPOCHS * STEPS)
     run.end()
     assert run.step_count == 2 * STEPS
@@ -394,3 +394,14 @@ def test_many_tiny_steps_can_still_be_cut_again(clock: VirtualClock) -> None:
     run.end()
     assert run.outcome is not None
     assert run.outcome.epoch_durations_s == pytest.approx([10.0, 30.0, 30.0, 30.0], rel=1e-3)
+
+
+@pytest.mark.parametrize(("slower", "said"), [(4.0, 0), (100.0, 1)])
+def test_a_forecast_that_reads_like_the_estimate_is_no_news(
+    clock: VirtualClock, capsys: pytest.CaptureFixture[str], slower: float, said: int
+) -> None:
+    """Both are under a second, four times apart as they are; a hundred times is told."""
+    run = a_training(clock, promise=a_promise(step_s=0.001))
+    for _ in run.epochs():
+        clock.advance(STEPS * 0.001 * slower)
+    assert capsys.readouterr().err.count("outside the estimated under 1 s") == said
