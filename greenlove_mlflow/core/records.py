@@ -266,6 +266,18 @@ class StepProfile:
         longest_s = self.longest_s
         return None if longest_s is None or self.device_busy_s is None else self.device_busy_s / longest_s
 
+    @property
+    def least_step_share(self) -> float | None:
+        """The share of the step that would remain if the board never waited, 0 to 1; None where unknown.
+
+        It limits the gain by a larger batch, ``torch.compile``, CUDA graphs or more workers on the same board. A busy
+        time that is an upper bound makes the share too large, never too small.
+
+        >>> StepProfile(host_s=0.5, device_busy_s=0.25).least_step_share
+        0.5
+        """
+        return self.busy_share if self.bound_by in ("data", "host") else None
+
 
 # A host that needs less of a step than this may slow down without any effect on the step.
 FREE_HOST_SHARE = 0.6

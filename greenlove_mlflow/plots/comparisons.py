@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.offer import PriceSheet
@@ -37,6 +35,7 @@ from greenlove_mlflow.words.plain_text import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 

@@ -11,9 +11,9 @@ from greenlove_mlflow.tracking.reading import (
     read_run,
     runs_of_workload,
 )
-from greenlove_mlflow.tracking.run import TrackedRun, open_run
 from greenlove_mlflow.tracking.spool.boundary import TrackingWarning
 from greenlove_mlflow.tracking.spool.recovery import Recovered, describe_store, recover, refused_spools
+from greenlove_mlflow.tracking.tracked_run import TrackedRun, open_run
 
 __all__ = [
     "HistoryPoint",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest
-from greenlove_mlflow.core.timing.diagnostics import least_step_share
 from greenlove_mlflow.numbers import (
     NOT_MEASURED,
     format_co2_g,
@@ -146,7 +145,7 @@ def bound_by_words(estimate: Estimate, comparison: Comparison | None = None) -> 
     profile = None if estimate.statistics is None else estimate.statistics.profile
     if profile is None or profile.bound_by is None:
         return ""
-    share = least_step_share(profile)
+    share = profile.least_step_share
     busy = "" if share is None else f": the GPU works {format_share(share)} of the time"
     here = f"Bound by {BOUND_BY_WORDS[profile.bound_by]}{busy}."
     return f"{here}{_where_gpus_wait(comparison)}"

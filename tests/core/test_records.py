@@ -7,7 +7,7 @@ import math
 import pytest
 
 from greenlove_mlflow.core.codec import from_plain, to_plain
-from greenlove_mlflow.core.timing.diagnostics import StepProfile, least_step_share
+from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.errors import InvalidInputError
 
 # Measured on an H200, seconds: the host's own time and the kernels of a step.
@@ -52,10 +52,10 @@ def test_cpu_has_no_busy_share() -> None:
 
 
 def test_only_a_board_that_waits_has_something_to_gain() -> None:
-    assert least_step_share(BERT) == pytest.approx(0.404, abs=1e-3)
-    assert least_step_share(WIDE_MLP) is None
-    assert least_step_share(StepProfile(host_s=0.01, on_cpu=True)) is None
-    assert least_step_share(StepProfile(host_s=0.01)) is None
+    assert BERT.least_step_share == pytest.approx(0.404, abs=1e-3)
+    assert WIDE_MLP.least_step_share is None
+    assert StepProfile(host_s=0.01, on_cpu=True).least_step_share is None
+    assert StepProfile(host_s=0.01).least_step_share is None
 
 
 @pytest.mark.parametrize("field", ["loader_s", "fetch_s", "host_s", "device_busy_s", "launch_count", "moved_bytes"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.core.records import BenchmarkLog, StepProfile
+from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.timing.growth import Growth
 from greenlove_mlflow.core.timing.noise import Noise
 from greenlove_mlflow.core.workload import Workload
@@ -33,18 +33,6 @@ LEAST_VIRTUAL_SHARE = 0.5
 LARGEST_LOAD_RATIO = 1.0
 LARGEST_THROTTLED_SHARE = 0.05
 FARTHEST_EXTRAPOLATION = 1000.0
-
-
-def least_step_share(profile: StepProfile) -> float | None:
-    """The share of the step that would remain if the board never waited, 0 to 1; None where unknown.
-
-    It limits the gain by a larger batch, ``torch.compile``, CUDA graphs or more workers on the same board. A busy time
-    that is an upper bound makes the share too large, never too small.
-
-    >>> least_step_share(StepProfile(host_s=0.5, device_busy_s=0.25))
-    0.5
-    """
-    return profile.busy_share if profile.bound_by in ("data", "host") else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +116,7 @@ def _of_the_profile(log: BenchmarkLog) -> Iterator[Caveat]:
     profile = log.profile
     if profile is None or profile.bound_by != "host" or profile.busy_share is None:
         return
-    share = least_step_share(profile)
+    share = profile.least_step_share
     if share is not None and share < LARGEST_BUSY_SHARE:
         yield Caveat.of("host-bound", busy_share=share, least_share=share)
 
@@ -136,7 +124,7 @@ def _of_the_profile(log: BenchmarkLog) -> Iterator[Caveat]:
 def _advice_on_data(log: BenchmarkLog) -> str:
     advice = "raise num_workers or prefetch_factor" if log.worker_count else "set num_workers and pin_memory"
     profile = log.profile
-    share = None if profile is None else least_step_share(profile)
+    share = None if profile is None else profile.least_step_share
     if profile is None or profile.bound_by != "data" or share is None:
         return advice
     return f"{advice} (the same on this GPU could take {share:.2f} of the time)"

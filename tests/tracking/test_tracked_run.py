@@ -1,3 +1,5 @@
+"""The MLflow run of a training."""
+
 from __future__ import annotations
 
 import io

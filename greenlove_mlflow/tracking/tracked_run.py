@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.timing.drift import FinishedRun
     from greenlove_mlflow.tracking.opening import RunOptions
 
+
 logger = logging.getLogger(__name__)
 
 HISTORY_DEADLINE_S = 3.0
