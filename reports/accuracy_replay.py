@@ -234,7 +234,7 @@ def render(records: pd.DataFrame, made: Sequence[Case], model: DriftModel) -> st
 
 def keep(paths: Sequence[Path]) -> None:
     """Add the real trainings of other records, each training once."""
-    from greenlove_mlflow.tables.store.parquet import write_parquet
+    from greenlove_mlflow.tables.store.exports import write_parquet
 
     parts = [pd.read_parquet(RECORDS)] if RECORDS.exists() else []
     for path in paths:
