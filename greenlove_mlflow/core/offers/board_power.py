@@ -22,6 +22,8 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec
 # 8 %.
 CARRIED_POWER_LOG_SD = 0.25
 SAME_BOARD_LOG_SD = 0.04
+# Idle power over TDP of a board without a sourced idle power: the median of the 16 boards of ``gpu_specs`` that have one.
+UNKNOWN_IDLE_SHARE = 0.149
 # Another machine's CPU and memory, assumed to draw what home's do.
 HOST_POWER_LOG_SD = 0.3
 
@@ -57,18 +59,21 @@ def board_powers(
     tdp_w, known_idle_w = _column(specs, "tdp_w"), _column(specs, "idle_w")
     homes = [_home_board(each) for each in facts]
     rows = np.array([each.numbers for each in homes], dtype=np.float64).reshape(-1, 4)
-    carried, idle_share, counts_idle, width = (rows[:, column : column + 1] for column in range(4))
-    idle_w = np.where(np.isnan(known_idle_w), idle_share * tdp_w, known_idle_w) * counts_idle
+    carried, home_idle_w, counts_idle, width = (rows[:, column : column + 1] for column in range(4))
+    columns = {spec.gpu_id: column for column, spec in enumerate(specs) if spec is not None}
+    own = [(run, columns[each.home.gpu_id]) for run, each in enumerate(facts) if each.home and each.home.gpu_id in columns]
+    idle_w = np.where(np.isnan(known_idle_w), UNKNOWN_IDLE_SHARE * tdp_w, known_idle_w) * counts_idle
+    for run, column in own:
+        idle_w[run, column] = home_idle_w[run, 0]
     modelled_w = idle_w + busy_share * np.maximum(0.0, ASSUMED_UTILIZATION * tdp_w - idle_w)
     carried_w = np.minimum(tdp_w, idle_w + carried * busy_ratio * (tdp_w - idle_w))
     work_w = np.where(np.isnan(carried), modelled_w, carried_w)
     width, is_metered = np.broadcast_to(width, work_w.shape).copy(), np.zeros(work_w.shape)
-    columns = {"" if spec is None else spec.gpu_id: column for column, spec in enumerate(specs)}
-    for run, (each, home) in enumerate(zip(facts, homes, strict=True)):
-        own = None if each.home is None else columns.get(each.home.gpu_id)
-        if own is not None and home.drawn_w is not None and busy_ratio[run, own] == 1.0:
-            work_w[run, own], is_metered[run, own] = home.drawn_w.point, 1.0
-            width[run, own] = math.hypot(home.drawn_w.log_half_width, NORMAL_QUANTILE_95 * SAME_BOARD_LOG_SD)
+    for run, column in own:
+        drawn_w = homes[run].drawn_w
+        if drawn_w is not None and busy_ratio[run, column] == 1.0:
+            work_w[run, column], is_metered[run, column] = drawn_w.point, 1.0
+            width[run, column] = math.hypot(drawn_w.log_half_width, NORMAL_QUANTILE_95 * SAME_BOARD_LOG_SD)
     return BoardPowers(
         work_w=Intervals.symmetric(work_w, np.where(np.isnan(work_w), np.nan, width)),
         idle_w=np.nan_to_num(idle_w),
@@ -139,8 +144,8 @@ class _HomeBoard:
 
     Args:
         drawn_w: Its metered power.
-        numbers: Its power above idle as a share of the range from idle to TDP (NaN when not metered), idle power over
-            TDP, whether idle power counts, and the width of the transfer to other boards.
+        numbers: Its power above idle as a share of the range from idle to TDP (NaN when not metered), its idle power,
+            whether idle power counts, and the width of the transfer to other boards.
     """
 
     drawn_w: Interval | None
@@ -152,23 +157,25 @@ def _home_board(facts: RunFacts) -> _HomeBoard:
     # A run that counts only power above idle has no idle power in its readings, so offers have none either.
     counts_idle = not facts.power or any(reading.idle_power_w != 0.0 for reading in facts.power)
     tdp_w = home.tdp_w if home is not None and home.tdp_w else math.nan
-    idle_w = _home_idle_w(facts) if counts_idle else 0.0
-    carried, width = math.nan, MODELLED_POWER_LOG_SD * NORMAL_QUANTILE_95
     # A board modelled at home is modelled the same way as an offer: compared with itself, it draws the same.
     taken_w = _modelled_board_w(facts) if drawn_w is None else drawn_w
+    idle_w = _home_idle_w(facts, taken_w) if counts_idle else 0.0
+    carried, width = math.nan, MODELLED_POWER_LOG_SD * NORMAL_QUANTILE_95
     if taken_w is not None and tdp_w > idle_w:
         carried = max(0.0, taken_w.point - idle_w) / (tdp_w - idle_w)
     if drawn_w is not None and tdp_w > idle_w:
         width = math.hypot(drawn_w.log_half_width, NORMAL_QUANTILE_95 * CARRIED_POWER_LOG_SD)
-    idle_share = idle_w / tdp_w if tdp_w > 0.0 else 0.0
-    return _HomeBoard(drawn_w=drawn_w, numbers=(carried, idle_share, float(counts_idle), width))
+    return _HomeBoard(drawn_w=drawn_w, numbers=(carried, idle_w, float(counts_idle), width))
 
 
-def _home_idle_w(facts: RunFacts) -> float:
-    if facts.home is not None and facts.home.idle_w is not None:
-        return facts.home.idle_w
+def _home_idle_w(facts: RunFacts, taken_w: Interval | None) -> float:
+    """Idle power of one of home's boards, watts: of the table, else measured, else assumed, at most what it drew."""
+    home = facts.home
+    if home is not None and home.idle_w is not None:
+        return home.idle_w
     known = [each.idle_power_w for each in board_readings(facts) if each.idle_power_w is not None]
-    return min(known, default=0.0)
+    assumed_w = UNKNOWN_IDLE_SHARE * home.tdp_w if home is not None and home.tdp_w else 0.0
+    return min(known, default=assumed_w if taken_w is None else min(assumed_w, taken_w.point))
 
 
 def _host_w(facts: RunFacts) -> Interval:

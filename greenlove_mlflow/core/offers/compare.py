@@ -55,7 +55,7 @@ class ComparisonRow:
         p_faster: Probability that it finishes sooner than at home, including the start of the instance.
         p_cheaper: Probability that it costs less than home; None when either cost is unknown.
         p_less_co2: Probability that it emits less CO2e than home; None when either is unknown.
-        on_pareto_front: Whether no other option is both faster and cheaper.
+        on_pareto_front: Whether no other option finishes sooner, the start of its instance included, for less.
         rented_gpu_count: GPUs of the smallest instance with enough of them, all of which are paid for.
         used_gpu_count: GPUs in use.
         all_at_work_time_s: Seconds with every rented GPU in use, if the batch may grow with them; None where all are in
@@ -190,7 +190,7 @@ def compare_offers(
             rows.append(_with_chances(home, row, columns, gpu_of[index], start_s=rental.start_point_s))
     return Comparison(
         home=home,
-        rows=_with_pareto(home, rows),
+        rows=_with_pareto(home, rows, start_s=rental.start_point_s),
         prices=sheet,
         home_name=home_name,
         start_s=rental.start_s,
@@ -359,24 +359,20 @@ def _log_ratio(above: float, below: float) -> float:
     return math.log(above / below) if below > 0.0 else 50.0
 
 
-def _with_pareto(home: Estimate, rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
-    """The rows, each flagged when no other option is both faster and cheaper."""
-    options = [
-        (each.time_s.point, each.cost_usd.point)
-        for each in (home, *(row.estimate for row in rows if row.can_win))
-        if each.cost_usd is not None
-    ]
+def _with_pareto(home: Estimate, rows: Sequence[ComparisonRow], *, start_s: float) -> tuple[ComparisonRow, ...]:
+    """The rows, each flagged when no other option finishes sooner, its start included, for less."""
+    offered = [(row, row.estimate.time_s.point + start_s, row.estimate.cost_usd) for row in rows]
+    options = [(time_s, cost_usd.point) for row, time_s, cost_usd in offered if row.can_win and cost_usd is not None]
+    if home.cost_usd is not None:
+        options.append((home.time_s.point, home.cost_usd.point))
 
-    def is_on_front(estimate: Estimate) -> bool:
-        if estimate.cost_usd is None:
-            return False
-        time_s, cost_usd = estimate.time_s.point, estimate.cost_usd.point
-        return not any(
-            other_s <= time_s and other_usd <= cost_usd and (other_s, other_usd) != (time_s, cost_usd)
+    def is_on_front(time_s: float, cost_usd: Interval | None) -> bool:
+        return cost_usd is not None and not any(
+            other_s <= time_s and other_usd <= cost_usd.point and (other_s, other_usd) != (time_s, cost_usd.point)
             for other_s, other_usd in options
         )
 
     return tuple(
-        dataclasses.replace(row, on_pareto_front=row.fits_memory is not False and is_on_front(row.estimate))
-        for row in rows
+        dataclasses.replace(row, on_pareto_front=row.fits_memory is not False and is_on_front(time_s, cost_usd))
+        for row, time_s, cost_usd in offered
     )

@@ -13,6 +13,7 @@ from greenlove_mlflow.core.account.ratio_book import is_same_workload, measured_
 from greenlove_mlflow.core.account.run_facts import RunFacts, without_idle
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, model_power
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.board_power import UNKNOWN_IDLE_SHARE
 from greenlove_mlflow.core.offers.choice import best_value, fastest, saving
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.figures import offer_grid
@@ -332,6 +333,33 @@ def test_the_pareto_front_holds_what_nothing_beats_in_both() -> None:
     assert [row.on_pareto_front for row in rows] == [True, True]
     worse = {**ratios, "b": SpeedRatio(ratio=Interval.exactly(1.5), basis="given")}
     assert [row.on_pareto_front for row in compared(a_home(), *offers, ratios=worse).rows] == [True, False]
+
+
+def test_the_pareto_front_counts_the_start_of_an_instance() -> None:
+    # Half of home's hour, but no result sooner than at home, for more.
+    home = a_home(time_s=400.0, cost_usd=Interval.exactly(0.01))
+    for start_s, on_front in ((100.0, True), (250.0, False)):
+        row = compared(home, an_offer(), rental=Rental(start_s=Interval.exactly(start_s))).rows[0]
+        assert row.estimate.time_s.point == pytest.approx(200.0, rel=0.02)
+        assert row.on_pareto_front is on_front
+        assert (row.p_faster > 0.5) is on_front
+
+
+def test_a_board_whose_idle_power_nobody_stated_is_not_without_any() -> None:
+    known = [each.idle_w / each.tdp_w for each in read_gpu_specs() if each.idle_w and each.tdp_w]
+    assert pytest.approx(float(np.median(known)), abs=0.0005) == UNKNOWN_IDLE_SHARE
+    specs = {"card": a_spec(), "stated": a_spec(gpu_id="stated", idle_w=UNKNOWN_IDLE_SHARE * 400.0)}
+    offers = [an_offer(gpu=gpu_id, gpu_id=gpu_id, gpu_counts=(8,)) for gpu_id in specs]
+    on_cpu = some_statistics(power=(a_power(device="cpu", power_w=45.0),))
+    laptop = GpuSpec(gpu_id="laptop", name="Laptop", tdp_w=100.0, memory_gib=8.0)
+    at_home = some_statistics(home=laptop, power=(a_power(power_w=80.0, idle_power_w=60.0),))
+    for statistics in (on_cpu, at_home):
+        rows = compared(a_home(statistics=statistics), *offers, specs=specs).rows
+        # Seven idle boards of 60 W each; what a laptop draws at rest says nothing of theirs.
+        assert rows[0].estimate.energy_kwh == rows[1].estimate.energy_kwh
+        assert rows[0].estimate.energy_kwh is not None
+        watts = rows[0].estimate.energy_kwh.point * 3.6e6 / 1.2 / rows[0].estimate.time_s.point
+        assert watts > 7 * UNKNOWN_IDLE_SHARE * 400.0
 
 
 def test_several_gpus_cost_and_draw_several_times_as_much_an_hour() -> None:

@@ -140,12 +140,14 @@ const estimating = (() => {
     return `${row.gpu}${count}${atWork}${billing}`;
   }
 
-  function markFront(options) {
+  // The options than which no other finishes sooner, the start of its instance included, for less.
+  function markFront(options, start) {
+    const end = (option) => option.time.point + (option.isHome ? 0 : start);
     const priced = options.filter((option) => option.cost && option.fits !== false);
     for (const option of options) {
       option.onFront = priced.includes(option) && !priced.some((other) => (
-        other.time.point <= option.time.point && other.cost.point <= option.cost.point
-        && (other.time.point !== option.time.point || other.cost.point !== option.cost.point)));
+        end(other) <= end(option) && other.cost.point <= option.cost.point
+        && (end(other) !== end(option) || other.cost.point !== option.cost.point)));
     }
   }
 
@@ -165,7 +167,7 @@ const estimating = (() => {
       };
     });
     const options = [home, ...offers];
-    markFront(options);
+    markFront(options, asked.start);
     return options;
   }
 
