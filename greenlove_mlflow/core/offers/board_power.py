@@ -22,7 +22,7 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec
 # 8 %.
 CARRIED_POWER_LOG_SD = 0.25
 SAME_BOARD_LOG_SD = 0.04
-# Idle power over TDP of a board without a sourced idle power: the median of the 16 boards of ``gpu_specs`` that have one.
+# Idle power over TDP of a board without a sourced idle power: the median of the 16 boards of ``gpu_specs`` with one.
 UNKNOWN_IDLE_SHARE = 0.149
 # Another machine's CPU and memory, assumed to draw what home's do.
 HOST_POWER_LOG_SD = 0.3
@@ -61,7 +61,8 @@ def board_powers(
     rows = np.array([each.numbers for each in homes], dtype=np.float64).reshape(-1, 4)
     carried, home_idle_w, counts_idle, width = (rows[:, column : column + 1] for column in range(4))
     columns = {spec.gpu_id: column for column, spec in enumerate(specs) if spec is not None}
-    own = [(run, columns[each.home.gpu_id]) for run, each in enumerate(facts) if each.home and each.home.gpu_id in columns]
+    home_ids = [None if each.home is None else each.home.gpu_id for each in facts]
+    own = [(run, columns[gpu_id]) for run, gpu_id in enumerate(home_ids) if gpu_id in columns]
     idle_w = np.where(np.isnan(known_idle_w), UNKNOWN_IDLE_SHARE * tdp_w, known_idle_w) * counts_idle
     for run, column in own:
         idle_w[run, column] = home_idle_w[run, 0]
