@@ -22,8 +22,8 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec
 # 8 %.
 CARRIED_POWER_LOG_SD = 0.25
 SAME_BOARD_LOG_SD = 0.04
-# Idle power over TDP of a board without a sourced idle power: the median of the 16 boards of ``gpu_specs`` with one.
-UNKNOWN_IDLE_SHARE = 0.149
+# Idle power over TDP of a board without a sourced idle power: the median of the boards of ``gpu_specs`` with one.
+UNKNOWN_IDLE_SHARE = 0.15
 # Another machine's CPU and memory, assumed to draw what home's do.
 HOST_POWER_LOG_SD = 0.3
 
