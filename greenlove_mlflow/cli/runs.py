@@ -31,7 +31,7 @@ _HEAD = ("run", "status", "took", "cost", "energy", "CO2e", "estimated", "cost",
 _SHORTENED = (0, 8)
 _SORTS: dict[str, Callable[[RunBeside], Any]] = {
     "name": lambda run: run.label,
-    "status": lambda run: run.status,
+    "status": lambda run: run.run.fate,
     "started": lambda run: run.run.started_ms,
     "time": lambda run: _figure(run, "time_s"),
     "cost": lambda run: _figure(run, "cost_usd"),
@@ -178,7 +178,7 @@ def _cells(run: RunBeside) -> tuple[str, ...]:
         there = (format_time(run.best.time_s, with_range=False), format_money(run.best.cost_usd, with_range=False))
     return (
         run.label,
-        run.status,
+        run.run.fate,
         *(taken or "-" for taken in _taken(run)),
         format_time(run.home.time_s, with_range=False),
         format_money(run.home.cost_usd, with_range=False, missing=missing_cost(run.home)),
@@ -250,7 +250,7 @@ def _markdown(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Gr
         took = ", ".join(text for text in _taken(run) if text)
         cells = (
             run.label,
-            run.status,
+            run.run.fate,
             format_time(run.home.time_s),
             format_money(run.home.cost_usd),
             format_kwh(run.home.energy_kwh),
@@ -322,7 +322,7 @@ def _plain(beside: SideBySide, runs: Sequence[RunBeside], figure: Path | None) -
             {
                 "run_id": run.run.run_id,
                 "name": run.run.name,
-                "status": run.status,
+                "status": run.run.fate,
                 "home": figures(run.home),
                 "actual": None
                 if run.run.outcome is None

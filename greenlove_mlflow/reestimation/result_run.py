@@ -23,6 +23,7 @@ from greenlove_mlflow.tables import write_parquet
 from greenlove_mlflow.tables.store.exports import write_csv
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.delivery import terminate
+from greenlove_mlflow.untrusted import markdown_cell
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -258,14 +259,9 @@ def make_note(batch: Batch) -> str:
     if len(batch.offers.sheets) > 1 or summary.changed_run_count:
         lines += ["", "| prices of | best choice then (runs) |", "|---|---|"]
         dates = history_lines(summary.history())[:MOST_DATES]
-        lines += [f"| {_plain(version)} | {_plain(then)} |" for version, then in dates]
+        lines += [f"| {markdown_cell(version)} | {markdown_cell(then)} |" for version, then in dates]
     return "\n".join(lines)
 
 
 def _name(best: str) -> str:
     return {"": "unknown", "local": "here"}.get(best, best)
-
-
-def _plain(text: str) -> str:
-    """A name escaped for a table cell."""
-    return text.replace("|", "/").replace("<", "(").replace(">", ")").replace("\n", " ")

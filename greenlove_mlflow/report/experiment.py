@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 
 NOT_RUN = "not run"
+TOO_SMALL = "Each was too small to rent a GPU for: it was over before a rented one would have started."
 CSV_HEADS = (
     "run", "run_id", "started_at", "status", "machine", "place", *(f"actual_{name}" for name in COLUMNS),
     *(f"estimated_{name}" for name in COLUMNS),
@@ -208,12 +209,16 @@ def _verdict(content: ExperimentContent, total: Spent, offers: tuple[Elsewhere, 
     kept, finished = promises_kept(content.trainings)
     if finished:
         sentences.append(f"{kept} of the {finished} that ran to their end took a time within the estimated range.")
-    full = [each for each in offers if each.cost_usd is not None and each.run_count == total.run_count]
+    rentable_count = sum(each.could_be_rented for each in content.trainings)
+    if not rentable_count:
+        return (*sentences, TOO_SMALL)
+    full = [each for each in offers if each.cost_usd is not None and each.run_count == rentable_count]
     if full:
         best = min(full, key=lambda each: each.cost_usd.point * each.time_s.point if each.cost_usd else 0.0)
         cost = format_money(best.cost_usd)
+        which = "same" if rentable_count == total.run_count else f"{rentable_count:,} long enough to rent a GPU for"
         sentences.append(
-            f"On {offer_label(best.row)} the same would have taken {format_duration_s(best.time_s)} for {cost}."
+            f"On {offer_label(best.row)} the {which} would have taken {format_duration_s(best.time_s)} for {cost}."
         )
     return tuple(sentences)
 

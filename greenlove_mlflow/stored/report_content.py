@@ -49,7 +49,7 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
         sources=sources_used(estimate, comparison),
         run_id=stored.run_id,
         run_name=stored.name,
-        status=fate_of_run(stored),
+        status=stored.fate,
         notice=_notice(stored),
         started_at=_utc(stored.started_ms),
         url=stored.url,
@@ -166,17 +166,11 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def fate_of_run(stored: StoredRun) -> str:
-    """How the run ended: refused or stopped by its tag, else MLflow's status."""
-    label = stored.tags.get(names.TAG_STATUS, "")
-    return label if label in (names.STATUS_REFUSED, names.STATUS_STOPPED) else stored.status
-
-
 def _notice(stored: StoredRun) -> str:
     reason, refusal = stored.tags.get(names.TAG_REASON, ""), stored.tags.get(names.TAG_REFUSAL, "")
     if refusal:
         return ran_although_words(refusal)
-    return notice_words(fate_of_run(stored), reason) if reason else ""
+    return notice_words(stored.fate, reason) if reason else ""
 
 
 def _utc(milliseconds: int) -> str:
@@ -188,9 +182,10 @@ def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | No
         name=stored.name,
         run_id=stored.run_id,
         started_at=_utc(stored.started_ms),
-        status=fate_of_run(stored),
+        status=stored.fate,
         estimate=estimate,
         rows=() if comparison is None else comparison.rows,
+        is_too_small_to_rent=comparison is not None and comparison.is_too_small_to_rent,
         outcome=stored.outcome,
     )
 

@@ -44,19 +44,13 @@ class RunBeside:
     is_too_small_to_rent: bool = False
 
     @property
-    def status(self) -> str:
-        """What became of it: ``finished``, ``refused``, ``stopped``, ``failed``, ``running``, ``planned``, ..."""
-        status = self.run.tags.get(names.TAG_STATUS) or self.run.status
-        return "planned" if self.run.outcome is None and status == "finished" else status
-
-    @property
     def training(self) -> Training:
         """The run as a part of totals."""
         return Training(
             name=self.run.name,
             run_id=self.run.run_id,
             started_at=_iso_date(self.run.started_ms),
-            status=self.status,
+            status=self.run.fate,
             estimate=self.home,
             outcome=self.run.outcome,
         )
@@ -130,7 +124,7 @@ def _key(run: RunBeside, by: str) -> str:
     if by == "":
         return ""
     known = {
-        "status": run.status,
+        "status": run.run.fate,
         "place": run.home.grid.place,
         "machine": run.run.statistics.machine.processor_name,
         "month": _iso_date(run.run.started_ms)[:7],

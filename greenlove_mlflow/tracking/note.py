@@ -27,6 +27,7 @@ from greenlove_mlflow.tracking.saved_view import view_url
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, within
 from greenlove_mlflow.tracking.spool.mlflow_store import is_http
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
+from greenlove_mlflow.untrusted import markdown_cell
 from greenlove_mlflow.words.plain_text import estimate_lines
 from greenlove_mlflow.words.summary import advice, asks_for_action
 from greenlove_mlflow.words.verdict import headline_sentences, home_sentence, outcome_table, would_take_sentence
@@ -78,7 +79,7 @@ def make_note(
         sentences.append(would_take_sentence(estimate) if status == STATUS_REFUSED else home_sentence(estimate))
     if comparison is not None:
         sentences.append(f"{'Next time: ' if outcome else ''}{advice(comparison)}")
-    parts = [" ".join(_plain(sentence) for sentence in sentences)]
+    parts = [" ".join(markdown_cell(sentence) for sentence in sentences)]
     if has_page and run_id is not None and comparison is not None:
         picture = f"get-artifact?path={ARTIFACT_PLOTS}/crusoe.png&run_uuid={run_id}"
         parts.append(f"![time, cost and CO2e here and on each offer]({picture})")
@@ -102,7 +103,7 @@ def _table(estimate: Estimate, outcome: Outcome | None) -> list[str]:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(map(_plain, cells))} |"
+    return f"| {' | '.join(map(markdown_cell, cells))} |"
 
 
 def keep_study(
@@ -132,7 +133,7 @@ def keep_study(
         run.metric(f"{key}_lo", value.low, step)
         run.metric(f"{key}_hi", value.high, step)
     if run.is_ours:
-        run.tags({NOTE_TAG: "\n\n".join(_plain(line) for line in lines)[: TAG_VALUE_LIMIT - 1]})
+        run.tags({NOTE_TAG: "\n\n".join(markdown_cell(line) for line in lines)[: TAG_VALUE_LIMIT - 1]})
 
 
 def _joined(parts: list[str], caveats: Sequence[Caveat], tail: str) -> str:
@@ -140,19 +141,11 @@ def _joined(parts: list[str], caveats: Sequence[Caveat], tail: str) -> str:
     text = "\n\n".join(parts)
     kept: list[str] = []
     for caveat in caveats:
-        line = f"- {_plain(caveat.message)} (`{caveat.code}`)"
+        line = f"- {markdown_cell(caveat.message)} (`{caveat.code}`)"
         if len(text) + sum(map(len, kept)) + len(kept) + len(line) + len(tail) + 20 < TAG_VALUE_LIMIT:
             kept.append(line)
     listed = ["To act on:", "\n".join(kept)] if kept else []
     return "\n\n".join([text, *listed, tail])[: TAG_VALUE_LIMIT - 1]
-
-
-def _plain(text: str) -> str:
-    """The text escaped for Markdown, since names of GPUs and places come from outside."""
-    text = text.replace("\\", "\\\\").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
-    for char in "|*_`[]":
-        text = text.replace(char, f"\\{char}")
-    return text
 
 
 logger = logging.getLogger(__name__)

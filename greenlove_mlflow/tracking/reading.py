@@ -46,6 +46,8 @@ FINISHED_RUN_LIMIT = 500
 LEAST_LAPS_OF_A_PART = 3
 # More would be epochs of a few seconds for a year: no training is read epoch by epoch beyond this.
 EPOCH_LIMIT = 10_000_000
+# The fate of a run that ended well and trained nothing.
+PLANNED = "planned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,16 @@ class StoredRun:
     url: str | None = None
     outcome: Outcome | None = None
     log: BenchmarkLog | None = None
+
+    @property
+    def fate(self) -> str:
+        """What became of it: ``finished``, ``refused``, ``stopped``, ``failed``, ``running``, ``planned``, ...
+
+        The training's own status; MLflow's where the training ended without one, as when its process was killed.
+        """
+        own = self.tags.get(names.TAG_STATUS, "")
+        fate = self.status if own in ("", names.STATUS_RUNNING) else own
+        return PLANNED if self.outcome is None and fate == "finished" else fate
 
 
 def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True) -> StoredRun:

@@ -112,15 +112,11 @@ def ending_words(estimate: Estimate, outcome: Outcome, *, ended: str = "", steps
 
 
 def estimate_beside_outcome(estimate: Estimate, outcome: Outcome) -> str:
-    """The estimate in one sentence, and whether the outcome lies within its range."""
-    figures = [format_time(estimate.time_s), format_kwh(estimate.energy_kwh, missing="", with_range=False)]
+    """The judgement of the time, and the other figures that were estimated."""
+    figures = [format_kwh(estimate.energy_kwh, missing="", with_range=False)]
     figures.append(format_money(estimate.cost_usd, missing="", with_range=False))
     listed = ", ".join(text for text in figures if text)
-    if not outcome.completed:
-        return f"Estimated for all of them: {listed}."
-    ratio = time_error_ratio(outcome, estimate) or 1.0
-    side = "within the range" if estimate.time_s.contains(outcome.time_s) else "outside the range"
-    return f"Estimated: {listed}; it took {format_share(abs(ratio - 1.0))} {_longer(ratio)}, {side}."
+    return f"{judgement_sentence(estimate, outcome)}{f' Estimated: {listed}.' if listed else ''}"
 
 
 def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", steps: int | None = None) -> str:

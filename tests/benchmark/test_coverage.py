@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ class Result:
     benchmarks_s: np.ndarray
 
 
+@functools.cache
 def replay(kind: MachineKind, *, calm: bool = False, device: str = "cpu") -> Result:
     """``calm``: its counters say nothing of neighbours and heat, whatever its pace does."""
     rows = []

@@ -319,6 +319,21 @@ def test_experiment_counts_what_ran_and_says_what_is_unknown() -> None:
         assert expected in text
 
 
+def test_experiment_whose_trainings_were_all_too_small_to_rent_names_no_offer() -> None:
+    small = a_training(is_too_small_to_rent=True)
+    text = visible_text(render_experiment(ExperimentContent(name="digits", trainings=(small, small))))
+    assert "Each was too small to rent a GPU for" in text
+    assert "would have" not in text.replace("would have started", "")
+    assert "H100" not in text
+
+
+def test_experiment_counts_only_what_was_long_enough_to_rent_for_elsewhere() -> None:
+    trainings = (a_training(), a_training(is_too_small_to_rent=True))
+    text = visible_text(render_experiment(ExperimentContent(name="digits", trainings=trainings)))
+    assert "the 1 long enough to rent a GPU for would have taken" in text
+    assert [each.run_count for each in spent_elsewhere(trainings)] == [1] * len(spent_elsewhere(trainings[:1]))
+
+
 def test_experiment_page_escapes_and_stays_small() -> None:
     many = tuple(a_training(run_id=f"{index:032d}", name=HOSTILE) for index in range(300))
     page = render_experiment(ExperimentContent(name=HOSTILE, trainings=many, skipped=((HOSTILE, HOSTILE),)))

@@ -96,3 +96,23 @@ def test_names_of_others_hold_nothing_that_a_terminal_obeys(make_run: Callable[.
     stored = read_run(make_run(name="\x1b]0;title\x07evil\u202e"), with_log=False)
     assert stored.name == "\ufffd]0;title\ufffdevil\ufffd"
     assert "\x1b" not in "".join(stored.tags.values())
+
+
+def test_what_became_of_a_run_is_what_its_training_says_and_mlflow_says_only_the_rest(
+    make_run: Callable[..., str], store: str
+) -> None:
+    run_id, client = make_run(), MlflowClient(store)
+    # Its training's own status was never written: its process was killed.
+    assert read_run(run_id, store_uri=store, with_log=False).fate == "finished"
+    for status in (names.STATUS_REFUSED, names.STATUS_PRUNED, names.STATUS_STOPPED, "failed"):
+        client.set_tag(run_id, names.TAG_STATUS, status)
+        assert read_run(run_id, store_uri=store, with_log=False).fate == status
+
+
+def test_a_run_that_ended_well_and_trained_nothing_was_planned(store: str) -> None:
+    client, (estimate, _) = MlflowClient(store), a_measured_training()
+    assert estimate.statistics is not None
+    run_id = client.create_run("0", tags={**opening_tags(), **tags_of(estimate.statistics)}).info.run_id
+    assert read_run(run_id, store_uri=store, with_log=False).fate == "running"
+    client.set_terminated(run_id)
+    assert read_run(run_id, store_uri=store, with_log=False).fate == "planned"

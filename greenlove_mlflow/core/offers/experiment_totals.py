@@ -23,6 +23,7 @@ class Training:
         status: Run status in lower case.
         estimate: Its estimate at home.
         rows: The run on each offer; empty when it could not be compared.
+        is_too_small_to_rent: Whether it is over before a rented instance has started.
         outcome: Its outcome; None when it never ran.
     """
 
@@ -32,7 +33,13 @@ class Training:
     status: str
     estimate: Estimate
     rows: tuple[ComparisonRow, ...] = ()
+    is_too_small_to_rent: bool = False
     outcome: Outcome | None = None
+
+    @property
+    def could_be_rented(self) -> bool:
+        """Whether it trained for long enough that a rented GPU would have been of use."""
+        return self.outcome is not None and not self.is_too_small_to_rent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +111,14 @@ def promises_kept(trainings: Sequence[Training]) -> tuple[int, int]:
 def spent_elsewhere(trainings: Sequence[Training]) -> tuple[Elsewhere, ...]:
     """What the trained runs would have taken on each offer, in order of first appearance.
 
+    Runs that are too small to rent for are left out.
+
     A run that took ``t`` seconds here would have taken ``t`` divided by the time ratio there, so only the uncertainty
     of the offer remains. All runs share that error, so the bounds add.
     """
     found: dict[tuple[str, str, int], list[tuple[ComparisonRow, Estimate, float]]] = {}
     for each in trainings:
-        if each.outcome is not None:
+        if each.outcome is not None and each.could_be_rented:
             for row in each.rows:
                 key = (row.offer.gpu, row.offer.billing, row.used_gpu_count)
                 found.setdefault(key, []).append((row, each.estimate, each.outcome.time_s))
