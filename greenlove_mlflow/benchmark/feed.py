@@ -19,9 +19,10 @@ from torch.utils.data import (
     RandomSampler,
     SequentialSampler,
     Subset,
+    default_collate,
 )
 
-from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.errors import BenchmarkError, InvalidInputError
 
 DEFAULT_BATCH_SIZE = 64
 # Where a loader over a stream stores the length it last reported.
@@ -110,6 +111,8 @@ def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int 
     Raises:
         InvalidInputError: If the data is empty, has no length and no ``steps_per_epoch``, or contradicts the arguments.
     """
+    if isinstance(data, type):
+        raise InvalidInputError(f"data is the class {data.__name__}; pass an object of it: {data.__name__}(...)")
     if isinstance(data, DataLoader):
         return _feed_of_loader(data, batch_size, steps_per_epoch)
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and not hasattr(data, "batch_size")):
@@ -157,10 +160,13 @@ def _feed_of_batches(batches: Any, rows: int, steps_per_epoch: int | None) -> Fe
 def _feed_of_dataset(dataset: Any, batch_size: int, steps_per_epoch: int | None) -> Feed:
     iterable = isinstance(dataset, IterableDataset)
     if not iterable and _length(dataset) is None:
-        raise InvalidInputError(f"{type(dataset).__name__} has no length; give it __len__ or pass a DataLoader")
+        why = _why_no_length(dataset)
+        raise InvalidInputError(f"{type(dataset).__name__} has no length{why}; give it __len__ or pass a DataLoader")
     if _length(dataset) == 0:
         raise InvalidInputError("the data is empty: there is nothing to train on")
-    loader: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, shuffle=None if iterable else True)
+    loader: DataLoader[Any] = DataLoader(
+        dataset, batch_size=batch_size, shuffle=None if iterable else True, collate_fn=_into_a_batch
+    )
     return _feed_of_loader(loader, None, steps_per_epoch)
 
 
@@ -170,6 +176,8 @@ def _feed_of_loader(loader: DataLoader[Any], batch_size: int | None, steps_per_e
     if samples == 0:
         raise InvalidInputError("the data is empty: there is nothing to train on")
     length = _length(loader)
+    if length == 0 and _length(loader.sampler) == 0:
+        raise InvalidInputError(f"the data is empty: its {type(loader.sampler).__name__} draws no sample")
     if length == 0:
         raise InvalidInputError(
             f"drop_last leaves no batch: {samples} samples are fewer than batch_size={own}; lower the batch size"
@@ -225,6 +233,26 @@ def _length(data: Any) -> int | None:
             vars(data)[_NOTED_LENGTH] = noted  # a loader records that its length was asked for
 
 
+def _why_no_length(data: Any) -> str:
+    """What a length that exists raised; empty where there is none."""
+    try:
+        len(data)
+    except Exception as error:  # noqa: BLE001 - __len__ is the user's code
+        return f" ({type(error).__name__}: {error})" if hasattr(type(data), "__len__") else ""
+    return ""
+
+
+def _into_a_batch(samples: list[Any]) -> Any:
+    """Samples as one batch, the way that torch's loader does it when it is not told how."""
+    try:
+        return default_collate(samples)
+    except (RuntimeError, TypeError) as error:
+        raise BenchmarkError(
+            f"the samples of the data do not go into one batch ({type(error).__name__}: {error}); pass a "
+            "DataLoader with your own collate_fn="
+        ) from error
+
+
 def _check_batch_size(given: int | None, own: int) -> None:
     if given is not None and given != own:
         raise InvalidInputError(
@@ -246,6 +274,10 @@ def refuse_what_is_no_data(data: Any) -> None:
         raise InvalidInputError(
             f"data must be a Dataset or a loader, got {name} with the keys {keys}; pass one of its values, or a "
             "DataLoader over the rows"
+        )
+    if type(data) in (list, tuple) and data and all(isinstance(each, (DataLoader, Dataset)) for each in data):
+        raise InvalidInputError(
+            f"data is a {name} of {len(data)} loaders or data sets; pass the one to train on, and validation= another"
         )
     if type(data) in (list, tuple) and 2 <= len(data) <= _MOST_COLUMNS and _are_columns(data):
         raise InvalidInputError(

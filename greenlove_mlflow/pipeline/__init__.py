@@ -226,5 +226,6 @@ def _read_settings(epochs: int | None, options: Mapping[str, Any]) -> tuple[Opti
         speed_ratios=settings.speed_ratios,
         region=settings.cloud_region,
         gpus=settings.gpus,
+        task=settings.task,
     )
     return settings, environment

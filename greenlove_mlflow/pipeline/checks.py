@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import numbers
 import operator
@@ -12,13 +13,15 @@ from typing import Any
 from greenlove_mlflow.errors import InvalidInputError
 
 _NAMES_SHOWN = 12
+# The largest whole number that every float tells from the next.
+MOST = 10**15
 
 
 def whole(name: str, value: Any, *, least: int = 1) -> int:
     """Check for a whole number; NumPy integers are accepted.
 
     Raises:
-        InvalidInputError: If it is not one, or is below ``least``.
+        InvalidInputError: If it is not one, is below ``least``, or is more than any training counts.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -26,6 +29,10 @@ def whole(name: str, value: Any, *, least: int = 1) -> int:
         number = None
     if number is None or number < least:
         raise InvalidInputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if number > MOST:
+        raise InvalidInputError(
+            f"{name} must be a whole number of at most {MOST:.0e}, got one of {len(str(number))} digits"
+        )
     return number
 
 
@@ -86,14 +93,25 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def function(name: str, value: Any) -> Any:
-    """Check for a callable.
+def function(name: str, value: Any, *, takes: str) -> Any:
+    """Check for a callable that can be called as it will be.
+
+    Args:
+        name: Name of the argument.
+        value: The function as given.
+        takes: The arguments that it is called with, by position: "model, batch".
 
     Raises:
-        InvalidInputError: If it is not callable.
+        InvalidInputError: If it is not callable, or takes other arguments.
     """
     if not callable(value):
-        raise InvalidInputError(f"{name} must be a function, got {value!r}")
+        raise InvalidInputError(f"{name} must be a function {name}({takes}), got {value!r}")
+    try:
+        inspect.signature(value).bind(*takes.split(", "))
+    except TypeError as error:
+        raise InvalidInputError(f"{name} is called as {name}({takes}), and {value!r} cannot be: {error}") from None
+    except ValueError:  # a built-in that does not tell
+        pass
     return value
 
 

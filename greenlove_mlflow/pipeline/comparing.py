@@ -18,7 +18,7 @@ from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceShee
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpu_names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
-from greenlove_mlflow.core.speed.ratio import speed_ratio
+from greenlove_mlflow.core.speed.ratio import speed_ratio, task_names
 from greenlove_mlflow.core.speed.several_gpus import known_gpu_counts
 from greenlove_mlflow.core.speed.specs import is_counted
 from greenlove_mlflow.errors import InvalidInputError
@@ -158,8 +158,9 @@ def check_offers(
     speed_ratios: Mapping[str, float],
     region: str | None = None,
     gpus: int | None = None,
+    task: str | None = None,
 ) -> PriceSheet:
-    """The requested price sheet, checked for the kinds of price, the GPUs, their number and the region asked for.
+    """The requested price sheet, checked for the kinds of price, the GPUs, their number and the rest asked for.
 
     Args:
         prices: ``newest``, a version, a path to a price sheet, or a ``PriceSheet``.
@@ -167,6 +168,7 @@ def check_offers(
         speed_ratios: Known speed ratios by GPU.
         region: Cloud region of the offers; None when not given.
         gpus: GPUs used on an offer; None for as many as at home.
+        task: Published benchmark to take speed ratios from.
 
     Raises:
         InvalidInputError: If no offer has such a kind of price, a GPU or region is in no table, or nothing is known of
@@ -174,6 +176,7 @@ def check_offers(
         TableError: If the sheet is invalid.
     """
     sheet = read_price_sheet(prices)
+    task_names(task, read_ratio_evidence())
     if gpus is not None and checks.whole("gpus", gpus) not in (counts := known_gpu_counts(read_ratio_evidence())):
         listed = ", ".join(map(str, counts))
         raise InvalidInputError(f"gpus must be one of {listed}, of which published runs tell the speed; got {gpus}")

@@ -155,6 +155,8 @@ def make_options(epochs: int | None, given: Mapping[str, Any]) -> Options:
     known = [field.name for field in dataclasses.fields(Options)]
     for name in given:
         if name not in known:
+            if name in _OF_TRACK:
+                raise InvalidInputError(f"{name}= is an option of greenlove.track; nothing is trained here")
             near = difflib.get_close_matches(name, known, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else f"; the options are {', '.join(known)}"
             raise InvalidInputError(f"there is no option {name!r}{hint}")
@@ -176,6 +178,11 @@ def _check_plan(epochs: Any, steps: Any, done: Any) -> None:
         raise InvalidInputError(f"done must be a whole number from 0 to below the {planned} planned, got {done!r}")
 
 
+# Options that only what trains has.
+_OF_TRACK = ("limits", "confirm", "on_refusal", "on_limit", "experiment", "run_name", "run_id", "tags")
+_STEP = "model, batch, optimizer, criterion, device"
+
+
 def _of_objects(name: str, value: Any) -> tuple[Any, ...]:
     """Objects with a state, as a tuple; a single object is accepted."""
     if hasattr(value, "state_dict"):
@@ -193,6 +200,10 @@ def _of_plan(name: str, value: Any) -> Mapping[str, Any]:
 
         for field in value:
             checks.named(f"a field of {name}", field, (each.name for each in dataclasses.fields(BenchmarkPlan)))
+        try:
+            BenchmarkPlan(**{"epoch_count": 1, **value})
+        except TypeError as error:
+            raise InvalidInputError(f"{name} has a value of a wrong type: {error}") from None
     return value
 
 
@@ -228,7 +239,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "gpu_utilization": _number(above=True, most=1.0),
     **dict.fromkeys(("net_of_idle", "live_carbon", "history", "summary"), checks.flag),
     **dict.fromkeys(("task", "country", "region", "live_zone", "measured", "cloud_region"), checks.text),
-    **dict.fromkeys(("progress", "on_epoch"), checks.function),
+    "train_step": lambda name, step: checks.function(name, step, takes=_STEP) if callable(step) else step,
+    "progress": functools.partial(checks.function, takes="phase, done_s, planned_s"),
+    "on_epoch": functools.partial(checks.function, takes="done, planned, forecast"),
     "benchmark": _choice(*get_args(BenchmarkMode)),
     "method": _choice(*get_args(Method)),
     "precision": _choice(*get_args(Precision)),

@@ -62,7 +62,14 @@ def test_numbers_of_numpy_are_numbers_and_bounds_are_kept() -> None:
         {"history": "no"},
         {"live_carbon": 1},
         {"progress": "bar"},
+        {"progress": lambda phase: None},
         {"on_epoch": 5},
+        {"on_epoch": lambda: None},
+        {"train_step": lambda model, batch: None},
+        {"accumulation": 10**30},
+        {"plan": {"budget_s": "5"}},
+        {"limits": Limits(usd=1.0)},
+        {"confirm": print},
         {"billing": ()},
         {"billing": [1]},
         {"precision": "FP16"},
@@ -72,7 +79,7 @@ def test_numbers_of_numpy_are_numbers_and_bounds_are_kept() -> None:
         {"done": 3},
         {"benchmark": "after"},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_an_option_of_the_wrong_type_is_refused_by_its_name(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(given))):
@@ -102,6 +109,14 @@ def test_limits_and_confirm_of_another_type_are_refused(limits: Any) -> None:
 def test_a_limit_that_is_no_number_above_zero_is_refused(value: Any) -> None:
     with pytest.raises(InvalidInputError, match="limit usd must be a number above 0"):
         Limits(usd=value)
+
+
+def test_functions_that_can_be_called_as_they_will_be_are_taken() -> None:
+    step = lambda model, batch, optimizer, criterion, device, scale=1: None  # noqa: E731
+    assert make_options(3, {"train_step": step, "progress": print}).train_step is step
+    assert make_options(3, {"on_epoch": lambda *told: None}).on_epoch is not None
+    with pytest.raises(InvalidInputError, match=r"confirm is called as confirm\(estimate\)"):
+        Policy(confirm=lambda: True)  # type: ignore[call-arg, misc]
 
 
 def test_a_name_that_is_not_known_is_refused_with_the_nearest() -> None:

@@ -46,6 +46,8 @@ class Training:
                 "train_step must be a function train_step(model, batch, optimizer, criterion, device), "
                 f"got {type(self.train_step).__name__}"
             )
+        if self.train_step is None:
+            _refuse_classes(model=self.model, optimizer=self.optimizer, criterion=self.criterion)
         if not callable(self.model) and self.train_step is None:
             raise InvalidInputError(
                 f"model must be callable, got {type(self.model).__name__}; or pass train_step= that needs no such model"
@@ -63,6 +65,8 @@ class Training:
         own, given = _device_of(self.model), _parse_device(self.device)
         if given is not None and own is not None and given.type != own.type:
             raise InvalidInputError(f"device={str(given)!r}, but the model is on {own}; move it there with model.to()")
+        if "meta" in (own and own.type, given and given.type):
+            raise InvalidInputError("the model is on the meta device, which holds no values; give it a real one first")
 
     @property
     def torch_device(self) -> torch.device:
@@ -240,6 +244,12 @@ def to_device(batch: Any, device: Any) -> Any:
     if isinstance(batch, (list, tuple)):
         return type(batch)(to_device(value, device) for value in batch)
     return batch
+
+
+def _refuse_classes(**parts: Any) -> None:
+    for name, part in parts.items():
+        if isinstance(part, type):
+            raise InvalidInputError(f"{name} is the class {part.__name__}; pass an object of it: {part.__name__}(...)")
 
 
 def _check_validation(validation: Any) -> None:

@@ -11,6 +11,7 @@ from greenlove_mlflow.core.account.estimate import broken_limits
 from greenlove_mlflow.core.account.outcome import spent_limits
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import InvalidInputError, LimitReached, TrainingRefused
+from greenlove_mlflow.pipeline import checks
 from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking.names import STATUS_STOPPED
 
@@ -50,6 +51,8 @@ class Policy:
                 "confirm must be a function of the estimate that returns whether to go on (greenlove.ask_in_terminal), "
                 f"got {self.confirm!r}"
             )
+        if self.confirm is not None:
+            checks.function("confirm", self.confirm, takes="estimate")
         if self.on_refusal not in ("skip", "raise"):
             raise InvalidInputError(f"on_refusal must be 'skip' or 'raise', got {self.on_refusal!r}")
         if self.on_limit not in ("stop", "raise"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler, TensorDataset
 
 from greenlove_mlflow.benchmark import BenchmarkPlan, Training, default_train_step, make_feed, run_benchmark
 from greenlove_mlflow.errors import BenchmarkError, GreenloveError, InvalidInputError
@@ -153,6 +153,29 @@ def test_an_optimizer_without_step_and_a_state_without_state_dict_are_refused() 
         a_training(TensorDataset(X, Y), extra_state=(3,))
     with pytest.raises(InvalidInputError, match="move it there"):
         a_training(TensorDataset(X, Y), device="cuda")
+    with pytest.raises(InvalidInputError, match="meta device"):
+        a_training(TensorDataset(X, Y), model=nn.Linear(4, 2, device="meta"))
+
+
+@pytest.mark.parametrize("part", [{"model": nn.Linear}, {"optimizer": torch.optim.SGD}, {"criterion": nn.MSELoss}])
+def test_a_class_in_place_of_an_object_is_refused(part: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match=f"{next(iter(part))} is the class .*; pass an object of it"):
+        a_training(TensorDataset(X, Y), **part)
+
+
+def test_samples_that_make_no_batch_are_said_to_need_a_loader_of_their_own() -> None:
+    ragged = [(torch.zeros(size), 0) for size in range(1, 9)]
+    with pytest.raises(BenchmarkError, match=r"do not go into one batch .*; pass a DataLoader with your"):
+        run_benchmark(a_training(ragged), BenchmarkPlan(epoch_count=1))
+
+
+def test_what_a_length_raised_is_told() -> None:
+    class NotYet(NoLength):
+        def __len__(self) -> int:
+            raise RuntimeError("call setup() first")
+
+    with pytest.raises(InvalidInputError, match=r"NotYet has no length \(RuntimeError: call setup\(\) first\)"):
+        make_feed(NotYet())
 
 
 def test_sizes_are_those_that_the_loader_will_draw() -> None:
@@ -194,6 +217,9 @@ def test_items_that_could_be_samples_are_samples() -> None:
         ([X.numpy(), Y.numpy()], "a list of 2 arrays"),
         ({"x": X, "y": Y}, "with the keys 'x', 'y'"),
         ("train.csv", "got str"),
+        (TensorDataset, "data is the class TensorDataset; pass an object of it"),
+        ((TensorDataset(X, Y), TensorDataset(X, Y)), "a tuple of 2 loaders or data sets; pass the one to train on"),
+        (DataLoader(TensorDataset(X, Y), sampler=SubsetRandomSampler([])), "its SubsetRandomSampler draws no sample"),
     ],
 )
 def test_what_is_no_data_set_is_refused_with_what_to_pass(data: Any, words: str) -> None:
