@@ -110,7 +110,9 @@ are what a comparison with a cloud of today rests on.
 Throughput, one task left out, all suites. A task is told better by its group than by the mean where it has a group:
 convolutions (resnet50, ssd, maskrcnn) and large matrix products (BERT, and GNMT, which is recurrent but moves with
 BERT). Transformer-XL, Tacotron 2 and WaveGlow follow the memory that their published batch fills, so they count for
-little and stand alone; that is why a transformer leans on BERT and GNMT and not on Transformer-XL.
+little and stand alone; that is why a transformer leans on BERT and GNMT and not on Transformer-XL. A recurrent model is
+told as any workload: its two published tasks, GNMT and Tacotron 2, do not move together, and what others measured of
+such models lies between (`speed_ratios_outside.csv`, its seen half).
 
 {by_task(frame)}
 

@@ -96,6 +96,14 @@ def test_there_and_back_is_one_and_the_range_the_same(precision: Any, kind: str)
         assert there.ratio.log_half_width == pytest.approx(back.ratio.log_half_width)
 
 
+def test_a_recurrent_model_is_told_as_any_workload_because_one_task_is_no_group() -> None:
+    v100 = SPECS["nvidia-v100-sxm2-16gb"]
+    told = speed_ratio(v100, H100, evidence=KNOWN, precision="tf32", model_kind="recurrent").ratio
+    assert told == speed_ratio(v100, H100, evidence=KNOWN, precision="tf32", model_kind="other").ratio
+    transformer = speed_ratio(v100, H100, evidence=KNOWN, precision="tf32", model_kind="transformer").ratio
+    assert told.log_half_width > transformer.log_half_width
+
+
 def test_every_range_is_at_least_eight_per_cent() -> None:
     least = min(
         speed_ratio(H100, spec, evidence=KNOWN, model_kind="convolutional").ratio.log_half_width
