@@ -212,6 +212,7 @@ def place_findings() -> Iterator[tuple[str, str]]:
 
 def table_findings() -> Iterator[tuple[str, str]]:
     """Every table with its newest version, its rows and its producer."""
+    from greenlove_mlflow.numbers.quantities import format_days_old
     from greenlove_mlflow.tables import read_table, table_names, table_versions
     from greenlove_mlflow.tables.store.own_tables import read_own_tables
     from greenlove_mlflow.tables.store.store import age_days, is_stale, today_utc
@@ -220,7 +221,7 @@ def table_findings() -> Iterator[tuple[str, str]]:
         table = read_table(name)
         count = len(table_versions(name))
         versions = f"{count} versions" if count > 1 else "1 version"
-        age = f"{age_days(table.as_of, today_utc())} days old"
+        age = format_days_old(age_days(table.as_of, today_utc()))
         stale = ", older than it should be" if is_stale(name, table.as_of, today_utc()) else ""
         yield name, f"{table.version} ({versions}), {age}{stale}, {len(table.frame):,} rows, {table.source.producer}"
         for own in read_own_tables(name):

@@ -53,12 +53,12 @@ def list_tables(as_json: bool) -> None:
     for table in tables:
         versions = table_versions(table.name)
         count = f"{len(versions)} versions, newest " if len(versions) > 1 else ""
-        rows_of_it = f"{len(table.frame)} rows, {_age_text(table)}"
+        rows_of_it = f"{_rows_text(table)}, {_age_text(table)}"
         click.echo(f"{click.style(table.name, bold=True)}  {count}{table.version}, {rows_of_it}")
         click.echo(f"  {table.source.title}")
         click.echo(f"  {table.source.producer}; {table.source.licence}")
     for table in added:
-        rows_of_it = f"{table.version}, {len(table.frame)} rows as of {table.as_of}"
+        rows_of_it = f"{table.version}, {_rows_text(table)} as of {table.as_of}"
         click.echo(f"{click.style(f'{table.name}, your own', bold=True)}  {rows_of_it}: {table.source.title}")
     if own:
         click.echo(f"{click.style('own prices', bold=True)}  {', '.join(own)}")
@@ -141,7 +141,7 @@ def add(
     if as_json:
         _print_json({**_head(table), "path": str(table.path)})
         return
-    click.echo(f"added version {table.version}: {len(table.frame)} rows as of {table.as_of}, in {table.path}")
+    click.echo(f"added version {table.version}: {_rows_text(table)} as of {table.as_of}, in {table.path}")
 
 
 @command.command("remove", short_help="Remove rows that you added.")
@@ -195,6 +195,11 @@ def _added(path: Path, name: str | None, *, version: str | None, as_of: str | No
     return add_table(path, name, version=version, as_of=as_of, source=source)
 
 
+def _rows_text(table: Table) -> str:
+    count = len(table.frame)
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
 def _age(table: Table) -> dict[str, Any]:
     from greenlove_mlflow.tables.store.store import age_days, is_stale, today_utc
 
@@ -203,8 +208,10 @@ def _age(table: Table) -> dict[str, Any]:
 
 
 def _age_text(table: Table) -> str:
+    from greenlove_mlflow.numbers.quantities import format_days_old
+
     age = _age(table)
-    return f"{age['age_days']} days old" + (", older than it should be" if age["stale"] else "")
+    return format_days_old(age["age_days"]) + (", older than it should be" if age["stale"] else "")
 
 
 def _checked_tables() -> Iterable[Table]:

@@ -258,6 +258,15 @@ def format_count(count: float) -> str:
     return f"{round(count):,}"
 
 
+def format_days_old(days: int) -> str:
+    """How old something is.
+
+    >>> format_days_old(1), format_days_old(1200)
+    ('1 day old', '1,200 days old')
+    """
+    return f"{days:,} day{'' if days == 1 else 's'} old"
+
+
 def format_epochs(count: float) -> str:
     """A number of epochs as text, with two decimals unless it is whole.
 

@@ -12,6 +12,7 @@ from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpus import GpuSpec, MlperfRow, SuiteBridge, ThroughputRow
 from greenlove_mlflow.core.timing.drift_prior import DriftModel
 from greenlove_mlflow.core.timing.timeline import KernelFactors
+from greenlove_mlflow.tables.store.own_tables import OWN_EVIDENCE
 from greenlove_mlflow.tables.store.rows import kept, row_source, rows_of
 from greenlove_mlflow.units import US_PER_S
 
@@ -27,6 +28,7 @@ def read_gpu_specs() -> tuple[GpuSpec, ...]:
             name=row["name"],
             aliases=tuple(row["aliases"].split("|")),
             alias_is_ambiguous=row["alias_ambiguous"],
+            is_own=row["evidence"] == OWN_EVIDENCE,
             **{
                 name: row[name]
                 for name in (

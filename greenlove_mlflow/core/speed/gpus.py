@@ -41,7 +41,8 @@ class GpuSpec:
     """One GPU's published figures; None where no source states one.
 
     ``fp16_tflops`` is dense with FP32 accumulation, as PyTorch's matrix products use it. ``tdp_max_w`` is the highest
-    limit that a laptop's maker may set. ``idle_w`` is the board's power at 0 % use without a CUDA context.
+    limit that a laptop's maker may set. ``idle_w`` is the board's power at 0 % use without a CUDA context. ``is_own``:
+    a row that the user added.
     """
 
     gpu_id: str
@@ -65,6 +66,7 @@ class GpuSpec:
     compute_capability: str | None = None
     release_year: int | None = None
     source: str = ""
+    is_own: bool = False
 
     @property
     def full_power_w(self) -> Interval | None:

@@ -69,10 +69,16 @@ def spec_ratio(
     return SpeedRatio(
         ratio=Interval.from_log_width(math.exp(log_ratio), quadrature(width, evidence.model.device_log_half_width)),
         basis="spec",
-        detail=f"{parts} of the published specs, {precision}{_correction(home, ends[0])}{_correction(offer, ends[1])}",
+        detail=f"{parts} of the published specs, {precision}{_correction(home, ends[0])}{_correction(offer, ends[1])}"
+        f"{_own_rows(home, offer)}",
         caveats=(*_unknown_caveats(unknown), *_foreign_caveats(home, offer, ends)),
         source=evidence.specs_source,
     )
+
+
+def _own_rows(*specs: GpuSpec) -> str:
+    own = [f"{spec.name} by your own row ({spec.source})" for spec in specs if spec.is_own]
+    return "".join(f", {each}" for each in own)
 
 
 def probe_ratio(

@@ -72,6 +72,7 @@ def test_the_walk_of_the_guide_from_an_unknown_board_to_a_comparison_and_back(tm
     assert "x1" in listed
     ratios = {row.offer.gpu: row.speed_ratio for row in greenlove.compare(estimate, gpu="Maker X1").rows}
     assert {ratio.basis for ratio in ratios.values()} == {"spec"}
+    assert all("Maker X1 by your own row (the maker's data sheet)" in ratio.detail for ratio in ratios.values())
     # Its matrix rate is that of an H100, its memory a fifth faster.
     assert ratios["H100 HGX 80GB"].ratio.contains(0.95)
     assert CliRunner().invoke(main, ["tables", "remove", "gpu_specs", "x1"]).exit_code == 0
