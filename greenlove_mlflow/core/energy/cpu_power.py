@@ -31,6 +31,9 @@ _GENERATION_OF_XEON = {
     "4": "Sapphire Rapids",
     "5": "Emerald Rapids",
 }
+# Hypervisors name the generation itself: "AMD EPYC-Milan Processor", "Intel Xeon Processor (Icelake)".
+_NAMED_EPYC = re.compile(r"\b(" + "|".join(_GENERATION_OF_EPYC.values()).lower() + r")\b")
+_NAMED_XEON = re.compile(r"\b(skylake|cascade ?lake|ice ?lake|sapphire ?rapids|emerald ?rapids)\b")
 _ARM = re.compile(r"\b(neoverse|graviton\d?|altra|grace|axion|cobalt|ampere|armv8|armv9|kunpeng)\b")
 _BASE_POWER = re.compile(r"\bintel core (ultra|i[3579] ?-? ?1[2-4]\d{3})")
 
@@ -99,21 +102,36 @@ def cpu_family(name: str) -> str | None:
     ('EPYC Milan', 'Xeon Sapphire Rapids')
     >>> cpu_family("Neoverse-N1"), cpu_family("Intel(R) Xeon(R) CPU @ 2.20GHz")
     ('ARM server', 'Xeon')
+    >>> cpu_family("AMD EPYC-Milan Processor"), cpu_family("Intel Xeon Processor (SapphireRapids)")
+    ('EPYC Milan', 'Xeon Sapphire Rapids')
     """
     plain = plain_cpu(name)
     if _ARM.search(plain):
         return "ARM server"
     if "epyc" in plain:
-        coded = re.search(r"\bepyc (?:embedded )?\d\w\w?(\d)[a-z]*\b", plain)
-        return f"EPYC {_GENERATION_OF_EPYC.get(coded.group(1), '')}".strip() if coded else "EPYC"
-    if "xeon" not in plain:
-        return None
+        return _epyc_family(plain)
+    return _xeon_family(plain) if "xeon" in plain else None
+
+
+def _epyc_family(plain: str) -> str:
+    named = _NAMED_EPYC.search(plain)
+    if named:
+        return f"EPYC {named.group(1).capitalize()}"
+    coded = re.search(r"\bepyc (?:embedded )?\d\w\w?(\d)[a-z]*\b", plain)
+    return f"EPYC {_GENERATION_OF_EPYC.get(coded.group(1), '')}".strip() if coded else "EPYC"
+
+
+def _xeon_family(plain: str) -> str:
     older = re.search(r"\bxeon e[357] ?- ?\d+\w*(?: ?(v\d))?", plain)
     if older:
         return f"Xeon E5 {older.group(1) or 'v1'}"
     scalable = re.search(r"\bxeon (?:scalable )?(?:platinum|gold|silver|bronze) \d(\d)\d\d\w*", plain)
     if scalable:
         return f"Xeon {_GENERATION_OF_XEON.get(scalable.group(1), '')}".strip()
+    named = _NAMED_XEON.search(plain)
+    if named:
+        joined = named.group(1).replace(" ", "")
+        return next(f"Xeon {each}" for each in _GENERATION_OF_XEON.values() if each.lower().replace(" ", "") == joined)
     return "Xeon 6" if re.search(r"\bxeon 6\d{3}[pe]", plain) else "Xeon"
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from greenlove_mlflow.core.energy.cpu_power import CpuModel, cpu_family, cpu_power, plain_cpu
 from greenlove_mlflow.tables import read_cpu_models, read_cpu_power
 
+# Names as clouds, hypervisors, desktops, Macs and boards show them, with the threads visible there, and by which chip
+# or which family of chips each is to be told.
+SOCKETS = {model.name: model.tdp_w for model in read_cpu_models()}
+SEEN = list(csv.DictReader((Path(__file__).resolve().parents[2] / "recordings" / "cpu_names.csv").open()))
 # Five chips of one generation, at 2 to 8 W a thread.
 MILAN = tuple(
     CpuModel(name=f"AMD EPYC 7{index}13", tdp_w=watts * threads, thread_count=threads)
@@ -93,6 +99,9 @@ def test_chips_with_fewer_threads_than_are_visible_say_nothing() -> None:
         ("Neoverse-V2", "ARM server"),
         ("Annapurna Labs Graviton4", "ARM server"),
         ("NVIDIA Grace", "ARM server"),
+        ("AMD EPYC-Rome Processor", "EPYC Rome"),
+        ("Intel Xeon Processor (Skylake, IBRS)", "Xeon Skylake"),
+        ("Intel Xeon Processor (Cascadelake)", "Xeon Cascade Lake"),
         ("Intel(R) Core(TM) i9-13900K", None),
         ("AMD Ryzen 9 7950X 16-Core Processor", None),
         ("Apple M2 Pro", None),
@@ -100,6 +109,19 @@ def test_chips_with_fewer_threads_than_are_visible_say_nothing() -> None:
 )
 def test_a_cloud_name_belongs_to_a_generation(name: str, family: str | None) -> None:
     assert cpu_family(name) == family
+
+
+@pytest.mark.parametrize("seen", SEEN, ids=[f"{seen['name']}, {seen['thread_count']} threads" for seen in SEEN])
+def test_a_name_that_a_system_shows_is_told_by_its_chip_or_its_kin_and_by_the_thread(seen: dict[str, str]) -> None:
+    threads = int(seen["thread_count"])
+    power = read_cpu_power(seen["name"], threads)
+    is_of_kin = "chips)" in power.note
+    assert seen["told_by"] in power.note
+    assert is_of_kin == (power.caveat is not None)
+    # No chip of today draws more than this by the thread, in any of its sizes.
+    assert 0.5 < power.interval_w.point / threads < 8.0
+    if seen["told_by"] in SOCKETS and "turbo" not in power.note:
+        assert power.interval_w.point <= SOCKETS[seen["told_by"]] * (2.0 if "of 52 threads" in power.note else 1.0)
 
 
 @pytest.mark.parametrize(
