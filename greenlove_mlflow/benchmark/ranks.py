@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 
 from greenlove_mlflow import errors
+from greenlove_mlflow.core.account.all_ranks import board_count
 from greenlove_mlflow.errors import BenchmarkError, GreenloveError, InvalidInputError
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Ranks:
         members: The processes, by rank.
 
     Attributes:
+        boards: The board that each rank trains on, by rank; None for a CPU, and as long as it has not been shared.
         is_lost: Whether the store has failed.
     """
 
@@ -94,6 +96,7 @@ class Ranks:
     def __init__(self, store: Any, *, rank: int, members: Sequence[Member]) -> None:
         self.rank = rank
         self.members = tuple(members)
+        self.boards: tuple[str | None, ...] = (None,) * len(self.members)
         self.is_lost = False
         self._store = store
         self._turn = 0
@@ -112,6 +115,24 @@ class Ranks:
     def counts_host(self) -> bool:
         """Whether this rank meters CPU and memory of its machine, as one rank of each does."""
         return all(member.host != self.members[self.rank].host for member in self.members[: self.rank])
+
+    @property
+    def counts_board(self) -> bool:
+        """Whether this rank meters its board, as one rank of each board does; true on a CPU."""
+        own = self.boards[self.rank]
+        return own is None or own not in self.boards[: self.rank]
+
+    @property
+    def board_count(self) -> int:
+        """Number of boards that the ranks train on; as many as there are ranks on CPUs."""
+        return board_count(self.boards)
+
+    def share_board(self, board: str | None) -> None:
+        """Tell the other ranks which board of its machine this one trains on; each rank must, in the same order."""
+        self.post("board", [board if board is None else f"{self.members[self.rank].host} {board}"])
+        self.agree(0.0)
+        found = [self.read("board", rank=rank) for rank in range(self.count)]
+        self.boards = tuple(None if each is None else each[0] for each in found)
 
     @property
     def neighbour_pids(self) -> tuple[int, ...]:

@@ -264,7 +264,7 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun, link: RankLink |
             undertaking.environment,
             power_caveats=(WITHIN_CAVEAT, *power_caveats),
             history=history,
-            gpu_count=1 if link is None else link.ranks.count,
+            gpu_count=1 if link is None else link.ranks.board_count,
         )
         if undertaking.plan.lap_count is None:
             return Promise(log=log, estimate=with_caveats(estimate, Caveat.of("no-end-known")), comparison=None)

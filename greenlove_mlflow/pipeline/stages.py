@@ -29,6 +29,7 @@ from greenlove_mlflow.core.workload import Grid, Workload
 from greenlove_mlflow.pipeline.autologging import autologging_off
 from greenlove_mlflow.pipeline.live.rank_link import gather_log, share_estimate
 from greenlove_mlflow.power import open_meter
+from greenlove_mlflow.power.nvml.boards import request_board
 from greenlove_mlflow.tables import (
     read_cpu_power,
     read_default_pue,
@@ -155,7 +156,7 @@ def measure_training(
             power_caveats=power_caveats,
             history=history,
             one_off_paid=trains_here,
-            gpu_count=1 if ranks is None else ranks.count,
+            gpu_count=1 if ranks is None else ranks.board_count,
         )
 
     estimate = estimated() if ranks is None else share_estimate(estimated, ranks)
@@ -169,10 +170,32 @@ def read_ground(
     machine, spec = identify_machine(torch_device)
     open_meter, cpu_caveat = meter_opener(options, environment, machine, spec, torch_device)
     if ranks is not None:
-        by_rank = {"counts_host": ranks.counts_host, "neighbour_pids": ranks.neighbour_pids}
-        open_meter = functools.partial(open_meter, **by_rank)
-    caveats = (*place.caveats, *([cpu_caveat] if cpu_caveat else []))
+        ranks.share_board(_board_place(torch_device, machine, environment))
+        open_meter = functools.partial(
+            open_meter,
+            counts_host=ranks.counts_host,
+            counts_board=ranks.counts_board,
+            neighbour_pids=ranks.neighbour_pids,
+        )
+    caveats = (*place.caveats, *([cpu_caveat] if cpu_caveat else []), *_shared_boards(ranks))
     return Ground(machine=machine, spec=spec, open_meter=open_meter, place=place, caveats=caveats)
+
+
+def _board_place(torch_device: Any, machine: Machine, environment: Environment) -> str | None:
+    """What tells the board of this rank from others of its machine; None if it is no NVIDIA board."""
+    request = request_board(
+        torch_device,
+        uuid=machine.gpu_uuid,
+        visible_devices=environment.visible_devices,
+        device_order=environment.device_order,
+    )
+    return None if request is None else request.place
+
+
+def _shared_boards(ranks: Ranks | None) -> tuple[Caveat, ...]:
+    if ranks is None or ranks.board_count == ranks.count:
+        return ()
+    return (Caveat.of("ranks-share-boards", ranks=ranks.count, boards=ranks.board_count),)
 
 
 def estimate_log(
@@ -198,7 +221,7 @@ def estimate_log(
         power_caveats: Caveats of the meter.
         history: Reads the finished runs that the machine's drift is learned from.
         one_off_paid: Whether the training process has paid the one-off cost in its benchmark.
-        gpu_count: GPUs that it trains on at home, one for each rank.
+        gpu_count: GPUs that it trains on at home, one for each rank unless ranks share one.
     """
     statistics = RunFacts(
         machine=log.machine,

@@ -336,6 +336,7 @@ def open_meter(
     device_order: str | None = None,
     on_sample: OnSample | None = None,
     counts_host: bool = True,
+    counts_board: bool = True,
     neighbour_pids: tuple[int, ...] = (),
 ) -> Iterator[PowerMeter]:
     """Open a meter of the devices that training on this machine uses, until the block ends.
@@ -355,7 +356,9 @@ def open_meter(
         device_order: ``CUDA_DEVICE_ORDER``, for the same case.
         on_sample: Called on the meter's thread with each sample.
         counts_host: Whether CPU and memory are metered; of several ranks on a machine, one does.
+        counts_board: Whether the board is metered; of several ranks on a board, one does.
         neighbour_pids: The other ranks on this machine, whose CPU seconds count where the CPU is modelled.
+            They are no strangers on the board.
     """
     device = torch_device or machine.device
     primary = name_device(device)
@@ -367,7 +370,7 @@ def open_meter(
         ram_w_per_gib=ram_w_per_gib,
         neighbour_pids=neighbour_pids,
     )
-    if not counts_host and primary == "cpu":
+    if not (counts_host if primary == "cpu" else counts_board):
         yield PowerMeter([Part(device=primary)], primary=primary, poll_interval_s=poll_interval_s, on_sample=None)
         return
     parts = model_parts(machine, primary, model)
@@ -385,6 +388,7 @@ def open_meter(
             gpu_index=gpu_index,
             visible_devices=visible_devices,
             device_order=device_order,
+            neighbour_pids=neighbour_pids,
         )
     )
     try:

@@ -50,6 +50,32 @@ def test_one_rank_of_each_machine_meters_it() -> None:
     assert [each.neighbour_pids for each in ranks] == [(11,), (10,), (12,), (10,)]
 
 
+def test_one_rank_of_each_board_meters_it() -> None:
+    def shared(ranks: Ranks) -> tuple[bool, int]:
+        ranks.share_board("00000000:65:00.0" if ranks.rank < 2 else "00000000:66:00.0")
+        return ranks.counts_board, ranks.board_count
+
+    assert _on_each(shared) == [(True, 2), (False, 2), (True, 2)]
+
+
+def test_boards_of_one_address_on_two_machines_are_two() -> None:
+    store = HashStore()
+    ranks = [Ranks(store, rank=rank, members=[Member(host=host, pid=1, asks="") for host in "ab"]) for rank in range(2)]
+    threads = [threading.Thread(target=each.share_board, args=("00000000:65:00.0",)) for each in ranks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20.0)
+    assert [(each.counts_board, each.board_count) for each in ranks] == [(True, 2), (True, 2)]
+
+
+def test_ranks_on_cpus_count_one_board_each() -> None:
+    assert (
+        _on_each(lambda ranks: [ranks.share_board(None), ranks.counts_board, ranks.board_count])
+        == [[None, True, 3]] * 3
+    )
+
+
 def test_ranks_agree_on_the_largest_value_again_and_again() -> None:
     assert (
         _on_each(lambda ranks: [ranks.agree(turn * (1.0 + ranks.rank)) for turn in range(5)])

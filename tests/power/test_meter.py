@@ -342,6 +342,11 @@ def test_another_process_on_the_board_is_told(nvml: Any, clock: VirtualClock) ->
     assert "gpu-shared" in measured_w(clock)[1]
 
 
+def test_a_rank_of_the_same_training_is_no_other_process(nvml: Any, clock: VirtualClock) -> None:
+    nvml(FakeBoard(pids=(os.getpid(), 4711)))
+    assert "gpu-shared" not in measured_w(clock, neighbour_pids=(4711,))[1]
+
+
 def test_this_process_alone_on_the_board_is_no_company(nvml: Any, clock: VirtualClock) -> None:
     nvml(FakeBoard(pids=(os.getpid(),)))
     assert "gpu-shared" not in measured_w(clock)[1]

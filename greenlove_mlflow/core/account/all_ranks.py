@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord, PowerReading
@@ -18,7 +18,7 @@ class RankRecords:
         epochs: Its passes.
         blocks: Blocks of its timed passes.
         first_contact_steps_s: Durations of its very first steps, seconds.
-        power: A reading of each device that it meters; empty if another rank of its machine meters them all.
+        power: A reading of each device that it meters; empty if other ranks meter them all.
         validation_s: Its validation pass, seconds; 0 when there is none.
         peak_reserved_gib: Peak memory of its device, GiB; None on a CPU.
     """
@@ -43,30 +43,51 @@ class RankRecords:
         return math.fsum(each.duration_s for each in timed) / steps if steps else 0.0
 
 
-def log_of_ranks(own: BenchmarkLog, others: Mapping[int, RankRecords], rank_count: int) -> BenchmarkLog:
+def log_of_ranks(own: BenchmarkLog, others: Mapping[int, RankRecords], boards: Sequence[str | None]) -> BenchmarkLog:
     """The log of all ranks: the passes of the slowest, the power of every board and machine, the largest memory.
 
     Args:
         own: Rank 0's log.
         others: The records of the other ranks; a rank that sent none is taken for as fast as the rest, and its board
             for drawing their mean.
-        rank_count: Number of ranks.
+        boards: The board of each rank, by rank; None for a CPU. What ranks on one board need of its memory adds up.
     """
     slowest = max((RankRecords.of(own), *others.values()), key=lambda each: each.step_s)
-    peaks = [own.peak_reserved_gib, *(each.peak_reserved_gib for each in others.values())]
+    peaks = {0: own.peak_reserved_gib, **{rank: each.peak_reserved_gib for rank, each in others.items()}}
+    on_own_board = sum(board is not None and board == boards[0] for board in boards) or 1
     return dataclasses.replace(
         own,
         epochs=slowest.epochs,
         blocks=slowest.blocks,
         first_contact_steps_s=slowest.first_contact_steps_s,
         validation_s=max(own.validation_s, *(each.validation_s for each in others.values()), 0.0),
-        peak_reserved_gib=max((each for each in peaks if each is not None), default=None),
-        power=_all_power(own.power, {rank: each.power for rank, each in others.items()}, rank_count),
+        peak_reserved_gib=_peak_gib(peaks, boards),
+        fixed_memory_gib=None if own.fixed_memory_gib is None else own.fixed_memory_gib * on_own_board,
+        power=_all_power(own.power, {rank: each.power for rank, each in others.items()}, board_count(boards)),
     )
 
 
+def board_count(boards: Sequence[str | None]) -> int:
+    """Number of boards that ranks train on; a rank on a CPU counts as one.
+
+    >>> board_count(("a", "a", "b")), board_count((None, None))
+    (2, 2)
+    """
+    return len({rank if board is None else board for rank, board in enumerate(boards)})
+
+
+def _peak_gib(peaks: Mapping[int, float | None], boards: Sequence[str | None]) -> float | None:
+    """The largest peak of a board: the sum of its ranks'."""
+    of_boards: dict[object, float] = {}
+    for rank, peak in peaks.items():
+        if peak is not None:
+            board = rank if boards[rank] is None else boards[rank]
+            of_boards[board] = of_boards.get(board, 0.0) + peak
+    return max(of_boards.values(), default=None)
+
+
 def _all_power(
-    own: tuple[PowerReading, ...], others: Mapping[int, tuple[PowerReading, ...]], rank_count: int
+    own: tuple[PowerReading, ...], others: Mapping[int, tuple[PowerReading, ...]], board_count: int
 ) -> tuple[PowerReading, ...]:
     """Every device once, under a name of its own; a board that nothing is known of draws the mean of the others."""
     power = list(own)
@@ -77,7 +98,7 @@ def _all_power(
             name = name_apart(reading.device, rank, {each.device for each in power})
             power.append(dataclasses.replace(reading, device=name))
     boards = [each for each in power if each.device.startswith("gpu")]
-    for number in range(rank_count - len(boards) if boards else 0):
+    for number in range(board_count - len(boards) if boards else 0):
         mean_w = math.fsum(each.power_w for each in boards) / len(boards)
         note = "not read; the mean of the other boards"
         power.append(dataclasses.replace(boards[0], device=f"gpu_unread_{number}", power_w=mean_w, note=note))

@@ -155,7 +155,7 @@ class RunFacts:
         throughput_version: Version of the table that its ratios came from.
         cloud_region: Region that offers were priced for; None for the median of the regions that list each.
         gpu_count: GPUs in use in the first comparison; ``ratios`` are for all of them together.
-        home_gpu_count: GPUs in use at home, one per rank.
+        home_gpu_count: GPUs in use at home, one per rank unless ranks share one.
         profile: Where the time of a step at home goes; None where nothing was measured.
         validation_profile: The same for a validation step; a training step's profile is used when None.
         home_usd_per_hour: Rent of home, in place of its electricity; None when home is not rented.

@@ -220,6 +220,10 @@ POWER_KINDS: Mapping[str, CaveatKind] = {
         "{count} other process(es) use the board; its whole power is counted, theirs included",
         "run alone for a figure of this training",
     ),
+    "ranks-share-boards": CaveatKind(
+        "note",
+        "{ranks} ranks train on {boards} board(s): each board is counted once, and offers have as many",
+    ),
     "idle-not-measured": CaveatKind(
         "note",
         "idle power was not measured on every device, so the energy is gross",

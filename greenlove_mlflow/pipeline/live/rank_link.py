@@ -172,7 +172,7 @@ class RankLink:
         """On rank 0: the log of all ranks, which close their windows now."""
         self.ranks.post("window", log.stop_reason)
         found = self.ranks.wait_for_others("records", timeout_s=RECORDS_TIMEOUT_S)
-        return _with_others(log, found, self.ranks.count)
+        return _with_others(log, found, self.ranks.boards)
 
     def send_estimate(self, estimate: Estimate | None) -> None:
         """On rank 0: send the estimate to the other ranks, or that there is none."""
@@ -343,7 +343,7 @@ def gather_log(log: BenchmarkLog, ranks: Ranks) -> BenchmarkLog:
     """After a benchmark before the training: the log of all ranks on rank 0, a rank's own on the others."""
     ranks.post("records", to_plain(RankRecords.of(log)))
     ranks.agree(0.0)
-    return _with_others(log, ranks.read_others("records"), ranks.count) if ranks.is_leader else log
+    return _with_others(log, ranks.read_others("records"), ranks.boards) if ranks.is_leader else log
 
 
 def share_estimate(make: Callable[[], Estimate], ranks: Ranks) -> Estimate:
@@ -358,8 +358,8 @@ def share_estimate(make: Callable[[], Estimate], ranks: Ranks) -> Estimate:
     return made[0] if made else estimate_training(RunFacts.from_json(text))
 
 
-def _with_others(log: BenchmarkLog, found: dict[int, Any], rank_count: int) -> BenchmarkLog:
-    return log_of_ranks(log, {rank: from_plain(RankRecords, each) for rank, each in found.items()}, rank_count)
+def _with_others(log: BenchmarkLog, found: dict[int, Any], boards: tuple[str | None, ...]) -> BenchmarkLog:
+    return log_of_ranks(log, {rank: from_plain(RankRecords, each) for rank, each in found.items()}, boards)
 
 
 def _read_stop(content: Any) -> Stop | None:

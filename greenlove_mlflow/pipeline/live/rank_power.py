@@ -17,8 +17,8 @@ from greenlove_mlflow.power import PowerMeter
 class RankMeter:
     """Rank 0's meter, with the energy that the other ranks report.
 
-    Between two reports of a rank, it is taken to draw its mean so far. A rank whose machine is metered by another of
-    its ranks, as on a CPU, reports that it counts nothing.
+    Between two reports of a rank, it is taken to draw its mean so far. A rank whose board, or whose CPU, is metered by
+    another rank reports that it counts nothing.
 
     Args:
         own: Rank 0's own meter.
@@ -109,7 +109,7 @@ class Reporter:
 
     def __init__(self, meter: PowerMeter, ranks: Ranks, device: str) -> None:
         self._meter, self._ranks, self._device = meter, ranks, device
-        self._counts = ranks.counts_host or device != "cpu"
+        self._counts = ranks.counts_host if device == "cpu" else ranks.counts_board
         self._opened_s = time.perf_counter()
         self._last_s, self._last_j = 0.0, 0.0
 

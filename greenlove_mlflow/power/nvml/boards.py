@@ -26,6 +26,7 @@ class BoardRequest:
         gpu_index: NVML index from the caller; None if not given.
         visible_devices: ``CUDA_VISIBLE_DEVICES``; None if unset or not passed in.
         device_order: ``CUDA_DEVICE_ORDER``.
+        neighbour_pids: Other processes of the same training on this machine.
     """
 
     index: int = 0
@@ -35,6 +36,16 @@ class BoardRequest:
     gpu_index: int | None = None
     visible_devices: str | None = None
     device_order: str | None = None
+    neighbour_pids: tuple[int, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """What tells the board from others of its machine; the slices of one board have one PCI address.
+
+        >>> BoardRequest(uuid="MIG-1", bus_id="00000000:65:00.0").place, BoardRequest(uuid="GPU-1").place
+        ('00000000:65:00.0', 'GPU-1')
+        """
+        return self.bus_id or self.uuid or f"{self.index} of {self.visible_devices}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +96,7 @@ def request_board(
     gpu_index: int | None = None,
     visible_devices: str | None = None,
     device_order: str | None = None,
+    neighbour_pids: tuple[int, ...] = (),
 ) -> BoardRequest | None:
     """What torch knows about its device, to find the board; None if the device is not a CUDA GPU.
 
@@ -94,6 +106,7 @@ def request_board(
         gpu_index: NVML index from the caller.
         visible_devices: ``CUDA_VISIBLE_DEVICES``.
         device_order: ``CUDA_DEVICE_ORDER``.
+        neighbour_pids: Other processes of the same training on this machine.
     """
     kind, _, number = str(torch_device or "").partition(":")
     if kind != "cuda":
@@ -109,6 +122,7 @@ def request_board(
         gpu_index=gpu_index,
         visible_devices=visible_devices,
         device_order=device_order,
+        neighbour_pids=neighbour_pids,
     )
 
 

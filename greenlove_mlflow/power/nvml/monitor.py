@@ -88,8 +88,14 @@ class GpuSignals:
         return None if self.throttle_reasons is None else bool(self.throttle_reasons)
 
 
-def read_signals(nvml: Any, handle: Any) -> GpuSignals:
-    """The current signals of a board; None for values that are not numbers or out of range."""
+def read_signals(nvml: Any, handle: Any, neighbour_pids: tuple[int, ...] = ()) -> GpuSignals:
+    """The current signals of a board; None for values that are not numbers or out of range.
+
+    Args:
+        nvml: The ``pynvml`` module, initialised.
+        handle: The board.
+        neighbour_pids: Processes of the same training, which are not counted as others.
+    """
     reasons = as_number(call(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle))
     if reasons is None:
         reasons = as_number(call(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle))
@@ -103,7 +109,7 @@ def read_signals(nvml: Any, handle: Any) -> GpuSignals:
         temperature_c=_within(call(nvml, "nvmlDeviceGetTemperature", handle, _TEMPERATURE_GPU), *_TEMPERATURE_RANGE_C),
         throttle_reasons=None if reasons is None else _throttle_words(int(reasons)),
         utilization_share=None if utilization is None else utilization / 100.0,
-        other_process_count=_count_others(nvml, handle),
+        other_process_count=_count_others(nvml, handle, neighbour_pids),
     )
 
 
@@ -117,7 +123,7 @@ def _throttle_words(reasons: int) -> tuple[str, ...]:
     return tuple(words for bit, words in _THROTTLE_REASONS.items() if reasons & bit)
 
 
-def _count_others(nvml: Any, handle: Any) -> int | None:
+def _count_others(nvml: Any, handle: Any, neighbour_pids: tuple[int, ...]) -> int | None:
     """Number of other processes on the board; None if NVML does not report it.
 
     Inside a container the process ids belong to another namespace: then one of them is assumed to be this process, if
@@ -126,7 +132,7 @@ def _count_others(nvml: Any, handle: Any) -> int | None:
     processes = call(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
     if not isinstance(processes, (list, tuple)):
         return None
-    pids = {getattr(process, "pid", None) for process in processes} - {None}
+    pids = {getattr(process, "pid", None) for process in processes} - {None, *neighbour_pids}
     if os.getpid() in pids:
         return len(pids) - 1
     torch = sys.modules.get("torch")
@@ -145,9 +151,19 @@ class NvmlSource:
         board: Which board.
         device: ``gpu_0``.
         tdp_w: Its TDP from a table, watts; None if unknown.
+        neighbour_pids: Processes of the same training, which are no others.
     """
 
-    def __init__(self, nvml: Any, board: Board, device: str, *, tdp_w: float | None = None) -> None:
+    def __init__(
+        self,
+        nvml: Any,
+        board: Board,
+        device: str,
+        *,
+        tdp_w: float | None = None,
+        neighbour_pids: tuple[int, ...] = (),
+    ) -> None:
+        self._neighbour_pids = neighbour_pids
         self.device, self.board = device, board
         self.note = "board counter, whole board of a MIG slice" if board.is_sliced else "board counter"
         self._nvml = nvml
@@ -178,7 +194,7 @@ class NvmlSource:
 
     def signals(self) -> GpuSignals:
         """The board's current signals."""
-        return read_signals(self._nvml, self.board.handle)
+        return read_signals(self._nvml, self.board.handle, self._neighbour_pids)
 
     def _watts(self, milliwatts: Any) -> float | None:
         """A power in watts; None if it is not a number or not a power that a board can draw."""
@@ -318,7 +334,7 @@ def open_board(
     except Exception as error:  # noqa: BLE001 - a missing or mismatched driver may raise anything
         return _unreadable(name, f"NVML does not start: {error}")
     try:
-        source = NvmlSource(nvml, find_board(nvml, request), name, tdp_w=tdp_w)
+        source = NvmlSource(nvml, find_board(nvml, request), name, tdp_w=tdp_w, neighbour_pids=request.neighbour_pids)
         source.read(lambda: 0.0)
         monitor = BoardMonitor(nvml, source)
     except Exception as error:  # noqa: BLE001 - whatever failed, training continues with a model
