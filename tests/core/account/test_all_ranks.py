@@ -12,7 +12,7 @@ BOARD_W, CPU_W = 300.0, 80.0
 
 
 def reading(device: str, power_w: float) -> PowerReading:
-    return PowerReading(device=device, power_w=power_w, source="measured")
+    return PowerReading(device=device, power_w=power_w, log_half_width=0.1, source="counter")
 
 
 def own_log() -> BenchmarkLog:
