@@ -323,4 +323,7 @@ def _sold_as(spec: GpuSpec, offer_names: Mapping[str, str]) -> str:
 def _unknown_message(name: str, specs: tuple[GpuSpec, ...], offer_names: Mapping[str, str]) -> str:
     near = nearest_names(name, [*(spec.name for spec in specs), *offer_names])
     question = f"did you mean {' or '.join(near)}?" if near else "no known name is like it."
-    return f"no table knows the GPU {name!r}; {question} See `greenlove tables show gpu_specs`"
+    return (
+        f"no table knows the GPU {name!r}; {question} `greenlove tables show gpu_specs` lists those known, "
+        "`greenlove tables add FILE --table gpu_specs` adds one"
+    )
