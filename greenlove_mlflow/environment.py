@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
-from greenlove_mlflow.untrusted import SECRET_NAME
+from greenlove_mlflow.untrusted import SECRET_NAME, printable
 
 # Tells a run on a rented GPU to stop after its benchmark.
 BENCHMARK_ONLY_VARIABLE = "GREENLOVE_BENCHMARK_ONLY"
@@ -133,7 +133,7 @@ def _read_time_zone() -> str | None:
     """
     named = os.environ.get("TZ", "").lstrip(":")
     if named:
-        return named.split("zoneinfo/", 1)[-1]
+        return printable(named.split("zoneinfo/", 1)[-1]) or None
     try:
         target = str(_ZONE_LINK.resolve(strict=True))
         if "zoneinfo/" in target:

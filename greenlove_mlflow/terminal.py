@@ -55,6 +55,8 @@ def say_on_stderr(sentence: str) -> None:
 
 def write_on_stderr(text: str) -> None:
     """Print whole lines on stderr, above a tqdm bar if one is shown."""
+    if sys.stderr is None:  # a process without a console
+        return
     with contextlib.suppress(OSError, ValueError):  # stderr may be closed
         bars = bars_shown()
         if bars:

@@ -8,7 +8,14 @@ import pytest
 from rich.console import Console
 
 from greenlove_mlflow.core.provenance import Caveat
-from greenlove_mlflow.terminal import TerminalProgress, ask_in_terminal, print_everything, print_outcome, print_summary
+from greenlove_mlflow.terminal import (
+    TerminalProgress,
+    ask_in_terminal,
+    print_everything,
+    print_outcome,
+    print_summary,
+    say_on_stderr,
+)
 from tests.support.report import a_comparison, an_estimate, an_outcome
 
 
@@ -165,3 +172,16 @@ def test_a_phase_without_a_planned_end_promises_none() -> None:
     first, second = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert first == "benchmark: first-contact"
     assert second.startswith("benchmark: timed, at most ")
+
+
+def _closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [None, _closed()], ids=["none", "closed"])
+def test_a_process_without_a_console_goes_on(monkeypatch: pytest.MonkeyPatch, stream: Any) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    say_on_stderr("the training was refused")
+    assert not ask_in_terminal(an_estimate())
