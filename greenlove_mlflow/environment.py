@@ -17,6 +17,7 @@ from greenlove_mlflow.untrusted import SECRET_NAME, printable
 
 # Tells a run on a rented GPU to stop after its benchmark.
 BENCHMARK_ONLY_VARIABLE = "GREENLOVE_BENCHMARK_ONLY"
+BUDGET_VARIABLE = "GREENLOVE_BUDGET_S"
 PLACE_VARIABLE = "GREENLOVE_PLACE"
 DATA_VARIABLE = "GREENLOVE_DATA"
 ELECTRICITY_MAPS_KEY_VARIABLE = "ELECTRICITY_MAPS_API_KEY"
@@ -55,6 +56,7 @@ class Environment:
         driver_subscriber: Name of a tool subscribed to the GPU driver (Nsight Systems, an injected library); None
             without one.
         benchmark_only: Whether a cloud task requested only the benchmark, without the training after it.
+        budget_s: The text of ``GREENLOVE_BUDGET_S``, seconds that a benchmark may take; None if unset.
     """
 
     place: str | None = None
@@ -66,6 +68,7 @@ class Environment:
     device_order: str | None = None
     driver_subscriber: str | None = None
     benchmark_only: bool = False
+    budget_s: str | None = None
 
     def __repr__(self) -> str:
         key = "set" if self.electricity_maps_key else "unset"
@@ -85,6 +88,7 @@ def read_environment() -> Environment:
         device_order=os.environ.get("CUDA_DEVICE_ORDER"),
         driver_subscriber=_read_driver_subscriber(),
         benchmark_only=os.environ.get(BENCHMARK_ONLY_VARIABLE) == "1",
+        budget_s=os.environ.get(BUDGET_VARIABLE) or None,
     )
 
 

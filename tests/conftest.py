@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -24,6 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
+# Programs that tests start need not compile this package anew each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Keras picks its backend when it is imported.
 os.environ["KERAS_BACKEND"] = "torch"
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "RANK"):
@@ -117,13 +121,26 @@ def own_state(
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_store() -> Path:
     """A SQLite file with MLflow's tables and no run; making them anew takes seconds, a copy none."""
+    return _template()
+
+
+@functools.cache
+def _template() -> Path:
     from mlflow import MlflowClient
 
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    path = Path(_STATE) / "empty.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
+
+
+def new_store(path: Path) -> str:
+    """Make an empty store at that path, its artifacts beside it as if MLflow had made it there, and return its URI."""
+    copy_store(_template(), path)
+    with contextlib.closing(sqlite3.connect(path)) as made, made:
+        made.execute("UPDATE experiments SET artifact_location = ?", (str(path.parent / "mlruns" / "0"),))
+    return f"sqlite:///{path}"
 
 
 def copy_store(source: Path, target: Path) -> None:

@@ -26,7 +26,10 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.core.timing.adaptive_fit import fit_log
 from greenlove_mlflow.core.timing.drift import learned_drift
 from greenlove_mlflow.core.workload import Grid, Workload
+from greenlove_mlflow.environment import BUDGET_VARIABLE
+from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.autologging import autologging_off
+from greenlove_mlflow.pipeline.checks import number
 from greenlove_mlflow.pipeline.live.rank_link import gather_log, share_estimate
 from greenlove_mlflow.power import open_meter
 from greenlove_mlflow.power.nvml.boards import request_board
@@ -315,12 +318,24 @@ def make_plan(options: Options, environment: Environment | None = None) -> Bench
             "epoch_count": 1 if options.epochs is None else options.epochs - options.done,
             "batch_size": options.batch_size,
             "steps_per_epoch": options.steps_per_epoch,
-            "budget_s": options.budget_s,
+            "budget_s": options.budget_s or _budget_s(environment),
             "kernel_factors": read_kernel_factors(),
             "driver_subscriber": None if environment is None else environment.driver_subscriber,
             **options.plan,
         }
     )
+
+
+def _budget_s(environment: Environment | None) -> float | None:
+    """Seconds that the environment allows a benchmark; None if it says nothing."""
+    text = None if environment is None else environment.budget_s
+    if text is None:
+        return None
+    try:
+        budget_s = float(text)
+    except ValueError:
+        raise InvalidInputError(f"{BUDGET_VARIABLE} must be a number of seconds, got {text!r}") from None
+    return number(BUDGET_VARIABLE, budget_s, above=True)
 
 
 def planned_laps(options: Options, batch_count: int) -> float:

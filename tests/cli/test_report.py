@@ -17,6 +17,7 @@ from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.report import ReportContent, render_report
 from greenlove_mlflow.tracking import open_run
 from greenlove_mlflow.words.plain_text import offer_label
+from tests.conftest import new_store
 from tests.report.test_page import facts_of, visible_text
 from tests.support.report import a_benchmark, a_measured_training
 from tests.support.tracking import a_tracked_log, train
@@ -26,7 +27,7 @@ OLDER_PRICES = ("2025-12-15", "2026-02-25")
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = new_store(tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

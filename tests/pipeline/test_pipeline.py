@@ -15,6 +15,8 @@ from greenlove_mlflow.core.records import Method
 from greenlove_mlflow.core.speed.gpu_names import find_gpu
 from greenlove_mlflow.environment import Environment, read_environment
 from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuError, UnknownPlaceError
+from greenlove_mlflow.pipeline.options import make_options
+from greenlove_mlflow.pipeline.stages import make_plan
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
 from tests.support.clock import VirtualClock
 
@@ -301,6 +303,18 @@ def test_the_environment_names_place_rank_and_zone(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TZ", ":Europe/Berlin")
     environment = read_environment()
     assert (environment.place, environment.rank, environment.time_zone) == ("US-VA", 3, "Europe/Berlin")
+
+
+def test_the_environments_budget_is_that_of_a_benchmark_for_which_none_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GREENLOVE_BUDGET_S", "2.5")
+    assert make_plan(make_options(3, {}), read_environment()).budget_s == 2.5
+    assert make_plan(make_options(3, {"budget_s": 7.0}), read_environment()).budget_s == 7.0
+    for wrong in ("soon", "-1", "0", "nan"):
+        monkeypatch.setenv("GREENLOVE_BUDGET_S", wrong)
+        with pytest.raises(InvalidInputError, match="GREENLOVE_BUDGET_S must be"):
+            make_plan(make_options(3, {}), read_environment())
 
 
 def test_the_environments_place_is_used_when_nothing_is_named(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.conftest import new_store
 from tests.support.warm import WarmPython
 
 pytestmark = pytest.mark.slow
@@ -33,11 +34,18 @@ EPOCH_COUNT = 2
 def environment_of(folder: Path) -> dict[str, str]:
     """A user's environment, with the default store in an empty folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
-    return kept | {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "TZ": "Europe/Berlin"}
+    return kept | {
+        "PYTHONPATH": str(ROOT),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "TZ": "Europe/Berlin",
+        "GREENLOVE_BUDGET_S": "2",
+    }
 
 
 def run_example(python: WarmPython, name: str, folder: Path, *more: str) -> str:
     """What the example printed."""
+    if not (folder / "mlflow.db").exists():
+        new_store(folder / "mlflow.db")
     program, arguments = ROOT / "examples" / f"{name}.py", ("--epochs", str(EPOCH_COUNT), *more)
     done = python.run(program, *arguments, folder=folder, environment=environment_of(folder))
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from tests.conftest import new_store
+
 OLD_STORE_IS_CLOSED = pytest.mark.skipif(
     not hasattr(mlflow.environment_variables, "MLFLOW_ALLOW_FILE_STORE"),
     reason="this MLflow still writes to stores of plain files",
@@ -18,7 +20,7 @@ OLD_STORE_IS_CLOSED = pytest.mark.skipif(
 @contextmanager
 def store_in(folder: Path) -> Iterator[str]:
     """The URI of a store in the folder, which is also the working directory meanwhile."""
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = new_store(folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
