@@ -76,7 +76,9 @@ def main() -> None:
             run_cells(notebook)
         finally:
             os.chdir(here)
-    NOTEBOOK.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    # A reader's store lies in a folder of theirs.
+    text = json.dumps(notebook, indent=1, ensure_ascii=False).replace(f"sqlite:///{folder}/", "sqlite:///")
+    NOTEBOOK.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

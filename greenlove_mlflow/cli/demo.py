@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 SEED = 0
 # Epochs are as many as fit into this time, so that the demo takes about a minute on any machine.
-TRAINING_S = 20.0
+TRAINING_S = 12.0
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 40
 WARM_STEPS, TIMED_STEPS = 3, 10
 SAMPLE = Path(__file__).with_name("recorded_sample.json")
@@ -29,7 +29,7 @@ RULE = "-" * 80
 
 
 @click.command()
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs to train; about 20 s of them when not given.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs to train; about 12 s of them when not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; progress and tables go to stderr.")
 def command(epochs: int | None, as_json: bool) -> None:
     """Estimate, track and then really train a small CNN on scikit-learn's handwritten digits.

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WIDTH = 120
 LEAST_CELL = 14
+# Short, as it stands in every row of an experiment of small trainings.
+TOO_SMALL = "too small"
 SHOWN_SKIPPED = 5
 _HEAD = ("run", "status", "took", "cost", "energy", "CO2e", "estimated", "cost", "best value", "there", "cost")
 # Columns that are shortened where a row is too long: the run, its best option.
@@ -182,7 +184,7 @@ def _cells(run: RunBeside) -> tuple[str, ...]:
         *(taken or "-" for taken in _taken(run)),
         format_time(run.home.time_s, with_range=False),
         format_money(run.home.cost_usd, with_range=False, missing=missing_cost(run.home)),
-        _best_words(run),
+        TOO_SMALL if run.is_too_small_to_rent else _best_words(run),
         *there,
     )
 
@@ -217,6 +219,8 @@ def _total_lines(groups: Sequence[Group], by: str) -> list[str]:
         head = f"{by} {group.key}: " if by else ""
         if group.trained.run_count:
             lines.append(f"{head}{group.trained.run_count} trained, together {_spent_words(group)}")
+        if group.running_count:
+            lines.append(f"{head}{group.running_count} still running")
         if group.not_run_count:
             lines.append(f"{head}{group.not_run_count} not run, estimated at {_planned_words(group)}")
     return [line[:WIDTH] for line in lines]
@@ -263,6 +267,8 @@ def _markdown(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Gr
         key = f"{markdown_cell(group.key)}: " if group.key else ""
         if group.trained.run_count:
             lines += ["", f"**{key}{group.trained.run_count} trained**, together {_spent_words(group)}."]
+        if group.running_count:
+            lines += ["", f"**{key}{group.running_count} still running**."]
         if group.not_run_count:
             lines += ["", f"**{key}{group.not_run_count} not run**, estimated at {_planned_words(group)}."]
     source = markdown_cell(beside.prices.source.producer)

@@ -6,7 +6,7 @@ zero, and an unknown one prints as a word such as "unknown".
 
 from __future__ import annotations
 
-from greenlove_mlflow.numbers.durations import format_duration_s, format_time
+from greenlove_mlflow.numbers.durations import format_duration_s, format_limit, format_time
 from greenlove_mlflow.numbers.quantities import (
     NO_PUBLIC_PRICE,
     NOT_MEASURED,
@@ -20,7 +20,6 @@ from greenlove_mlflow.numbers.quantities import (
     format_epochs,
     format_interval,
     format_kwh,
-    format_limit,
     format_money,
     format_probability,
     format_ratio,

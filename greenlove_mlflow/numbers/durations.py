@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from greenlove_mlflow.numbers.quantities import LEAST_S, UNKNOWN, Ranged, Scale, at_least, format_significant
+from greenlove_mlflow.units import S_PER_H
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 # Rounding steps of a duration, in seconds: those of a clock face.
@@ -13,6 +14,7 @@ _STEPS = (1.0, 5.0, 10.0, 30.0, _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE
 _RANGE_SHARE, _VALUE_SHARE = 3.0, 20.0
 # Without a range, half a per cent is fine enough.
 _LONE_SHARE = 200.0
+_LIMITS = {"hours": "{} h", "usd": "${}", "kwh": "{} kWh", "kg_co2": "{} kg CO2e"}
 # After "about", a tenth is fine enough.
 _ABOUT_SHARE = 10.0
 
@@ -44,6 +46,23 @@ def format_time(value: Ranged | float | None, *, missing: str = UNKNOWN, with_ra
     ('under 1 s', '12.4 s', '0 s')
     """
     return at_least(value, LEAST_S, "under 1 s", format_duration_s, missing=missing, with_range=with_range)
+
+
+def format_limit(name: str, value: float) -> str:
+    """A limit, or what was spent of it, with its unit.
+
+    >>> format_limit("usd", 0.05), format_limit("usd", 3.5), format_limit("hours", 1.5), format_limit("kg_co2", 0.1234)
+    ('$0.05', '$3.50', '1.5 h', '0.123 kg CO2e')
+    >>> format_limit("hours", 0.5), format_limit("hours", 0.00312)
+    ('30 min', '11.2 s')
+    """
+    if name == "usd" and value >= 1.0:
+        return f"${value:,.2f}"
+    if name == "hours" and value < 1.0:
+        return format_duration_s(value * S_PER_H)
+    digits = format_significant(value, 3)
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return _LIMITS[name].format(digits)
 
 
 def about(seconds: float) -> str:

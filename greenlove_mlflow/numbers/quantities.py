@@ -21,7 +21,6 @@ _KWH_UNITS = (("mWh", 1e6), ("Wh", 1e3), ("kWh", 1.0), ("MWh", 1e-3))
 _CO2_UNITS = (("mg", 1e3), ("g", 1.0), ("kg", 1e-3), ("t", 1e-6))
 _TIME_UNITS = (("ms", 1e3), ("s", 1.0), ("min", 1.0 / 60.0), ("h", 1.0 / 3600.0))
 _POWER_UNITS = (("mW", 1e3), ("W", 1.0), ("kW", 1e-3), ("MW", 1e-6))
-_LIMITS = {"hours": "{} h", "usd": "${}", "kwh": "{} kWh", "kg_co2": "{} kg CO2e"}
 
 
 class Ranged(Protocol):
@@ -287,19 +286,6 @@ def format_significant(value: float, digits: int = 2) -> str:
     if value == 0.0 or not math.isfinite(value):
         return "0" if value == 0.0 else str(value)
     return _fixed(value, digits - 1 - _exponent(value))
-
-
-def format_limit(name: str, value: float) -> str:
-    """A limit, or what was spent of it, with its unit.
-
-    >>> format_limit("usd", 0.05), format_limit("usd", 3.5), format_limit("hours", 1.0), format_limit("kg_co2", 0.1234)
-    ('$0.05', '$3.50', '1 h', '0.123 kg CO2e')
-    """
-    if name == "usd" and value >= 1.0:
-        return f"${value:,.2f}"
-    digits = format_significant(value, 3)
-    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
-    return _LIMITS[name].format(digits)
 
 
 def round_significant(value: float, digits: int = 4) -> float:

@@ -264,4 +264,4 @@ def make_note(batch: Batch) -> str:
 
 
 def _name(best: str) -> str:
-    return {"": "unknown", "local": "here"}.get(best, best)
+    return {"": "none", "local": "here"}.get(best, best)

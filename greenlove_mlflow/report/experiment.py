@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 
 NOT_RUN = "not run"
+NOT_YET = "not yet"
 TOO_SMALL = "Each was too small to rent a GPU for: it was over before a rented one would have started."
 CSV_HEADS = (
     "run", "run_id", "started_at", "status", "machine", "place", *(f"actual_{name}" for name in COLUMNS),
@@ -93,7 +94,8 @@ def runs_csv(trainings: Sequence[Training]) -> str:
 def _line(training: Training) -> RunLine:
     estimate, outcome, statistics = training.estimate, training.outcome, training.estimate.statistics
     off, verdict = _judgement(training)
-    unknown = NOT_RUN if outcome is None else NOT_MEASURED if outcome.energy_kwh is None else UNKNOWN
+    silent = NOT_YET if training.status == "running" else NOT_RUN
+    unknown = silent if outcome is None else NOT_MEASURED if outcome.energy_kwh is None else UNKNOWN
     time_s = estimate.time_s
     spread = "" if time_s.is_exact else spoken_range(time_s)
     return RunLine(
@@ -103,10 +105,10 @@ def _line(training: Training) -> RunLine:
         fate=fate_of(training.status),
         machine=statistics.machine.processor_name if statistics is not None else "",
         promised=Cell(point=spoken_point(time_s), spread=spread, value=time_s.point),
-        happened=_fact(_get(outcome, "time_s"), format_duration_s, NOT_RUN),
+        happened=_fact(_get(outcome, "time_s"), format_duration_s, silent),
         verdict=verdict,
         off=off,
-        energy=_fact(_get(outcome, "energy_kwh"), format_kwh, NOT_MEASURED if outcome else NOT_RUN),
+        energy=_fact(_get(outcome, "energy_kwh"), format_kwh, NOT_MEASURED if outcome else silent),
         cost=_fact(_get(outcome, "cost_usd"), format_money, unknown),
         co2=_fact(_get(outcome, "co2_g"), format_co2_g, unknown),
     )

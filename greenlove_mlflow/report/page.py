@@ -14,7 +14,7 @@ from greenlove_mlflow.report import notes, view
 from greenlove_mlflow.report.charts.chart_data import chart_tables
 from greenlove_mlflow.report.data import can_replan, page_facts
 from greenlove_mlflow.report.takeaway import citation_of, options_csv
-from greenlove_mlflow.words.summary import advice, asks_for_action
+from greenlove_mlflow.words.summary import asks_for_action, next_time
 from greenlove_mlflow.words.verdict import fate_of, headline_sentences, home_sentence, would_take_sentence
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def render_report(content: ReportContent) -> str:
         where=_where(content),
         headline=headline_sentences(estimate, content.outcome, status=content.status, notice=content.notice),
         verdict=would_take_sentence(estimate) if content.status == "refused" else home_sentence(estimate),
-        advice="" if comparison is None else advice(comparison),
+        advice="" if comparison is None else next_time(comparison, has_ended=content.outcome is not None),
         figures=view.figures_of(estimate, content.outcome),
         parts=view.step_parts(estimate),
         options=None if comparison is None else view.options_of(comparison),

@@ -83,6 +83,7 @@ class Group:
     Args:
         key: What they share; empty for all runs.
         trained: Totals of the runs that trained.
+        running_count: Runs that have not ended and have not said yet what they took.
         not_run_count: Runs that did not train, whether refused or planned.
         not_run_time_s: Their estimated seconds.
         not_run_cost_usd: Their estimated cost, US dollars; None where none is known.
@@ -90,6 +91,7 @@ class Group:
 
     key: str
     trained: Spent
+    running_count: int
     not_run_count: int
     not_run_time_s: float
     not_run_cost_usd: float | None
@@ -133,11 +135,13 @@ def _key(run: RunBeside, by: str) -> str:
 
 
 def _group(key: str, runs: Sequence[RunBeside]) -> Group:
-    planned = [run.home for run in runs if run.run.outcome is None]
+    silent = [run for run in runs if run.run.outcome is None]
+    planned = [run.home for run in silent if run.run.fate != "running"]
     costs = [home.cost_usd.point for home in planned if home.cost_usd is not None]
     return Group(
         key=key,
         trained=spent([run.training for run in runs]),
+        running_count=len(silent) - len(planned),
         not_run_count=len(planned),
         not_run_time_s=math.fsum(home.time_s.point for home in planned),
         not_run_cost_usd=math.fsum(costs) if costs else None,

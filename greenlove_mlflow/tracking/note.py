@@ -29,7 +29,7 @@ from greenlove_mlflow.tracking.spool.mlflow_store import is_http
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 from greenlove_mlflow.untrusted import markdown_cell
 from greenlove_mlflow.words.plain_text import estimate_lines
-from greenlove_mlflow.words.summary import advice, asks_for_action
+from greenlove_mlflow.words.summary import asks_for_action, next_time
 from greenlove_mlflow.words.verdict import headline_sentences, home_sentence, outcome_table, would_take_sentence
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def make_note(
     if outcome is None:
         sentences.append(would_take_sentence(estimate) if status == STATUS_REFUSED else home_sentence(estimate))
     if comparison is not None:
-        sentences.append(f"{'Next time: ' if outcome else ''}{advice(comparison)}")
+        sentences.append(next_time(comparison, has_ended=outcome is not None))
     parts = [" ".join(markdown_cell(sentence) for sentence in sentences)]
     if has_page and run_id is not None and comparison is not None:
         picture = f"get-artifact?path={ARTIFACT_PLOTS}/crusoe.png&run_uuid={run_id}"

@@ -15,7 +15,7 @@ from greenlove_mlflow.words.plain_text import (
     range_sentences,
     rows_by_price,
 )
-from greenlove_mlflow.words.summary import advice, asks_for_action, cheapest_first
+from greenlove_mlflow.words.summary import asks_for_action, cheapest_first, next_time
 from greenlove_mlflow.words.verdict import (
     happened_sentence,
     home_sentence,
@@ -127,7 +127,7 @@ def format_training_html(
     if outcome is None:
         first.append(would_take_sentence(estimate) if refusal else home_sentence(estimate))
     if comparison is not None:
-        first.append(f"{'Next time: ' if outcome else ''}{advice(comparison)}")
+        first.append(next_time(comparison, has_ended=outcome is not None))
     parts = [f"<p><b>{escape(sentence)}</b></p>" for sentence in first]
     if outcome is None:
         parts.append(format_estimate_html(estimate))

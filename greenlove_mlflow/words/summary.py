@@ -132,6 +132,12 @@ def advice(comparison: Comparison) -> str:
     return f"{said} In a hurry: {_rented(row)}."
 
 
+def next_time(comparison: Comparison, *, has_ended: bool) -> str:
+    """The advice, as of a training to come once this one has ended."""
+    said = advice(comparison)
+    return f"Next time: {said[0].lower()}{said[1:]}" if has_ended else said
+
+
 def best_option_words(comparison: Comparison) -> str:
     """The option of best value in two or three words: here, an offer, or that renting does not pay."""
     if comparison.is_too_small_to_rent:

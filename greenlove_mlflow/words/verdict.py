@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # A longer list of names would not be read.
 _MOST_NAMES = 3
 _NOTICES = {"refused": "Not run", "stopped": "Stopped", "pruned": "Pruned"}
+# How the caveat power-modelled begins.
+_MODELLED = "power is modelled, not metered: "
 _ENDINGS = {
     "stopped": "then it was stopped",
     "pruned": "then it was pruned",
@@ -294,5 +296,8 @@ def difference_words(estimated: Interval | None, actual: float | None) -> str:
 def _energy_sentences(outcome: Outcome) -> tuple[str, ...]:
     if not outcome.energy_note:
         return ()
+    if outcome.energy_note.startswith(_MODELLED):
+        # How it is modelled is said where the reader is asked to act on it.
+        return ("Its energy is modelled, not metered.",)
     what = {"": "unknown", "measured": "measured, but"}.get(outcome.energy_source, outcome.energy_source)
     return (f"Its energy is {what}: {outcome.energy_note}.",)

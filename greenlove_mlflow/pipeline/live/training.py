@@ -375,7 +375,7 @@ class LiveTraining:
 
     def _stop_if_spent(self) -> None:
         if self._stopping.has_limits and self._promise is not None:
-            after = f"{self.lap_count} {'epochs' if self.plan.is_epoch else 'laps'}"
+            after = f"{self.lap_count} {'epoch' if self.plan.is_epoch else 'lap'}{'' if self.lap_count == 1 else 's'}"
             self._stopping.check_spent(self._account.settle(self.plan, with_laps=False), after, self.step_count)
 
     def _settle_lap(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.outcome import Outcome, settle_outcome
+from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.words.verdict import headline_sentences
 from tests.support.factories import a_grid, a_power, some_statistics
 
@@ -67,3 +68,11 @@ def test_the_reason_is_a_sentence_of_the_outcome(energy_j: float | None, is_mete
     assert said[-1].startswith(begins)
     assert said[-1].endswith("gpu_0 stopped answering.")
     assert len(sentences(settled(36_000.0))) == len(said) - 1
+
+
+def test_how_power_is_modelled_is_left_to_the_caveat_that_asks_for_action() -> None:
+    caveat = Caveat.of("power-modelled", devices="cpu", factor=3.6)
+    assert (
+        sentences(settled(36_000.0, is_metered=False, note=caveat.message))[-1]
+        == "Its energy is modelled, not metered."
+    )
