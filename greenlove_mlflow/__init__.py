@@ -13,7 +13,6 @@ Public names load on first use, so importing the package loads neither torch nor
 from __future__ import annotations
 
 import importlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,8 +76,6 @@ _HOME_OF_NAME = {
 }
 
 __all__ = [*sorted(_HOME_OF_NAME), "__version__"]  # noqa: PLE0604 - the names are the table's keys
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -61,7 +61,7 @@ def live_grid(
     try:
         reading = ElectricityMaps(key=key, base_url=base_url, timeout_s=timeout_s).fetch_latest(zone, grid.scope)
     except ServiceError as error:
-        logger.warning("live carbon intensity of %s: %s", zone, error)
+        logger.info("live carbon intensity of %s: %s", zone, error)
         hint = "; zones read like DE or US-TEX-ERCO: pass one as region=" if error.reason == "unknown-zone" else ""
         return grid, (_kept(f"{error}{hint}"),)
     return _with_reading(grid, reading, base_url)
@@ -166,7 +166,7 @@ def locate_by_address(
     try:
         answer = fetch_json(url, timeout_s=timeout_s)
     except ServiceError as error:
-        logger.warning("no location from the network address: %s", error)
+        logger.info("no location from the network address: %s", error)
         return None, _caveat(f"the network address could not be looked up: {error}")
     code = answer.get("country") if isinstance(answer, dict) else None
     if not isinstance(code, str) or len(code) != 2 or not code.isascii() or not code.isalpha():

@@ -247,7 +247,7 @@ def compare_or_say_why(estimate: Estimate, options: Options) -> tuple[Comparison
             start_s=options.start_s,
         )
     except GreenloveError as error:
-        logger.warning("no comparison: %s", error)
+        logger.info("no comparison: %s", error)
         say_on_stderr(f"no comparison: {error}")
         caveat = Caveat.of("no-comparison", why=str(error))
         return None, with_caveats(estimate, caveat)

@@ -54,9 +54,9 @@ class Worker:
             return answer.result(timeout_s)
         except FutureTimeoutError:
             self._overdue = answer
-            logger.warning("a power meter did not answer within %.1f s", timeout_s)
+            logger.info("a power meter did not answer within %.1f s", timeout_s)
         except Exception as error:  # noqa: BLE001 - a meter failure must not reach the training
-            logger.warning("a power meter failed: %s", error)
+            logger.info("a power meter failed: %s", error)
         return None
 
     def abandon(self) -> None:

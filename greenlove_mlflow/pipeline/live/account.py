@@ -137,7 +137,7 @@ class Account:
                 f"after {format_epochs(len(self._laps.durations_s))} the training heads for {heads_for}, "
                 f"outside the estimated {estimated}"
             )
-            logger.warning("%s", message)
+            logger.info("%s", message)
             self._say(message)
         self.forecast = estimate_for_time(facts, total_s)
         self.forecasts_s.append(total_s)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 
@@ -109,3 +111,12 @@ def test_odd_figures_break_no_series() -> None:
         for value in [1.0] * FULL_COUNT * 2 + [float("inf"), float("-inf"), float("nan")]
     ]
     assert len(points_of(huge)) == len(points_of(odd)) == 1
+
+
+def test_a_warning_is_seen_without_logging_set_up_where_warnings_are_errors() -> None:
+    code = (
+        "import warnings; from greenlove_mlflow.tracking.spool.boundary import say; "
+        "warnings.simplefilter('error'); say('the store is gone')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr == "the store is gone\n"
