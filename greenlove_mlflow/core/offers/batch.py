@@ -299,6 +299,6 @@ def best_value_index(cost_usd: FloatArray, time_s: FloatArray, fits_memory: Floa
 
     An option whose memory does not fit, or without a price, is never chosen.
     """
-    usable = (cost_usd > 0.0) & (fits_memory != 0.0)
+    usable = (cost_usd >= 0.0) & (fits_memory != 0.0)
     value = np.where(usable, cost_usd * time_s, np.inf)
     return np.where(np.isfinite(value).any(axis=1), value.argmin(axis=1), -1)

@@ -24,6 +24,8 @@ By = Literal["time", "cost", "co2", "value"]
 _SLICES = 400
 # Log width that stands for a range ending at 0; wider than that of any figure.
 _WIDEST = 50.0
+# Stands for the log of nothing (free electricity, a grid without emissions): below that of any figure.
+_LOG_OF_NOTHING = -600.0
 _AT_HOME = Longest(parts=(Part.of(1.0, 0.0),))
 
 
@@ -190,17 +192,19 @@ def _option(
     row: ComparisonRow | None, name: str, estimate: Estimate, time: Longest, *, by: By, home: Estimate
 ) -> _Option | None:
     value = {"time": estimate.time_s, "cost": estimate.cost_usd, "co2": estimate.co2_g, "value": estimate.cost_usd}[by]
-    if value is None or value.point <= 0.0:
+    if value is None:
         return None
     log_time = float(time.log_point)
-    sides = (0.0, 0.0) if by == "time" or (row is not None and by != "co2") else _sides_beside(value, estimate.time_s)
+    is_by_time = by == "time" or (row is not None and by != "co2") or value.point <= 0.0
+    sides = (0.0, 0.0) if is_by_time else _sides_beside(value, estimate.time_s)
+    log_value = math.log(value.point) if value.point > 0.0 else _LOG_OF_NOTHING
     if by == "time":
         log_scale, power = math.log(home.time_s.point), 1.0
     elif by == "value":
         # Cost is proportional to time, so time enters cost times time squared.
-        log_scale, power = math.log(value.point) + math.log(home.time_s.point) - log_time, 2.0
+        log_scale, power = log_value + math.log(home.time_s.point) - log_time, 2.0
     else:
-        log_scale, power = math.log(value.point) - log_time, 1.0
+        log_scale, power = log_value - log_time, 1.0
     return _Option(
         row=row,
         name=name,

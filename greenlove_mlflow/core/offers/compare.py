@@ -324,8 +324,10 @@ def chance_of_less(
         home_time_s: Time at home, seconds.
         started: Time on the offer as a share of home's, including the start of the instance.
     """
-    if usd_per_hour is None or home_cost_usd is None or home_cost_usd.point <= 0.0:
+    if usd_per_hour is None or home_cost_usd is None:
         return None
+    if home_cost_usd.point <= 0.0:
+        return 0.0
     if usd_per_hour <= 0.0:
         return 1.0
     break_even = home_cost_usd.point / (usd_per_hour * home_time_s.point / S_PER_H)
@@ -334,8 +336,10 @@ def chance_of_less(
 
 
 def _chance_of_less_co2(offer: Estimate, home: Estimate, longest: Longest) -> float | None:
-    if offer.co2_g is None or home.co2_g is None or min(offer.co2_g.point, home.co2_g.point) <= 0.0:
+    if offer.co2_g is None or home.co2_g is None:
         return None
+    if min(offer.co2_g.point, home.co2_g.point) <= 0.0:
+        return float(offer.co2_g.point < home.co2_g.point)
     log_value = math.log(home.co2_g.point / offer.co2_g.point) + float(longest.log_point)
     return longest.probability_below_quotient(
         log_value, _beside(home.co2_g, home.time_s), _beside(offer.co2_g, offer.time_s)

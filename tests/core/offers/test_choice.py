@@ -10,6 +10,7 @@ import pytest
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.batch import best_value_index
 from greenlove_mlflow.core.offers.choice import best_offer, best_value, cheapest, fastest, lowest_carbon, ranks, saving
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, TimePart
 from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
@@ -132,6 +133,27 @@ def test_the_probability_is_that_of_a_simulation_in_which_home_time_is_shared() 
     wins = np.argmin(np.array(options), axis=0) == 1
     assert choice.row is rows[0]
     assert choice.probability == pytest.approx(wins.mean(), abs=0.01)
+
+
+def test_free_electricity_at_home_is_the_least_cost_and_no_unknown_one() -> None:
+    home = dataclasses.replace(
+        an_estimate(time_s=36_000.0, cost_usd=None, co2_g=500.0),
+        cost_usd=Interval.exactly(0.0),
+        co2_g=Interval.exactly(0.0),
+    )
+    comparison = a_comparison(a_row(time_s=9_000.0, cost_usd=5.0, co2_g=50.0), home=home)
+    for choice in (cheapest(comparison), best_value(comparison), lowest_carbon(comparison)):
+        assert choice is not None
+        assert choice.row is None
+        assert (choice.probability, choice.tied_with) == (1.0, ())
+    quickest, saved = fastest(comparison), saving(comparison)
+    assert quickest is not None
+    assert quickest.row is not None
+    assert saved is not None
+    assert saved.cost_usd is not None
+    assert saved.cost_usd.point == 0.0
+    index = best_value_index(np.array([[0.0, 5.0]]), np.array([[36_000.0, 9_000.0]]), np.ones((1, 2)))
+    assert index.tolist() == [0]
 
 
 def test_saving_is_home_minus_best_value_and_cancels_the_shared_time() -> None:

@@ -171,6 +171,16 @@ def test_the_chance_of_less_co2_is_that_of_the_side_of_the_range_that_faces_the_
     assert row.p_less_co2 == pytest.approx(float((offer_log < home_log).mean()), abs=0.01)
 
 
+def test_nothing_is_cheaper_or_cleaner_than_what_costs_and_emits_nothing() -> None:
+    free = a_home(cost_usd=Interval.exactly(0.0), co2_g=Interval.exactly(0.0))
+    row = compared(free, an_offer()).rows[0]
+    assert (row.p_cheaper, row.p_less_co2) == (0.0, 0.0)
+    unknown = compared(a_home(cost_usd=None, co2_g=None), an_offer()).rows[0]
+    assert (unknown.p_cheaper, unknown.p_less_co2) == (None, None)
+    clean = compared(a_home(), an_offer(), regions={"north": a_region(intensity=0.0)}).rows[0]
+    assert clean.p_less_co2 == 1.0
+
+
 def test_co2_differs_by_the_grid_of_the_region_that_is_named() -> None:
     offer = an_offer(regions=("north", "south"))
     figures = {}

@@ -91,7 +91,8 @@ const estimating = (() => {
 
   // The chance that an offer's rent is less than the cost at home; home's time is in both and cancels.
   function chanceOfLess(hourly, home, started) {
-    if (hourly === null || !home.cost || home.cost.point <= 0) return null;
+    if (hourly === null || !home.cost) return null;
+    if (home.cost.point <= 0) return 0;
     if (hourly <= 0) return 1;
     const breakEven = home.cost.point / ((hourly * home.time.point) / S_PER_H);
     const beside = (whole, shared) => Math.sqrt(Math.max(0, whole ** 2 - shared ** 2)) / normal.QUANTILE_95;
