@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 # A longer list of names would not be read.
 _MOST_NAMES = 3
 _NOTICES = {"refused": "Not run", "stopped": "Stopped", "pruned": "Pruned"}
+# What is said of a training that ended before it could say what it took.
+_SILENT_ENDINGS = {
+    "failed": ("It failed; what it took was not recorded.",),
+    "killed": ("It was killed; what it took was not recorded.",),
+}
 # How the caveat power-modelled begins.
 _MODELLED = "power is modelled, not metered: "
 _ENDINGS = {
@@ -219,7 +224,7 @@ def ran_although_words(reason: str) -> str:
 
 
 def headline_sentences(estimate: Estimate, outcome: Outcome | None, *, status: str, notice: str) -> tuple[str, ...]:
-    """What happened, before anything that was estimated; empty before the training.
+    """What happened, before anything that was estimated; empty before the training and while it runs.
 
     Args:
         estimate: The estimate.
@@ -229,7 +234,7 @@ def headline_sentences(estimate: Estimate, outcome: Outcome | None, *, status: s
     """
     notices = (notice,) if notice else ()
     if outcome is None:
-        return notices
+        return notices or _SILENT_ENDINGS.get(status, ())
     happened = happened_sentence(estimate, outcome, status)
     return (happened, *notices, judgement_sentence(estimate, outcome), *_energy_sentences(outcome))
 

@@ -124,6 +124,7 @@ FATES: dict[str, dict[str, Any]] = {
         "notice": "Stopped: reached the limit of $0.2 (spent $0.21).",
     },
     "failed": {"outcome": an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0)},
+    "killed": {},
     "running": {},
 }  # fmt: skip
 FIRST_WORDS = {
@@ -131,6 +132,7 @@ FIRST_WORDS = {
     "refused": ("NOT RUN", "Not run: the estimate breaks the limit of $0.1"),
     "stopped": ("STOPPED", "40 of 100 epochs ran, then it was stopped"),
     "failed": ("FAILED", "40 of 100 epochs ran, then it failed"),
+    "killed": ("KILLED", "It was killed; what it took was not recorded."),
     "running": ("RUNNING", "Training here takes 5 h 10 min"),
 }
 
