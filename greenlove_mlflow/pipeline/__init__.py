@@ -61,7 +61,6 @@ def estimate(
     from greenlove_mlflow.benchmark.ranks import failing_together, meet, on_all_ranks
     from greenlove_mlflow.benchmark.state.state import check_state
     from greenlove_mlflow.benchmark.subject.loop import busy
-    from greenlove_mlflow.benchmark.subject.training import Training
     from greenlove_mlflow.pipeline.stages import find_place, measure_training
     from greenlove_mlflow.pipeline.undertakings import refuse_on_ranks, subject_of
 
@@ -73,8 +72,7 @@ def estimate(
         subject = subject_of(model, optimizer, criterion, data, settings)
         if ranks is not None:
             refuse_on_ranks(subject, settings)
-        if isinstance(subject, Training):
-            check_state(subject)
+        check_state(subject)
         return subject
 
     subject = on_all_ranks(ranks, checked)

@@ -159,13 +159,13 @@ def _with_what_can_be_kept(
 
     Of several ranks, one says so.
     """
-    if options.benchmark == "within" or not isinstance(subject, Training):
+    if options.benchmark == "within":
         return options
     try:
         check_state(subject)
     except StateNotKeepableError as error:
-        if policy.confirm is not None or options.method != "adaptive":
-            raise  # these need an estimate before the training
+        if policy.confirm is not None or options.method != "adaptive" or not isinstance(subject, Training):
+            raise  # these need an estimate before the training, or have no steps that could be timed within it
         moved = f"{error.found}. So nothing is run beforehand: the first seconds of the training are the benchmark"
         (say_on_stderr if speaks else logger.info)(moved)
         return dataclasses.replace(options, benchmark="within")

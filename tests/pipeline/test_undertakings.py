@@ -9,6 +9,7 @@ import torch
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 from torch.utils.data import DataLoader, IterableDataset
 
+import greenlove_mlflow as greenlove
 from greenlove_mlflow.benchmark import Training
 from greenlove_mlflow.benchmark.ranks import Member, Ranks
 from greenlove_mlflow.environment import read_environment
@@ -54,6 +55,23 @@ def test_who_is_to_be_asked_beforehand_is_refused() -> None:
     training = a_training(DataLoader(Once(), batch_size=4))
     with pytest.raises(StateNotKeepableError):
         _with_what_can_be_kept(training, make_options(3, {}), Policy(confirm=lambda _: True))
+
+
+def test_a_runner_that_reads_a_stream_is_refused_with_nothing_read() -> None:
+    rows = iter(range(100))
+
+    class Reads:
+        sample_count, batch_size = 10, 1
+
+        def run_epoch(self, sample_count: int) -> None:
+            for _ in range(sample_count):
+                next(rows)
+
+    with pytest.raises(StateNotKeepableError, match="rows is an iterator"):
+        _with_what_can_be_kept(Reads(), make_options(3, {}), Policy())
+    with pytest.raises(StateNotKeepableError, match="rows is an iterator"):
+        greenlove.estimate(Reads(), epochs=3)
+    assert next(rows) == 0
 
 
 def test_what_can_be_kept_is_measured_before(capsys: pytest.CaptureFixture[str]) -> None:

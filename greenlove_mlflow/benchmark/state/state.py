@@ -95,13 +95,13 @@ _MAKERS: dict[Kind, Callable[[Any], Keeper]] = {
 }
 
 
-def check_state(training: Training) -> None:
-    """Refuse training whose state could not be restored; nothing is changed or consumed.
+def check_state(subject: Any) -> None:
+    """Refuse a training, or an object whose methods train, whose state could not be restored; nothing is consumed.
 
     Raises:
         StateNotKeepableError: If something cannot be saved; the message names it.
     """
-    _refuse_unkeepable(_walk(training).found)
+    _refuse_unkeepable(_walk(subject).found)
 
 
 @contextmanager
@@ -143,8 +143,7 @@ class _State:
         self._subject = subject
         begun_s = time.perf_counter()
         walk = _walk(subject)
-        if isinstance(subject, Training):
-            _refuse_unkeepable(walk.found)
+        _refuse_unkeepable(walk.found)
         with without_collection():
             self._keep(walk)
         logger.debug("kept %d objects in %.3f s", len(walk.found), time.perf_counter() - begun_s)

@@ -31,8 +31,8 @@ MOST_OBJECTS_IN_ROWS = 20_000
 WATCHED_ROWS = 1_000
 _BUILT_IN = frozenset({dict, list, tuple, set, frozenset, collections.deque, collections.OrderedDict})
 _CLOCKS = ("perf_counter", "process_time", "monotonic", "time", "sleep")
-_CALLED_BY_TORCH = (
-    "forward", "training_step", "step", "__call__", "__iter__", "__next__", "__getitem__", "__getitems__",
+_CALLED_FROM_OUTSIDE = (
+    "forward", "training_step", "run_epoch", "step", "__call__", "__iter__", "__next__", "__getitem__", "__getitems__",
 )  # fmt: skip
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex, types.ModuleType, torch.dtype, torch.device})
 MISSING = object()
@@ -113,7 +113,7 @@ class Walk:
         self._parts: dict[type, tuple[tuple[types.MemberDescriptorType, ...], list[type]]] = {}
         self._seen: set[int] = set()
         self._queue: collections.deque[Found] = collections.deque()
-        self._names = set(_CALLED_BY_TORCH)
+        self._names = set(_CALLED_FROM_OUTSIDE)
         self._far: collections.deque[Found] = collections.deque()
         self._rows: collections.deque[Found] = collections.deque()
         self._set_the_clock_apart()
