@@ -226,7 +226,7 @@ def _ratios(
 
 def instance_start_s(given: float | None) -> Interval:
     """Seconds that an instance needs to start: as given, else a table's figure across clouds."""
-    return read_instance_start()[0] if given is None else Interval.exactly(given)
+    return read_instance_start()[0] if given is None else Interval.exactly(checks.number("start_s", given))
 
 
 def with_probe(estimate: Estimate) -> Estimate:

@@ -14,7 +14,7 @@ from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.errors import InvalidInputError
-from greenlove_mlflow.pipeline.comparing import own_ratios
+from greenlove_mlflow.pipeline.comparing import instance_start_s, own_ratios
 from greenlove_mlflow.tables import find_grid, read_regions
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.words.summary import summary
@@ -73,8 +73,12 @@ def test_offer_sold_singly_is_rented_singly() -> None:
 
 def test_start_of_an_instance_can_be_stated() -> None:
     assert compared(options={"start_s": 300.0}).start_s == greenlove.Interval.exactly(300.0)
-    with pytest.raises(InvalidInputError):
-        compared(options={"start_s": -1.0})
+
+
+@pytest.mark.parametrize("start_s", [-5.0, float("nan"), "60", True])
+def test_a_start_that_is_no_number_of_seconds_is_refused_by_name(start_s: Any) -> None:
+    with pytest.raises(InvalidInputError, match="start_s must be"):
+        instance_start_s(start_s)
 
 
 def test_work_counted_on_a_cpu_needs_no_probe_and_is_held_by_its_launches() -> None:
