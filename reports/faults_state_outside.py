@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import enum
 import functools
+import gc
 import mmap
 import multiprocessing
 import os
@@ -343,6 +344,59 @@ def database_in_memory() -> Kind:
         rows.mul_(1 + 0.01 * count(of_model))
 
     return Kind(data=loaded(Counted()), step=before_each(step), watch=lambda: (count(of_model), count(of_data)))
+
+
+@kind()
+def attributes_of_a_scripted_module() -> Kind:
+    class Scripted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.hidden = torch.nn.Linear(10, 1), torch.zeros(1)
+            self.count, self.seen = torch.jit.Attribute(0, int), torch.jit.Attribute([0], list[int])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.count += 1
+            self.seen.append(self.count)
+            self.hidden = self.hidden + 1
+            return self.last(x) * (1.0 + 0.01 * self.count) + 0.01 * self.hidden
+
+    model = torch.jit.script(Scripted())
+    return Kind(model=model, watch=lambda: (model.count, model.seen, model.hidden))
+
+
+@kind()
+def containers_that_answer_otherwise() -> Kind:
+    class Table(dict):
+        def __len__(self) -> int:
+            return 0
+
+        def __bool__(self) -> bool:
+            raise ValueError("neither true nor false")
+
+        def __iter__(self) -> Any:
+            raise ValueError("not iterated")
+
+    class Items(list):
+        def __iter__(self) -> Any:
+            raise ValueError("not iterated")
+
+        def __len__(self) -> int:
+            return 0
+
+    table, items = Table(count=0), Items()
+
+    def step(rows: torch.Tensor) -> None:
+        table["count"] += 1
+        items.append(1)
+        rows.mul_(1 + 0.01 * table["count"])
+
+    return Kind(step=before_each(step), watch=lambda: (dict.copy(table)["count"], list.__len__(items)))
+
+
+@kind()
+def collection_switched_off_by_the_step() -> Kind:
+    gc.enable()
+    return Kind(step=before_each(lambda rows: gc.disable()), watch=gc.isenabled)
 
 
 # --- what cannot be kept -------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from greenlove_mlflow.benchmark.state.bits import (
 )
 from greenlove_mlflow.benchmark.state.kinds import Kind
 from greenlove_mlflow.benchmark.state.outside import LARGEST_COPY_BYTES
-from greenlove_mlflow.benchmark.state.walk import Found, attributes_of, contents_of, has_attributes
+from greenlove_mlflow.benchmark.state.walk import Found, attributes_of, contents_of, has_attributes, members_of
 
 # Objects too large to copy are sampled: the number of places, and the bytes at each.
 WATCHED_PLACES = 64
@@ -102,6 +102,10 @@ def _identities(items: Any) -> tuple[int, ...]:
     return tuple(map(id, items))
 
 
+def _of_members(items: list[Any]) -> Any:
+    return len(items), _identities(items)
+
+
 def _bytes_mark(thing: Any) -> int:
     """A checksum of bytes; of very many, of a sample."""
     try:
@@ -121,10 +125,10 @@ _CONTENTS: dict[Kind, Callable[[Any], Any]] = {
     Kind.MAP: lambda mapped: None if mapped.closed else (mapped.tell(), _bytes_mark(mapped)),
     Kind.CELL: lambda cell: id(contents_of(cell)),
     Kind.CONTEXT: lambda variable: id(variable.get(None)),
-    Kind.DICT: lambda table: (len(table), _identities(dict.keys(table)), _identities(dict.values(table))),
-    Kind.SET: lambda members: frozenset(map(id, members)),
-    Kind.LIST: lambda items: (len(items), _identities(items)),
-    Kind.DEQUE: lambda items: (len(items), _identities(items)),
+    Kind.DICT: lambda table: (dict.__len__(table), _identities(dict.keys(table)), _identities(dict.values(table))),
+    Kind.SET: lambda members: frozenset(map(id, members_of(members))),
+    Kind.LIST: lambda items: _of_members(members_of(items)),
+    Kind.DEQUE: lambda items: _of_members(members_of(items)),
 }
 
 

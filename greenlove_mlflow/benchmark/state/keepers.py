@@ -28,6 +28,7 @@ from greenlove_mlflow.benchmark.state.outside import class_content
 from greenlove_mlflow.benchmark.state.walk import (
     MISSING,
     contents_of,
+    members_of,
     slot_value,
     stored_globals,
 )
@@ -53,7 +54,7 @@ class KeptDict:
 
     def put_back(self) -> bool:  # noqa: D102
         table, kept = self._table, self._kept
-        if len(table) == len(kept) and all(map(operator.is_, table, kept)):
+        if dict.__len__(table) == len(kept) and all(map(operator.is_, dict.keys(table), kept)):
             if all(map(operator.is_, dict.values(table), kept.values())):
                 return False
             dict.update(table, kept)  # same keys, so the order is kept too
@@ -72,11 +73,11 @@ class KeptList:
     __slots__ = ("_items", "_kept")
 
     def __init__(self, items: list[Any] | collections.deque[Any]) -> None:
-        self._items, self._kept = items, list(items)
+        self._items, self._kept = items, members_of(items)
 
     def put_back(self) -> bool:  # noqa: D102
-        items, kept = self._items, self._kept
-        if len(items) == len(kept) and all(map(operator.is_, items, kept)):
+        items, kept, now = self._items, self._kept, members_of(self._items)
+        if len(now) == len(kept) and all(map(operator.is_, now, kept)):
             return False
         if isinstance(items, list):
             list.__setitem__(items, slice(None), kept)
@@ -92,10 +93,10 @@ class KeptSet:
     __slots__ = ("_kept", "_members")
 
     def __init__(self, members: set[Any]) -> None:
-        self._members, self._kept = members, set(members)
+        self._members, self._kept = members, set(members_of(members))
 
     def put_back(self) -> bool:  # noqa: D102
-        if set(map(id, self._members)) == set(map(id, self._kept)):
+        if set(map(id, members_of(self._members))) == set(map(id, self._kept)):
             return False
         set.clear(self._members)
         set.update(self._members, self._kept)

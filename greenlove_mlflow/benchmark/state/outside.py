@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
+import copy
 import decimal
 import functools
 import gc
@@ -19,15 +21,19 @@ from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any, TypeVar
 
+import torch
+
+from greenlove_mlflow.benchmark.state.bits import hold_same_bits, write_bits
 from greenlove_mlflow.environment import keep_variables
 from greenlove_mlflow.errors import StateNotRestoredError
 
 Result = TypeVar("Result")
 
 # Of opaque libraries, yet with a state that training reads: a flag, a count, memory.
-WALKED = (threading.Event, threading.Semaphore, SharedMemory)
+WALKED = (threading.Event, threading.Semaphore, SharedMemory, asyncio.Queue)
 # Mapped files with more bytes are watched, not copied.
 LARGEST_COPY_BYTES = 64 * 2**20
+_OF_EVERY_MODULE = ("training", "_is_full_backward_hook")
 _ON_DISK = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 PANDAS_THAT_COPIES_ON_WRITE = 3
 _ABOUT_THE_CLASS = frozenset(
@@ -51,6 +57,9 @@ def run_in_own_context(function: Callable[[], Result]) -> Result:
 def keep_process() -> list[tuple[str, Callable[[], object]]]:
     """The name of each setting of the process, with a function that restores it."""
     kept: list[tuple[str, Callable[[], object]]] = [("the environment's variables", keep_variables())]
+    was_collecting, depth = gc.isenabled(), sys.getrecursionlimit()
+    kept.append(("the collection of garbage", gc.enable if was_collecting else gc.disable))
+    kept.append(("the recursion limit", lambda: sys.setrecursionlimit(depth)))
     with contextlib.suppress(OSError):  # the folder is gone
         folder = os.getcwd()  # noqa: PTH109 - as text, the way it is set again
         kept.append(("the working folder", lambda: os.chdir(folder)))
@@ -98,6 +107,33 @@ def is_writable(view: memoryview) -> bool:
         return not view.readonly and view.contiguous and view.nbytes <= LARGEST_COPY_BYTES
     except ValueError:  # released
         return False
+
+
+class KeptScript:
+    """The attributes of a scripted module that are neither parameters nor buffers: numbers, texts, lists, tensors."""
+
+    __slots__ = ("_kept", "_module")
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        names = [name for name in module._concrete_type.get_attributes() if name not in _OF_EVERY_MODULE]
+        self._kept = {name: (getattr(module, name), copy.deepcopy(getattr(module, name))) for name in names}
+
+    def put_back(self) -> bool:  # noqa: D102
+        changed = False
+        for name, (value, kept) in self._kept.items():
+            now = getattr(self._module, name)
+            if isinstance(kept, torch.Tensor):
+                is_same = now.data_ptr() == value.data_ptr() and hold_same_bits(now, kept)
+                if not is_same:
+                    write_bits(value, kept)
+                    setattr(self._module, name, value)
+            else:
+                is_same = now == kept
+                if not is_same:
+                    setattr(self._module, name, copy.deepcopy(kept))
+            changed |= not is_same
+        return changed
 
 
 class KeptMap:

@@ -43,6 +43,7 @@ from greenlove_mlflow.benchmark.state.outside import (
     KeptDatabase,
     KeptFrame,
     KeptMap,
+    KeptScript,
     is_in_memory,
     is_open,
     is_outside,
@@ -144,6 +145,7 @@ class _State:
         begun_s = time.perf_counter()
         walk = _walk(subject)
         _refuse_unkeepable(walk.found)
+        self._shared = keep_process()  # outside the block, which switches something of it off
         with without_collection():
             self._keep(walk)
         logger.debug("kept %d objects in %.3f s", len(walk.found), time.perf_counter() - begun_s)
@@ -152,7 +154,7 @@ class _State:
         subject = self._subject
         device = _device_of(subject)
         to_cpu = _copies_belong_on_cpu(device, _bytes_on(device.type, walk.found))
-        self._shared = [*keep_shared_generators(device.type), *keep_settings(), *keep_process()]
+        self._shared += [*keep_shared_generators(device.type), *keep_settings()]
         self._watched = _too_large_to_copy(walk.found)
         self._kept: list[tuple[Found, Keeper]] = []
         for found in walk.found:
@@ -235,6 +237,8 @@ def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Ke
     table = None if kind in (Kind.CLASS, Kind.METHOD, Kind.FILE, Kind.TABLE) else own_table(thing)
     if table is not None:
         yield KeptDict(table)
+    if is_a(thing, torch.jit.ScriptModule) and hasattr(thing, "_concrete_type"):
+        yield KeptScript(thing)
     if is_a(thing, torch.nn.Module) or found.slots:
         yield KeptSlots(thing, found.slots)
 

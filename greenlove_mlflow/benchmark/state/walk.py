@@ -191,7 +191,7 @@ class Walk:
         self.found.append(found)
         if found.kind is Kind.FUNCTION and not found.is_far:
             self._names.update(names_of(found.thing.__code__))
-        is_row = found.kind in _CONTAINERS and len(found.thing) > ROWS_FROM
+        is_row = found.kind in _CONTAINERS and base_of(found.thing).__len__(found.thing) > ROWS_FROM
         for label, child in self._children(found):
             if type(child) not in _PLAIN and id(child) not in self._seen:
                 self._meet(child, label, found, owner=found.owner, is_row=is_row)
@@ -332,7 +332,7 @@ def _of_tensor(tensor: torch.Tensor) -> Iterator[tuple[str, Any]]:
 
 
 def _of_dict(table: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
-    if not table or (_are_plain(table) and _are_plain(dict.values(table))):
+    if _are_plain(dict.keys(table)) and _are_plain(dict.values(table)):
         return
     for key, value in list(dict.items(table)):
         name = f"[{key!r}]" if isinstance(key, (str, int)) else f"[{type(key).__name__}]"
@@ -341,8 +341,18 @@ def _of_dict(table: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield f"'s key {name}", key
 
 
-def _numbered(items: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    items = list(items)
+def base_of(container: Any) -> Any:
+    """The built-in type of a container, whose methods are used: those of a user's class may do more."""
+    return next(base for base in _BUILT_IN if is_a(container, base))
+
+
+def members_of(container: Any) -> list[Any]:
+    """What a list, tuple, set or double-ended queue holds."""
+    return list(base_of(container).__iter__(container))
+
+
+def _numbered(container: Any) -> Iterator[tuple[str, Any]]:
+    items = members_of(container)
     if not _are_plain(items):
         yield from ((f"[{number}]", value) for number, value in enumerate(items))
 
