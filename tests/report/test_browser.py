@@ -136,6 +136,7 @@ FIRST_FIGURES = {
     "refused": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
     "stopped": ("2 h 4 min", "Stopped: reached the limit of $0.2", "was for 100 epochs"),
     "failed": ("2 h 4 min", "was for 100 epochs"),
+    "killed": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
     "running": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
 }
 

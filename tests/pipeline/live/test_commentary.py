@@ -125,18 +125,22 @@ def test_nothing_of_live_line_or_progress_bars_is_left_on_the_screen(screen: Scr
     assert "artifacts:" not in screen.raw
 
 
-@pytest.mark.parametrize(("option", "says"), [("", False), ("summary=True", True)])
-def test_nothing_is_said_where_stderr_is_no_terminal_unless_asked_for(
-    store: dict[str, str], tmp_path: Path, option: str, says: bool
-) -> None:
+def test_nothing_is_said_where_stderr_is_no_terminal_unless_asked_for(store: dict[str, str], tmp_path: Path) -> None:
+    tracked = "".join(
+        f"with tracked({option}) as run:\n    train(run)\nfor stream in (sys.stdout, sys.stderr):\n"
+        "    print('END', file=stream)\n"
+        for option in ("", "summary=True")
+    )
     done = subprocess.run(
-        [sys.executable, "-c", f"{TRAINING}with tracked({option}) as run:\n    train(run)\n"],
+        [sys.executable, "-c", f"{TRAINING}import sys\n{tracked}"],
         cwd=tmp_path, env=store, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert ("Training on " in done.stderr, "Finished in " in done.stderr) == (says, says)
     assert "\r" not in done.stderr
-    assert "loss of 3" in done.stdout
-    assert "Training on " not in done.stdout
+    outs, errs = (text.split("END\n")[:2] for text in (done.stdout, done.stderr))
+    for says, out, err in zip((False, True), outs, errs, strict=True):
+        assert ("Training on " in err, "Finished in " in err) == (says, says)
+        assert "loss of 3" in out
+        assert "Training on " not in out
 
 
 def test_a_caller_can_have_silence_on_a_terminal(tmp_path: Path) -> None:
