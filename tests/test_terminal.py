@@ -34,9 +34,13 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("default", [True, False])
-def test_nobody_is_asked_where_there_is_no_terminal(default: bool) -> None:
+def test_nobody_is_asked_where_there_is_no_terminal_which_is_said(
+    default: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ask_in_terminal(an_estimate(), default=default) is default
     assert ask_in_terminal(default=default)(an_estimate()) is default
+    said = f"there is no terminal to ask on: {'yes' if default else 'no'}, by ask_in_terminal's default"
+    assert capsys.readouterr().err.count(said) == 2
 
 
 @pytest.mark.parametrize(("answer", "expected"), [("y\n", True), ("n\n", False), ("\n", False)])

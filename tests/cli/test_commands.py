@@ -108,6 +108,17 @@ def states(*arguments: str, **environ: str) -> dict[str, str]:
     return {row[0]: f"{row[1]} {row[2]}" for row in rows}
 
 
+@pytest.mark.parametrize(("is_off", "said"), [(True, "off"), (False, "MLFLOW_DISABLE_TELEMETRY=true turns it off")])
+def test_the_doctor_says_whether_mlflow_reports_its_use(
+    store: str, monkeypatch: pytest.MonkeyPatch, is_off: bool, said: str
+) -> None:
+    # MLflow itself is silent while it is tested.
+    monkeypatch.setattr("mlflow.telemetry.utils.is_telemetry_disabled", lambda: is_off)
+    done = CliRunner().invoke(main, ["doctor", "--all"])
+    (line,) = [each for each in done.output.splitlines() if "MLflow telemetry" in each]
+    assert said in line
+
+
 def test_the_doctor_says_a_line_an_area_and_what_to_do(store: str) -> None:
     found = states(TZ="UTC")
     assert set(found) == {"Machine", "Power", "Place", "Tables", "MLflow"}
