@@ -34,7 +34,7 @@ import greenlove_mlflow as greenlove  # noqa: E402
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION  # noqa: E402
 from greenlove_mlflow.core.records import Machine  # noqa: E402
 from greenlove_mlflow.core.speed.gpus import GpuSpec  # noqa: E402
-from greenlove_mlflow.pipeline import stages  # noqa: E402
+from greenlove_mlflow.pipeline import ground  # noqa: E402
 from greenlove_mlflow.power import PowerMeter, meter, open_meter, rapl  # noqa: E402
 from greenlove_mlflow.units import J_PER_KWH  # noqa: E402
 from tests.support.nvml import ERRORS, Ask, FakeBoard, FakeNvml  # noqa: E402
@@ -574,7 +574,7 @@ def hanging(seconds: float) -> Answer:
 def on_a_board(fake: FakeNvml) -> Iterator[None]:
     """A machine whose trainings, though on the CPU, are metered as if they ran on that board."""
     said = SimpleNamespace(uuid=fake.boards[0].uuid.removeprefix("GPU-"), name=fake.boards[0].name)
-    real_open = stages.open_meter
+    real_open = ground.open_meter
 
     def open_gpu(machine: Machine, **options: Any) -> Any:
         fake.began_s = time.perf_counter()
@@ -585,7 +585,7 @@ def on_a_board(fake: FakeNvml) -> Iterator[None]:
     with (
         installed(fake),
         mock.patch.object(torch.cuda, "get_device_properties", return_value=said),
-        mock.patch.object(stages, "open_meter", open_gpu),
+        mock.patch.object(ground, "open_meter", open_gpu),
     ):
         yield
         fake.release.set()

@@ -54,10 +54,10 @@ def run_trial(how: str) -> Beside:
     """One short training, with what it took beside benchmark and steps."""
     import greenlove_mlflow as greenlove
     from greenlove_mlflow.cli.demo import train_one_epoch
-    from greenlove_mlflow.pipeline import stages
+    from greenlove_mlflow.pipeline import estimating
 
     benchmark = {"cpu_s": 0.0, "ended_s": time.perf_counter()}
-    run_benchmark = stages.run_benchmark
+    run_benchmark = estimating.run_benchmark
 
     def timed(*parts: Any, **options: Any) -> Any:
         begun_cpu_s = time.process_time()
@@ -66,7 +66,7 @@ def run_trial(how: str) -> Beside:
         return log
 
     model, optimizer, criterion, loader = make_subject()
-    stages.run_benchmark = timed
+    estimating.run_benchmark = timed
     begun_cpu_s = time.process_time()
     try:
         with greenlove.track(
@@ -78,7 +78,7 @@ def run_trial(how: str) -> Beside:
                 train_one_epoch(model, loader, optimizer, criterion)
                 thread_s += time.thread_time() - inside_s
     finally:
-        stages.run_benchmark = run_benchmark
+        estimating.run_benchmark = run_benchmark
     return Beside(
         how=how,
         enter_s=entered_s - benchmark["ended_s"],

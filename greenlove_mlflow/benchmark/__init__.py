@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from greenlove_mlflow.benchmark.by_sizes import CallableRunner, EpochRunner
 from greenlove_mlflow.benchmark.feed import Feed, make_feed
 from greenlove_mlflow.benchmark.machine.machine import read_machine
 from greenlove_mlflow.benchmark.run import run_benchmark
 from greenlove_mlflow.benchmark.session import BenchmarkPlan
 from greenlove_mlflow.benchmark.subject.model_kind import ModelDescription, describe_model
-from greenlove_mlflow.benchmark.subject.training import Training, default_train_step
+from greenlove_mlflow.benchmark.subject.training import CallableRunner, EpochRunner, Training, default_train_step
 
 __all__ = [
     "BenchmarkPlan",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,38 @@ class Feed:
         if self.keeps_workers and iterator is not None:
             iterator._shutdown_workers()
             self.loader._iterator = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerFeed(Feed):
+    """The feed of a runner: one batch per epoch, which is its number of samples."""
+
+    def part(self, sample_count: int, *, seed: int = 0) -> Any:
+        """A feed of that many samples."""
+        del seed
+        return [sample_count]
+
+    def steps_in(self, step_count: int, sample_count: int) -> int:
+        """Steps of the runner's batch size that cover ``sample_count`` samples."""
+        del step_count
+        return max(1, math.ceil(sample_count / self.batch_size))
+
+
+def feed_of_runner(runner: Any, batch_size: int | None = None) -> RunnerFeed:
+    """The feed of an ``EpochRunner``.
+
+    Raises:
+        InvalidInputError: If the given batch size differs from the runner's.
+    """
+    if batch_size not in (None, runner.batch_size):
+        raise InvalidInputError(f"batch_size={batch_size}, but the runner's own is {runner.batch_size}")
+    count = runner.sample_count
+    return RunnerFeed(
+        loader=[count],
+        sample_count=count,
+        batch_size=runner.batch_size,
+        steps_per_epoch=max(1, math.ceil(count / runner.batch_size)),
+    )
 
 
 def make_feed(data: Any, *, batch_size: int | None = None, steps_per_epoch: int | None = None) -> Feed:

@@ -24,7 +24,6 @@ from greenlove_mlflow.benchmark.subject.profile import (
     measure_profile,
 )
 from greenlove_mlflow.benchmark.subject.training import Training
-from greenlove_mlflow.benchmark.validation import in_evaluation, validation_step
 from greenlove_mlflow.core.records import EpochRecord, StepProfile
 from greenlove_mlflow.core.timing.noise import startup_of_passes
 
@@ -63,13 +62,12 @@ def _profile_validation(
     factors = session.plan.kernel_factors
     if factors is None:
         return None
-    loader, evaluate = validation_step(subject)
-    feed = make_feed(loader)
+    feed = make_feed(subject.validation_loader)
     batch = None if feed.worker_count else next(iter(feed.loader), None)
     if batch is None:
         return None
-    step = _profiled_step(session, subject, validated, evaluate)
-    with in_evaluation(subject):
+    step = _profiled_step(session, subject, validated, subject.make_validation_step())
+    with subject.in_evaluation():
         profile = measure_profile(step, ProfiledLoader(batches=[batch]), factors, budget_s=budget_s)
     feed.close()
     return profile

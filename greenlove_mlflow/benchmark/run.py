@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import time
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
 from greenlove_mlflow.benchmark.adaptive import run_adaptive
-from greenlove_mlflow.benchmark.by_sizes import EpochRunner, feed_of_runner, run_by_sizes
-from greenlove_mlflow.benchmark.feed import Feed, make_feed
+from greenlove_mlflow.benchmark.by_sizes import run_by_sizes, run_original
+from greenlove_mlflow.benchmark.feed import Feed, feed_of_runner, make_feed
 from greenlove_mlflow.benchmark.machine.machine import read_machine
 from greenlove_mlflow.benchmark.machine.signals import summarise_signals
-from greenlove_mlflow.benchmark.original import run_original
+from greenlove_mlflow.benchmark.passes import Limit
 from greenlove_mlflow.benchmark.profiling import profile_session
 from greenlove_mlflow.benchmark.session import BenchmarkPlan, Meter, Progress, Session, Signals
 from greenlove_mlflow.benchmark.state.outside import run_in_own_context
 from greenlove_mlflow.benchmark.state.state import DeviceMemory, preserved, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDescription, describe_model
-from greenlove_mlflow.benchmark.subject.training import Training
-from greenlove_mlflow.benchmark.validation import LONGEST_VALIDATION_S, time_validation
+from greenlove_mlflow.benchmark.subject.training import EpochRunner, Training
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.ranks import Ranks
+
+
+# A short pass is timed to its end, a longer one for this many seconds.
+LONGEST_VALIDATION_S = 2.0
 
 
 class _SessionOptions(TypedDict):
@@ -38,6 +42,7 @@ def run_benchmark(
     subject: Training | EpochRunner,
     plan: BenchmarkPlan,
     *,
+    feed: Feed | None = None,
     machine: Machine | None = None,
     meter: Meter | None = None,
     progress: Progress | None = None,
@@ -51,6 +56,7 @@ def run_benchmark(
     Args:
         subject: Model, optimizer, criterion and data; or an ``EpochRunner`` for any other kind of training.
         plan: How to benchmark.
+        feed: The feed of its data by that plan; made now when None.
         machine: Machine that it runs on; read from the system when None.
         meter: An open power meter.
         progress: Called with phase, seconds done and seconds planned, outside the timed passes.
@@ -65,10 +71,10 @@ def run_benchmark(
     started_at = dt.datetime.now(dt.timezone.utc)
     if isinstance(subject, Training):
         recorder, device = _StepRecorder(subject), subject.torch_device
-        session, stop_reason, memory = _benchmark_training(subject, recorder, plan, options, ranks)
+        session, stop_reason, memory = _benchmark_training(subject, recorder, plan, feed, options, ranks=ranks)
         description = recorder.describe(session.feed.batch_size)
     else:
-        session, stop_reason = _benchmark_runner(subject, plan, options)
+        session, stop_reason = _benchmark_runner(subject, plan, feed, options)
         description, device = describe_model(subject, None, None, subject.batch_size), torch.device("cpu")
         memory = DeviceMemory()
     return make_log(
@@ -85,10 +91,12 @@ def _benchmark_training(
     subject: Training,
     recorder: _StepRecorder,
     plan: BenchmarkPlan,
+    feed: Feed | None,
     options: _SessionOptions,
+    *,
     ranks: Ranks | None,
 ) -> tuple[Session, str, DeviceMemory]:
-    feed = make_feed(subject.data, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
+    feed = feed or make_feed(subject.data, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
     if ranks is not None:
         feed, plan = _of_all_ranks(feed, plan, ranks)
     reserve_s = 0.0 if subject.validation is None else LONGEST_VALIDATION_S
@@ -108,7 +116,7 @@ def _benchmark_training(
             stop_reason = (
                 run_original(session) if plan.method == "original" else run_adaptive(session, reserve_s=reserve_s)
             )
-            time_validation(session, subject)
+            _time_validation(session, subject)
             memory = read_device_memory(subject, copied_bytes)
             # The profiler runs steps of its own, as many as it likes, which the other ranks would wait for.
             if plan.method == "adaptive" and ranks is None:
@@ -120,6 +128,28 @@ def _benchmark_training(
 
     with preserved(subject) as copied_bytes:
         return run_in_own_context(lambda: run(copied_bytes))
+
+
+def _time_validation(session: Session, subject: Training) -> None:
+    """Time one validation pass, or its beginning, and store the duration of a whole pass in the session."""
+    if subject.validation is None:
+        return
+    feed = make_feed(subject.validation_loader)
+    with subject.in_evaluation():
+        done = session.run(
+            "validation",
+            Limit(
+                until_s=time.perf_counter() + LONGEST_VALIDATION_S,
+                beyond_first_s=LONGEST_VALIDATION_S,
+                whole_step_count=None if session.agree is None else session.least_of_all(feed.steps_per_epoch),
+            ),
+            batches=feed.loader,
+            sample_count=feed.sample_count,
+            step=subject.make_validation_step(),
+        )
+    feed.close()
+    later = feed.steps_per_epoch - done.step_count
+    session.validation_s = done.duration_s + (0.0 if done.whole else max(0, later) * done.steady_step_s)
 
 
 def _of_all_ranks(feed: Feed, plan: BenchmarkPlan, ranks: Ranks) -> tuple[Feed, BenchmarkPlan]:
@@ -136,8 +166,10 @@ def _of_all_ranks(feed: Feed, plan: BenchmarkPlan, ranks: Ranks) -> tuple[Feed, 
     return feed, dataclasses.replace(plan, steps_per_epoch=steps)
 
 
-def _benchmark_runner(runner: EpochRunner, plan: BenchmarkPlan, options: _SessionOptions) -> tuple[Session, str]:
-    feed = feed_of_runner(runner, plan)
+def _benchmark_runner(
+    runner: EpochRunner, plan: BenchmarkPlan, feed: Feed | None, options: _SessionOptions
+) -> tuple[Session, str]:
+    feed = feed or feed_of_runner(runner, plan.batch_size)
 
     def run() -> tuple[Session, str]:
         session = Session(feed, runner.run_epoch, plan, synchronize=lambda: None, host_sees_steps=False, **options)

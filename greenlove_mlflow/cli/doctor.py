@@ -169,8 +169,8 @@ def power_findings() -> Iterator[tuple[str, str]]:
 
     from greenlove_mlflow.benchmark.machine.machine import pick_device
     from greenlove_mlflow.environment import read_environment
+    from greenlove_mlflow.pipeline.ground import identify_machine, meter_opener
     from greenlove_mlflow.pipeline.options import Options
-    from greenlove_mlflow.pipeline.stages import identify_machine, meter_opener
 
     device = pick_device()
     machine, spec = identify_machine(device)
@@ -191,8 +191,8 @@ def place_findings() -> Iterator[tuple[str, str]]:
     from greenlove_mlflow.environment import ELECTRICITY_MAPS_KEY_VARIABLE, read_environment
     from greenlove_mlflow.numbers import format_interval
     from greenlove_mlflow.numbers.quantities import Scale
+    from greenlove_mlflow.pipeline.ground import find_place
     from greenlove_mlflow.pipeline.options import Options
-    from greenlove_mlflow.pipeline.stages import find_place
 
     environment = read_environment()
     place = find_place(Options(epochs=1), environment)

@@ -23,8 +23,10 @@ from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import GreenloveError, InvalidInputError
 from greenlove_mlflow.files import write_whole
 from greenlove_mlflow.pipeline import compare
+from greenlove_mlflow.pipeline.estimating import measure_training
+from greenlove_mlflow.pipeline.ground import read_ground
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.stages import find_place, make_plan, make_training, measure_training
+from greenlove_mlflow.pipeline.undertaking import subject_of
 from greenlove_mlflow.report import ReportContent, render_report
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, read_throughput
 
@@ -136,8 +138,7 @@ class GreenLoveEstimator:
                 "power_poll_interval_s": power_poll_interval,
             },
         )
-        make_plan(self._options)
-        self._training = make_training(model, optimizer, criterion, train_dataset, self._options)
+        self._subject = subject_of(model, optimizer, criterion, train_dataset, options=self._options)
         self._environment = dataclasses.replace(read_environment(), electricity_maps_key=electricity_maps_api_key)
         self._precision = precision
         self._report_dir, self._opens_report = Path(report_dir), auto_open_report
@@ -161,8 +162,8 @@ class GreenLoveEstimator:
             InvalidInputError: If the report's folder cannot be written; raised before anything runs.
         """
         _make_folder(self._report_dir)
-        place = find_place(self._options, self._environment)
-        measured = measure_training(self._training, self._options, self._environment, place)
+        ground = read_ground(self._subject.device, self._options, self._environment)
+        measured = measure_training(self._subject, self._options, self._environment, ground)
         comparison, local = self._compare(measured.estimate, measured.log.precision)
         page = render_report(ReportContent(estimate=local, comparison=comparison, log=measured.log))
         report_path = _write_report(self._report_dir, page)

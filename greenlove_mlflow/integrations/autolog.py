@@ -16,8 +16,8 @@ from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.promises import Keeping
 from greenlove_mlflow.pipeline.running import running
+from greenlove_mlflow.pipeline.undertaking import Keeping
 from greenlove_mlflow.pipeline.watching import OPEN_LAP_STEPS, prepare_watched
 
 if TYPE_CHECKING:

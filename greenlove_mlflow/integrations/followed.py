@@ -14,8 +14,8 @@ from greenlove_mlflow.environment import set_variables
 from greenlove_mlflow.errors import TrackingError
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.promises import Keeping
 from greenlove_mlflow.pipeline.running import running
+from greenlove_mlflow.pipeline.undertaking import Keeping
 from greenlove_mlflow.pipeline.watching import prepare_watched
 from greenlove_mlflow.terminal import say_on_stderr
 

@@ -14,14 +14,13 @@ from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE, Environment, read_environment
 from greenlove_mlflow.pipeline.comparing import check_offers, compare_estimate
 from greenlove_mlflow.pipeline.live.policy import OnLimit, OnRefusal, Policy
-from greenlove_mlflow.pipeline.options import Options, is_runner, make_options
+from greenlove_mlflow.pipeline.options import Options, make_options
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from greenlove_mlflow.benchmark import EpochRunner
-    from greenlove_mlflow.benchmark.subject.training import Training
+    from greenlove_mlflow.benchmark.checked_subject import Subject
     from greenlove_mlflow.core.speed.gpus import Precision
     from greenlove_mlflow.pipeline.options import TrackOptions
 
@@ -58,28 +57,28 @@ def estimate(
     Raises:
         InvalidInputError: If an argument is invalid; raised before anything runs.
     """
+    from greenlove_mlflow.benchmark.checked_subject import is_runner
     from greenlove_mlflow.benchmark.ranks import failing_together, meet, on_all_ranks
-    from greenlove_mlflow.benchmark.state.state import check_state
     from greenlove_mlflow.benchmark.subject.loop import busy
-    from greenlove_mlflow.pipeline.stages import find_place, measure_training
-    from greenlove_mlflow.pipeline.undertakings import refuse_on_ranks, subject_of
+    from greenlove_mlflow.pipeline.estimating import measure_training
+    from greenlove_mlflow.pipeline.ground import read_ground
+    from greenlove_mlflow.pipeline.undertaking import subject_of
 
     epochs = 1 if epochs is None and steps is None and is_runner(model) else epochs
     settings, environment = _read_settings(epochs, {"steps": steps, **options})
     ranks = meet(settings.asked_for("estimate"), environment.world_size)
 
-    def checked() -> Training | EpochRunner:
-        subject = subject_of(model, optimizer, criterion, data, settings)
-        if ranks is not None:
-            refuse_on_ranks(subject, settings)
-        check_state(subject)
+    def checked() -> Subject:
+        subject = subject_of(model, optimizer, criterion, data, options=settings, ranks=ranks, puts_back=True)
+        if subject.unkept is not None:
+            raise subject.unkept
         return subject
 
     subject = on_all_ranks(ranks, checked)
     settings = settings.on(ranks)
     with busy(), failing_together(ranks):
-        place = find_place(settings, environment)
-        return measure_training(subject, settings, environment, place, ranks=ranks).estimate
+        ground = read_ground(subject.device, settings, environment, ranks)
+        return measure_training(subject, settings, environment, ground, ranks=ranks).estimate
 
 
 def compare(
@@ -189,9 +188,8 @@ def track(
         TrainingRefused: If the training is refused and ``on_refusal="raise"``.
     """
     from greenlove_mlflow.benchmark.ranks import meet, on_all_ranks
-    from greenlove_mlflow.pipeline.promises import Keeping
     from greenlove_mlflow.pipeline.running import running
-    from greenlove_mlflow.pipeline.undertakings import prepare_training
+    from greenlove_mlflow.pipeline.undertaking import Keeping, prepare_training
 
     policy = Policy(limits=limits, confirm=confirm, on_refusal=on_refusal, on_limit=on_limit)
     keeping = Keeping(
@@ -204,14 +202,14 @@ def track(
     )
     settings, environment = _read_settings(epochs, {"steps": steps, **options})
     ranks = meet(settings.asked_for("track"), environment.world_size)
-    prepared = on_all_ranks(
+    undertaking = on_all_ranks(
         ranks,
         lambda: prepare_training(
             (model, optimizer, criterion, data), settings, environment, policy=policy, keeping=keeping, ranks=ranks
         ),
     )
     refusal = _BENCHMARK_ONLY if environment.benchmark_only else ""
-    with running(prepared.undertaking, measure=prepared.measure, refusal=refusal) as run:
+    with running(undertaking, refusal=refusal) as run:
         yield run
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.ratio_book import measured_ratio
-from greenlove_mlflow.core.account.run_facts import RunFacts
+from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Rental, regions_by_name
@@ -21,7 +22,7 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, Sp
 from greenlove_mlflow.core.speed.ratio import speed_ratio, task_names
 from greenlove_mlflow.core.speed.several_gpus import known_gpu_counts
 from greenlove_mlflow.core.speed.specs import is_counted
-from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.errors import GreenloveError, InvalidInputError
 from greenlove_mlflow.numbers.durations import spoken_point
 from greenlove_mlflow.pipeline import checks
 from greenlove_mlflow.tables import (
@@ -30,9 +31,17 @@ from greenlove_mlflow.tables import (
     read_instance_start,
     read_price_sheet,
     read_regions,
+    table_versions,
 )
 from greenlove_mlflow.tables.published_speeds import read_ratio_evidence
 from greenlove_mlflow.tables.store.store import stale_caveats
+from greenlove_mlflow.terminal import say_on_stderr
+
+if TYPE_CHECKING:
+    from greenlove_mlflow.pipeline.live.account import Estimated
+    from greenlove_mlflow.pipeline.options import Options
+
+logger = logging.getLogger(__name__)
 
 # The tables behind a comparison, besides the price sheet, which has its own caveat about age.
 COMPARED_BY = ("gpu_specs", "gpu_throughput", "mlperf", "carbon_intensity", "electricity_prices")
@@ -149,6 +158,58 @@ class _Question:
         note = Caveat.of("all-at-work", gpu=row.offer.gpu, count=row.rented_gpu_count, time=spoken_point(time_s))
         estimate = dataclasses.replace(row.estimate, caveats=(*row.estimate.caveats, note))
         return dataclasses.replace(row, estimate=estimate, all_at_work_time_s=time_s)
+
+
+def compare_with_offers(estimated: Estimated, options: Options) -> Estimated:
+    """The estimate with its comparison, and with the ratios stored; a failed comparison only adds a caveat."""
+    estimate = estimated.estimate
+    try:
+        estimate = with_probe(estimate)
+        comparison = compare_estimate(
+            estimate,
+            gpu=None,
+            prices=options.prices,
+            region=options.cloud_region,
+            task=None,
+            precision=None,
+            speed_ratios=options.speed_ratios,
+            measured=options.measured,
+            billing=options.billing,
+            gpus=options.gpus,
+            start_s=options.start_s,
+        )
+    except GreenloveError as error:
+        logger.info("no comparison: %s", error)
+        say_on_stderr(f"no comparison: {error}")
+        unknown = dataclasses.replace(estimated, estimate=estimate, comparison=None)
+        return unknown.with_caveat(Caveat.of("no-comparison", why=str(error)))
+    estimate = replace_ratios(estimate, comparison, cloud_region=options.cloud_region)
+    return dataclasses.replace(estimated, estimate=estimate, comparison=comparison)
+
+
+def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: str | None = None) -> Estimate:
+    """The estimate with each offer's speed ratio, and how it was requested, stored in its run facts.
+
+    Args:
+        estimate: The estimate at home.
+        comparison: The comparison that holds the ratios.
+        cloud_region: Region of the offers as requested; None when not given.
+    """
+    if estimate.statistics is None:
+        return estimate
+    ratios = {row.offer.gpu_id: row for row in comparison.rows}
+    statistics = dataclasses.replace(
+        estimate.statistics,
+        ratios=tuple(
+            OfferRatio(gpu_id=gpu_id, speed_ratio=row.speed_ratio, rented_gpu_count=row.rented_gpu_count)
+            for gpu_id, row in ratios.items()
+        ),
+        prices_version=comparison.prices.version,
+        throughput_version=table_versions("gpu_throughput")[-1],
+        cloud_region=cloud_region,
+        gpu_count=comparison.rows[0].used_gpu_count if comparison.rows else estimate.statistics.home_gpu_count,
+    )
+    return dataclasses.replace(estimate, statistics=statistics)
 
 
 def check_offers(

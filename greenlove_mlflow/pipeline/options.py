@@ -163,11 +163,6 @@ def make_options(epochs: int | None, given: Mapping[str, Any]) -> Options:
     return Options(epochs=epochs, **given)
 
 
-def is_runner(model: Any) -> bool:
-    """Whether the given model is an ``EpochRunner``, which runs its own epochs."""
-    return hasattr(model, "run_epoch") and hasattr(model, "sample_count")
-
-
 def _check_plan(epochs: Any, steps: Any, done: Any) -> None:
     if steps is None or epochs is not None:
         checks.whole("epochs", epochs)

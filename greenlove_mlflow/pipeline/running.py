@@ -18,23 +18,13 @@ from greenlove_mlflow.benchmark.within import WindowPlan
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.errors import TrainingRefused
-from greenlove_mlflow.pipeline.live.account import Promise
+from greenlove_mlflow.pipeline.estimating import estimate_log
+from greenlove_mlflow.pipeline.live.account import Estimated
 from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
-from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.live.rank_link import RankLink, deaths_noted, link_ended
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT, Window
-from greenlove_mlflow.pipeline.promises import (
-    Undertaking,
-    feed_of_steps,
-    keep_outcome,
-    keep_promise,
-    promise_of_trial,
-    with_caveats,
-    workload_of,
-    workload_within,
-)
-from greenlove_mlflow.pipeline.stages import estimate_log
+from greenlove_mlflow.pipeline.recording import estimate_before, estimate_of_trial, keep_estimate, keep_outcome
 from greenlove_mlflow.pipeline.study import UNSAID, Benchmark, Study, TrialUnderWay, open_study, trial_of
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 from greenlove_mlflow.power.devices import name_device
@@ -45,7 +35,9 @@ from greenlove_mlflow.tracking.spool.run_events import is_pruned
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.outcome import EarlierParts
     from greenlove_mlflow.core.records import BenchmarkLog
+    from greenlove_mlflow.pipeline.live.policy import Policy
     from greenlove_mlflow.pipeline.live.rank_power import RankMeter
+    from greenlove_mlflow.pipeline.undertaking import Undertaking
     from greenlove_mlflow.power import PowerMeter
     from greenlove_mlflow.tracking import TrackedRun
 
@@ -54,17 +46,12 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def running(
-    undertaking: Undertaking,
-    *,
-    measure: Callable[[TrackedRun], Promise | None] | None = None,
-    refusal: str = "",
-    ends_at_last_touch: bool = False,
+    undertaking: Undertaking, *, refusal: str = "", ends_at_last_touch: bool = False
 ) -> Iterator[TrackedTraining]:
     """A training in its MLflow run, metered from the beginning to the end of the block.
 
     Args:
         undertaking: The training that is about to run.
-        measure: Runs the benchmark before it; None when its own first seconds are the benchmark.
         refusal: Why it may not run, if that is known beforehand.
         ends_at_last_touch: Whether the training ends at its last report rather than with the block.
 
@@ -72,25 +59,21 @@ def running(
         TrainingRefused: If it may not run and the caller asked for an exception.
         TrackingError: If the MLflow store cannot be used; raised before anything runs.
     """
-    keeping, ranks = undertaking.keeping, undertaking.ranks
+    ranks = undertaking.ranks
     study = open_study() if ranks is None else None
     with failing_together(ranks):
         opened = _open(undertaking, study)
     with busy(), ExitStack() as outermost, opened as tracked, trial_of(study, tracked) as trial:
         on_all_ranks(ranks, lambda: None)
         undertaking = undertaking if trial is None else _in_study(undertaking, trial)
-        earlier = tracked.earlier_parts() if undertaking.plan.done_count else None
-        tracked.is_continued = earlier is not None
+        earlier = _earlier_parts(undertaking, tracked)
         with failing_together(ranks):
-            promise = _make_promise(undertaking, tracked, trial, measure)
+            estimated = _estimate_first(undertaking, tracked, trial)
         link = _make_link(undertaking, tracked)
         outermost.enter_context(deaths_noted(link, tracked.say_failed))
-        run = _make_run(undertaking, tracked, promise, earlier, link)
+        run = _make_run(undertaking, tracked, estimated, earlier, link)
         run.refusal = refusal
-        if undertaking.keeping.rest:
-            run.say_estimate()
-        if reason := _reason_to_refuse(undertaking, run, promise, trial):
-            _refuse(run, tracked, reason, undertaking.policy)
+        reason = _approve(undertaking, tracked, trial, run)
         error: BaseException | None = None
         try:
             with link_ended(link):
@@ -105,14 +88,7 @@ def running(
             run.end(at_last_touch=ends_at_last_touch)
             if reason and run.has_trained:
                 tracked.say_ran_although(reason)
-            if error is None:
-                run.left_early()
-            keep_outcome(run, tracked, error)
-            run.say_end(error)
-            if trial is not None:
-                _settle_trial(trial, run)
-            elif keeping.saved_view:
-                _say_where(tracked)
+            _settle(undertaking, tracked, trial, run, error)
 
 
 def _open(undertaking: Undertaking, study: Study | None) -> TrackedRun:
@@ -131,16 +107,18 @@ def _open(undertaking: Undertaking, study: Study | None) -> TrackedRun:
     )
 
 
-def _make_promise(
-    undertaking: Undertaking,
-    tracked: TrackedRun,
-    trial: TrialUnderWay | None,
-    measure: Callable[[TrackedRun], Promise | None] | None,
-) -> Promise | None:
-    """The promise from before the training; None when its own first seconds are the benchmark."""
+def _earlier_parts(undertaking: Undertaking, tracked: TrackedRun) -> EarlierParts | None:
+    """The earlier parts of a resumed training, which the run then continues; None when there are none."""
+    earlier = tracked.earlier_parts() if undertaking.plan.done_count else None
+    tracked.is_continued = earlier is not None
+    return earlier
+
+
+def _estimate_first(undertaking: Undertaking, tracked: TrackedRun, trial: TrialUnderWay | None) -> Estimated | None:
+    """The estimate from before the training; None when its own first seconds are the benchmark."""
     if trial is not None:
-        return promise_of_trial(trial, tracked, undertaking, measure)
-    return None if measure is None else measure(tracked)
+        return estimate_of_trial(trial, undertaking, tracked)
+    return estimate_before(undertaking, tracked) if undertaking.is_measured_before else None
 
 
 def _make_link(undertaking: Undertaking, tracked: TrackedRun) -> RankLink | None:
@@ -150,23 +128,49 @@ def _make_link(undertaking: Undertaking, tracked: TrackedRun) -> RankLink | None
     return RankLink(
         undertaking.ranks,
         device=name_device(undertaking.subject.device),
-        synchronize=undertaking.synchronize,
+        synchronize=undertaking.subject.synchronize,
         may_stop=bool(undertaking.ranks.from_leader(lambda: undertaking.policy.is_limited)),
         on_failure=tracked.say_failed,
         on_sample=tracked.log_power_sample,
     )
 
 
-def _reason_to_refuse(
-    undertaking: Undertaking, run: TrackedTraining, promise: Promise | None, trial: TrialUnderWay | None
-) -> str:
+def _approve(undertaking: Undertaking, tracked: TrackedRun, trial: TrialUnderWay | None, run: TrackedTraining) -> str:
+    """Say the estimate, and refuse the training for the reason returned; empty when it may run."""
+    if undertaking.keeping.rest:
+        run.say_estimate()
+    reason = _reason_to_refuse(undertaking, trial, run)
+    if reason:
+        _refuse(run, tracked, reason, undertaking.policy)
+    return reason
+
+
+def _reason_to_refuse(undertaking: Undertaking, trial: TrialUnderWay | None, run: TrackedTraining) -> str:
     """Why the training may not run, as decided on rank 0; empty when it may, or when that has been said already."""
-    if promise is None:
+    if run.estimate is None:
         return "" if trial is None else trial.study.exhausted()
     if run.refusal:
         return ""
-    policy, ranks, estimate = undertaking.policy, undertaking.ranks, run.of_all_parts(promise.estimate)
+    policy, ranks, estimate = undertaking.policy, undertaking.ranks, run.of_all_parts(run.estimate)
     return policy.refusal(estimate) if ranks is None else str(ranks.from_leader(lambda: policy.refusal(estimate)))
+
+
+def _settle(
+    undertaking: Undertaking,
+    tracked: TrackedRun,
+    trial: TrialUnderWay | None,
+    run: TrackedTraining,
+    error: BaseException | None,
+) -> None:
+    """Record and say what the training took; ``error`` is what ended it."""
+    if error is None:
+        run.left_early()
+    keep_outcome(run, tracked, error)
+    run.say_end(error)
+    if trial is not None:
+        _settle_trial(trial, run)
+    elif undertaking.keeping.saved_view:
+        _say_where(tracked)
 
 
 def _say_where(tracked: TrackedRun) -> None:
@@ -188,8 +192,8 @@ def _prune(tracked: TrackedRun, trial: TrialUnderWay | None, reason: str) -> Non
 def _in_study(undertaking: Undertaking, trial: TrialUnderWay) -> Undertaking:
     """The training as a trial: within its study's limits, its plan known if an earlier trial trained by it."""
     subject, study = undertaking.subject, trial.study
-    trial.workload = workload_of(undertaking)
-    alike = trial.workload or likeness_of_parts(subject.model, subject.optimizer, undertaking.feed.batch_size)
+    trial.workload = undertaking.workload_key()
+    alike = trial.workload or likeness_of_parts(subject.model, subject.optimizer, subject.feed.batch_size)
     return dataclasses.replace(
         undertaking,
         policy=trial.policy(undertaking.policy),
@@ -204,8 +208,8 @@ def _settle_trial(trial: TrialUnderWay, run: TrackedTraining) -> None:
     if workload and run.has_trained and not run.trained.differs:
         study.fitting.add(workload)
         if estimate is not None and run.log is not None and workload not in study.benchmarks:
-            promise = Promise(log=run.log, estimate=estimate, comparison=run.comparison)
-            study.benchmarks[workload] = Benchmark(promise=promise, run_id=run.run_id)
+            estimated = Estimated(log=run.log, estimate=estimate, comparison=run.comparison)
+            study.benchmarks[workload] = Benchmark(estimated=estimated, run_id=run.run_id)
     outcome = run.outcome
     whole = None if estimate is None else run.of_all_parts(estimate)
     trial.end(whole, outcome, is_whole=outcome is not None and outcome.completed)
@@ -214,7 +218,7 @@ def _settle_trial(trial: TrialUnderWay, run: TrackedTraining) -> None:
 def _make_run(
     undertaking: Undertaking,
     tracked: TrackedRun,
-    promise: Promise | None,
+    estimated: Estimated | None,
     earlier: EarlierParts | None,
     link: RankLink | None,
 ) -> TrackedTraining:
@@ -225,15 +229,15 @@ def _make_run(
         return opened if link is None else link.metered(opened)
 
     return TrackedTraining(
-        optimizers=undertaking.optimizers,
-        runner=undertaking.runner,
+        optimizers=undertaking.subject.optimizers,
+        runner=undertaking.subject.runner,
         commentary=Commentary(options.summary if rank_of_process(undertaking.environment.rank) == 0 else False),
         tracked=tracked,
-        laps=LapMeter(open_meter, undertaking.synchronize),
+        laps=LapMeter(open_meter, undertaking.subject.synchronize),
         plan=undertaking.plan,
         policy=undertaking.policy,
-        promise=promise,
-        window=None if promise is not None else _make_window(undertaking, tracked, link),
+        estimated=estimated,
+        window=None if estimated is not None else _make_window(undertaking, tracked, link),
         see_plan=None if undertaking.plan_is_known else _see_plan(undertaking),
         earlier=earlier,
         on_lap=options.on_epoch,
@@ -242,23 +246,23 @@ def _make_run(
 
 
 def _make_window(undertaking: Undertaking, tracked: TrackedRun, link: RankLink | None) -> Window:
-    def finish(log: BenchmarkLog, power_caveats: tuple[Caveat, ...]) -> Promise:
+    def finish(log: BenchmarkLog, power_caveats: tuple[Caveat, ...]) -> Estimated:
         if link is None:
-            return make_promise(log, power_caveats)
+            return make_estimate(log, power_caveats)
         if not link.is_leader:
-            return Promise(log=log, estimate=link.exchange_records(log), comparison=None)
-        promise: Promise | None = None
+            return Estimated(log=log, estimate=link.exchange_records(log))
+        estimated: Estimated | None = None
         try:
-            promise = make_promise(link.log_of_all(log), power_caveats)
+            estimated = make_estimate(link.log_of_all(log), power_caveats)
         finally:
-            link.send_estimate(None if promise is None else promise.estimate)
-        return promise
+            link.send_estimate(None if estimated is None else estimated.estimate)
+        return estimated
 
-    def make_promise(log: BenchmarkLog, power_caveats: tuple[Caveat, ...]) -> Promise:
+    def make_estimate(log: BenchmarkLog, power_caveats: tuple[Caveat, ...]) -> Estimated:
         history = tracked.finished_runs if undertaking.options.history else tuple
         estimate = estimate_log(
             log,
-            workload_within(undertaking, log),
+            undertaking.workload_left(log.validation_s),
             undertaking.ground,
             undertaking.options,
             undertaking.environment,
@@ -266,16 +270,16 @@ def _make_window(undertaking: Undertaking, tracked: TrackedRun, link: RankLink |
             history=history,
             gpu_count=1 if link is None else link.ranks.board_count,
         )
+        estimated = Estimated(log=log, estimate=estimate)
         if undertaking.plan.lap_count is None:
-            return Promise(log=log, estimate=with_caveats(estimate, Caveat.of("no-end-known")), comparison=None)
-        return keep_promise(log, estimate, tracked, undertaking)
+            return estimated.with_caveat(Caveat.of("no-end-known"))
+        return keep_estimate(estimated, undertaking, tracked)
 
     return Window(
-        feed=feed_of_steps(undertaking),
+        feed=undertaking.feed_by_steps,
         plan=WindowPlan(total_step_count=undertaking.plan.left_step_count),
         subject=undertaking.subject,
         machine=undertaking.ground.machine,
-        synchronize=undertaking.synchronize,
         finish=finish,
         quiet=tracked.paused,
         factors=read_kernel_factors() if link is None or link.is_leader else None,

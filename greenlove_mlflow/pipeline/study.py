@@ -32,7 +32,7 @@ from greenlove_mlflow.tracking.note import keep_study
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import Outcome
-    from greenlove_mlflow.pipeline.live.account import Promise
+    from greenlove_mlflow.pipeline.live.account import Estimated
     from greenlove_mlflow.tracking import TrackedRun
 
 # The studies open in this process. Not a context variable: the threads in which a library runs its trials start without
@@ -48,11 +48,11 @@ class Benchmark:
     """A finished benchmark that later trials of the same workload reuse.
 
     Args:
-        promise: Its log, the estimate made from it and the comparison.
+        estimated: Its log, the estimate made from it and the comparison.
         run_id: The run that holds it; None while the server cannot be reached.
     """
 
-    promise: Promise
+    estimated: Estimated
     run_id: str | None
 
 
@@ -96,7 +96,7 @@ class TrialUnderWay:
         if self.account.has_ended:
             return
         if estimate is not None and self.account.estimated is None:
-            self.study.promised(self, estimate)
+            self.study.take_estimate(self, estimate)
         self.account = Trial(
             estimated=self.account.estimated if estimate is None else Totals.of_estimate(estimate),
             spent=None if outcome is None else Totals.of_outcome(outcome),
@@ -233,7 +233,7 @@ class Study:
         """The benchmark to reuse for that workload; None if there is none."""
         return self.benchmarks.get(workload) if self._reuses else None
 
-    def promised(self, trial: TrialUnderWay, estimate: Estimate) -> None:
+    def take_estimate(self, trial: TrialUnderWay, estimate: Estimate) -> None:
         """Take the estimate of a trial; after the first one, say what all trials will take."""
         with self._lock:
             trial.account = Trial(estimated=Totals.of_estimate(estimate))
@@ -260,7 +260,7 @@ class Study:
     def _refusal(self, trial: TrialUnderWay, estimate: Estimate) -> str:
         """Why a trial with that estimate may not run."""
         if trial.account.estimated is None:
-            self.promised(trial, estimate)
+            self.take_estimate(trial, estimate)
         if self.limits is None:
             return ""
         others = committed(self._all(but=trial))

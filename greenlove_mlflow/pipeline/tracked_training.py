@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -10,18 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from greenlove_mlflow.benchmark.subject.loop import watched_steps
 from greenlove_mlflow.core.account.laps import is_whole
-from greenlove_mlflow.core.account.run_facts import OfferRatio
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.training import LiveTraining
-from greenlove_mlflow.tables import table_versions
 from greenlove_mlflow.tracking.spool.run_events import is_pruned
 from greenlove_mlflow.words.summary import live_line, summary
 from greenlove_mlflow.words.verdict import ending_sentence
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.account.estimate import Estimate
-    from greenlove_mlflow.core.offers.compare import Comparison
+    pass
 
 Batch = TypeVar("Batch")
 # A loop left later than this share of an epoch, judged by earlier epochs, counts the epoch as done.
@@ -280,28 +276,3 @@ class TrackedTraining(LiveTraining):
         if whole:
             self._laps.end_lap(self.step_count)
             self._settle_lap()
-
-
-def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: str | None = None) -> Estimate:
-    """The estimate with each offer's speed ratio, and how it was requested, stored in its run facts.
-
-    Args:
-        estimate: The estimate at home.
-        comparison: The comparison that holds the ratios.
-        cloud_region: Region of the offers as requested; None when not given.
-    """
-    if estimate.statistics is None:
-        return estimate
-    ratios = {row.offer.gpu_id: row for row in comparison.rows}
-    statistics = dataclasses.replace(
-        estimate.statistics,
-        ratios=tuple(
-            OfferRatio(gpu_id=gpu_id, speed_ratio=row.speed_ratio, rented_gpu_count=row.rented_gpu_count)
-            for gpu_id, row in ratios.items()
-        ),
-        prices_version=comparison.prices.version,
-        throughput_version=table_versions("gpu_throughput")[-1],
-        cloud_region=cloud_region,
-        gpu_count=comparison.rows[0].used_gpu_count if comparison.rows else estimate.statistics.home_gpu_count,
-    )
-    return dataclasses.replace(estimate, statistics=statistics)

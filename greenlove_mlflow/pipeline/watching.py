@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from greenlove_mlflow.benchmark.checked_subject import Subject
 from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.ranks import meet, on_all_ranks
 from greenlove_mlflow.benchmark.subject.loop import find_optimizers
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.pipeline.ground import read_ground
 from greenlove_mlflow.pipeline.live.policy import OnLimit, Policy
-from greenlove_mlflow.pipeline.live.window import Subject
 from greenlove_mlflow.pipeline.options import Options, make_options
-from greenlove_mlflow.pipeline.promises import Keeping, Undertaking
 from greenlove_mlflow.pipeline.running import running
-from greenlove_mlflow.pipeline.stages import find_place, read_ground
+from greenlove_mlflow.pipeline.undertaking import Keeping, Undertaking
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.workload import Limits
@@ -121,26 +121,27 @@ def prepare_watched(
     environment = read_environment()
     ranks = meet(settings.asked_for("watch"), environment.world_size)
     settings = settings.on(ranks)
-    ground = on_all_ranks(
-        ranks, lambda: read_ground(device, settings, environment, find_place(settings, environment), ranks)
-    )
+    ground = on_all_ranks(ranks, lambda: read_ground(device, settings, environment, ranks))
     lap_steps = _lap_steps(settings)
     return Undertaking(
-        subject=Subject(model=model, optimizer=optimizers[0] if optimizers else None, device=device),
-        feed=Feed(
-            loader=None,
-            sample_count=lap_steps * (settings.batch_size or 1),
-            batch_size=settings.batch_size or 1,
-            steps_per_epoch=lap_steps,
+        subject=Subject(
+            model=model,
+            optimizer=optimizers[0] if optimizers else None,
+            device=device,
+            feed=Feed(
+                loader=None,
+                sample_count=lap_steps * (settings.batch_size or 1),
+                batch_size=settings.batch_size or 1,
+                steps_per_epoch=lap_steps,
+            ),
+            optimizers=() if tells_steps else optimizers,
         ),
         plan=_plan(settings, lap_steps, has_end=has_end),
         options=settings,
         environment=environment,
         ground=ground,
-        synchronize=_synchronizer(device),
         keeping=keeping,
         policy=policy,
-        optimizers=() if tells_steps else optimizers,
         ranks=ranks,
     )
 
@@ -172,13 +173,3 @@ def _device_of(model: Any, optimizers: tuple[torch.optim.Optimizer, ...]) -> tor
     for optimizer in optimizers:
         parameters += [each for group in optimizer.param_groups for each in group["params"]][:1]
     return parameters[0].device if parameters else torch.device("cpu")
-
-
-def _synchronizer(device: torch.device) -> Callable[[], None]:
-    def synchronize() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
-
-    return synchronize

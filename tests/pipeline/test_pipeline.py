@@ -1,4 +1,4 @@
-"""The doors: options refused before anything runs, the flow from step to comparison, the epochs beside the promise."""
+"""The doors: options refused before anything runs, the flow from step to comparison, the epochs beside the estimate."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from greenlove_mlflow.core.records import Method
 from greenlove_mlflow.core.speed.gpu_names import find_gpu
 from greenlove_mlflow.environment import Environment, read_environment
 from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuError, UnknownPlaceError
+from greenlove_mlflow.pipeline.estimating import make_plan
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.stages import make_plan
 from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet
 from tests.support.clock import VirtualClock
 
@@ -208,7 +208,7 @@ def run_tracked(clock: VirtualClock, *, epoch_factor: float = 1.0, stop_after: i
     return run
 
 
-def test_epochs_are_timed_and_settled_beside_the_promise(clock: VirtualClock, store: str) -> None:
+def test_epochs_are_timed_and_settled_beside_the_estimate(clock: VirtualClock, store: str) -> None:
     run = run_tracked(clock)
     assert run.outcome.completed
     assert run.outcome.time_s == pytest.approx(50 * STEPS_PER_EPOCH * STEP_S)
@@ -224,7 +224,7 @@ def test_epochs_are_timed_and_settled_beside_the_promise(clock: VirtualClock, st
     assert len(mlflow.MlflowClient(store).get_metric_history(run.run_id, "green/train/epoch_s")) == 50
 
 
-def test_the_forecast_follows_the_truth_and_says_when_the_promise_is_left(
+def test_the_forecast_follows_the_truth_and_says_when_the_estimate_is_left(
     clock: VirtualClock, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_tracked(clock, epoch_factor=3.0)

@@ -16,7 +16,7 @@ from greenlove_mlflow.core.provenance import Caveat, Source
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, PowerSample
 from greenlove_mlflow.core.speed.gpu_names import find_gpu
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
-from greenlove_mlflow.pipeline.tracked_training import replace_ratios
+from greenlove_mlflow.pipeline.comparing import replace_ratios
 from greenlove_mlflow.tables import read_gpu_specs
 from tests.support.factories import a_fit, a_grid, a_log, a_machine, a_power, a_workload, an_epoch, some_statistics
 

@@ -1,12 +1,13 @@
-"""Training: what is benchmarked, and the default training step."""
+"""Training and EpochRunner: what is benchmarked, with the default training step and the validation step."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -76,6 +77,11 @@ class Training:
         return _device_of(self.model) or _device_of_optimizer(self.optimizer) or torch.device("cpu")
 
     @property
+    def validation_loader(self) -> Any:
+        """The loader of the validation; None without one."""
+        return self.validation[0] if isinstance(self.validation, tuple) else self.validation
+
+    @property
     def is_compiled(self) -> bool:
         """Whether the first step compiles the model."""
         compiled = getattr(torch._dynamo, "OptimizedModule", ()) if "torch._dynamo" in sys.modules else ()
@@ -94,13 +100,87 @@ class Training:
 
         return run_step
 
+    def make_validation_step(self) -> Callable[[Any], Any]:
+        """The validation step as a function of the batch alone."""
+        model, criterion, device = self.model, self.criterion, self.torch_device
+        given = self.validation[1] if isinstance(self.validation, tuple) else None
+
+        def evaluate(batch: Any) -> Any:
+            if given is not None:
+                return given(model, batch, self.optimizer, criterion, device)
+            with torch.no_grad():
+                batch = to_device(batch, device)
+                try:
+                    return compute_loss(model, batch, criterion)
+                except BenchmarkError:  # a model in evaluation mode may return no loss; its output was timed
+                    return None
+
+        return evaluate
+
+    @contextmanager
+    def in_evaluation(self) -> Iterator[None]:
+        """Put the model in evaluation mode inside the block, and restore its mode afterwards."""
+        modes = [(module, module.training) for module in getattr(self.model, "modules", list)()]
+        if hasattr(self.model, "eval"):
+            self.model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
     def synchronize(self) -> None:
         """Wait until the device is idle."""
-        device = self.torch_device
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
+        synchronize(self.torch_device)
+
+
+@runtime_checkable
+class EpochRunner(Protocol):
+    """Training that can run an epoch over part of its data, in any framework.
+
+    Attributes:
+        sample_count: Samples of a whole epoch.
+        batch_size: Samples of one step; 1 where there are no batches.
+    """
+
+    sample_count: int
+    batch_size: int
+
+    def run_epoch(self, sample_count: int) -> object:
+        """Train for one epoch over ``sample_count`` samples; return when it is done."""
+
+
+@dataclass(slots=True, kw_only=True)
+class CallableRunner:
+    """A function as an ``EpochRunner``.
+
+    Args:
+        run: ``run(sample_count)`` trains for one epoch over that many samples.
+        sample_count: Samples of a whole epoch.
+        batch_size: Samples of one step; 1 where there are no batches.
+    """
+
+    run: Callable[[int], Any]
+    sample_count: int
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.sample_count < 1 or self.batch_size < 1:
+            raise InvalidInputError(
+                f"a runner needs samples and a batch size of at least 1, got {self.sample_count} and {self.batch_size}"
+            )
+
+    def run_epoch(self, sample_count: int) -> Any:
+        """Run the function and return its result."""
+        return self.run(sample_count)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device is idle."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 class _DefaultStep:

@@ -40,20 +40,25 @@ NICENESS = 19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Estimated:
     """A finished benchmark with the estimate and comparison made from it.
 
     Args:
         log: The benchmark's log.
         estimate: The estimate of the training here.
-        comparison: The comparison with offers; None when it could not be made.
+        comparison: The comparison with offers; None when none was made, or could be.
         rest: The part that is still being recorded in the background; None when there is none.
     """
 
     log: BenchmarkLog
     estimate: Estimate
-    comparison: Comparison | None
+    comparison: Comparison | None = None
     rest: Background[None] | None = None
+
+    def with_caveat(self, caveat: Caveat) -> Estimated:
+        """The same with a caveat added to the estimate."""
+        estimate = dataclasses.replace(self.estimate, caveats=(*self.estimate.caveats, caveat))
+        return dataclasses.replace(self, estimate=estimate)
 
 
 class Account:
@@ -65,7 +70,7 @@ class Account:
         say: Prints a line that the user must see.
 
     Attributes:
-        promise: The benchmark and its estimate; None until there is one.
+        estimated: The benchmark and its estimate; None until there is one.
         forecast: The estimate updated from the laps done so far; None before there is an estimate.
         forecasts_s: The forecast of this part after each lap, seconds.
     """
@@ -73,23 +78,21 @@ class Account:
     def __init__(
         self, laps: LapMeter, earlier: EarlierParts | None, *, say: Callable[[str], None] = say_on_stderr
     ) -> None:
-        self.promise: Promise | None = None
+        self.estimated: Estimated | None = None
         self.forecast: Estimate | None = None
         self.forecasts_s: list[Interval] = []
         self.earlier = earlier
         self._laps = laps
         self._say = say
 
-    def take(self, promise: Promise) -> None:
+    def take(self, estimated: Estimated) -> None:
         """Take the benchmark and its estimate, once made."""
-        self.promise, self.forecast = promise, promise.estimate
+        self.estimated, self.forecast = estimated, estimated.estimate
 
     def add_caveat(self, caveat: Caveat) -> None:
         """Add a caveat to the estimate."""
-        if self.promise is not None:
-            estimate = self.promise.estimate
-            estimate = dataclasses.replace(estimate, caveats=(*estimate.caveats, caveat))
-            self.promise = dataclasses.replace(self.promise, estimate=estimate)
+        if self.estimated is not None:
+            self.estimated = self.estimated.with_caveat(caveat)
 
     def of_all_parts(self, estimate: Estimate) -> Estimate:
         """The estimate of the whole training, including earlier parts."""
@@ -102,10 +105,10 @@ class Account:
             plan: Plan of the training; one without an end is never complete.
             with_laps: Whether to include each lap rather than the totals only.
         """
-        if self.promise is None:
+        if self.estimated is None:
             return None
         settled = settle_outcome(
-            self.promise.estimate,
+            self.estimated.estimate,
             epoch_durations_s=tuple(self._laps.durations_s) if with_laps else (),
             time_s=self._laps.at_s,
             energy_j=self._laps.energy_j,
@@ -122,16 +125,16 @@ class Account:
 
         The first time that the forecast leaves the estimate's range, a message says so.
         """
-        if self.promise is None or self.forecast is None or plan.left_count is None:
+        if self.estimated is None or self.forecast is None or plan.left_count is None:
             return None
-        estimate = self.promise.estimate
-        facts, promised = estimate.statistics, estimate.time_s
+        estimate = self.estimated.estimate
+        facts, estimated_s = estimate.statistics, estimate.time_s
         if facts is None:
-            self.forecasts_s.append(promised)
-            return promised
+            self.forecasts_s.append(estimated_s)
+            return estimated_s
         total_s = forecast_total_s(facts.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
-        heads_for, estimated = format_time(total_s), format_time(promised)
-        is_news = _are_apart(total_s, promised) and not _are_apart(self.forecast.time_s, promised)
+        heads_for, estimated = format_time(total_s), format_time(estimated_s)
+        is_news = _are_apart(total_s, estimated_s) and not _are_apart(self.forecast.time_s, estimated_s)
         if is_news and heads_for != estimated:
             message = (
                 f"after {format_epochs(len(self._laps.durations_s))} the training heads for {heads_for}, "

@@ -43,7 +43,7 @@ LOOK_S, REPORT_S = 0.25, 1.0
 # Ranks close their windows within a block of each other, and leave the training at about the same time.
 RECORDS_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 10.0
-PROMISE_TIMEOUT_S = 60.0
+ESTIMATE_TIMEOUT_S = 60.0
 # A rank that fails waits this long for rank 0 to record it, as its launcher may end rank 0 next.
 NOTED_TIMEOUT_S = 5.0
 _AFTER_THE_LAST = 2**62
@@ -186,7 +186,7 @@ class RankLink:
             GreenloveError: If rank 0 makes none.
         """
         self.ranks.post("records", to_plain(RankRecords.of(log)))
-        text = self.ranks.wait_for("estimate", timeout_s=PROMISE_TIMEOUT_S)
+        text = self.ranks.wait_for("estimate", timeout_s=ESTIMATE_TIMEOUT_S)
         if not text:
             raise BenchmarkError("rank 0 made no estimate")
         return estimate_training(RunFacts.from_json(text))

@@ -22,7 +22,7 @@ from greenlove_mlflow.core.account.laps import LapPlan, is_whole
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.drift import Trained
 from greenlove_mlflow.errors import GreenloveError
-from greenlove_mlflow.pipeline.live.account import Account, Promise
+from greenlove_mlflow.pipeline.live.account import Account, Estimated
 from greenlove_mlflow.pipeline.live.lap_meter import StepLaps
 from greenlove_mlflow.pipeline.live.policy import Stopping
 from greenlove_mlflow.terminal import say_on_stderr
@@ -53,7 +53,7 @@ class LiveTraining:
         laps: Times and meters it.
         plan: Length and number of its laps.
         policy: What it is allowed to take.
-        promise: Benchmark and estimate from before it; None when its own first seconds are the benchmark.
+        estimated: Benchmark and estimate from before it; None when its own first seconds are the benchmark.
         window: The benchmark within the training; None when the benchmark ran before.
         see_plan: Called once at an early step for a plan that fits the observed loader better, or None.
         earlier: Totals of its earlier parts; outcome and limits include them.
@@ -72,7 +72,7 @@ class LiveTraining:
         laps: LapMeter,
         plan: LapPlan,
         policy: Policy,
-        promise: Promise | None = None,
+        estimated: Estimated | None = None,
         window: Window | None = None,
         see_plan: Callable[[int], LapPlan | None] | None = None,
         earlier: EarlierParts | None = None,
@@ -88,7 +88,7 @@ class LiveTraining:
         self._stopping = Stopping(policy, tracked, link)
         self._window = window
         self._recorder = None if window is None else window.recorder
-        self._making: Background[Promise] | None = None
+        self._making: Background[Estimated] | None = None
         self._see_plan = see_plan
         self._account = Account(laps, earlier, say=self.say)
         self._on_lap = on_lap
@@ -98,13 +98,13 @@ class LiveTraining:
         self._step_laps = StepLaps(plan, laps)
         self._next_event = LOOK_AT_LOADER_STEP if see_plan is not None else 1
         if window is not None:
-            window.on_close = self._make_promise
-        if promise is not None:
-            self._take(promise)
+            window.on_close = self._make_estimate
+        if estimated is not None:
+            self._take(estimated)
 
     @property
-    def _promise(self) -> Promise | None:
-        return self._account.promise
+    def _estimated(self) -> Estimated | None:
+        return self._account.estimated
 
     @property
     def refusal(self) -> str:
@@ -128,22 +128,22 @@ class LiveTraining:
     @property
     def estimate(self) -> Estimate | None:
         """The estimate from before training; None while a benchmark within it is still running."""
-        return None if self._promise is None else self._promise.estimate
+        return None if self._estimated is None else self._estimated.estimate
 
     @property
     def comparison(self) -> Comparison | None:
         """The comparison with offers; None before there is an estimate, or when it could not be made."""
-        return None if self._promise is None else self._promise.comparison
+        return None if self._estimated is None else self._estimated.comparison
 
     @property
     def log(self) -> BenchmarkLog | None:
         """The benchmark's log; None before it has ended."""
-        return None if self._promise is None else self._promise.log
+        return None if self._estimated is None else self._estimated.log
 
     @property
     def approved(self) -> bool | None:
         """Whether the training may run; None before there is an estimate to decide by."""
-        return None if self._promise is None and not self.refusal else not self.refusal
+        return None if self._estimated is None and not self.refusal else not self.refusal
 
     @property
     def lap_count(self) -> int:
@@ -158,7 +158,7 @@ class LiveTraining:
         """
         if self._link is not None and not self._link.is_leader:
             return None
-        if self._promise is None or not (self.lap_count or (self._has_ended and self.has_trained)):
+        if self._estimated is None or not (self.lap_count or (self._has_ended and self.has_trained)):
             return None
         return self._account.settle(self.plan)
 
@@ -303,8 +303,8 @@ class LiveTraining:
 
     def wait_for_page(self) -> None:
         """Wait until the estimate's figures and report page are recorded."""
-        if self._promise is not None and self._promise.rest is not None:
-            self._promise.rest.wait()
+        if self._estimated is not None and self._estimated.rest is not None:
+            self._estimated.rest.wait()
 
     def _look(self) -> None:
         """Do what is not due at every step: check the plan once, mark steps, end laps, take a finished estimate."""
@@ -320,7 +320,7 @@ class LiveTraining:
         self._stopping.look(count, laps_by_caller=self._laps_by == "caller")
         marks = self._laps.next_mark if self._laps_by == "steps" else math.inf
         edges = [self._step_laps.edge, marks, self._stopping.next_look(count)]
-        waiting = self._window is not None and self._promise is None
+        waiting = self._window is not None and self._estimated is None
         self._next_event = count + 1 if waiting or self._see_plan is not None else int(min(*edges, 2**62))
 
     def _adopt_plan(self, see_plan: Callable[[int], LapPlan | None]) -> None:
@@ -345,17 +345,17 @@ class LiveTraining:
             self._settle_lap()
         self._stop_if_spent()
 
-    def _make_promise(self) -> None:
+    def _make_estimate(self) -> None:
         """Make the estimate in the background once the window has closed."""
         if self._window is not None and self._window.has_steps:
-            self._making = self._window.make_promise()
+            self._making = self._window.make_estimate()
         self._recorder = None
 
     def _take_if_made(self) -> None:
         if self._making is not None and self._making.is_done:
             self._take_made()
-            if self._promise is not None and not self._has_ended:
-                self._stopping.ask(self.of_all_parts(self._promise.estimate), self.step_count)
+            if self._estimated is not None and not self._has_ended:
+                self._stopping.ask(self.of_all_parts(self._estimated.estimate), self.step_count)
 
     def _take_made(self) -> None:
         making, self._making = self._making, None
@@ -366,15 +366,15 @@ class LiveTraining:
         except GreenloveError as error:
             self.say(f"no estimate could be made of this training: {error}")
 
-    def _take(self, promise: Promise) -> None:
-        self._account.take(promise)
+    def _take(self, estimated: Estimated) -> None:
+        self._account.take(estimated)
 
     def of_all_parts(self, estimate: Estimate) -> Estimate:
         """The estimate of the whole training, including earlier parts."""
         return self._account.of_all_parts(estimate)
 
     def _stop_if_spent(self) -> None:
-        if self._stopping.has_limits and self._promise is not None:
+        if self._stopping.has_limits and self._estimated is not None:
             after = f"{self.lap_count} {'epoch' if self.plan.is_epoch else 'lap'}{'' if self.lap_count == 1 else 's'}"
             self._stopping.check_spent(self._account.settle(self.plan, with_laps=False), after, self.step_count)
 

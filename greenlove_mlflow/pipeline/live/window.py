@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from greenlove_mlflow.benchmark.machine.signals import SignalReader
 from greenlove_mlflow.benchmark.profiling import WindowProfile
@@ -14,37 +13,20 @@ from greenlove_mlflow.benchmark.run import make_log
 from greenlove_mlflow.benchmark.session import BenchmarkPlan, Session
 from greenlove_mlflow.benchmark.state.state import DeviceMemory, read_device_memory
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, describe_model
-from greenlove_mlflow.benchmark.subject.training import Training
 from greenlove_mlflow.benchmark.within import StepRecorder, WindowPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
 from greenlove_mlflow.pipeline.live.account import Background
 
 if TYPE_CHECKING:
+    from greenlove_mlflow.benchmark.checked_subject import Subject
     from greenlove_mlflow.benchmark.feed import Feed
     from greenlove_mlflow.core.timing.timeline import KernelFactors
-    from greenlove_mlflow.pipeline.live.account import Promise
+    from greenlove_mlflow.pipeline.live.account import Estimated
     from greenlove_mlflow.pipeline.live.rank_power import RankMeter
     from greenlove_mlflow.power import PowerMeter
 
 WITHIN_CAVEAT = Caveat.of("benchmark-within")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What a window knows about the training that it watches.
-
-    Args:
-        model: The model; None when only its optimizer is known.
-        optimizer: The optimizer as given.
-        device: Device of the training.
-        training: The full training, if known.
-    """
-
-    model: Any
-    optimizer: Any
-    device: Any
-    training: Training | None = None
 
 
 class Window:
@@ -55,7 +37,6 @@ class Window:
         plan: The benchmark's plan, with the latest time to close.
         subject: The watched training.
         machine: The machine it runs on.
-        synchronize: Waits until the device is idle.
         finish: Makes the estimate from a log and the meter's caveats; runs in its own thread.
         quiet: A block in which nothing is sent to MLflow.
         factors: Factors from operators to kernels; two steps are profiled if given.
@@ -73,8 +54,7 @@ class Window:
         plan: WindowPlan,
         subject: Subject,
         machine: Machine,
-        synchronize: Callable[[], None],
-        finish: Callable[[BenchmarkLog, tuple[Caveat, ...]], Promise],
+        finish: Callable[[BenchmarkLog, tuple[Caveat, ...]], Estimated],
         quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
         factors: KernelFactors | None = None,
         leader_reason: Callable[[], str] | None = None,
@@ -92,14 +72,14 @@ class Window:
             feed,
             lambda _: None,
             BenchmarkPlan(),
-            synchronize=synchronize,
+            synchronize=subject.synchronize,
             host_sees_steps=subject.device.type == "cpu",
         )
-        profiler = None if factors is None else WindowProfile(session, subject.device, synchronize, factors)
+        profiler = None if factors is None else WindowProfile(session, subject.device, subject.synchronize, factors)
         self.recorder = StepRecorder(
             session,
             plan,
-            synchronize=synchronize,
+            synchronize=subject.synchronize,
             profiler=profiler,
             on_close=self._close,
             leader_reason=leader_reason,
@@ -123,7 +103,7 @@ class Window:
         self._started_at = dt.datetime.now(dt.timezone.utc)
         self.recorder.begin()
 
-    def make_promise(self) -> Background[Promise]:
+    def make_estimate(self) -> Background[Estimated]:
         """Make the estimate in its own thread from the log as it is now."""
         log = self._log()
         caveats = () if self._meter is None else self._meter.caveats()

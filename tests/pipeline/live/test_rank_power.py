@@ -12,13 +12,11 @@ import torch
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from greenlove_mlflow.benchmark.ranks import Member, Ranks
-from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.environment import read_environment
+from greenlove_mlflow.pipeline.ground import Ground, read_ground
 from greenlove_mlflow.pipeline.live.rank_power import RankMeter, Reporter
 from greenlove_mlflow.pipeline.options import make_options
-from greenlove_mlflow.pipeline.stages import Ground, Place, read_ground
 from greenlove_mlflow.power import rapl
-from tests.support.factories import a_grid
 from tests.support.nvml import FakeBoard, FakeNvml
 
 BOARDS = (
@@ -48,9 +46,8 @@ def test_a_board_is_counted_once_however_many_ranks_train_on_it(
     grounds: dict[int, Ground] = {}
 
     def read(rank: int) -> None:
-        place = Place(grid=a_grid(), pue=Interval.exactly(1.0), caveats=())
         options = make_options(1, {})
-        grounds[rank] = read_ground(torch.device(devices[rank]), options, read_environment(), place, ranks[rank])
+        grounds[rank] = read_ground(torch.device(devices[rank]), options, read_environment(), ranks[rank])
 
     threads = [threading.Thread(target=read, args=(rank,)) for rank in (0, 1)]
     for thread in threads:

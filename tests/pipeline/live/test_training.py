@@ -13,7 +13,7 @@ from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import InvalidInputError, LimitReached
-from greenlove_mlflow.pipeline.live.account import Promise
+from greenlove_mlflow.pipeline.live.account import Estimated
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.policy import Policy
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
@@ -63,12 +63,12 @@ class Kept(TrackedRun):
         self.said.append((status, reason))
 
 
-def a_promise(epochs: float = EPOCHS, *, step_s: float = STEP_S) -> Promise:
+def an_estimate(epochs: float = EPOCHS, *, step_s: float = STEP_S) -> Estimated:
     epoch_s = STEPS * step_s
     fit = a_fit(sample_count=STEPS * 64, steps_per_epoch=STEPS, epoch_s=epoch_s, first_epoch_s=epoch_s, one_off_s=0.0)
     plan = a_workload(sample_count=STEPS * 64, batch_size=64, steps_per_epoch=STEPS, epoch_count=epochs)
     estimate = estimate_training(some_statistics(fit=fit, workload=plan))
-    return Promise(log=a_benchmark(), estimate=estimate, comparison=None)
+    return Estimated(log=a_benchmark(), estimate=estimate, comparison=None)
 
 
 def a_training(clock: VirtualClock, *, plan: LapPlan | None = None, **over: Any) -> TrackedTraining:
@@ -82,7 +82,7 @@ def a_training(clock: VirtualClock, *, plan: LapPlan | None = None, **over: Any)
         "laps": LapMeter(open_meter, lambda: None),
         "plan": plan,
         "policy": Policy(),
-        "promise": a_promise(plan.left_count or 1),
+        "estimated": an_estimate(plan.left_count or 1),
     }
     return TrackedTraining(**{**fields, **over})
 
@@ -401,7 +401,7 @@ def test_a_forecast_that_reads_like_the_estimate_is_no_news(
     clock: VirtualClock, capsys: pytest.CaptureFixture[str], slower: float, said: int
 ) -> None:
     """Both are under a second, four times apart as they are; a hundred times is told."""
-    run = a_training(clock, promise=a_promise(step_s=0.001))
+    run = a_training(clock, estimated=an_estimate(step_s=0.001))
     for _ in run.epochs():
         clock.advance(STEPS * 0.001 * slower)
     assert capsys.readouterr().err.count("outside the estimated under 1 s") == said

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from greenlove_mlflow.pipeline.autologging import autologging_off
+from greenlove_mlflow.pipeline.estimating import autologging_off
 
 
 @pytest.mark.parametrize("was_off", [False, True])
