@@ -135,7 +135,8 @@ class Account:
         total_s = forecast_total_s(facts.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
         heads_for, estimated = format_time(total_s), format_time(estimated_s)
         is_news = _are_apart(total_s, estimated_s) and not _are_apart(self.forecast.time_s, estimated_s)
-        if is_news and heads_for != estimated:
+        reads_alike = format_time(total_s, with_range=False) == format_time(estimated_s, with_range=False)
+        if is_news and not reads_alike:
             message = (
                 f"after {format_epochs(len(self._laps.durations_s))} the training heads for {heads_for}, "
                 f"outside the estimated {estimated}"
