@@ -246,6 +246,7 @@ def queues_as_memory() -> Kind:
 @kind()
 def views_of_shared_memory() -> Kind:
     block = shared_memory.SharedMemory(create=True, size=64)
+    block.unlink()  # its memory stays as long as it is mapped
     _OPEN.append(block)
     view = memoryview(bytearray(8))
 
