@@ -28,14 +28,6 @@ import greenlove_mlflow as greenlove
 from tests.support.warm import Done, WarmPython
 
 ROOT = Path(__file__).resolve().parents[2]
-# What a rank imports and takes seconds: PyTorch's parallel models, MLflow's SQLite stores, pictures.
-IMPORTS = (
-    "torch._dynamo",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "matplotlib.figure",
-    "matplotlib.backends.backend_agg",
-    "scipy.optimize",
-)
 EPOCH_COUNT = 5
 # The window of the estimate is at most a quarter of all steps, which are 200.
 LATER_STEP = 60
@@ -123,7 +115,7 @@ def _fork(folder: Path, module: str, environment: Mapping[str, str], timeout_s: 
 @functools.cache
 def _python_of(rank: int) -> WarmPython:
     """Where the programs of a rank are forked from; started when first asked for, and ended with this process."""
-    python = WarmPython(*IMPORTS).__enter__()
+    python = WarmPython().__enter__()
     atexit.register(python.__exit__)
     return python
 
