@@ -185,7 +185,7 @@ def test_a_refused_training_that_runs_all_the_same_is_metered(store: str, capsys
     recorded_run = mlflow.MlflowClient(store).get_run(run.run_id)
     assert recorded_run.info.status == "FINISHED"
     assert recorded_run.data.tags["greenlove.status"] == "finished"
-    assert "kwh" in recorded_run.data.tags["greenlove.refusal"]
+    assert "the limit of" in recorded_run.data.tags["greenlove.refusal"]
     assert run.outcome.completed
 
 
