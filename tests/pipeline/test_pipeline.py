@@ -257,8 +257,8 @@ def test_a_broken_limit_is_named_and_nobody_is_asked(clock: VirtualClock, store:
         clock, limits=greenlove.Limits(hours=1e-6, kwh=1e9), confirm=lambda estimate: pytest.fail("asked")
     )
     assert not run.approved
-    assert "hours" in run.refusal
-    assert "kwh" not in run.refusal
+    assert "the limit of" in run.refusal
+    assert "kWh" not in run.refusal
 
 
 def test_a_limit_that_holds_lets_the_training_run(clock: VirtualClock, store: str) -> None:

@@ -93,11 +93,11 @@ def test_an_estimate_that_breaks_a_limit_stops_the_training_at_the_epoch(
             trained += 1
     assert trained < EPOCHS
     assert run.approved is False
-    assert "kwh" in run.refusal
+    assert "kWh" in run.refusal
     assert "training stopped" in capsys.readouterr().err
     tags = mlflow.MlflowClient(store).get_run(run.run_id).data.tags
     assert tags["greenlove.status"] == "stopped"
-    assert "kwh" in tags["greenlove.reason"]
+    assert "kWh" in tags["greenlove.reason"]
 
 
 def test_confirm_is_refused_at_entry(store: str) -> None:
