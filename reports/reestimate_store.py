@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
+import sqlite3
 import time
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -135,6 +138,46 @@ def fill(client: MlflowClient, name: str, run_count: int) -> Iterator[tuple[int,
         log_run(client, experiment_id, seed)
         if (seed + 1) % 100 == 0 or seed + 1 == run_count:
             yield seed + 1, time.perf_counter() - start
+
+
+def copy_runs(store: Path, name: str, run_count: int) -> None:
+    """Complete an experiment of a SQLite store by copies of its runs' rows, each with statistics of its own.
+
+    Copies take seconds where MLflow's API takes a tenth of a second each; a search reads both alike.
+    """
+    with sqlite3.connect(store) as rows:
+        (experiment_id,) = rows.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
+        query = "SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY start_time, run_uuid"
+        made = [run_id for (run_id,) in rows.execute(query, (experiment_id,))]
+        columns = {
+            table: [column for _, column, *_ in rows.execute(f"PRAGMA table_info({table})") if column != "run_uuid"]
+            for table in ("runs", "metrics", "latest_metrics", "params", "tags")
+        }
+        for number in range(len(made), run_count):
+            source, copied = made[number % len(made)], f"{number:032x}"
+            for table, others in columns.items():
+                listed = ", ".join(others)
+                rows.execute(
+                    f"INSERT INTO {table} (run_uuid, {listed}) SELECT ?, {listed} FROM {table} WHERE run_uuid = ?",
+                    (copied, source),
+                )
+            (text,) = rows.execute(
+                "SELECT value FROM tags WHERE run_uuid = ? AND key = ?", (copied, names.TAG_STATS)
+            ).fetchone()
+            rows.execute(
+                "UPDATE tags SET value = ? WHERE run_uuid = ? AND key = ?",
+                (_of_its_own(text, number), copied, names.TAG_STATS),
+            )
+
+
+def _of_its_own(text: str, seed: int) -> str:
+    """The statistics of a training of another length and power."""
+    content, draw = json.loads(text), random.Random(seed)
+    longer = draw.lognormvariate(0.0, 0.5)
+    for part in ("first_epoch_s", "epoch_s", "step_s"):
+        content["fit"][part] *= longer
+    content["power"][0][1] *= draw.uniform(0.9, 1.1)
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _count(client: MlflowClient, experiment_id: str) -> int:
