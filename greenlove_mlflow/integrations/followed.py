@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.environment import set_variables
@@ -38,6 +39,9 @@ class Followed:
         InvalidInputError: If an option cannot be used.
     """
 
+    # Those whose end has not been reported, of all threads.
+    _unended: ClassVar[list[Followed]] = []
+
     def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
         self.run: TrackedTraining | None = None
         self._policy = Policy(limits=limits)
@@ -46,6 +50,7 @@ class Followed:
         self._open = ExitStack()
         self._is_open, self._is_alone = False, True
         self._error_before: BaseException | None = None
+        self._thread_id = self._depth = 0
         # An unknown option is refused at construction, not when training begins.
         make_options(None, {"steps": 1, **options})
 
@@ -66,9 +71,16 @@ class Followed:
             resumed_run_id: The run named in the framework's checkpoint; used if no other was asked for.
         """
         self.abandon()
+        self._thread_id, self._depth = threading.get_ident(), _stack_depth()
+        for other in [each for each in self._unended if each.has_broken(self)]:
+            other.abandon()
         self._error_before = _last_error()
         self._guarded(lambda: self._begin_or_anew(watched, plan, join, resumed_run_id))
         atexit.register(self.abandon)
+
+    def has_broken(self, later: Followed) -> bool:
+        """Whether this run can be over only by an error, as a later one begins no deeper in the calls of its thread."""
+        return self._thread_id == later._thread_id and later._depth <= self._depth
 
     def ready(self) -> None:
         """Report that a batch has arrived."""
@@ -97,6 +109,8 @@ class Followed:
         """End the run, with the error if there was one; a second call does nothing."""
         atexit.unregister(self.abandon)
         self._is_open = False
+        if self in self._unended:
+            self._unended.remove(self)
         opened, self._open = self._open, ExitStack()
         kind = None if error is None else type(error)
         self._guarded(lambda: opened.__exit__(kind, error, None if error is None else error.__traceback__), error)
@@ -104,8 +118,8 @@ class Followed:
     def abandon(self) -> None:
         """End, at its last step, a run whose end was never reported; does nothing if there is none.
 
-        Some frameworks report no error to callbacks: a training that raised is noticed when the next one begins, or
-        when the process ends.
+        Some frameworks report no error to callbacks: a training that raised is noticed when the next one begins, by
+        this callback or another one, or when the process ends.
         """
         run = self.run
         if run is None or not self._is_open:
@@ -143,6 +157,7 @@ class Followed:
         )
         self.run = self._open.enter_context(running(undertaking))
         self._is_open, self._is_alone = True, undertaking.ranks is None
+        self._unended.append(self)
         if undertaking.plan.is_epoch:
             self.run.take_over()
         else:
@@ -173,6 +188,13 @@ class Followed:
 def _count_step(run: TrackedTraining) -> None:
     run.step()
     run.touch()
+
+
+def _stack_depth() -> int:
+    depth, frame = 0, sys._getframe()
+    while (outer := frame.f_back) is not None:
+        depth, frame = depth + 1, outer
+    return depth
 
 
 def _last_error() -> BaseException | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -109,3 +110,39 @@ def test_the_run_asked_for_comes_before_that_of_the_checkpoint(store: str, monke
     followed.end()
     assert followed.run is not None
     assert followed.run.run_id == wanted
+
+
+def test_a_training_that_broke_is_settled_when_that_of_another_callback_begins(store: str) -> None:
+    broken: Any = begin()
+    inner = _one_call_deeper(begin)
+    assert status_of(broken.run.run_id) == "RUNNING"
+    inner.end()
+    next_one: Any = begin()
+    next_one.end()
+    assert status_of(broken.run.run_id) == "FAILED"
+    kept = mlflow.MlflowClient(store).get_run(next_one.run.run_id)
+    assert kept.info.status == "FINISHED"
+    assert "mlflow.parentRunId" not in kept.data.tags
+
+
+def _one_call_deeper(call: Any) -> Any:
+    return call()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "absent"),
+    [
+        ("lightning", "lightning", ("lightning.pytorch", "pytorch_lightning")),
+        ("huggingface", "huggingface", ("transformers",)),
+        ("keras", "keras", ("keras.callbacks",)),
+    ],
+)
+def test_a_framework_that_is_absent_is_named_with_its_extra(
+    module: str, extra: str, absent: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in absent:
+        monkeypatch.setitem(sys.modules, name, None)
+    name = f"greenlove_mlflow.integrations.{module}"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ImportError, match=rf"pip install 'greenlove-mlflow\[{extra}\]'"):
+        importlib.import_module(name)

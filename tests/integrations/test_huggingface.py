@@ -157,3 +157,50 @@ def test_a_part_of_an_epoch_is_planned_as_such(
     assert callback.run.plan.lap_count == laps
     assert callback.run.outcome.completed
     assert callback.run.step_count == laps * SAMPLES / BATCH
+
+
+def test_the_trainer_of_trl_is_followed_as_any(store: str, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = ["<pad>", "<eos>", *(f"w{number}" for number in range(60))]
+    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel({word: at for at, word in enumerate(words)}, "<pad>"))
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>", eos_token="<eos>")
+    rows = [" ".join(f"w{row * column % 60}" for column in range(1, 12)) for row in range(64)]
+
+    def weights_after(callbacks: list[Any]) -> list[torch.Tensor]:
+        transformers.set_seed(0)
+        config = transformers.LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            pad_token_id=0,
+            eos_token_id=1,
+        )
+        model = transformers.LlamaForCausalLM(config)
+        arguments = trl.SFTConfig(
+            output_dir=str(tmp_path),
+            num_train_epochs=3,
+            per_device_train_batch_size=8,
+            gradient_accumulation_steps=2,
+            report_to="none",
+            save_strategy="no",
+            use_cpu=True,
+            bf16=False,
+            disable_tqdm=True,
+        )
+        data = datasets.Dataset.from_dict({"text": rows})
+        trl.SFTTrainer(
+            model=model, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=callbacks
+        ).train()
+        return [each.detach() for each in model.parameters()]
+
+    bare, callback = weights_after([]), a_callback()
+    assert all(torch.equal(one, other) for one, other in zip(bare, weights_after([callback]), strict=True))
+    assert (callback.run.step_count, callback.run.lap_count) == (12, 3)
+    assert MlflowClient(store).get_run(callback.run.run_id).info.status == "FINISHED"
