@@ -110,7 +110,7 @@ def test_outcome_puts_promise_and_fact_side_by_side() -> None:
     print_outcome(console, an_estimate(), an_outcome())
     text = text_of(console)
     assert "5 h 15 min" in text
-    assert "1.6 % more, within the range" in text
+    assert "1.6 % more, in range" in text
     assert "energy (measured)" in text
 
 

@@ -294,7 +294,7 @@ def difference_words(estimated: Interval | None, actual: float | None) -> str:
     if estimated is None or actual is None or estimated.point <= 0.0:
         return ""
     ratio = actual / estimated.point
-    side = "within the range" if estimated.contains(actual) else "outside the range"
+    side = "in range" if estimated.contains(actual) else "out of range"
     return f"{format_share(abs(ratio - 1.0))} {'more' if ratio > 1.0 else 'less'}, {side}"
 
 

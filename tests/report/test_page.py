@@ -107,7 +107,7 @@ def test_best_options_are_named_with_how_sure_that_is_and_what_ties_with_them() 
 def test_page_has_everything_in_the_order_a_reader_needs_it() -> None:
     text = visible_text(render_report(a_content(outcome=an_outcome(), status="finished")))
     parts = [
-        "FINISHED", "It took 5 h 15 min", "within the range", "estimated 2.1 kWh (1.9 to 2.4 kWh)", "Next time:",
+        "FINISHED", "It took 5 h 15 min", ", in range", "estimated 2.1 kWh (1.9 to 2.4 kWh)", "Next time:",
         "Here and rented", "Cost against time", "What if", "Forecast and truth", "Assumptions (",
         "Time of each pass, by sample size", "How an epoch grows with the data", "Power during",
         "CO2e by the grid and by claim", "How it is known", "Sources (", "How to repeat it",
@@ -155,7 +155,7 @@ def test_finished_run_leads_with_its_own_figures_and_shows_the_estimate_beside_t
         "5 h 15 min", "2.15 kWh", "$0.65", "0.815 kg",
     ]  # fmt: skip
     assert figures["time"].spread == "estimated 5 h 10 min (4 h 50 min to 5 h 35 min)"
-    assert figures["energy"].note == "2.4 % more, within the range"
+    assert figures["energy"].note == "2.4 % more, in range"
 
 
 def test_options_that_can_be_had_come_first_and_cheapest_first() -> None:
@@ -264,7 +264,7 @@ def test_run_cut_short_is_not_judged() -> None:
     text = visible_text(render_report(a_content(outcome=outcome, status="failed")))
     assert "40 of 100 epochs ran" in text
     assert "FAILED" in text
-    assert "within the range" not in text
+    assert ", in range" not in text
 
 
 def test_prices_of_several_dates_make_a_history() -> None:

@@ -94,7 +94,7 @@ def test_a_training_that_ended_early_says_how_far_it_came_and_is_not_judged() ->
     outcome = an_outcome(completed=False, epoch_durations_s=(186.0,) * 9)
     text = " ".join(summary(an_estimate(), outcome=outcome, ended="stopped: limit usd = 1 is spent").split())
     assert "Ended after 9 of 100 epochs, stopped: limit usd = 1 is spent:" in text
-    assert "within the range" not in text
+    assert ", in range" not in text
 
 
 def test_the_notes_are_never_pushed_out_by_the_options() -> None:
