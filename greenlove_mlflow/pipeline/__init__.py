@@ -59,7 +59,7 @@ def estimate(
     """
     from greenlove_mlflow.benchmark.checked_subject import is_runner
     from greenlove_mlflow.benchmark.ranks import failing_together, meet, on_all_ranks
-    from greenlove_mlflow.benchmark.subject.loop import busy
+    from greenlove_mlflow.benchmark.subject.loop import benchmarking, busy
     from greenlove_mlflow.pipeline.estimating import measure_training
     from greenlove_mlflow.pipeline.ground import read_ground
     from greenlove_mlflow.pipeline.undertaking import subject_of
@@ -76,7 +76,7 @@ def estimate(
 
     subject = on_all_ranks(ranks, checked)
     settings = settings.on(ranks)
-    with busy(), failing_together(ranks):
+    with busy(), benchmarking(), failing_together(ranks):
         ground = read_ground(subject.device, settings, environment, ranks)
         return measure_training(subject, settings, environment, ground, ranks=ranks).estimate
 

@@ -18,7 +18,7 @@ from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, comp
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Rental, regions_by_name
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpu_names import find_gpu, name_caveats
-from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, SpeedRatio
+from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, Probes, SpeedRatio
 from greenlove_mlflow.core.speed.ratio import speed_ratio, task_names
 from greenlove_mlflow.core.speed.several_gpus import known_gpu_counts
 from greenlove_mlflow.core.speed.specs import is_counted
@@ -160,11 +160,17 @@ class _Question:
         return dataclasses.replace(row, estimate=estimate, all_at_work_time_s=time_s)
 
 
-def compare_with_offers(estimated: Estimated, options: Options) -> Estimated:
-    """The estimate with its comparison, and with the ratios stored; a failed comparison only adds a caveat."""
+def compare_with_offers(estimated: Estimated, options: Options, probes: Probes) -> Estimated:
+    """The estimate with its comparison, and with the ratios stored; a failed comparison only adds a caveat.
+
+    Args:
+        estimated: The estimate at home.
+        options: The caller's options.
+        probes: Probes made so far, used in place of another one; a new one is added.
+    """
     estimate = estimated.estimate
     try:
-        estimate = with_probe(estimate)
+        estimate = with_probe(estimate, probes)
         comparison = compare_estimate(
             estimate,
             gpu=None,
@@ -290,14 +296,21 @@ def instance_start_s(given: float | None) -> Interval:
     return read_instance_start()[0] if given is None else Interval.exactly(checks.number("start_s", given))
 
 
-def with_probe(estimate: Estimate) -> Estimate:
-    """The estimate with a probe of its hardware if it is in no table, for later re-estimations."""
+def with_probe(estimate: Estimate, probes: Probes) -> Estimate:
+    """The estimate with a probe of its hardware if it is in no table, for later re-estimations.
+
+    Args:
+        estimate: The estimate.
+        probes: Probes made so far, used in place of another one; a new one is added.
+    """
     statistics = estimate.statistics
     if statistics is None or statistics.home is not None or statistics.probe is not None:
         return estimate
     if is_counted(statistics.scaled_profile):
         return estimate
-    return dataclasses.replace(estimate, statistics=dataclasses.replace(statistics, probe=_probe(statistics)))
+    key = statistics.machine.device, statistics.precision
+    probe = probes[key] = probes.get(key) or _probe(statistics)
+    return dataclasses.replace(estimate, statistics=dataclasses.replace(statistics, probe=probe))
 
 
 def _probe(statistics: RunFacts) -> ProbeResult:

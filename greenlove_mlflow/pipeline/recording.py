@@ -50,10 +50,10 @@ def keep_estimate(estimated: Estimated, undertaking: Undertaking, tracked: Track
     options, keeping = undertaking.options, undertaking.keeping
     if tracked.is_continued:
         # The run keeps its first estimate; the estimate of what is left now is a forecast of it.
-        return compare_with_offers(estimated, options)
+        return compare_with_offers(estimated, options, undertaking.probes)
     benchmark = "within" if WITHIN_CAVEAT in estimated.estimate.caveats else "before"
     tracked.params(params_of_plan(undertaking.plan, options, benchmark))
-    compared = compare_with_offers(estimated, options)
+    compared = compare_with_offers(estimated, options, undertaking.probes)
     log, estimate, comparison = compared.log, compared.estimate, compared.comparison
     tracked.log_estimates(estimate, comparison, log, streamed=benchmark == "within")
 
@@ -117,7 +117,7 @@ def reuse_benchmark(benchmark: Benchmark, undertaking: Undertaking, tracked: Tra
         comparison = dataclasses.replace(comparison, home=estimate)
     estimated = Estimated(log=log, estimate=estimate, comparison=comparison)
     if comparison is not None and workload != earlier.estimate.workload:
-        estimated = compare_with_offers(estimated, options)
+        estimated = compare_with_offers(estimated, options, undertaking.probes)
     if not tracked.is_continued:
         tracked.params(params_of_plan(undertaking.plan, options, "reused"))
         tracked.tags({} if benchmark.run_id is None else {names.TAG_BENCHMARK_RUN: benchmark.run_id})

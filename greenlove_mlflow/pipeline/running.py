@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks, rank_of_process
 from greenlove_mlflow.benchmark.subject.likeness import likeness_of_parts
-from greenlove_mlflow.benchmark.subject.loop import busy, find_loader_in_use
+from greenlove_mlflow.benchmark.subject.loop import benchmarking, busy, find_loader_in_use, training
 from greenlove_mlflow.benchmark.within import WindowPlan
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.provenance import Caveat
@@ -29,6 +29,7 @@ from greenlove_mlflow.pipeline.study import UNSAID, Benchmark, Study, TrialUnder
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 from greenlove_mlflow.power.devices import name_device
 from greenlove_mlflow.tables import read_kernel_factors
+from greenlove_mlflow.terminal import say_on_stderr
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.run_events import is_pruned
 
@@ -68,7 +69,7 @@ def running(
         undertaking = undertaking if trial is None else _in_study(undertaking, trial)
         earlier = _earlier_parts(undertaking, tracked)
         with failing_together(ranks):
-            estimated = _estimate_first(undertaking, tracked, trial)
+            estimated = outermost.enter_context(_estimated_first(undertaking, tracked, trial))
         link = _make_link(undertaking, tracked)
         outermost.enter_context(deaths_noted(link, tracked.say_failed))
         run = _make_run(undertaking, tracked, estimated, earlier, link)
@@ -114,8 +115,26 @@ def _earlier_parts(undertaking: Undertaking, tracked: TrackedRun) -> EarlierPart
     return earlier
 
 
+@contextmanager
+def _estimated_first(
+    undertaking: Undertaking, tracked: TrackedRun, trial: TrialUnderWay | None
+) -> Iterator[Estimated | None]:
+    """The estimate from before the training; None when its own first seconds are the benchmark. The block trains."""
+    with ExitStack() as until_trained:
+        with benchmarking() if undertaking.is_measured_before else nullcontext(False) as others_train:
+            moves = others_train and undertaking.may_move_within
+            undertaking = dataclasses.replace(undertaking, is_measured_before=False) if moves else undertaking
+            estimated = _estimate_first(undertaking, tracked, trial)
+            until_trained.enter_context(training())  # before the next benchmark can begin
+        if moves and estimated is None:
+            say_on_stderr(
+                "another training of this process draws from the same random numbers, which could not be put back. So "
+                "nothing is run beforehand: the first seconds of the training are the benchmark"
+            )
+        yield estimated
+
+
 def _estimate_first(undertaking: Undertaking, tracked: TrackedRun, trial: TrialUnderWay | None) -> Estimated | None:
-    """The estimate from before the training; None when its own first seconds are the benchmark."""
     if trial is not None:
         return estimate_of_trial(trial, undertaking, tracked)
     return estimate_before(undertaking, tracked) if undertaking.is_measured_before else None
@@ -199,6 +218,7 @@ def _in_study(undertaking: Undertaking, trial: TrialUnderWay) -> Undertaking:
         policy=trial.policy(undertaking.policy),
         keeping=dataclasses.replace(undertaking.keeping, rest=study.is_first_of(alike)),
         plan_is_known=trial.workload in study.fitting,
+        probes=study.probes,
     )
 
 

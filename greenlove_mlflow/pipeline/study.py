@@ -32,6 +32,7 @@ from greenlove_mlflow.tracking.note import keep_study
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.speed.gpus import Probes
     from greenlove_mlflow.pipeline.live.account import Estimated
     from greenlove_mlflow.tracking import TrackedRun
 
@@ -147,6 +148,7 @@ class Study:
         self.process_id = os.getpid()
         self.benchmarks: dict[str, Benchmark] = {}
         self.fitting: set[str] = set()
+        self.probes: Probes = {}
         self._seen: set[str] = set()
         self._lock = threading.RLock()
         self._begun: list[TrialUnderWay] = []

@@ -21,6 +21,7 @@ from greenlove_mlflow.terminal import say_on_stderr
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.feed import Feed
     from greenlove_mlflow.benchmark.ranks import Ranks
+    from greenlove_mlflow.core.speed.gpus import Probes
     from greenlove_mlflow.environment import Environment
     from greenlove_mlflow.pipeline.options import Options
     from greenlove_mlflow.tracking.spool.header import RunToJoin
@@ -77,6 +78,7 @@ class Undertaking:
         policy: What it is allowed to take.
         ranks: The ranks of the training; None when it trains alone.
         plan_is_known: Whether an earlier trial has trained by this plan, so that it needs no check.
+        probes: Probes of hardware that no table lists, by device and precision; the trials of a study share them.
     """
 
     subject: Subject
@@ -89,6 +91,13 @@ class Undertaking:
     policy: Policy = field(default_factory=Policy)
     ranks: Ranks | None = None
     plan_is_known: bool = False
+    probes: Probes = field(default_factory=dict)
+
+    @property
+    def may_move_within(self) -> bool:
+        """Whether its own first seconds can be the benchmark instead: nothing needs an estimate beforehand."""
+        needs_before = self.policy.confirm is not None or self.environment.benchmark_only or self.ranks is not None
+        return self.subject.training is not None and self.options.method == "adaptive" and not needs_before
 
     @property
     def feed_by_steps(self) -> Feed:

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import greenlove_mlflow as greenlove
+from greenlove_mlflow.benchmark.machine import probe as probe_module
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import InvalidInputError
@@ -227,7 +228,12 @@ def test_the_first_seconds_of_one_trial_are_the_benchmark_of_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with store_in(tmp_path) as uri, greenlove.study("within", trials=2, summary=False):
+    probed: list[str] = []
+    probe = probe_module.probe_hardware
+    monkeypatch.setattr(
+        probe_module, "probe_hardware", lambda device, precision: (probed.append(device), probe(device, precision))[1]
+    )
+    with store_in(tmp_path) as uri, greenlove.study("within", trials=3, summary=False):
         known, runs = [], []
         for lr in (0.1, 0.2):
             subject = model, optimizer, criterion, loader = parts(lr=lr)
@@ -237,9 +243,16 @@ def test_the_first_seconds_of_one_trial_are_the_benchmark_of_the_next(
                 runs.append(run)
                 for _ in run.epochs():
                     train_epoch(*subject)
+        # Of a watched training the workload is not known beforehand; the machine is the same.
+        watched = {name: value for name, value in QUIET.items() if name != "budget_s"}
+        with greenlove.watch(optimizer, model, steps=6 * len(loader), batch_size=64, **watched) as run:
+            for _ in range(6):
+                train_epoch(*subject)
+        assert run.estimate is not None
         made = [mlflow.MlflowClient(uri).get_run(each.run_id).data.params["green.benchmark"] for each in runs]
     assert known == [False, True]
     assert made == ["within", "reused"]
+    assert probed == ["cpu"]
 
 
 @pytest.mark.slow
@@ -405,9 +418,10 @@ def test_a_trial_that_fails_leaves_the_totals_of_the_others() -> None:
 def test_what_cannot_be_used_is_refused_before_a_run_is_opened(
     tmp_path: Path, options: dict[str, Any], said: str
 ) -> None:
-    with store_in(tmp_path), pytest.raises(InvalidInputError, match=said):
-        greenlove.study(**{"name": "sweep", **options}).__enter__()
-    assert not (tmp_path / "mlflow.db").exists()
+    with store_in(tmp_path) as uri:
+        with pytest.raises(InvalidInputError, match=said):
+            greenlove.study(**{"name": "sweep", **options}).__enter__()
+        assert mlflow.MlflowClient(uri).search_runs(["0"]) == []
 
 
 def test_two_studies_at_once_and_ranks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -131,3 +132,30 @@ def test_steps_are_planned_and_recorded(store: str) -> None:
     assert run.outcome.completed
     client = mlflow.MlflowClient(store)
     assert len(client.get_metric_history(run.run_id, "green/train/lap_s")) == 4
+
+
+def test_trainings_in_two_threads_are_not_benchmarked_over_each_other(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both, ended = threading.Barrier(2, timeout=60.0), list[Any]()
+
+    def work() -> None:
+        model, optimizer, criterion, data = parts()
+        both.wait()
+        given = options(benchmark=None, budget_s=0.5, epochs=3)
+        with greenlove.track(model, optimizer, criterion, data, **given) as run:
+            for _ in run.epochs():
+                train_epoch(model, optimizer, criterion, DataLoader(data, 64, shuffle=True), pause_s=0.05)
+        ended.append(run)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120.0)
+    client = mlflow.MlflowClient(store)
+    runs = [client.get_run(run.run_id) for run in ended]
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    assert {run.data.params["green.benchmark"] for run in runs} == {"before", "within"}
+    assert all("green/actual/time_error_ratio" in run.data.metrics for run in runs)
+    assert "draws from the same random numbers" in capsys.readouterr().err

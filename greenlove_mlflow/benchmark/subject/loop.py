@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +17,24 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 # Wrappers store the wrapped optimizer under one of these names.
 _INNER_NAMES = ("optimizer", "base_optimizer", "_optimizer")
 _BUSY: ContextVar[int] = ContextVar("greenlove_busy", default=0)
+
+
+class _Trainings:
+    """The trainings of this process: all draw from its random numbers, so none may run while another is benchmarked."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all of them."""
+        self.benchmarking = threading.RLock()
+        self.thread_ids: list[int] = []
+
+
+_TRAININGS = _Trainings()
+if hasattr(os, "register_at_fork"):
+    # Other threads, and what they hold, do not exist in a forked process.
+    os.register_at_fork(after_in_child=_TRAININGS.forget)
 
 
 def find_optimizers(given: Any) -> tuple[torch.optim.Optimizer, ...]:
@@ -119,3 +139,23 @@ def busy() -> Iterator[None]:
         yield
     finally:
         _BUSY.set(_BUSY.get() - 1)
+
+
+@contextmanager
+def benchmarking() -> Iterator[bool]:
+    """A block in which no tracked training of another thread begins; says whether one is running already."""
+    with _TRAININGS.benchmarking:
+        yield any(each != threading.get_ident() for each in _TRAININGS.thread_ids)
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """A block in which a tracked training runs; begins when no benchmark is under way in another thread."""
+    thread_id = threading.get_ident()
+    with _TRAININGS.benchmarking:
+        _TRAININGS.thread_ids.append(thread_id)
+    try:
+        yield
+    finally:
+        if thread_id in _TRAININGS.thread_ids:
+            _TRAININGS.thread_ids.remove(thread_id)

@@ -87,6 +87,10 @@ class ProbeResult:
     copy_gb_per_s: Interval
 
 
+# Probes made so far, by device and precision.
+Probes = dict[tuple[str, Precision], ProbeResult]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThroughputRow:
     """One published training throughput. Units differ by task: only ratios within one task are meaningful."""
