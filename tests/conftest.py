@@ -131,7 +131,9 @@ def _template() -> Path:
     from mlflow import MlflowClient
 
     path = Path(_STATE) / "empty.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(_STATE)  # the default experiment keeps its artifacts beside the folder in which it is made
+        MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
 

@@ -192,7 +192,7 @@ def test_a_refused_training_that_runs_all_the_same_is_metered(store: str, capsys
 def test_a_refusal_raises_when_asked_to(store: str) -> None:
     limits = greenlove.Limits(kwh=1e-12)
     with (
-        pytest.raises(greenlove.TrainingRefused, match="kwh"),
+        pytest.raises(greenlove.TrainingRefused, match="kWh"),
         greenlove.track(*parts(), epochs=3, limits=limits, on_refusal="raise", **QUIET),
     ):
         pytest.fail("the body must not run")

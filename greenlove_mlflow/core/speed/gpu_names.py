@@ -124,7 +124,8 @@ def nearest_names(name: str, names: Iterable[str], count: int = 4) -> tuple[str,
     """The names most similar to ``name``, best first: suggestions for the user, never a match.
 
     The model number distinguishes boards: a name with other digits, or of another letter, is not near, however similar
-    the rest. Where no board has the number, those of its hundred are near (an MI300X to an MI308X).
+    the rest. Where no board has the number, those of its hundred are near (an MI300X to an MI308X), else those whose
+    number begins so (an H100 to an H10).
     """
     by_plain = {_plain(each): each for each in names}
     plain = _plain(name)
@@ -134,7 +135,9 @@ def nearest_names(name: str, names: Iterable[str], count: int = 4) -> tuple[str,
     numbered = [word for word in model if re.search(r"\d", word)]
     alike = [each for each in like if (_shares_a_number(numbered, each) if numbered else not holding)]
     series = [each for each in by_plain if any(_of_one_series(word, each) for word in numbered)]
-    near = dict.fromkeys([*holding, *alike]) or dict.fromkeys(sorted(series, key=len))
+    begun = tuple(word for word in numbered if len(word) > 2 and word[0].isalpha())
+    longer = [each for each in by_plain if any(own.startswith(begun) for own in each.split())]
+    near = dict.fromkeys([*holding, *alike] or sorted(series, key=len) or sorted(longer, key=len))
     return tuple(by_plain[each] for each in near)[:count]
 
 
