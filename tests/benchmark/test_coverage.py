@@ -75,6 +75,7 @@ def test_the_range_holds_on_machines_that_were_not_seen(
     assert np.median(result.benchmarks_s) < benchmark_s
 
 
+@pytest.mark.slow
 def test_a_shared_machine_is_promised_a_wider_range_than_a_quiet_one() -> None:
     quiet, shared = replay(other_quiet_machine), replay(other_shared_machine)
     assert np.median(shared.widths) > 1.5 * np.median(quiet.widths)
