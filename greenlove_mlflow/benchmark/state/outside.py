@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from greenlove_mlflow.benchmark.state.bits import hold_same_bits, write_bits
@@ -60,6 +61,8 @@ def keep_process() -> list[tuple[str, Callable[[], object]]]:
     was_collecting, depth = gc.isenabled(), sys.getrecursionlimit()
     kept.append(("the collection of garbage", gc.enable if was_collecting else gc.disable))
     kept.append(("the recursion limit", lambda: sys.setrecursionlimit(depth)))
+    errors = np.geterr()  # a variable of the context from NumPy 2 on, one of the thread before
+    kept.append(("NumPy's handling of floating-point errors", lambda: np.seterr(**errors)))
     with contextlib.suppress(OSError):  # the folder is gone
         folder = os.getcwd()  # noqa: PTH109 - as text, the way it is set again
         kept.append(("the working folder", lambda: os.chdir(folder)))
