@@ -58,6 +58,7 @@ def replay(kind: MachineKind, *, calm: bool = False, device: str = "cpu") -> Res
     return Result(*np.array(rows, dtype=float).T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "median", "p90", "width", "benchmark_s"),
     [(other_quiet_machine, 0.013, 0.04, 0.06, 9.0), (other_shared_machine, 0.045, 0.13, 0.15, 12.0)],

@@ -148,6 +148,7 @@ def test_one_benchmark_in_a_calm_moment_does_not_blow_up_the_range_of_all_others
     assert 0.1 < learned.for_prior(Drift(log_sd=0.1)).log_sd < 0.25
 
 
+@pytest.mark.slow
 def test_twenty_runs_narrow_the_range_and_it_still_holds() -> None:
     """Twenty-one trainings one after the other on one quiet machine, each promised, run and learned from."""
     model = MachineModel(drift_sd=0.012, drift_tau_s=120.0, noise_sd=0.006, step_cv=0.02)
