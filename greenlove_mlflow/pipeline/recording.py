@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.estimate import estimate_training
@@ -69,7 +68,8 @@ def keep_estimate(estimated: Estimated, undertaking: Undertaking, tracked: Track
 def estimate_of_trial(trial: TrialUnderWay, undertaking: Undertaking, tracked: TrackedRun) -> Estimated | None:
     """The estimate of a trial: from its study's benchmark of the same workload, else from one of its own.
 
-    None where its own first seconds are the benchmark, or where the study has nothing left to spend.
+    None where its own first seconds are the benchmark, or where the study has nothing left to spend. The caller lets
+    one training of the process be benchmarked at a time, so a trial in another thread finds what this one measured.
 
     Args:
         trial: The trial.
@@ -77,17 +77,15 @@ def estimate_of_trial(trial: TrialUnderWay, undertaking: Undertaking, tracked: T
         tracked: The trial's run.
     """
     study, workload = trial.study, trial.workload
-    # One benchmark at a time: trials in other threads wait for that of their workload, or for a machine to themselves.
-    with study.measuring if undertaking.is_measured_before else nullcontext():
-        known = study.known(workload)
-        if known is not None:
-            return reuse_benchmark(known, undertaking, tracked)
-        if not undertaking.is_measured_before or study.exhausted():
-            return None
-        estimated = estimate_before(undertaking, tracked)
-        if workload:
-            study.benchmarks[workload] = Benchmark(estimated=estimated, run_id=tracked.run_id)
-        return estimated
+    known = study.known(workload)
+    if known is not None:
+        return reuse_benchmark(known, undertaking, tracked)
+    if not undertaking.is_measured_before or study.exhausted():
+        return None
+    estimated = estimate_before(undertaking, tracked)
+    if workload:
+        study.benchmarks[workload] = Benchmark(estimated=estimated, run_id=tracked.run_id)
+    return estimated
 
 
 def reuse_benchmark(benchmark: Benchmark, undertaking: Undertaking, tracked: TrackedRun) -> Estimated | None:

@@ -144,7 +144,6 @@ class Study:
         self.estimate: Totals | None = None
         self.pruned_count = 0
         self.tracked = tracked
-        self.measuring = threading.Lock()
         self.process_id = os.getpid()
         self.benchmarks: dict[str, Benchmark] = {}
         self.fitting: set[str] = set()
