@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.tracking.spool.run_events import RunEvents
 
 
-def keep_promise(
+def keep_points_and_estimates(
     run: RunEvents,
     estimate: Estimate,
     comparison: Comparison | None,

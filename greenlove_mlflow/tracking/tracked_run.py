@@ -108,20 +108,6 @@ class TrackedRun(RunEvents):
                 quiet.enter_context(contextlib.nullcontext() if writer is None else writer.paused())
             yield
 
-    def log_promise(
-        self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
-    ) -> None:
-        """Record the benchmark, the estimates and everything behind them, figures and report included.
-
-        Args:
-            estimate: The estimate at home.
-            comparison: The comparison with offers; None when there is none.
-            log: The benchmark's log.
-            saved_view: Whether to save a view of the experiment page.
-        """
-        self.log_estimates(estimate, comparison, log)
-        self.log_page(estimate, comparison, log, saved_view=saved_view)
-
     def log_estimates(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog | None, *, streamed: bool = False
     ) -> None:
@@ -133,11 +119,11 @@ class TrackedRun(RunEvents):
             log: The benchmark's log; None when another run holds the benchmark.
             streamed: Whether the log's power samples were already recorded as they were taken.
         """
-        from greenlove_mlflow.tracking.estimates import keep_promise
+        from greenlove_mlflow.tracking.estimates import keep_points_and_estimates
 
         if self._spool is not None:
             with self._boundary.guard("keeping the estimates"):
-                keep_promise(self, estimate, comparison, log, streamed=streamed)
+                keep_points_and_estimates(self, estimate, comparison, log, streamed=streamed)
 
     def log_page(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True

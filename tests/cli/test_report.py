@@ -46,7 +46,8 @@ def keep_run(*, error: RuntimeError | None = None, experiment: str | None = None
     time_s = 20.0 if error else estimate.time_s.point * 1.01
     with contextlib.suppress(RuntimeError), open_run(run_name="a-run", experiment=experiment) as run:
         run_id = run.run_id
-        run.log_promise(estimate, comparison, log)
+        run.log_estimates(estimate, comparison, log)
+        run.log_page(estimate, comparison, log)
         train(run, epochs=epochs, samples=3)
         outcome = Outcome(epoch_durations_s=(time_s / epochs,) * epochs, time_s=time_s, completed=error is None)
         run.log_outcome(estimate, comparison, log, outcome)

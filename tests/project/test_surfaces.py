@@ -48,7 +48,9 @@ def test_all_surfaces_show_the_same_figures(tmp_path: Path, monkeypatch: pytest.
     assert estimate.statistics is not None
     with store_in(tmp_path):
         with open_run(run_name="everywhere") as run:
-            run.log_promise(estimate, comparison, a_tracked_log())
+            log = a_tracked_log()
+            run.log_estimates(estimate, comparison, log)
+            run.log_page(estimate, comparison, log)
         client, run_id = MlflowClient(), str(run.run_id)
         kept = client.get_run(run_id).data
         table = json.loads(Path(client.download_artifacts(run_id, names.ARTIFACT_ESTIMATES, str(tmp_path))).read_text())

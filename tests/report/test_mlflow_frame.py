@@ -45,7 +45,9 @@ def _kept_run(server: Server, folder: Path) -> str:
     mlflow.set_tracking_uri(server.uri)
     with open_run(run_name="frame-<b>run</b>") as run:
         estimate, comparison = a_measured_training()
-        run.log_promise(estimate, comparison, a_tracked_log())
+        log = a_tracked_log()
+        run.log_estimates(estimate, comparison, log)
+        run.log_page(estimate, comparison, log)
         train(run)
         keep_outcome(run)
         found = run.run_id

@@ -48,7 +48,9 @@ def a_tracked_log() -> BenchmarkLog:
 def keep_promise(run: TrackedRun) -> None:
     """What the pipeline keeps after a benchmark."""
     comparison = a_comparison()
-    run.log_promise(comparison.home, comparison, a_tracked_log())
+    log = a_tracked_log()
+    run.log_estimates(comparison.home, comparison, log)
+    run.log_page(comparison.home, comparison, log)
 
 
 def train(run: TrackedRun, epochs: int = EPOCH_COUNT, samples: int = POWER_SAMPLE_COUNT) -> None:
