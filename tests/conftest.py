@@ -120,20 +120,13 @@ def own_state(
     monkeypatch.setenv("XDG_DATA_HOME", str(state / "data"))
 
 
-@pytest.fixture(scope="session")
-def empty_store() -> Path:
-    """A SQLite file with MLflow's tables and no run; making them anew takes seconds, a copy none."""
-    return _template()
-
-
 @functools.cache
 def _template() -> Path:
+    """A SQLite file with MLflow's tables and no run; making them anew takes seconds, a copy none."""
     from mlflow import MlflowClient
 
     path = Path(_STATE) / "empty.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(_STATE)  # the default experiment keeps its artifacts beside the folder in which it is made
-        MlflowClient(f"sqlite:///{path}").search_experiments()
+    MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
 
@@ -152,12 +145,11 @@ def copy_store(source: Path, target: Path) -> None:
 
 
 @pytest.fixture
-def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URI of an empty store of the test's own, which is what MLflow uses by default in it."""
     import mlflow
 
-    copy_store(empty_store, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(uri)
     yield uri

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.conftest import copy_store
+from tests.conftest import new_store
 from tests.support.two_ranks import EPOCH_COUNT, run_ranks
 
 pytestmark = pytest.mark.slow
@@ -20,9 +20,9 @@ Launched = tuple[MlflowClient, dict[str, Said]]
 
 
 @pytest.fixture(autouse=True)
-def prepared_store(empty_store: Path, tmp_path: Path) -> None:
+def prepared_store(tmp_path: Path) -> None:
     """The store that the training writes into has its tables."""
-    copy_store(empty_store, tmp_path / "mlflow.db")
+    new_store(tmp_path / "mlflow.db")
 
 
 def the_run(folder: Path) -> Run:
@@ -55,15 +55,15 @@ LAUNCHED: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Launched:
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     """Trainings one after the other in the processes that torchrun starts, and the store that they left."""
     folder = tmp_path_factory.mktemp("launched")
-    copy_store(empty_store, folder / "mlflow.db")
+    uri = new_store(folder / "mlflow.db")
     ranks = run_ranks(folder, launcher="torchrun", trainings=[*LAUNCHED.values()])
     by_name = {
         name: {rank: ranks[rank]["trainings"][number] for rank in (0, 1)} for number, name in enumerate(LAUNCHED)
     }
-    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}"), by_name
+    return MlflowClient(uri), by_name
 
 
 class TestLaunched:

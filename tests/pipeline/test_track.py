@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from greenlove_mlflow.tables import read_parquet_metadata
-from tests.conftest import copy_store
+from tests.conftest import new_store
 from tests.support.server import running_server
 from tests.support.tracking import SMALL_TRAINING, artifact_paths, run_script, start_script
 
@@ -31,9 +31,8 @@ def tracked(**options):
 
 
 @pytest.fixture
-def uri(empty_store: Path, tmp_path: Path) -> str:
-    copy_store(empty_store, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+def uri(tmp_path: Path) -> str:
+    return new_store(tmp_path / "mlflow.db")
 
 
 def history(client: MlflowClient, run_id: str, key: str) -> list[int]:

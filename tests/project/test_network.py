@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import copy_store
+from tests.conftest import new_store
 from tests.support.documents import ROOT
 
 pytestmark = pytest.mark.slow
@@ -76,10 +76,10 @@ def outcome(folder: Path, *command: str) -> tuple[int, str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[Path, str]:
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with the store of one tracked training, and the run's id."""
     folder = tmp_path_factory.mktemp("network")
-    copy_store(empty_store, folder / "mlflow.db")
+    new_store(folder / "mlflow.db")
     code, said, asked = outcome(folder, "-c", TRACK)
     assert code == 0, said
     assert asked == []

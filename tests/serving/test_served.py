@@ -30,6 +30,7 @@ from greenlove_mlflow.tables import data_root, table_versions
 from tests.support.factories import a_grid
 from tests.support.reestimation import compare_as_track_does, gpu_statistics, log_tracked_run
 from tests.support.server import free_port, running_server
+from tests.support.store import store_in
 
 # One worker takes them all: they share a store, a model and the servers' start-up.
 pytestmark = [pytest.mark.xdist_group("model-doors"), pytest.mark.server, pytest.mark.slow]
@@ -42,14 +43,8 @@ PRICES = "gpu,price_usd_per_hour,version\nH100 HGX 80GB,4.0,2026-01\nL40S 48GB,2
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("doors")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    with store_in(folder):
         yield folder
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")

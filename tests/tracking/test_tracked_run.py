@@ -32,9 +32,9 @@ from greenlove_mlflow.tracking import (
 from greenlove_mlflow.tracking.spool.delivery import deliver
 from greenlove_mlflow.tracking.spool.events import TagsEvent
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, check_address, translated, without_credentials
-from tests.conftest import copy_store
+from tests.conftest import new_store
 from tests.support.report import a_comparison
-from tests.support.store import OLD_STORE_IS_CLOSED
+from tests.support.store import OLD_STORE_IS_CLOSED, store_in
 from tests.support.tracking import (
     EPOCH_COUNT,
     POWER_SAMPLE_COUNT,
@@ -52,16 +52,9 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 @pytest.fixture(scope="module")
-def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("store")
-    copy_store(empty_store, folder / "mlflow.db")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(uri)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with store_in(tmp_path_factory.mktemp("store")) as uri:
         yield uri
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture
@@ -404,11 +397,8 @@ def test_a_full_disk_costs_a_warning_not_the_training(
         ("mlflow.end_run()", "FINISHED", 0),
     ],
 )
-def test_a_run_of_ours_ends_by_what_ended_it(
-    empty_store: Path, tmp_path: Path, ending: str, status: str, code: int
-) -> None:
-    copy_store(empty_store, tmp_path / "m.db")
-    uri = f"sqlite:///{tmp_path / 'm.db'}"
+def test_a_run_of_ours_ends_by_what_ended_it(tmp_path: Path, ending: str, status: str, code: int) -> None:
+    uri = new_store(tmp_path / "m.db")
     script = f"import mlflow\nwith open_run() as run:\n    train(run)\n    {ending}\n"
     done = run_script(script, cwd=tmp_path, uri=uri, state=tmp_path / "state")
     assert done.returncode == code, done.stderr

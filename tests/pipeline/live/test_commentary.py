@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from greenlove_mlflow.pipeline.live.commentary import Commentary, LiveLine
-from tests.conftest import copy_store
+from tests.conftest import new_store
 from tests.support.terminal import Screen, run_on_terminal
 from tests.support.tracking import SMALL_TRAINING
 
@@ -67,11 +67,11 @@ SUMMARY_LINES, WIDTH = 14, 80
 
 
 @pytest.fixture(scope="module")
-def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process that tracks into a store of its own."""
     folder = tmp_path_factory.mktemp("store")
-    copy_store(empty_store, folder / "mlflow.db")
-    return {**os.environ, "XDG_STATE_HOME": str(folder), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    uri = new_store(folder / "mlflow.db")
+    return {**os.environ, "XDG_STATE_HOME": str(folder), "MLFLOW_TRACKING_URI": uri}
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from greenlove_mlflow.tracking.spool.header import new_header
 from greenlove_mlflow.tracking.spool.recovery import find_spools
 from greenlove_mlflow.tracking.spool.sender import Sender
 from greenlove_mlflow.tracking.spool.spool import Spool
-from tests.conftest import copy_store
+from tests.conftest import new_store
 from tests.support.tracking import EPOCH_COUNT, artifact_paths, raw_power, run_script, start_script
 
 pytestmark = pytest.mark.slow
@@ -30,10 +30,8 @@ POWER = "system/greenlove/gpu_0_power_w"
 
 
 @pytest.fixture(scope="module")
-def uri(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("store") / "m.db"
-    copy_store(empty_store, path)
-    return f"sqlite:///{path}"
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return new_store(tmp_path_factory.mktemp("store") / "m.db")
 
 
 @pytest.fixture
@@ -60,9 +58,8 @@ def abandon(spool: Spool) -> None:
     spool.unlock()
 
 
-def test_kill_9_loses_no_sample_and_doubles_none(empty_store: Path, tmp_path: Path) -> None:
-    copy_store(empty_store, tmp_path / "m.db")
-    uri = f"sqlite:///{tmp_path / 'm.db'}"
+def test_kill_9_loses_no_sample_and_doubles_none(tmp_path: Path) -> None:
+    uri = new_store(tmp_path / "m.db")
     script = """
 with open_run(run_name="killed") as run:
     keep_promise(run)
@@ -94,10 +91,9 @@ with open_run(run_name="killed") as run:
 
 
 def test_a_training_killed_before_its_page_gets_it_from_the_command(
-    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy_store(empty_store, tmp_path / "m.db")
-    uri = f"sqlite:///{tmp_path / 'm.db'}"
+    uri = new_store(tmp_path / "m.db")
     script = """
 from tests.support.report import a_comparison
 run = open_run(run_name="killed")
@@ -115,9 +111,8 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert "greenlove/report.html" in artifact_paths(client, run.info.run_id)
 
 
-def test_a_live_training_is_left_alone(empty_store: Path, tmp_path: Path) -> None:
-    copy_store(empty_store, tmp_path / "m.db")
-    uri = f"sqlite:///{tmp_path / 'm.db'}"
+def test_a_live_training_is_left_alone(tmp_path: Path) -> None:
+    uri = new_store(tmp_path / "m.db")
     script = 'run = open_run()\ntrain(run)\nprint("ready", flush=True)\nsys.stdin.read()\n'
     process = start_script(script, cwd=tmp_path, uri=uri, state=tmp_path / "state")
     try:
