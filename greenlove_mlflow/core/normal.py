@@ -154,7 +154,8 @@ class Longest:
         """Probability that the longest lies below ``exp(log_value)``; a tie with an exact part counts half."""
         below: FloatArray = np.ones_like(self.parts[0].log_point + np.asarray(log_value, dtype=np.float64))
         for part in self.parts:
-            below = below * _part_below(part, log_value)
+            if np.any(part.log_point != -np.inf):
+                below = below * _part_below(part, log_value)
         return below
 
     def probability_below_uncertain(
@@ -170,14 +171,10 @@ class Longest:
         above = log_sd if log_sd_above is None else log_sd_above
         if max(log_sd, above) <= 0.0:
             return self.probability_below(log_value)
-        chances = [
-            float(weight) * self.probability_below(log_value + (log_sd if node < 0.0 else above) * float(node))
-            for node, weight in zip(_NODES, _WEIGHTS, strict=True)
-        ]
-        total = chances[0]
-        for chance in chances[1:]:
-            total = total + chance
-        return total
+        deviations = np.where(_NODES < 0.0, log_sd, above) * _NODES
+        shape = np.broadcast_shapes(np.shape(log_value), *(part.log_point.shape for part in self.parts))
+        below = self.probability_below(deviations.reshape(-1, *(1 for _ in shape)) + log_value)
+        return np.asarray(np.tensordot(_WEIGHTS, below, axes=1))
 
     def probability_below_quotient(
         self, log_value: float, numerator: tuple[float, float], denominator: tuple[float, float]
