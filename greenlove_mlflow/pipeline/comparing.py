@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -108,7 +108,7 @@ def compare_estimate(
         stale=tuple(stale_caveats(COMPARED_BY)),
     )
     comparison = question.compared(sheet.offers, used)
-    return dataclasses.replace(comparison, rows=tuple(question.with_all_at_work(row) for row in comparison.rows))
+    return dataclasses.replace(comparison, rows=question.with_all_at_work(comparison.rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +127,18 @@ class _Question:
     start_s: Interval
     stale: tuple[Caveat, ...]
 
-    def compared(self, offers: tuple[Offer, ...], used_gpu_count: int) -> Comparison:
-        """The comparison with those offers, at that number of GPUs."""
+    def compared(self, offers: Sequence[Offer], used_gpu_count: int, *, where_known: bool = False) -> Comparison:
+        """The comparison with those offers, at that number of GPUs.
+
+        Raises:
+            InvalidInputError: If no speed ratio is known for one of them; with ``where_known``, it is left out.
+        """
         asked = dataclasses.replace(self.asked, gpu_count=used_gpu_count)
         offered = [self.specs[offer.gpu_id] for offer in offers]
         return compare_offers(
             self.estimate,
-            sheet=dataclasses.replace(self.sheet, offers=offers),
-            ratios=_ratios(asked, self.home, offered, given=self.given, own=self.own),
+            sheet=dataclasses.replace(self.sheet, offers=tuple(offers)),
+            ratios=_ratios(asked, self.home, offered, given=self.given, own=self.own, where_known=where_known),
             specs=self.specs,
             regions=regions_by_name(read_regions()),
             pue=read_default_pue("cloud")[0],
@@ -146,18 +150,26 @@ class _Question:
             today=time.strftime("%Y-%m-%d", time.gmtime()),
         )
 
-    def with_all_at_work(self, row: ComparisonRow) -> ComparisonRow:
-        """The row with the figures for using all rented GPUs, and a note that says so."""
-        if row.rented_gpu_count == row.used_gpu_count or row.speed_ratio.basis == "given":
-            return row
-        try:
-            time_s = self.compared((row.offer,), row.rented_gpu_count).rows[0].estimate.time_s
-        except InvalidInputError:
-            # There are no published runs on that many GPUs with such links.
-            return row
-        note = Caveat.of("all-at-work", gpu=row.offer.gpu, count=row.rented_gpu_count, time=spoken_point(time_s))
-        estimate = dataclasses.replace(row.estimate, caveats=(*row.estimate.caveats, note))
-        return dataclasses.replace(row, estimate=estimate, all_at_work_time_s=time_s)
+    def with_all_at_work(self, rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
+        """The rows with the figures for using all rented GPUs, where that is more, and a note that says so."""
+        offers_by_count: dict[int, list[Offer]] = {}
+        for row in rows:
+            if row.rented_gpu_count != row.used_gpu_count and row.speed_ratio.basis != "given":
+                offers_by_count.setdefault(row.rented_gpu_count, []).append(row.offer)
+        time_s_of = {
+            row.offer: row.estimate.time_s
+            for count, offers in offers_by_count.items()
+            for row in self.compared(offers, count, where_known=True).rows
+        }
+        return tuple(_with_all_at_work(row, time_s_of.get(row.offer)) for row in rows)
+
+
+def _with_all_at_work(row: ComparisonRow, time_s: Interval | None) -> ComparisonRow:
+    if time_s is None:
+        return row
+    note = Caveat.of("all-at-work", gpu=row.offer.gpu, count=row.rented_gpu_count, time=spoken_point(time_s))
+    estimate = dataclasses.replace(row.estimate, caveats=(*row.estimate.caveats, note))
+    return dataclasses.replace(row, estimate=estimate, all_at_work_time_s=time_s)
 
 
 def compare_with_offers(estimated: Estimated, options: Options, probes: Probes) -> Estimated:
@@ -265,26 +277,33 @@ def _ratios(
     *,
     given: Mapping[str, float],
     own: Mapping[str, tuple[Interval, str]],
+    where_known: bool,
 ) -> dict[str, SpeedRatio]:
     """The speed ratio of every offered GPU: as given, else from the user's own runs, else from the tables."""
     evidence = read_ratio_evidence()
     ratios: dict[str, SpeedRatio] = {}
-    for spec in offered:
+    for spec in dict.fromkeys(offered):
         own_ratio, run_id = own.get(spec.gpu_id, (None, ""))
-        ratio = speed_ratio(
-            home.hardware,
-            spec,
-            evidence=evidence,
-            precision=asked.precision,
-            task=asked.task,
-            model_kind=asked.model_kind,
-            profile=asked.scaled_profile,
-            given=given.get(spec.gpu_id),
-            measured=own_ratio,
-            gpu_count=asked.gpu_count,
-            home_gpu_count=asked.home_gpu_count,
-            by_original=asked.fit.method != "adaptive",
-        )
+        try:
+            ratio = speed_ratio(
+                home.hardware,
+                spec,
+                evidence=evidence,
+                precision=asked.precision,
+                task=asked.task,
+                model_kind=asked.model_kind,
+                profile=asked.scaled_profile,
+                given=given.get(spec.gpu_id),
+                measured=own_ratio,
+                gpu_count=asked.gpu_count,
+                home_gpu_count=asked.home_gpu_count,
+                by_original=asked.fit.method != "adaptive",
+            )
+        except InvalidInputError:
+            # There are no published runs on that many GPUs with such links.
+            if where_known:
+                continue
+            raise
         if own_ratio is not None and ratio.basis == "measured":
             ratio = dataclasses.replace(ratio, detail=f"{ratio.detail}, run {run_id}")
         ratios[spec.gpu_id] = ratio
