@@ -86,6 +86,7 @@ def table_versions(name: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (data_root() / name).glob("*.csv")))
 
 
+@functools.lru_cache(maxsize=64)
 def read_schema(name: str) -> Sidecar:
     """The columns and the key of every version of a table."""
     path = data_root() / name / SCHEMA_FILE
