@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import itertools
+import math
 import random
 import urllib.parse
 from collections.abc import Iterator
@@ -398,13 +399,13 @@ def assert_same_figures(option: dict[str, Any], estimate: Estimate, *, with_grid
         assert (option[name] is None) == (interval is None), name
         if interval is not None:
             for end in ("point", "low", "high"):
-                assert option[name][end] == pytest.approx(getattr(interval, end), rel=1e-12), (name, end)
+                assert math.isclose(option[name][end], getattr(interval, end), rel_tol=1e-12), (name, end)
 
 
 def assert_same(one: float | None, other: float | None, tolerance: float) -> None:
     assert (one is None) == (other is None)
-    if one is not None:
-        assert one == pytest.approx(other, abs=tolerance)
+    if one is not None and other is not None:
+        assert math.isclose(one, other, rel_tol=0.0, abs_tol=tolerance)
 
 
 def test_what_if_rewrites_verdict_figures_and_table_and_finds_back(browser: Any, pages: dict[str, Path]) -> None:
