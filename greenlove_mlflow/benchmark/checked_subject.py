@@ -9,7 +9,7 @@ import torch
 
 from greenlove_mlflow.benchmark.feed import Feed, feed_of_runner, make_feed
 from greenlove_mlflow.benchmark.state.state import check_state
-from greenlove_mlflow.benchmark.subject.loop import find_optimizers
+from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.benchmark.subject.training import EpochRunner, Training, synchronize
 from greenlove_mlflow.errors import InvalidInputError, StateNotKeepableError
 

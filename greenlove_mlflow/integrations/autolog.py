@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark.ranks import world_size
 from greenlove_mlflow.benchmark.subject.loop import is_busy
+from greenlove_mlflow.benchmark.subject.optimizer_steps import told_of_steps
 from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.policy import Policy
@@ -52,7 +53,7 @@ class _AutoLogger:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
-        self._handle: Any = None
+        self._hooks = ExitStack()
         self._open = ExitStack()
         self._run: TrackedTraining | None = None
         self._run_id: str | None = None
@@ -73,21 +74,16 @@ class _AutoLogger:
 
     def start(self) -> None:
         """Start counting steps."""
-        from torch.optim.optimizer import register_optimizer_step_post_hook
-
-        self._handle = register_optimizer_step_post_hook(self._on_step)
+        self._hooks.enter_context(told_of_steps(self._on_step))
         atexit.register(self.stop)
 
     def stop(self) -> None:
         """Stop counting, and end the current run."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        self._hooks.close()
         atexit.unregister(self.stop)
         self._guarded(self._end)
 
-    def _on_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        del args, kwargs
+    def _on_step(self, optimizer: Any) -> None:
         if self._is_opening or (is_busy() and self._run is None):
             return
         if self._run is not None and threading.get_ident() != self._thread_id:
@@ -143,9 +139,7 @@ class _AutoLogger:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - whatever fails here, training must go on
-            if self._handle is not None:
-                self._handle.remove()
-                self._handle = None
+            self._hooks.close()
             warnings.warn(f"greenlove.autolog stops: {type(error).__name__}: {error}", stacklevel=2)
 
 

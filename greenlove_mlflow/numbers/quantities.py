@@ -277,6 +277,15 @@ def format_epochs(count: float) -> str:
     return f"{count:,.2f}".rstrip("0").rstrip(".") + " epochs"
 
 
+def format_laps(count: int, *, is_epoch: bool) -> str:
+    """A number of laps as text, as epochs where they are epochs.
+
+    >>> format_laps(3, is_epoch=True), format_laps(1, is_epoch=False)
+    ('3 epochs', '1 lap')
+    """
+    return format_epochs(count) if is_epoch else f"{count:,} lap{'' if count == 1 else 's'}"
+
+
 def format_significant(value: float, digits: int = 2) -> str:
     """A number with ``digits`` significant digits, without exponents, and 0 only for zero itself.
 

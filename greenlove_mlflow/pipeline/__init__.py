@@ -59,17 +59,20 @@ def estimate(
     """
     from greenlove_mlflow.benchmark.checked_subject import is_runner
     from greenlove_mlflow.benchmark.ranks import failing_together, meet, on_all_ranks
-    from greenlove_mlflow.benchmark.subject.loop import benchmarking, busy
+    from greenlove_mlflow.benchmark.subject.loop import benchmarking, busy, refuse_inside_benchmark
     from greenlove_mlflow.pipeline.estimating import measure_training
     from greenlove_mlflow.pipeline.ground import read_ground
     from greenlove_mlflow.pipeline.undertaking import subject_of
 
+    refuse_inside_benchmark()
     epochs = 1 if epochs is None and steps is None and is_runner(model) else epochs
     settings, environment = _read_settings(epochs, {"steps": steps, **options})
     ranks = meet(settings.asked_for("estimate"), environment.world_size)
 
     def checked() -> Subject:
-        subject = subject_of(model, optimizer, criterion, data, options=settings, ranks=ranks, puts_back=True)
+        subject = subject_of(
+            model, optimizer, criterion, data, options=settings, environment=environment, ranks=ranks, puts_back=True
+        )
         if subject.unkept is not None:
             raise subject.unkept
         return subject

@@ -7,6 +7,7 @@ import inspect
 import math
 import numbers
 import operator
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -107,12 +108,18 @@ def function(name: str, value: Any, *, takes: str) -> Any:
     if not callable(value):
         raise InvalidInputError(f"{name} must be a function {name}({takes}), got {value!r}")
     try:
-        inspect.signature(value).bind(*takes.split(", "))
+        inspect.signature(_called(value)).bind(*takes.split(", "))
     except TypeError as error:
         raise InvalidInputError(f"{name} is called as {name}({takes}), and {value!r} cannot be: {error}") from None
     except ValueError:  # a built-in that does not tell
         pass
     return value
+
+
+def _called(value: Any) -> Any:
+    """The function that a call of ``value`` ends in, which for a module of torch is its ``forward``."""
+    torch = sys.modules.get("torch")
+    return value.forward if torch is not None and isinstance(value, torch.nn.Module) else value
 
 
 def texts(name: str, value: Any) -> tuple[str, ...]:

@@ -187,6 +187,13 @@ def _of_objects(name: str, value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def _of_validation(name: str, value: Any) -> Any:
+    """A loader, or a pair of one and a step that can be called as it will be."""
+    if isinstance(value, tuple) and len(value) == 2 and callable(value[1]):
+        checks.function(f"the step of {name}", value[1], takes=_STEP)
+    return value
+
+
 def _of_plan(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidInputError(f"{name} must map names of fields to values, got {value!r}")
@@ -235,6 +242,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("net_of_idle", "live_carbon", "history", "summary"), checks.flag),
     **dict.fromkeys(("task", "country", "region", "live_zone", "measured", "cloud_region"), checks.text),
     "train_step": lambda name, step: checks.function(name, step, takes=_STEP) if callable(step) else step,
+    "validation": _of_validation,
     "progress": functools.partial(checks.function, takes="phase, done_s, planned_s"),
     "on_epoch": functools.partial(checks.function, takes="done, planned, forecast"),
     "benchmark": _choice(*get_args(BenchmarkMode)),

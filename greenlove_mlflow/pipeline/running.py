@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks, rank_of_process
 from greenlove_mlflow.benchmark.subject.likeness import likeness_of_parts
-from greenlove_mlflow.benchmark.subject.loop import benchmarking, busy, find_loader_in_use, training
+from greenlove_mlflow.benchmark.subject.loop import (
+    benchmarking,
+    busy,
+    find_loader_in_use,
+    refuse_inside_benchmark,
+    training,
+)
 from greenlove_mlflow.benchmark.within import WindowPlan
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.provenance import Caveat
@@ -57,9 +63,11 @@ def running(
         ends_at_last_touch: Whether the training ends at its last report rather than with the block.
 
     Raises:
+        InvalidInputError: If it begins inside the benchmark of another training.
         TrainingRefused: If it may not run and the caller asked for an exception.
         TrackingError: If the MLflow store cannot be used; raised before anything runs.
     """
+    refuse_inside_benchmark()
     ranks = undertaking.ranks
     study = open_study() if ranks is None else None
     with failing_together(ranks):
@@ -72,7 +80,7 @@ def running(
             estimated = outermost.enter_context(_estimated_first(undertaking, tracked, trial))
         link = _make_link(undertaking, tracked)
         outermost.enter_context(deaths_noted(link, tracked.say_failed))
-        run = _make_run(undertaking, tracked, estimated, earlier, link)
+        run = _make_run(undertaking, tracked, estimated, earlier, link=link, trial=trial)
         run.refusal = refusal
         reason = _approve(undertaking, tracked, trial, run)
         error: BaseException | None = None
@@ -80,6 +88,8 @@ def running(
             with link_ended(link):
                 run.begin()
                 yield run
+        except GeneratorExit:  # a generator around the block was closed, which leaves it as a return does
+            raise
         except BaseException as raised:
             error = raised
             if is_pruned(error):
@@ -240,7 +250,9 @@ def _make_run(
     tracked: TrackedRun,
     estimated: Estimated | None,
     earlier: EarlierParts | None,
+    *,
     link: RankLink | None,
+    trial: TrialUnderWay | None,
 ) -> TrackedTraining:
     options, ground = undertaking.options, undertaking.ground
 
@@ -262,6 +274,7 @@ def _make_run(
         earlier=earlier,
         on_lap=options.on_epoch,
         link=link,
+        say_departure=None if trial is None else trial.study.say_departure,
     )
 
 
@@ -321,7 +334,7 @@ def _see_plan(undertaking: Undertaking) -> Callable[[int], LapPlan | None] | Non
             return None
         drawn = found.drawn_count or step_count
         batches_per_step = drawn // step_count if drawn % step_count == 0 else 1
-        return dataclasses.replace(plan, steps_per_lap=max(1, found.batch_count // batches_per_step))
+        return dataclasses.replace(plan, steps_per_lap=max(1, found.batch_count // batches_per_step), is_seen=True)
 
     return see
 

@@ -149,6 +149,7 @@ class Study:
         self.fitting: set[str] = set()
         self.probes: Probes = {}
         self._seen: set[str] = set()
+        self._has_said_departure = False
         self._lock = threading.RLock()
         self._begun: list[TrialUnderWay] = []
         self._elsewhere: dict[str, Trial] = {}
@@ -250,6 +251,13 @@ class Study:
                     "" if not breaks else f"; more than {' and '.join(each.split(' (')[0] for each in breaks)} allows"
                 )
                 say_on_stderr(f"{self.trials} trials like this one take {forecast}{limits}")
+
+    def say_departure(self, message: str) -> None:
+        """Say that the forecast of a trial has left its estimate's range; only once, as trials share the cause."""
+        with self._lock:
+            is_first, self._has_said_departure = not self._has_said_departure, True
+        if is_first:
+            say_on_stderr(message)
 
     def exhausted(self) -> str:
         """Which of the study's limits are spent, so that no trial needs a benchmark any more; empty when none."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from greenlove_mlflow.benchmark.subject.loop import watched_steps
+from greenlove_mlflow.benchmark.subject.optimizer_steps import watched_steps
 from greenlove_mlflow.core.account.laps import is_whole
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.commentary import Commentary
@@ -16,12 +16,26 @@ from greenlove_mlflow.tracking.spool.run_events import is_pruned
 from greenlove_mlflow.words.summary import live_line, summary
 from greenlove_mlflow.words.verdict import ending_sentence
 
-if TYPE_CHECKING:
-    pass
-
 Batch = TypeVar("Batch")
 # A loop left later than this share of an epoch, judged by earlier epochs, counts the epoch as done.
 LEAST_SHARE_OF_LAP = 0.5
+
+
+class _Loop:
+    """A loop of the user's over epochs or steps.
+
+    Args:
+        name: What it iterates: ``epochs`` or ``steps``.
+        begun_at: Steps that had been counted when the first loop of the training began.
+
+    Attributes:
+        is_under_way: Whether it waits for the loop's body.
+    """
+
+    def __init__(self, name: Literal["epochs", "steps"], begun_at: int) -> None:
+        self.name = name
+        self.begun_at = begun_at
+        self.is_under_way = False
 
 
 class TrackedTraining(LiveTraining):
@@ -57,6 +71,8 @@ class TrackedTraining(LiveTraining):
         self._counts_steps = bool(self._optimizers)
         self._hooks = ExitStack()
         self._longest_lap_steps = 0
+        self._loop: _Loop | None = None
+        self._other_step_count = 0
 
     @property
     def run_id(self) -> str | None:
@@ -85,7 +101,7 @@ class TrackedTraining(LiveTraining):
     def begin(self) -> None:
         """Begin the training: start metering and counting the optimizers' steps."""
         if not self._has_begun:
-            self._hooks.enter_context(watched_steps(self._optimizers, self.step))
+            self._hooks.enter_context(watched_steps(self._optimizers, self.step, self._count_other_step))
         super().begin()
 
     def step(self) -> None:
@@ -117,20 +133,26 @@ class TrackedTraining(LiveTraining):
         """Iterate over the epochs, each timed and metered from its start to the start of the next.
 
         Empty when the training is not approved; ends early when a limit is reached. You may leave the loop early, and
-        the outcome then says so. The first epoch is 0, or ``done=`` of a resumed training.
+        the outcome then says so. The first epoch is 0, or ``done=`` of a resumed training. A second loop goes on where
+        the first was left, and repeats an epoch that was left in its middle.
+
+        Raises:
+            InvalidInputError: If all epochs have been trained, another loop goes on, or the ``with`` block is over.
         """
         if self._may_not_run():
             return
         if self.plan.lap_count is None or not self.plan.is_epoch:
             raise InvalidInputError("this training is planned by steps: iterate run.steps()")
-        self.take_over()
-        self._open_line()
-        for epoch in range(self.plan.first_lap, math.ceil(self.plan.lap_count)):
+        loop, last = self._open_loop("epochs", self.take_over), math.ceil(self.plan.lap_count)
+        for epoch in self._left("epochs", self.plan.first_lap + self.lap_count, last):
+            loop.is_under_way = True
             try:
                 yield epoch
             except GeneratorExit:
-                self._end_lap_under_way(by_time=True)
+                self._leave_epoch(loop)
                 raise
+            self._refuse_if_replaced(loop)
+            loop.is_under_way = False
             self.lap()
             if self.must_stop:
                 return
@@ -139,25 +161,30 @@ class TrackedTraining(LiveTraining):
     def steps(self) -> Iterator[int]:
         """Iterate over the optimizer steps, metered in laps of several; empty when the training is not approved.
 
-        The first step is 0, or ``done=`` of a resumed training. Ends early when a limit is reached.
+        The first step is 0, or ``done=`` of a resumed training. Ends early when a limit is reached. A second loop goes
+        on after the step with which the first was left.
+
+        Raises:
+            InvalidInputError: If all steps have been trained, another loop goes on, or the ``with`` block is over.
         """
         if self._may_not_run():
             return
         left, per_lap = self.plan.left_step_count, self.plan.steps_per_lap
         if left is None or per_lap is None:
             raise InvalidInputError("this training has no planned number of steps: pass steps=, or epochs= with data")
-        self._hooks.close()
-        self.take_over_steps()
+        loop = self._open_loop("steps", self.take_over_steps)
         first = round(self.plan.done_count * per_lap)
-        self._open_line()
-        for step in range(first, first + left):
+        for step in self._left("steps", first + self.step_count - loop.begun_at, first + left):
+            loop.is_under_way = True
             try:
                 yield step
             except GeneratorExit:
                 # The loop was left after a step; steps are too many for one to matter if it was left before.
-                if not self._has_ended:
+                if loop is self._loop and not self._has_ended:
                     self.step()
+                loop.is_under_way = False
                 raise
+            self._refuse_if_replaced(loop)
             self.step()
             if self.must_stop:
                 return
@@ -191,6 +218,8 @@ class TrackedTraining(LiveTraining):
         if error is not None:
             failed = "failed" if isinstance(error, Exception) else "interrupted"
             self._ended = "pruned" if is_pruned(error) else failed
+        if error is None and self.outcome is None and not self.step_count:
+            self._say_nothing_seen()
         estimate, outcome = self.estimate, self.outcome
         if estimate is not None and outcome is not None and self.plan.lap_count is not None:
             self._commentary.say(
@@ -259,8 +288,62 @@ class TrackedTraining(LiveTraining):
             )
         )
 
+    def _say_nothing_seen(self) -> None:
+        """Say why a training has no outcome, if it seems to have trained something else than it was given."""
+        if self._other_step_count or self.lap_count:
+            others = f", but {self._other_step_count:,} of another one" if self._other_step_count else ""
+            self.say(
+                f"no step of the given optimizer was seen{others}: this training has no outcome. Pass the model and "
+                "optimizer that are trained"
+            )
+
+    def _count_other_step(self) -> None:
+        self._other_step_count += 1
+
     def _may_not_run(self) -> bool:
         return bool(self.refusal or self.must_stop)
+
+    def _open_loop(self, name: Literal["epochs", "steps"], take_over: Callable[[], None]) -> _Loop:
+        """Begin a loop over the training, or go on with it where an earlier one was left."""
+        earlier = self._loop
+        if self._has_ended:
+            raise InvalidInputError(f"this training has ended: iterate run.{name}() inside its with block")
+        if earlier is not None and earlier.name != name:
+            raise InvalidInputError(
+                f"this training is counted by run.{earlier.name}(), so run.{name}() cannot count it as well: iterate "
+                "one of them"
+            )
+        if earlier is None:
+            if name == "steps":
+                self._hooks.close()
+            take_over()
+        elif name == "epochs":
+            self._leave_epoch(earlier)
+            self._laps.begin_lap(self.step_count)
+        self._loop = _Loop(name, self.step_count if earlier is None else earlier.begun_at)
+        return self._loop
+
+    def _left(self, name: str, first: int, last: int) -> range:
+        """What is left of the plan for a loop that begins now."""
+        if first >= last:
+            raise InvalidInputError(
+                f"run.{name}() has counted all {last} {name} of this training: open another track() for another "
+                f"training, or pass {name}= for a longer one"
+            )
+        self._open_line()
+        return range(first, last)
+
+    def _refuse_if_replaced(self, loop: _Loop) -> None:
+        if loop is not self._loop:
+            raise InvalidInputError(
+                f"another loop over run.{loop.name}() has begun inside this one: a training is counted by one at a time"
+            )
+
+    def _leave_epoch(self, loop: _Loop) -> None:
+        """Count the epoch that a loop was left in, if it is complete; nothing if the loop has been replaced."""
+        if loop is self._loop and loop.is_under_way:
+            self._end_lap_under_way(by_time=True)
+        loop.is_under_way = False
 
     def _end_lap_under_way(self, *, by_time: bool) -> None:
         """End the current lap if it is complete, by its steps or, if none were seen, by its time."""
@@ -271,7 +354,10 @@ class TrackedTraining(LiveTraining):
         if usual and self.step_count:
             whole = is_whole(steps, usual)
         else:
-            usual_s = sum(self._laps.durations_s) / max(1, self.lap_count)
+            # No epoch to judge by: where steps could have been seen and none was, nothing has been trained.
+            usual_s = math.inf if self._optimizers else 0.0
+            if self.lap_count:
+                usual_s = sum(self._laps.durations_s) / self.lap_count
             whole = by_time and self._laps.lap_s >= LEAST_SHARE_OF_LAP * usual_s
         if whole:
             self._laps.end_lap(self.step_count)

@@ -161,7 +161,11 @@ def prepare_training(
         InvalidInputError: If an argument is missing or invalid.
     """
     before = _is_usual_before(options, environment, policy, ranks)
-    subject = subject_of(*parts, options=options, ranks=ranks, puts_back=before)
+    subject = subject_of(*parts, options=options, environment=environment, ranks=ranks, puts_back=before)
+    if subject.runner is not None and not before:
+        raise InvalidInputError(
+            'an EpochRunner has no steps that could be timed while it trains, as benchmark="within" does; leave it out'
+        )
     if subject.unkept is not None:
         if policy.confirm is not None or options.method != "adaptive" or subject.training is None:
             raise subject.unkept  # these need an estimate before the training, or have no steps to be timed within it
@@ -197,6 +201,7 @@ def subject_of(
     data: Any,
     *,
     options: Options,
+    environment: Environment | None = None,
     ranks: Ranks | None = None,
     puts_back: bool = False,
 ) -> Subject:
@@ -208,13 +213,14 @@ def subject_of(
         criterion: The loss; None when the model returns its own.
         data: A ``Dataset`` or a loader.
         options: The caller's options.
+        environment: The environment of the process; None for the defaults.
         ranks: The ranks of the training; None when it trains alone.
         puts_back: Whether its state is to be put back after a benchmark, so that ``unkept`` says if it cannot be.
 
     Raises:
         InvalidInputError: If an argument is missing or invalid, or if several ranks cannot benchmark it.
     """
-    plan = make_plan(options)
+    plan = make_plan(options, environment)
     subject = make_subject(
         model,
         optimizer,

@@ -12,7 +12,7 @@ import torch
 from greenlove_mlflow.benchmark.checked_subject import Subject
 from greenlove_mlflow.benchmark.feed import Feed
 from greenlove_mlflow.benchmark.ranks import meet, on_all_ranks
-from greenlove_mlflow.benchmark.subject.loop import find_optimizers
+from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import InvalidInputError

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import InvalidInputError
@@ -117,6 +118,22 @@ def test_functions_that_can_be_called_as_they_will_be_are_taken() -> None:
     assert make_options(3, {"on_epoch": lambda *told: None}).on_epoch is not None
     with pytest.raises(InvalidInputError, match=r"confirm is called as confirm\(estimate\)"):
         Policy(confirm=lambda: True)  # type: ignore[call-arg, misc]
+
+
+def test_a_module_is_called_as_its_forward() -> None:
+    class Step(torch.nn.Module):
+        def forward(self, model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> None: ...
+
+    step = Step()
+    assert make_options(1, {"train_step": step}).train_step is step
+    for name, options in (
+        ("train_step", {"train_step": torch.nn.Linear(1, 1)}),
+        ("validation", {"validation": ([], torch.nn.Linear(1, 1))}),
+    ):
+        with pytest.raises(
+            InvalidInputError, match=rf"{name}.* is called as .*\(model, batch, optimizer, criterion, device\)"
+        ):
+            make_options(1, options)
 
 
 def test_a_name_that_is_not_known_is_refused_with_the_nearest() -> None:

@@ -101,6 +101,27 @@ def test_a_runner_that_reads_a_stream_is_refused_with_nothing_read() -> None:
     assert next(rows) == 0
 
 
+def test_a_runner_has_no_steps_to_be_timed_within() -> None:
+    runner = greenlove.CallableRunner(run=lambda count: None, sample_count=100)
+    with pytest.raises(InvalidInputError, match="an EpochRunner has no steps"):
+        prepare_training(
+            (runner, None, None, None),
+            make_options(3, {"benchmark": "within"}),
+            read_environment(),
+            policy=Policy(),
+            keeping=Keeping(),
+        )
+
+
+@pytest.mark.parametrize("benchmark", ["before", "within"])
+def test_a_budget_of_the_environment_that_cannot_be_read_is_refused_beforehand(
+    monkeypatch: pytest.MonkeyPatch, benchmark: str
+) -> None:
+    monkeypatch.setenv("GREENLOVE_BUDGET_S", "soon")
+    with pytest.raises(InvalidInputError, match="GREENLOVE_BUDGET_S must be a number of seconds"):
+        prepared(DataLoader(torch.zeros(8, 1)), benchmark=benchmark)
+
+
 def test_what_can_be_kept_is_measured_before(capsys: pytest.CaptureFixture[str]) -> None:
     assert prepared(DataLoader(list(range(8)))).is_measured_before  # type: ignore[arg-type]
     assert capsys.readouterr().err == ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from greenlove_mlflow.benchmark.subject.loop import find_optimizers
+from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.benchmark.subject.training import Training
 
 # A learning rate or a seed moves no step's time, whether it is zero or not.

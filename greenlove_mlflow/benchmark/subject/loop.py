@@ -1,22 +1,31 @@
-"""The training loop of the user, seen from outside and left as it is: its optimizer steps, the loader it iterates."""
+"""The trainings of this process, seen from outside and left as they are: which are under way, the loader in use."""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
-import torch
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-# Wrappers store the wrapped optimizer under one of these names.
-_INNER_NAMES = ("optimizer", "base_optimizer", "_optimizer")
+from greenlove_mlflow.errors import InvalidInputError
+
+# Seconds after which a thread that waits for a benchmark looks whether it waits in vain.
+WAIT_S = 0.2
 _BUSY: ContextVar[int] = ContextVar("greenlove_busy", default=0)
+
+
+_BEGUN_INSIDE = (
+    "a training was begun inside the benchmark of another one, by its train_step, data or run_epoch: these train on "
+    "their own, and track, watch or estimate stands outside of them"
+)
 
 
 class _Trainings:
@@ -28,59 +37,51 @@ class _Trainings:
     def forget(self) -> None:
         """Forget all of them."""
         self.benchmarking = threading.RLock()
+        self.benchmarking_id: int | None = None
         self.thread_ids: list[int] = []
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block in which no other thread is.
+
+        Raises:
+            InvalidInputError: If the thread in the block waits for this one, so that neither could go on.
+        """
+        while not self.benchmarking.acquire(timeout=WAIT_S):
+            self.refuse_if_waited_for()
+        outer, self.benchmarking_id = self.benchmarking_id, threading.get_ident()
+        try:
+            yield
+        finally:
+            self.benchmarking_id = outer
+            self.benchmarking.release()
+
+    def refuse_if_waited_for(self) -> None:
+        """Refuse a training in a thread that another training's benchmark waits for, as it would wait for that one."""
+        if self.benchmarking_id is not None and _waits_for_this_thread(self.benchmarking_id):
+            raise InvalidInputError(_BEGUN_INSIDE)
+
+
+def _waits_for_this_thread(thread_id: int) -> bool:
+    """Whether that thread is in the ``join`` of this one, or waits for the future that this one works on."""
+    work: list[Any] = [frame.f_locals.get("self") for frame in _frames_of(sys._getframe(), "concurrent.futures.thread")]
+    mine = [threading.current_thread(), *(each.future for each in work if hasattr(each, "future"))]
+    waits = _frames_of(sys._current_frames().get(thread_id), "threading", "concurrent.futures._base")
+    return any(frame.f_locals.get("self") is each for frame in waits for each in mine)
+
+
+def _frames_of(frame: FrameType | None, *modules: str) -> Iterator[FrameType]:
+    """The frames below this one whose code is of these modules."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") in modules:
+            yield frame
+        frame = frame.f_back
 
 
 _TRAININGS = _Trainings()
 if hasattr(os, "register_at_fork"):
     # Other threads, and what they hold, do not exist in a forked process.
     os.register_at_fork(after_in_child=_TRAININGS.forget)
-
-
-def find_optimizers(given: Any) -> tuple[torch.optim.Optimizer, ...]:
-    """Every torch optimizer in ``given``: one, several in a list or mapping, or one inside a wrapper."""
-    return tuple({id(each): each for each in _walk(given, depth=4)}.values())
-
-
-def _walk(given: Any, depth: int) -> Iterator[torch.optim.Optimizer]:
-    if depth == 0 or given is None:
-        return
-    if isinstance(given, torch.optim.Optimizer) and "_optimizer_step_post_hooks" in vars(given):
-        yield given  # a wrapper that only poses as an optimizer (Accelerate's) has no hooks; the wrapped one has
-    if isinstance(given, Mapping):
-        members: Iterable[Any] = given.values()
-    elif isinstance(given, (list, tuple, set)):
-        members = given
-    else:
-        members = [vars(given)[name] for name in _INNER_NAMES if name in getattr(given, "__dict__", ())]
-    for each in members:
-        yield from _walk(each, depth - 1)
-
-
-@contextmanager
-def watched_steps(optimizers: Iterable[torch.optim.Optimizer], on_step: Callable[[], None]) -> Iterator[None]:
-    """Call ``on_step`` after each step, inside the block, of the optimizer that steps most.
-
-    With several optimizers (two in a GAN, one inside another) each batch steps all of them; only the one that has
-    stepped most is counted, so that a batch counts once.
-    """
-    counts: dict[int, int] = {}
-    most = 0
-
-    def count(optimizer: Any, args: Any, kwargs: Any) -> None:
-        nonlocal most
-        del args, kwargs
-        own = counts[id(optimizer)] = counts.get(id(optimizer), 0) + 1
-        if own > most:
-            most = own
-            on_step()
-
-    handles = [each.register_step_post_hook(count) for each in optimizers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,13 +139,24 @@ def busy() -> Iterator[None]:
     try:
         yield
     finally:
-        _BUSY.set(_BUSY.get() - 1)
+        _BUSY.set(max(0, _BUSY.get() - 1))  # a notebook may leave a block in another context than it entered it
+
+
+def refuse_inside_benchmark() -> None:
+    """Refuse a training that is begun by what a benchmark runs: it would be tracked again and again, or wait for ever.
+
+    Raises:
+        InvalidInputError: If this thread is benchmarking, or a benchmark waits for it.
+    """
+    if _TRAININGS.benchmarking_id == threading.get_ident():
+        raise InvalidInputError(_BEGUN_INSIDE)
+    _TRAININGS.refuse_if_waited_for()
 
 
 @contextmanager
 def benchmarking() -> Iterator[bool]:
     """A block in which no tracked training of another thread begins; says whether one is running already."""
-    with _TRAININGS.benchmarking:
+    with _TRAININGS.alone():
         yield any(each != threading.get_ident() for each in _TRAININGS.thread_ids)
 
 
@@ -152,7 +164,7 @@ def benchmarking() -> Iterator[bool]:
 def training() -> Iterator[None]:
     """A block in which a tracked training runs; begins when no benchmark is under way in another thread."""
     thread_id = threading.get_ident()
-    with _TRAININGS.benchmarking:
+    with _TRAININGS.alone():
         _TRAININGS.thread_ids.append(thread_id)
     try:
         yield

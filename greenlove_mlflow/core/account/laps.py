@@ -31,12 +31,14 @@ class LapPlan:
         steps_per_lap: Optimizer steps per lap; None where only the caller reports laps.
         done_count: Laps done by earlier parts of the run, the last possibly partial.
         is_epoch: Whether a lap is an epoch instead of a number of steps.
+        is_seen: Whether ``steps_per_lap`` was seen in the run itself, so that fewer steps mean an early end.
     """
 
     lap_count: float | None
     steps_per_lap: int | None = None
     done_count: float = 0
     is_epoch: bool = True
+    is_seen: bool = False
 
     def __post_init__(self) -> None:
         if self.steps_per_lap is not None and self.steps_per_lap < 1:
@@ -99,7 +101,7 @@ def laps_trained(plan: LapPlan, step_count: int) -> int:
     if plan.steps_per_lap is None or planned is None or step_count < 1:
         return 0
     laps = step_count / plan.steps_per_lap
-    if is_whole(laps, planned) or (plan.is_epoch and _is_accumulated(plan, step_count)):
+    if is_whole(laps, planned) or (plan.is_epoch and not plan.is_seen and _is_accumulated(plan, step_count)):
         return math.ceil(planned)
     nearest = round(laps)
     return nearest if nearest and abs(laps - nearest) <= WHOLE_TOLERANCE * laps else math.floor(laps)

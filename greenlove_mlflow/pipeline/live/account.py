@@ -20,7 +20,7 @@ from greenlove_mlflow.core.account.outcome import (
     with_earlier_parts,
 )
 from greenlove_mlflow.core.timing.forecast import forecast_total_s
-from greenlove_mlflow.numbers import format_epochs, format_time
+from greenlove_mlflow.numbers import format_laps, format_time
 from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Account:
     Args:
         laps: Times and meters the training.
         earlier: Totals of its earlier parts; None when there were none.
-        say: Prints a line that the user must see.
+        say: Tells the user, once, that the forecast has left the estimate's range.
 
     Attributes:
         estimated: The benchmark and its estimate; None until there is one.
@@ -84,6 +84,7 @@ class Account:
         self.earlier = earlier
         self._laps = laps
         self._say = say
+        self._has_said = False
 
     def take(self, estimated: Estimated) -> None:
         """Take the benchmark and its estimate, once made."""
@@ -123,7 +124,7 @@ class Account:
     def forecast_again(self, plan: LapPlan) -> Interval | None:
         """Update the forecast and return the whole training's, earlier parts included, in s; None without an estimate.
 
-        The first time that the forecast leaves the estimate's range, a message says so.
+        The first time that the forecast has left the estimate's range, a message says so.
         """
         if self.estimated is None or self.forecast is None or plan.left_count is None:
             return None
@@ -134,13 +135,11 @@ class Account:
             return estimated_s
         total_s = forecast_total_s(facts.home_fit, estimate.workload, self._laps.durations_s, self._laps.at_s)
         heads_for, estimated = format_time(total_s), format_time(estimated_s)
-        is_news = _are_apart(total_s, estimated_s) and not _are_apart(self.forecast.time_s, estimated_s)
         reads_alike = format_time(total_s, with_range=False) == format_time(estimated_s, with_range=False)
-        if is_news and not reads_alike:
-            message = (
-                f"after {format_epochs(len(self._laps.durations_s))} the training heads for {heads_for}, "
-                f"outside the estimated {estimated}"
-            )
+        if not self._has_said and not reads_alike and _are_apart(total_s, estimated_s):
+            self._has_said = True
+            done = format_laps(len(self._laps.durations_s), is_epoch=plan.is_epoch)
+            message = f"after {done} the training heads for {heads_for}, outside the estimated {estimated}"
             logger.info("%s", message)
             self._say(message)
         self.forecast = estimate_for_time(facts, total_s)

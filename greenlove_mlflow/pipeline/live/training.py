@@ -22,6 +22,7 @@ from greenlove_mlflow.core.account.laps import LapPlan, is_whole
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.drift import Trained
 from greenlove_mlflow.errors import GreenloveError
+from greenlove_mlflow.numbers import format_laps
 from greenlove_mlflow.pipeline.live.account import Account, Estimated
 from greenlove_mlflow.pipeline.live.lap_meter import StepLaps
 from greenlove_mlflow.pipeline.live.policy import Stopping
@@ -59,6 +60,7 @@ class LiveTraining:
         earlier: Totals of its earlier parts; outcome and limits include them.
         on_lap: Called after each lap with laps done, laps planned and the forecast.
         link: Its tie to other ranks; None when it trains alone.
+        say_departure: Tells the user that the forecast has left the estimate's range; ``say`` when None.
 
     Attributes:
         step_count: Optimizer steps so far.
@@ -78,6 +80,7 @@ class LiveTraining:
         earlier: EarlierParts | None = None,
         on_lap: Callable[[int, int, Estimate], None] | None = None,
         link: RankLink | None = None,
+        say_departure: Callable[[str], None] | None = None,
     ) -> None:
         self.plan = plan
         self.step_count = 0
@@ -90,7 +93,7 @@ class LiveTraining:
         self._recorder = None if window is None else window.recorder
         self._making: Background[Estimated] | None = None
         self._see_plan = see_plan
-        self._account = Account(laps, earlier, say=self.say)
+        self._account = Account(laps, earlier, say=say_departure or self.say)
         self._on_lap = on_lap
         self._has_begun = self._has_ended = False
         self._counts_steps = True
@@ -182,8 +185,7 @@ class LiveTraining:
     @property
     def trained(self) -> Trained:
         """The part of the training done so far."""
-        earlier = self._account.earlier
-        before = () if earlier is None else earlier.lap_durations_s
+        before = () if self._account.earlier is None else self._account.earlier.lap_durations_s
         return Trained(
             lap_count=len(before) + self.lap_count,
             laps_s=math.fsum((*before, *self._laps.durations_s)),
@@ -288,8 +290,7 @@ class LiveTraining:
 
     def left_early(self) -> None:
         """Record the reason why it had to end, if it has by itself and before its plan."""
-        planned = self.plan.left_step_count
-        if planned is None or not is_whole(self.step_count, planned):
+        if self.plan.left_step_count is None or not is_whole(self.step_count, self.plan.left_step_count):
             self._stopping.left_early()
 
     def leave_ranks(self) -> None:
@@ -328,15 +329,16 @@ class LiveTraining:
         if self._laps_by != "steps":
             return
         self.pause()
-        seen = see_plan(self.step_count)
+        seen, planned = see_plan(self.step_count), self._step_laps.plan.steps_per_lap
         self.resume()
-        planned = self._step_laps.plan.steps_per_lap
         if seen is not None and seen.steps_per_lap != planned:
             self.say(
                 f"an epoch takes {seen.steps_per_lap} optimizer steps, not the planned {planned}; laps follow the "
                 "steps taken. Pass batch_size=, steps_per_epoch= or accumulation= for an estimate to match"
             )
             self._step_laps.adopt(seen, self.step_count)
+        elif seen is not None:
+            self._step_laps.plan = seen
 
     def _lap_by_steps(self) -> None:
         if self._recorder is not None:
@@ -354,15 +356,14 @@ class LiveTraining:
     def _take_if_made(self) -> None:
         if self._making is not None and self._making.is_done:
             self._take_made()
-            if self._estimated is not None and not self._has_ended:
-                self._stopping.ask(self.of_all_parts(self._estimated.estimate), self.step_count)
+            if self.estimate is not None and not self._has_ended:
+                self._stopping.ask(self.of_all_parts(self.estimate), self.step_count)
 
     def _take_made(self) -> None:
         making, self._making = self._making, None
-        if making is None:
-            return
         try:
-            self._take(making.result())
+            if making is not None:
+                self._take(making.result())
         except GreenloveError as error:
             self.say(f"no estimate could be made of this training: {error}")
 
@@ -375,7 +376,7 @@ class LiveTraining:
 
     def _stop_if_spent(self) -> None:
         if self._stopping.has_limits and self._estimated is not None:
-            after = f"{self.lap_count} {'epoch' if self.plan.is_epoch else 'lap'}{'' if self.lap_count == 1 else 's'}"
+            after = format_laps(self.lap_count, is_epoch=self.plan.is_epoch)
             self._stopping.check_spent(self._account.settle(self.plan, with_laps=False), after, self.step_count)
 
     def _settle_lap(self) -> None:

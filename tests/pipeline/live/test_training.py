@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.laps import LapPlan
@@ -160,6 +162,124 @@ def test_a_plan_that_is_seen_to_be_another_is_followed_at_once(
     assert [duration_s for _, duration_s, _ in kept(run).laps] == pytest.approx([64 * STEP_S] * EPOCHS)
     assert "64 optimizer steps, not the planned 32" in capsys.readouterr().err
     assert "plan-differs" in {caveat.code for caveat in run.estimate.caveats}  # type: ignore[union-attr]
+
+
+def test_half_an_epoch_is_no_accumulation_where_the_loader_was_seen(clock: VirtualClock) -> None:
+    plan = LapPlan(lap_count=1, steps_per_lap=STEPS)
+    for seen, laps in ((None, 1), (dataclasses.replace(plan, is_seen=True), 0)):
+        run = a_training(clock, plan=plan, see_plan=lambda _, seen=seen: seen)
+        run.begin()
+        step(run, clock, STEPS // 2)
+        run.end()
+        assert run.outcome is not None
+        assert len(run.outcome.epoch_durations_s) == laps
+
+
+def test_a_second_loop_goes_on_where_the_first_was_left(clock: VirtualClock) -> None:
+    run = a_training(clock)
+    run.begin()
+    epochs = []
+    for until in (1, 3, EPOCHS):
+        for epoch in run.epochs():
+            epochs.append(epoch)
+            step(run, clock, STEPS)
+            if epoch == until:
+                break
+        clock.advance(50.0)  # an evaluation between the loops is of no epoch
+    run.end()
+    assert epochs == list(range(EPOCHS))
+    assert [lap[0] for lap in kept(run).laps] == epochs
+    assert run.outcome is not None
+    assert run.outcome.epoch_durations_s == pytest.approx([STEPS * STEP_S] * EPOCHS)
+    assert run.outcome.time_s == pytest.approx(EPOCHS * STEPS * STEP_S + 150.0)
+    assert run.outcome.completed
+
+
+def test_an_interrupted_epoch_is_repeated_by_the_next_loop_as_in_a_notebook(clock: VirtualClock) -> None:
+    run = a_training(clock)
+    run.begin()
+    epochs: list[int] = []
+    kept_alive = run.epochs()  # a notebook keeps the interrupted frame, and with it the loop
+    for epoch in kept_alive:
+        epochs.append(epoch)
+        step(run, clock, STEPS if epoch < 2 else 5)
+        if epoch == 2:
+            break
+    for epoch in run.epochs():
+        epochs.append(epoch)
+        step(run, clock, STEPS)
+    kept_alive.close()  # type: ignore[attr-defined]
+    run.end()
+    assert epochs == [0, 1, 2, 2, 3, 4, 5]
+    assert run.outcome is not None
+    assert run.outcome.epoch_durations_s == pytest.approx([STEPS * STEP_S] * EPOCHS)
+
+
+def test_a_loop_left_before_its_first_step_has_trained_no_epoch(clock: VirtualClock) -> None:
+    _, optimizer = make_optimizer()
+    run = a_training(clock, optimizers=[optimizer])
+    run.begin()
+    for _ in run.epochs():
+        clock.advance(1.0)
+        break
+    run.end()
+    assert kept(run).laps == []
+
+
+def test_steps_go_on_after_the_one_they_were_left_with(clock: VirtualClock) -> None:
+    run = a_training(clock, plan=LapPlan(lap_count=2, steps_per_lap=STEPS, is_epoch=False))
+    run.begin()
+    numbers = []
+    for until in (9, 2 * STEPS):
+        for number in run.steps():
+            clock.advance(STEP_S)
+            numbers.append(number)
+            if number == until:
+                break
+    run.end()
+    assert numbers == list(range(2 * STEPS))
+    assert run.outcome is not None
+    assert run.outcome.epoch_durations_s == pytest.approx([STEPS * STEP_S] * 2)
+
+
+def test_a_loop_beyond_the_plan_or_inside_another_is_refused(clock: VirtualClock) -> None:
+    run = a_training(clock)
+    run.begin()
+    for _ in run.epochs():
+        step(run, clock, STEPS)
+    with pytest.raises(InvalidInputError, match="has counted all 6 epochs"):
+        next(run.epochs())
+    with pytest.raises(InvalidInputError, match=r"counted by run\.epochs\(\)"):
+        next(run.steps())
+    run.end()
+    with pytest.raises(InvalidInputError, match="has ended"):
+        next(run.epochs())
+    assert len(kept(run).laps) == EPOCHS
+    run = a_training(clock)
+    outer = run.epochs()
+    next(outer)
+    next(run.epochs())
+    with pytest.raises(InvalidInputError, match="another loop over run"):
+        next(outer)
+
+
+def test_a_training_of_another_optimizer_says_that_nothing_was_seen(
+    clock: VirtualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (_, given), (model, other) = make_optimizer(), make_optimizer()
+    run = a_training(clock, optimizers=[given])
+    run.begin()
+    for _ in range(3):
+        model(torch.ones(1, 1)).sum().backward()
+        other.step()
+    run.end()
+    run.say_end(None)
+    assert "no step of the given optimizer was seen, but 3 of another one" in capsys.readouterr().err
+
+
+def make_optimizer() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    model = torch.nn.Linear(1, 1)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
 
 
 def test_epochs_take_over_from_steps(clock: VirtualClock) -> None:
