@@ -28,6 +28,7 @@ from greenlove_mlflow.tracking.spool.mlflow_store import (
     is_reachable,
     is_trouble,
     make_client,
+    random_numbers_kept,
     translated,
     without_credentials,
 )
@@ -90,7 +91,10 @@ def find_run(*, study: StudyRun | None = None, **options: Unpack[RunOptions]) ->
     if not is_reachable(uri):
         return _go_offline(plan, "does not answer")
     try:
-        return _find_patiently(plan) if is_http(uri) else _find_online(plan, lambda: None)
+        if is_http(uri):
+            return _find_patiently(plan)
+        with random_numbers_kept():
+            return _find_online(plan, lambda: None)
     except TrackingError:
         raise
     except Exception as error:  # noqa: BLE001 - a store may raise anything: offline, or one kind of error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -526,3 +527,11 @@ def test_a_forked_child_that_leaves_the_block_ends_nothing(tmp_path: Path, leave
     assert client.get_run(run_id).info.status == "FINISHED"
     epochs = client.get_metric_history(run_id, "green/train/epoch_s")
     assert sorted({point.step for point in epochs}) == list(range(5))
+
+
+def test_opening_a_run_draws_none_of_the_trainings_random_numbers(store: str, tmp_path: Path) -> None:
+    random.seed(3)
+    drawn = [random.random() for _ in range(4)]
+    random.seed(3)
+    with open_run(state=tmp_path / "state"):
+        assert [random.random() for _ in range(4)] == drawn

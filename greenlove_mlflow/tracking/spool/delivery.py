@@ -34,7 +34,7 @@ from greenlove_mlflow.tracking.spool.events import (
     TagsEvent,
 )
 from greenlove_mlflow.tracking.spool.header import Header
-from greenlove_mlflow.tracking.spool.mlflow_store import without_progress_bars
+from greenlove_mlflow.tracking.spool.mlflow_store import random_numbers_kept, without_progress_bars
 from greenlove_mlflow.tracking.spool.spool import Spool
 from greenlove_mlflow.units import S_PER_H
 
@@ -99,12 +99,13 @@ def create_run(client: MlflowClient, header: Header) -> str:
         # It may have been created while its process was giving up on the store, before it could be tagged.
         _deliver_texts(client, run_id, TagsEvent(texts=header.tags))
         return run_id
-    run = client.create_run(
-        experiment_id,
-        start_time=header.created_ms,
-        tags={**header.tags, TAG_SPOOL: header.spool_id},
-        run_name=header.run_name,
-    )
+    with random_numbers_kept():
+        run = client.create_run(
+            experiment_id,
+            start_time=header.created_ms,
+            tags={**header.tags, TAG_SPOOL: header.spool_id},
+            run_name=header.run_name,
+        )
     return str(run.info.run_id)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import random
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +42,16 @@ _TROUBLE = re.compile(
 
 # Opens MLflow's pages for model training; without it, a newer MLflow opens those for language models.
 TRAINING_VIEW = "workflowType=machine_learning"
+
+
+@contextlib.contextmanager
+def random_numbers_kept() -> Iterator[None]:
+    """A block in which MLflow may draw the name of a run; a training draws the same numbers after it as without it."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def without_progress_bars() -> AbstractContextManager[None]:
