@@ -72,7 +72,9 @@ def running(
     study = open_study() if ranks is None else None
     with failing_together(ranks):
         opened = _open(undertaking, study)
-    with busy(), ExitStack() as outermost, opened as tracked, trial_of(study, tracked) as trial:
+    subject = undertaking.subject
+    under_way = busy(subject.model, subject.optimizer, *subject.optimizers)
+    with under_way, ExitStack() as outermost, opened as tracked, trial_of(study, tracked) as trial:
         on_all_ranks(ranks, lambda: None)
         undertaking = undertaking if trial is None else _in_study(undertaking, trial)
         earlier = _earlier_parts(undertaking, tracked)

@@ -6,21 +6,30 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import torch
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.errors import InvalidInputError
 
 # Seconds after which a thread that waits for a benchmark looks whether it waits in vain.
 WAIT_S = 0.2
-_BUSY: ContextVar[int] = ContextVar("greenlove_busy", default=0)
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _UnderWay:
+    """A benchmark or a tracked training under way, with the ids of the parameters that it trains."""
+
+    parameter_ids: frozenset[int]
+
+
+_BUSY: ContextVar[tuple[_UnderWay, ...]] = ContextVar("greenlove_busy", default=())
 
 _BEGUN_INSIDE = (
     "a training was begun inside the benchmark of another one, by its train_step, data or run_epoch: these train on "
@@ -129,17 +138,33 @@ def _length(loader: Any) -> int | None:
 
 def is_busy() -> bool:
     """Whether a benchmark or a tracked training is running in this thread."""
-    return _BUSY.get() > 0
+    return bool(_BUSY.get())
+
+
+def is_trained_already(given: Iterable[Any]) -> bool:
+    """Whether a tracked training of this thread trains a parameter of these models or optimizers."""
+    own = _parameter_ids(given)
+    return any(own & other.parameter_ids for other in _BUSY.get())
 
 
 @contextmanager
-def busy() -> Iterator[None]:
-    """A block that benchmarks or tracks a training."""
-    _BUSY.set(_BUSY.get() + 1)
+def busy(*trained: Any) -> Iterator[None]:
+    """A block that benchmarks or tracks a training of these models and optimizers."""
+    own = _UnderWay(_parameter_ids(trained))
+    _BUSY.set((*_BUSY.get(), own))
     try:
         yield
     finally:
-        _BUSY.set(max(0, _BUSY.get() - 1))  # a notebook may leave a block in another context than it entered it
+        # A notebook may leave a block in another context than it entered it.
+        _BUSY.set(tuple(each for each in _BUSY.get() if each is not own))
+
+
+def _parameter_ids(given: Iterable[Any]) -> frozenset[int]:
+    models = [each for each in given if isinstance(each, torch.nn.Module)]
+    groups = [group for each in find_optimizers(given) for group in each.param_groups]
+    found = [*(parameter for model in models for parameter in model.parameters())]
+    found += [parameter for group in groups for parameter in group["params"]]
+    return frozenset(map(id, found))
 
 
 def refuse_inside_benchmark() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from greenlove_mlflow.errors import InvalidInputError
 
-# A gradient scaler that skips a step calls no hook, so a few steps are never counted.
+# A few steps may never be counted: those before a loop was seen, or of a scaler of the user's own that skips some.
 WHOLE_TOLERANCE = 0.02
 # A run longer than this multiple of its plan followed another plan.
 LARGEST_OVERRUN = 2.0

@@ -146,6 +146,47 @@ def test_weights_are_never_initialised_anew() -> None:
     assert all(torch.equal(pretrained, weight) for weight in first.noted())
 
 
+class Remembering(Counting):
+    """A model that counts in plain attributes, which are neither parameters nor buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.losses, self.total = 0, [0.5], torch.zeros(2)
+        self.by_name: dict[str, int] = {"steps": 3}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += len(x)
+        self.losses.append(float(x.mean()))
+        self.total += x.sum()
+        self.by_name["steps"] += 1
+        return super().forward(x)
+
+
+def test_what_a_model_keeps_in_plain_attributes_is_put_back() -> None:
+    training = a_training(model=Remembering())
+    run_benchmark(training, SHORT)
+    model = training.model
+    assert (model.seen, model.losses, model.by_name) == (0, [0.5], {"steps": 3})
+    assert torch.equal(model.total, torch.zeros(2))
+
+
+def test_the_state_of_torchmetrics_is_put_back() -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    model = Counting()
+    model.accuracy = torchmetrics.classification.MulticlassAccuracy(2)
+
+    def step(model: Any, batch: Any, optimizer: Any, criterion: Any, device: Any) -> None:
+        logits = model(batch[0])
+        model.accuracy.update(logits, batch[1])
+        criterion(logits, batch[1]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    run_benchmark(a_training(model=model, train_step=step), SHORT)
+    assert model.accuracy.update_count == 0
+    assert not model.accuracy.tp.any()
+
+
 def test_scheduler_scaler_and_averaged_model_are_put_back() -> None:
     training = a_training()
     scheduler = torch.optim.lr_scheduler.StepLR(training.optimizer, 1, gamma=0.5)
