@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.workload import Limits
-from greenlove_mlflow.integrations.followed import Followed
+from greenlove_mlflow.integrations.followed import Beginning, Followed
 
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
@@ -51,18 +51,12 @@ class TrainerCallback(_Base):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin, with the planned and completed steps, which are known here even for a resumed run."""
         self._is_paused = False
-        watched = tuple(each for each in (kwargs.get("model"), kwargs.get("optimizer")) if each is not None)
-        plan = {
-            "steps": max(1, state.max_steps),
-            "done": min(state.global_step, max(0, state.max_steps - 1)),
-            "lap_steps": _steps_per_epoch(state, args, kwargs.get("train_dataloader")),
-            "batch_size": max(1, args.train_batch_size * args.gradient_accumulation_steps),
-        }
         states = state.stateful_callbacks if isinstance(state.stateful_callbacks, dict) else {}
-        resumed = states.get(_STATE) if state.global_step else None
-        self._followed.begin(watched, plan, resumed_run_id=_run_id_in(resumed))
+        self._followed.begin(lambda: _read(args, state, states.get(_STATE), kwargs))
         if self.run is not None:
             states[_STATE] = {"args": {}, "attributes": {"run_id": self.run.run_id}}
+        if getattr(args, "eval_on_start", False):
+            self._pause("" if args.eval_strategy == "no" else "validation")
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report that the first batch of a step has arrived."""
@@ -87,20 +81,48 @@ class TrainerCallback(_Base):
 
     def _pause_if_asked(self, control: Any) -> None:
         if (control.should_evaluate or control.should_save) and not self._is_paused:
-            self._is_paused = True
-            self._followed.pause("validation" if control.should_evaluate else "")
+            self._pause("validation" if control.should_evaluate else "")
+
+    def _pause(self, what: str) -> None:
+        self._is_paused = True
+        self._followed.pause(what)
 
 
-def _steps_per_epoch(state: Any, args: Any, loader: Any) -> int:
-    """Optimizer steps per epoch, as planned by epochs, else as the loader has them, else an even share."""
+def _read(args: Any, state: Any, kept: Any, parts: dict[str, Any]) -> Beginning:
+    """A training as known when it begins, even a resumed one.
+
+    Args:
+        args: The training's arguments.
+        state: The trainer's state.
+        kept: Our entry of the checkpoint; None if there is none.
+        parts: Model, optimizer and data.
+    """
+    steps = max(1, state.max_steps)
+    lap_steps = _steps_per_epoch(state, args, parts.get("train_dataloader"))
+    is_by_steps = args.eval_strategy == "steps" and state.eval_steps
+    return Beginning(
+        watched=tuple(parts[name] for name in ("model", "optimizer") if parts.get(name) is not None),
+        plan={
+            "steps": steps,
+            "done": min(state.global_step, steps - 1),
+            "batch_size": max(1, args.train_batch_size * args.gradient_accumulation_steps),
+            **({} if lap_steps is None else {"lap_steps": lap_steps}),
+        },
+        key=state,
+        validations_per_lap=lap_steps / state.eval_steps if is_by_steps and lap_steps else 1.0,
+        resumed_run_id=_run_id_in(kept) if state.global_step else None,
+    )
+
+
+def _steps_per_epoch(state: Any, args: Any, loader: Any) -> int | None:
+    """Optimizer steps per epoch, as planned by epochs, else as the loader has them; None for a stream of no length."""
     if args.max_steps <= 0:
-        steps: float = state.max_steps / args.num_train_epochs
-        return max(1, round(steps))
+        epochs = float(args.num_train_epochs)
+        return max(1, round(int(state.max_steps) / epochs)) if epochs > 0.0 else None
     try:
-        steps = len(loader) / args.gradient_accumulation_steps
-    except TypeError:  # a stream without a length
-        steps = state.max_steps / max(1, state.num_train_epochs)
-    return max(1, math.ceil(steps))
+        return max(1, math.ceil(len(loader) / int(args.gradient_accumulation_steps)))
+    except TypeError:
+        return None
 
 
 def _run_id_in(state: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.workload import Limits
-from greenlove_mlflow.integrations.followed import Followed
+from greenlove_mlflow.integrations.followed import Beginning, Followed
 
 if TYPE_CHECKING:
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
@@ -41,6 +41,7 @@ class KerasCallback(_Base):  # type: ignore[misc]
         self._followed = Followed(limits=limits, **options)
         self._batch_size = batch_size
         self._is_due = False
+        self._batch_count = self._epoch_count = 0
 
     @property
     def run(self) -> TrackedTraining | None:
@@ -53,15 +54,11 @@ class KerasCallback(_Base):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin with the first epoch, which is not 0 if training is resumed."""
+        self._batch_count = 0
         if not self._is_due:
             return
         self._is_due = False
-        epochs, steps = self.params.get("epochs"), self.params.get("steps")
-        plan: dict[str, Any] = {"batch_size": self._batch_size}
-        if epochs and steps:
-            plan |= {"epochs": int(epochs), "steps_per_epoch": int(steps), "done": int(epoch)}
-        watched = tuple(each for each in (self.model, getattr(self.model, "optimizer", None)) if each is not None)
-        self._followed.begin(watched, plan)
+        self._followed.begin(lambda: self._read(int(epoch)))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Report that the batch has arrived."""
@@ -69,12 +66,15 @@ class KerasCallback(_Base):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Report the end of a step."""
+        self._batch_count += 1
         if self._followed.step():
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Report the end of an epoch, including its validation."""
-        if self._followed.lap():
+        """Report the end of an epoch, including its validation; one that was stopped within is none."""
+        is_whole = self._batch_count >= int((self.params or {}).get("steps") or 0)
+        self._epoch_count = int(epoch) + is_whole
+        if is_whole and self._followed.lap():
             self.model.stop_training = True
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -88,3 +88,14 @@ class KerasCallback(_Base):  # type: ignore[misc]
     def on_train_end(self, logs: Any = None) -> None:
         """End the run, whether training was complete or stopped early."""
         self._followed.end()
+
+    def _read(self, epoch: int) -> Beginning:
+        params = self.params or {}
+        epochs, steps = params.get("epochs"), params.get("steps")
+        plan: dict[str, Any] = {"batch_size": self._batch_size}
+        if epochs and steps:
+            plan |= {"epochs": int(epochs), "steps_per_epoch": int(steps), "done": epoch}
+        watched = tuple(each for each in (self.model, getattr(self.model, "optimizer", None)) if each is not None)
+        goes_on = 0 < epoch == self._epoch_count
+        resumed_run_id = self.run.run_id if goes_on and self.run is not None else None
+        return Beginning(watched=watched, plan=plan, key=self.params, resumed_run_id=resumed_run_id)

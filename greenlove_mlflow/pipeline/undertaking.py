@@ -79,6 +79,7 @@ class Undertaking:
         ranks: The ranks of the training; None when it trains alone.
         plan_is_known: Whether an earlier trial has trained by this plan, so that it needs no check.
         probes: Probes of hardware that no table lists, by device and precision; the trials of a study share them.
+        validations_per_lap: Validations in a lap that has any.
     """
 
     subject: Subject
@@ -92,6 +93,7 @@ class Undertaking:
     ranks: Ranks | None = None
     plan_is_known: bool = False
     probes: Probes = field(default_factory=dict)
+    validations_per_lap: float = 1.0
 
     @property
     def may_move_within(self) -> bool:
@@ -120,7 +122,7 @@ class Undertaking:
             batch_size=feed.batch_size,
             epoch_count=self.plan.left_count or 1,
             steps_per_epoch=feed.steps_per_epoch,
-            validation_s=validation_s,
+            validation_s=validation_s * self.validations_per_lap,
             validation_every_epochs=options.validation_every_epochs,
             extra_per_epoch_s=options.extra_per_epoch_s,
             one_off_s=options.one_off_s,

@@ -91,7 +91,13 @@ def watch(
 
 
 def prepare_watched(
-    watched: tuple[Any, ...], given: dict[str, Any], *, policy: Policy, keeping: Keeping, tells_steps: bool = False
+    watched: tuple[Any, ...],
+    given: dict[str, Any],
+    *,
+    policy: Policy,
+    keeping: Keeping,
+    tells_steps: bool = False,
+    validations_per_lap: float = 1.0,
 ) -> Undertaking:
     """Prepare to watch a training of which only optimizers and model are known.
 
@@ -101,6 +107,7 @@ def prepare_watched(
         policy: What it is allowed to take.
         keeping: How it is recorded in MLflow.
         tells_steps: Whether steps are reported by calls, so that no optimizer is needed.
+        validations_per_lap: Validations in a lap; below 1 where several laps pass between two.
 
     Raises:
         InvalidInputError: If no optimizer was given or an option is invalid.
@@ -115,6 +122,7 @@ def prepare_watched(
     settings = make_options(
         given.get("epochs"),
         {**{name: value for name, value in given.items() if name != "epochs"}, "benchmark": "within"}
+        | _validation_interval(validations_per_lap, given)
         | ({} if has_end else {"steps": OPEN_LAP_STEPS, "lap_steps": given.get("lap_steps") or OPEN_LAP_STEPS}),
     )
     device = _device_of(model, optimizers)
@@ -143,7 +151,15 @@ def prepare_watched(
         keeping=keeping,
         policy=policy,
         ranks=ranks,
+        validations_per_lap=max(1.0, validations_per_lap),
     )
+
+
+def _validation_interval(validations_per_lap: float, given: dict[str, Any]) -> dict[str, Any]:
+    """Whole laps between two validations, where there are several and the caller did not say so."""
+    if "validation_every_epochs" in given or not 0.0 < validations_per_lap < 1.0:
+        return {}
+    return {"validation_every_epochs": max(1, round(1.0 / validations_per_lap))}
 
 
 def _plan(settings: Options, lap_steps: int, *, has_end: bool) -> LapPlan:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -14,7 +16,8 @@ import mlflow
 import pytest
 import torch
 
-from greenlove_mlflow.integrations.followed import Followed
+import greenlove_mlflow as greenlove
+from greenlove_mlflow.integrations.followed import Beginning, Followed
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +25,24 @@ STEPS = 24
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def begin(followed: Followed | None = None, *, steps: int = STEPS, done: int = 0, **over: Any) -> Followed:
-    """A training followed through some of its steps."""
+def make_parts() -> tuple[Any, Any]:
     model = torch.nn.Linear(8, 2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def begin(
+    followed: Followed | None = None,
+    *,
+    steps: int = STEPS,
+    done: int = 0,
+    parts: tuple[Any, Any] | None = None,
+    **over: Any,
+) -> Followed:
+    """A training followed through some of its steps."""
+    model, optimizer = parts or make_parts()
     followed = followed or Followed(country="DE", log_model=False, saved_view=False)
     plan = {"steps": STEPS, "lap_steps": 6, "batch_size": 4, "done": done}
-    followed.begin((model, optimizer), plan, **over)
+    followed.begin(lambda: Beginning(watched=(model, optimizer), plan=plan, **over))
     for _ in range(steps):
         model(torch.ones(4, 8)).sum().backward()
         optimizer.step()
@@ -127,6 +141,93 @@ def test_a_training_that_broke_is_settled_when_that_of_another_callback_begins(s
 
 def _one_call_deeper(call: Any) -> Any:
     return call()
+
+
+def test_two_callbacks_of_one_training_keep_one_run(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parts, key = make_parts(), object()
+    first = begin(steps=0, parts=parts, key=key)
+    second = begin(steps=STEPS, parts=parts, key=key)
+    first.end()
+    second.end()
+    assert second.run is None
+    assert capsys.readouterr().err.count("tracked already") == 1
+    (run,) = mlflow.MlflowClient().search_runs(["0"])
+    assert run.info.status == "FINISHED"
+
+
+def test_a_callback_within_a_block_that_tracks_its_model_leaves_it_to_the_block(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, optimizer = make_parts()
+    quiet: Any = {"country": "DE", "log_model": False, "saved_view": False, "summary": False}
+    with greenlove.watch(optimizer, steps=STEPS, **quiet) as outer:
+        inner = begin(parts=(model, optimizer))
+        inner.end()
+        another = begin(steps=4)  # of another model: its own training, a child
+        another.end()
+    assert inner.run is None
+    assert "tracked already" in capsys.readouterr().err
+    assert outer.step_count == STEPS
+    runs = {run.info.run_id: run for run in mlflow.MlflowClient().search_runs(["0"])}
+    assert another.run is not None
+    assert set(runs) == {outer.run_id, another.run.run_id}
+    assert runs[str(another.run.run_id)].data.tags["mlflow.parentRunId"] == outer.run_id
+
+
+@pytest.mark.parametrize("after", ["none", "a training that a limit ended"])
+def test_trouble_at_the_beginning_stops_nobodys_training(store: str, after: str) -> None:
+    followed = Followed(country="DE", log_model=False, saved_view=False, limits=greenlove.Limits(hours=1e-9))
+    if after != "none":
+        begin(followed, steps=STEPS - 4)
+        assert followed.run is not None
+        followed.run.wait(60.0)
+        assert followed.step()
+        followed.end()
+
+    def breaks() -> Beginning:
+        raise KeyError("the framework has changed")
+
+    with pytest.warns(UserWarning, match="no longer follows this training: KeyError"):
+        followed.begin(breaks)
+    assert followed.run is None
+    assert not followed.step()
+    assert not followed.lap()
+    followed.pause("validation")
+    followed.end()
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))], ids=["deep", "pickle"]
+)
+def test_a_copy_after_a_training_has_its_options_and_no_run(store: str, copied: Any) -> None:
+    followed = Followed(country="DE", log_model=False, saved_view=False, run_name="mine")
+    begin(followed).end()
+    again = copied(followed)
+    assert again.run is None
+    begin(again).end()
+    names = [run.info.run_name for run in mlflow.MlflowClient().search_runs(["0"])]
+    assert names == ["mine", "mine"]
+
+
+@pytest.mark.parametrize(("per_lap", "counted"), [(3.0, 3.0), (1.0, 1.0), (0.5, 0.5)])
+def test_the_estimate_counts_as_many_validations_as_there_are(store: str, per_lap: float, counted: float) -> None:
+    laps = 40
+    plan = {"steps": 10 * laps, "lap_steps": 10, "batch_size": 4}
+    followed = Followed(country="DE", log_model=False, saved_view=False)
+    followed.begin(lambda: Beginning(watched=make_parts(), plan=plan, validations_per_lap=per_lap))
+    for step in range(10 * laps):
+        followed.step()
+        if step < 100 and (step + 1) % 5 == 0:
+            followed.pause("validation")
+            time.sleep(0.02)
+            followed.resume()
+    followed.end()
+    assert followed.run is not None
+    assert followed.run.estimate is not None
+    assert followed.run.log is not None
+    workload = followed.run.estimate.workload
+    validations = workload.epoch_count // workload.validation_every_epochs * workload.validation_s
+    assert validations == pytest.approx(counted * laps * followed.run.log.validation_s)
 
 
 @pytest.mark.parametrize(

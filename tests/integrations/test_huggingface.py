@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Pairs(torch.utils.data.Dataset[Any]):
         return {"input_ids": torch.randint(0, 50, (8,), generator=generator), "labels": torch.tensor(index % 2)}
 
 
-def train(folder: Path, callbacks: list[Any], *, resume: str | None = None, **options: Any) -> Any:
+def train(folder: Path, callbacks: list[Any], *, resume: str | None = None, data: Any = None, **options: Any) -> Any:
     transformers.set_seed(5)
     config = transformers.BertConfig(
         vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=2
@@ -46,7 +47,7 @@ def train(folder: Path, callbacks: list[Any], *, resume: str | None = None, **op
     )
     model = transformers.BertForSequenceClassification(config)
     trainer = transformers.Trainer(
-        model=model, args=arguments, train_dataset=Pairs(), eval_dataset=Pairs(), callbacks=callbacks
+        model=model, args=arguments, train_dataset=data or Pairs(), eval_dataset=Pairs(), callbacks=callbacks
     )
     trainer.train(resume_from_checkpoint=resume)
     return trainer
@@ -157,6 +158,48 @@ def test_a_part_of_an_epoch_is_planned_as_such(
     assert callback.run.plan.lap_count == laps
     assert callback.run.outcome.completed
     assert callback.run.step_count == laps * SAMPLES / BATCH
+
+
+class Stream(torch.utils.data.IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        pairs = Pairs()
+        return (pairs[index] for index in range(SAMPLES))
+
+
+def test_a_stream_has_laps_of_several_steps(store: str, tmp_path: Path) -> None:
+    callback = a_callback()
+    trainer = train(tmp_path, [callback], data=Stream(), max_steps=110)
+    assert trainer.state.global_step == callback.run.step_count == 110
+    assert callback.run.plan.steps_per_lap == 3
+    assert callback.run.outcome.completed
+
+
+def test_no_epochs_at_all_are_nothing_to_fail_by(store: str, tmp_path: Path) -> None:
+    assert train(tmp_path, [a_callback()], num_train_epochs=0).state.global_step == 0
+
+
+def test_an_evaluation_before_the_first_step_is_no_part_of_it(store: str, tmp_path: Path) -> None:
+    class Slow(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if not state.global_step:
+                time.sleep(0.1)
+
+    callback = a_callback()
+    train(tmp_path, [callback, Slow()], eval_on_start=True, eval_strategy="epoch")
+    assert callback.run.log.first_contact_steps_s[0] < 0.1 * SAMPLES / BATCH
+    assert callback.run.outcome.time_s > 0.1 * SAMPLES / BATCH
+
+
+def test_evaluations_within_an_epoch_are_all_planned(store: str, tmp_path: Path) -> None:
+    callback = a_callback()
+    train(tmp_path, [callback], num_train_epochs=6, eval_strategy="steps", eval_steps=4)
+    assert callback.run.estimate.workload.validation_s == pytest.approx(3.0 * callback.run.log.validation_s)
+
+
+def test_a_callback_given_twice_keeps_one_run(store: str, tmp_path: Path) -> None:
+    train(tmp_path, [a_callback(), a_callback()])
+    (run,) = MlflowClient().search_runs(["0"])
+    assert run.info.status == "FINISHED"
 
 
 def test_the_trainer_of_trl_is_followed_as_any(store: str, tmp_path: Path) -> None:

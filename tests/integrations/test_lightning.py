@@ -127,6 +127,26 @@ def test_a_step_of_several_optimizers_by_hand_counts_once(store: str) -> None:
     assert callback.run.outcome.completed
 
 
+class AccumulatesByHand(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, index: int) -> None:
+        optimizer = self.optimizers()
+        self.manual_backward(torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
+        if (index + 1) % 3 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def test_batches_are_the_steps_of_manual_optimization_as_they_are_planned(store: str) -> None:
+    callback = a_callback()
+    _, trainer = fit([callback], AccumulatesByHand())
+    assert trainer.global_step == EPOCHS * STEPS / 3
+    assert callback.run.step_count == callback.run.plan.left_step_count == EPOCHS * STEPS
+
+
 def test_the_run_of_the_mlflow_logger_is_joined(store: str) -> None:
     from lightning.pytorch.loggers import MLFlowLogger
 
@@ -211,6 +231,58 @@ def test_a_training_that_is_killed_goes_on_in_the_run_of_its_checkpoint(store: s
     assert sorted(point.step for point in laps) == list(range(EPOCHS))
     whole_s = sum(point.value for point in laps)
     assert run.data.metrics["green/actual/time_h"] * 3600.0 == pytest.approx(whole_s, rel=0.05)
+
+
+def test_a_second_fit_that_goes_on_continues_the_run_of_the_first(store: str) -> None:
+    callback = a_callback()
+    net, trainer = fit([callback], max_epochs=2)
+    first = callback.run.run_id
+    trainer.fit_loop.max_epochs = 4
+    trainer.fit(net, loader())
+    assert callback.run.run_id == first
+    laps = MlflowClient().get_metric_history(first, "green/train/epoch_s")
+    assert sorted(point.step for point in laps) == [0, 1, 2, 3]
+
+
+def test_a_callback_used_again_after_a_resumed_training_has_another_run(store: str, tmp_path: Path) -> None:
+    _, trainer = fit([a_callback()], max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    callback = a_callback()
+    fit([callback], ckpt=tmp_path / "half.ckpt", max_epochs=2)
+    resumed = callback.run.run_id
+    fit([callback], max_epochs=1)
+    assert callback.run.run_id != resumed
+    assert "mlflow.parentRunId" not in MlflowClient().get_run(callback.run.run_id).data.tags
+
+
+class StopsWithin(lightning.pytorch.Callback):  # type: ignore[misc]
+    """Ends the training within its third epoch."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 2 * STEPS + 1:
+            trainer.should_stop = True
+
+
+def test_an_epoch_that_is_stopped_within_is_no_lap(store: str) -> None:
+    callback = a_callback()
+    fit([callback, StopsWithin()])
+    assert callback.run.step_count == 2 * STEPS + 1
+    assert len(callback.run.outcome.epoch_durations_s) == 2
+    assert not callback.run.outcome.completed
+
+
+@pytest.mark.parametrize(
+    ("options", "validations_s", "every"),
+    [({"val_check_interval": 0.2}, 5.0, 1), ({"check_val_every_n_epoch": 2}, 1.0, 2)],
+)
+def test_the_estimate_has_the_validations_that_are_planned(
+    store: str, options: dict[str, Any], validations_s: float, every: int
+) -> None:
+    callback = a_callback()
+    fit([callback], max_epochs=12, **options)
+    workload = callback.run.estimate.workload
+    assert workload.validation_every_epochs == every
+    assert workload.validation_s == pytest.approx(validations_s * callback.run.log.validation_s)
 
 
 class StopsBy(lightning.pytorch.callbacks.EarlyStopping):  # type: ignore[misc]
