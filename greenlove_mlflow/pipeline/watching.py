@@ -119,12 +119,7 @@ def prepare_watched(
             "there is no torch optimizer to watch: pass the optimizer (and the model), as in watch(optimizer, model)"
         )
     has_end = given.get("epochs") is not None or given.get("steps") is not None
-    settings = make_options(
-        given.get("epochs"),
-        {**{name: value for name, value in given.items() if name != "epochs"}, "benchmark": "within"}
-        | _validation_interval(validations_per_lap, given)
-        | ({} if has_end else {"steps": OPEN_LAP_STEPS, "lap_steps": given.get("lap_steps") or OPEN_LAP_STEPS}),
-    )
+    settings = _settings(given, has_end=has_end, validations_per_lap=validations_per_lap)
     device = _device_of(model, optimizers)
     environment = read_environment()
     ranks = meet(settings.asked_for("watch"), environment.world_size)
@@ -155,11 +150,14 @@ def prepare_watched(
     )
 
 
-def _validation_interval(validations_per_lap: float, given: dict[str, Any]) -> dict[str, Any]:
-    """Whole laps between two validations, where there are several and the caller did not say so."""
-    if "validation_every_epochs" in given or not 0.0 < validations_per_lap < 1.0:
-        return {}
-    return {"validation_every_epochs": max(1, round(1.0 / validations_per_lap))}
+def _settings(given: dict[str, Any], *, has_end: bool, validations_per_lap: float) -> Options:
+    """The options by name, with those that watching implies."""
+    own: dict[str, Any] = {"benchmark": "within"}
+    if 0.0 < validations_per_lap < 1.0 and "validation_every_epochs" not in given:
+        own["validation_every_epochs"] = max(1, round(1.0 / validations_per_lap))
+    if not has_end:
+        own |= {"steps": OPEN_LAP_STEPS, "lap_steps": given.get("lap_steps") or OPEN_LAP_STEPS}
+    return make_options(given.get("epochs"), {name: value for name, value in given.items() if name != "epochs"} | own)
 
 
 def _plan(settings: Options, lap_steps: int, *, has_end: bool) -> LapPlan:

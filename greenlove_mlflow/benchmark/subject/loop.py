@@ -22,6 +22,7 @@ from greenlove_mlflow.errors import InvalidInputError
 # Seconds after which a thread that waits for a benchmark looks whether it waits in vain.
 WAIT_S = 0.2
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _UnderWay:
     """A benchmark or a tracked training under way, with the ids of the parameters that it trains."""
