@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
@@ -22,11 +25,12 @@ from greenlove_mlflow.benchmark.state.state import DeviceMemory, preserved, read
 from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, ModelDescription, describe_model
 from greenlove_mlflow.benchmark.subject.training import EpochRunner, Training
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
-from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.errors import GreenloveError, InvalidInputError
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.ranks import Ranks
 
+logger = logging.getLogger(__name__)
 
 # A short pass is timed to its end, a longer one for this many seconds.
 LONGEST_VALIDATION_S = 2.0
@@ -113,14 +117,17 @@ def _benchmark_training(
             **options,
         )
         try:
-            stop_reason = (
-                run_original(session) if plan.method == "original" else run_adaptive(session, reserve_s=reserve_s)
-            )
+            with _beyond_the_end_forgiven(session, recorder, plan, alone=ranks is None):
+                stop_reason = "complete"  # if a step fails beyond the end of the training
+                stop_reason = (
+                    run_original(session) if plan.method == "original" else run_adaptive(session, reserve_s=reserve_s)
+                )
             _time_validation(session, subject)
             memory = read_device_memory(subject, copied_bytes)
             # The profiler runs steps of its own, as many as it likes, which the other ranks would wait for.
             if plan.method == "adaptive" and ranks is None:
-                profile_session(session, subject, recorder.first_batch)
+                with _beyond_the_end_forgiven(session, recorder, plan):
+                    profile_session(session, subject, recorder.first_batch)
         finally:
             feed.close()
         session.end()
@@ -128,6 +135,24 @@ def _benchmark_training(
 
     with preserved(subject) as copied_bytes:
         return run_in_own_context(lambda: run(copied_bytes))
+
+
+@contextmanager
+def _beyond_the_end_forgiven(
+    session: Session, recorder: _StepRecorder, plan: BenchmarkPlan, *, alone: bool = True
+) -> Iterator[None]:
+    """A block that ends where a step fails once as many have run as the whole training has.
+
+    A schedule made for so many steps (``OneCycleLR``) refuses another one; the training itself never asks for it.
+    """
+    try:
+        yield
+    except GreenloveError:
+        raise
+    except Exception as error:
+        if not alone or not session.epochs or recorder.step_count <= plan.epoch_count * session.feed.steps_per_epoch:
+            raise
+        logger.info("the benchmark ends with its step %d: %s", recorder.step_count, error)
 
 
 def _time_validation(session: Session, subject: Training) -> None:
@@ -187,10 +212,12 @@ class _StepRecorder:
     def __init__(self, subject: Training) -> None:
         self._subject = subject
         self.first_batch: Any = None
+        self.step_count = 0
         self.autocast_dtype: torch.dtype | None = None
         self._plain = subject.make_step()
 
     def step(self, batch: Any) -> Any:
+        self.step_count += 1
         if self.first_batch is not None:
             return self._plain(batch)
         self.first_batch = batch
