@@ -48,7 +48,6 @@ class Environment:
     Args:
         place: Country or region from ``GREENLOVE_PLACE`` ("DE", "US-VA"); None if unset.
         time_zone: IANA name of the system's time zone; None if unknown.
-        rank: Rank of this process in distributed training; 0 if it is alone.
         world_size: Processes started by a launcher of distributed training (torchrun); 1 without one.
         electricity_maps_key: API key of the live grid service; never shown.
         visible_devices: ``CUDA_VISIBLE_DEVICES``; None if unset.
@@ -61,7 +60,6 @@ class Environment:
 
     place: str | None = None
     time_zone: str | None = None
-    rank: int = 0
     world_size: int = 1
     electricity_maps_key: str | None = None
     visible_devices: str | None = None
@@ -72,16 +70,15 @@ class Environment:
 
     def __repr__(self) -> str:
         key = "set" if self.electricity_maps_key else "unset"
-        return f"Environment(place={self.place!r}, time_zone={self.time_zone!r}, rank={self.rank}, key {key})"
+        return f"Environment(place={self.place!r}, time_zone={self.time_zone!r}, key {key})"
 
 
 def read_environment() -> Environment:
     """The current environment."""
-    rank, world_size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    world_size = os.environ.get("WORLD_SIZE", "1")
     return Environment(
         place=os.environ.get(PLACE_VARIABLE) or None,
         time_zone=_read_time_zone(),
-        rank=int(rank) if rank.isdigit() else 0,
         world_size=int(world_size) if world_size.isdigit() and "RANK" in os.environ else 1,
         electricity_maps_key=os.environ.get(ELECTRICITY_MAPS_KEY_VARIABLE) or None,
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),

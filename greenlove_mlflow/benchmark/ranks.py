@@ -9,33 +9,29 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+import psutil
 import torch
 
 from greenlove_mlflow import errors
 from greenlove_mlflow.core.account.all_ranks import board_count
-from greenlove_mlflow.errors import BenchmarkError, GreenloveError, InvalidInputError
+from greenlove_mlflow.errors import BenchmarkError, GreenloveError
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# Ranks enter a training within seconds of each other, or when rank 0 has recorded the one before.
-MEET_TIMEOUT_S = 300.0
 # How long a rank that has entered waits for another, which may be asking its user or validating alone.
 PATIENCE_S = 1800.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_GROWTH = 0.0002, 0.05, 1.5
 _LEADER = 0
-# One for each start of a Linux kernel, whatever containers run on it.
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# How often a wait looks whether the process it waits for is alive.
+_LOOK_ALIVE_S = 1.0
 
 
 def world_size(launched: int = 1) -> int:
@@ -44,19 +40,11 @@ def world_size(launched: int = 1) -> int:
     Args:
         launched: World size from the launcher.
     """
-    return torch.distributed.get_world_size() if _is_initialized() else launched
+    return torch.distributed.get_world_size() if is_initialized() else launched
 
 
-def rank_of_process(launched: int = 0) -> int:
-    """Rank of this process: from ``torch.distributed``, else from the launcher, which may not set RANK.
-
-    Args:
-        launched: Rank from the launcher.
-    """
-    return torch.distributed.get_rank() if _is_initialized() else launched
-
-
-def _is_initialized() -> bool:
+def is_initialized() -> bool:
+    """Whether ``init_process_group`` has been called."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
@@ -68,15 +56,21 @@ class Member:
         host: What tells its machine from others.
         pid: Its process id.
         asks: What it was called for, such as ``track(epochs=4)``; the same on all ranks.
+        pid_space: What tells process ids of its container from those of others on the machine.
     """
 
     host: str
     pid: int
     asks: str
+    pid_space: str = ""
+
+    def to_plain(self) -> dict[str, Any]:
+        """The fields by name, for JSON."""
+        return asdict(self)
 
 
 class Ranks:
-    """The processes of one training; made by ``meet``, on each of them.
+    """The processes of one training, on each of them.
 
     ``post`` and ``read`` never raise and never wait: a store that fails is given up, and from then on nothing is read.
     The other methods wait for other ranks, and raise when one of them fails or does not come.
@@ -90,8 +84,6 @@ class Ranks:
         boards: The board that each rank trains on, by rank; None for a CPU, and as long as it has not been shared.
         is_lost: Whether the store has failed.
     """
-
-    _met_count = 0
 
     def __init__(self, store: Any, *, rank: int, members: Sequence[Member]) -> None:
         self.rank = rank
@@ -136,9 +128,19 @@ class Ranks:
 
     @property
     def neighbour_pids(self) -> tuple[int, ...]:
-        """Process ids of the other ranks on this machine."""
+        """Process ids of the other ranks on this machine, if this process sees them."""
+        return tuple(each.pid for each in self._neighbours.values())
+
+    @property
+    def dead(self) -> list[int]:
+        """The ranks on this machine whose process has ended, in whatever way."""
+        return [rank for rank, each in self._neighbours.items() if not _is_alive(each.pid)]
+
+    @property
+    def _neighbours(self) -> dict[int, Member]:
         own = self.members[self.rank]
-        return tuple(each.pid for each in self.members if each.host == own.host and each.pid != own.pid)
+        others = {rank: each for rank, each in enumerate(self.members) if each.pid != own.pid}
+        return {rank: each for rank, each in others.items() if (each.host, each.pid_space) == (own.host, own.pid_space)}
 
     @property
     def failure(self) -> str:
@@ -177,6 +179,16 @@ class Ranks:
             self._lose(error)
             return None
 
+    def claim(self, name: str, value: str) -> str:
+        """What the first rank that claimed a name has claimed it for: ``value`` if it was this one."""
+        if self.is_lost:
+            return value
+        try:
+            return bytes(self._store.compare_set(_key(name, None), "", value)).decode()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._lose(error)
+            return value
+
     def read_others(self, name: str) -> dict[int, Any]:
         """The messages that the other ranks have left, by rank."""
         found = {rank: self.read(name, rank=rank) for rank in range(self.count) if rank != self.rank}
@@ -200,18 +212,16 @@ class Ranks:
             found = self.read(name)
             return found if found is not None and is_due(found) else None
 
-        return self._until(ask, "rank 0", timeout_s)
+        return self._until(ask, _LEADER, timeout_s)
 
     def wait_for_others(self, name: str, *, timeout_s: float) -> dict[int, Any]:
         """The messages of the other ranks, as many as come in time; never raises."""
-        begun_s, pause_s = time.perf_counter(), _SHORTEST_PAUSE_S
-        while True:
+        found: dict[int, Any] = {}
+        for _ in waiting(timeout_s):
             found = self.read_others(name)
-            late = time.perf_counter() - begun_s >= timeout_s
-            if len(found) == self.count - 1 or late or self.is_lost or self.failure:
-                return found
-            time.sleep(pause_s)
-            pause_s = min(_LONGEST_PAUSE_S, pause_s * _PAUSE_GROWTH)
+            if len(found) == self.count - 1 or self.is_lost or self.failure:
+                break
+        return found
 
     def agree(self, value: float) -> float:
         """The largest of the values that all ranks give; each rank must ask, and in the same order.
@@ -262,20 +272,24 @@ class Ranks:
             found = self.read(name, rank=rank)
             return float(found[1]) if found is not None and found[0] >= turn else None
 
-        value: float = self._until(ask, f"rank {rank}", PATIENCE_S)
+        value: float = self._until(ask, rank, PATIENCE_S)
         return value
 
-    def _until(self, ask: Callable[[], Any], whom: str, timeout_s: float) -> Any:
-        begun_s, pause_s = time.perf_counter(), _SHORTEST_PAUSE_S
-        while (found := ask()) is None:
+    def _until(self, ask: Callable[[], Any], rank: int, timeout_s: float) -> Any:
+        """What ``ask`` finds once it finds something, which a rank has left."""
+        looked_s = 0.0
+        for waited_s in waiting(timeout_s):
+            is_dead = False
+            if waited_s - looked_s >= _LOOK_ALIVE_S:
+                looked_s, is_dead = waited_s, rank in self.dead  # before the last look at what it may have left
+            if (found := ask()) is not None:
+                return found
             if self.is_lost:
                 raise BenchmarkError("the store of torch.distributed does not answer, so the ranks cannot agree")
             self._raise_failure_of_another()
-            if time.perf_counter() - begun_s >= timeout_s:
-                raise BenchmarkError(f"{whom} did not answer within {timeout_s:.0f} s")
-            time.sleep(pause_s)
-            pause_s = min(_LONGEST_PAUSE_S, pause_s * _PAUSE_GROWTH)
-        return found
+            if is_dead:
+                raise BenchmarkError(words_on_death([rank]))
+        raise BenchmarkError(f"rank {rank} did not answer within {timeout_s:.0f} s")
 
     def _raise_failure_of_another(self) -> None:
         said = self.failure
@@ -290,40 +304,6 @@ class Ranks:
     def _lose(self, error: Exception) -> None:
         self.is_lost = True
         logger.warning("rank %d can no longer reach the other ranks: %s", self.rank, error)
-
-
-def meet(asks: str, launched: int = 1) -> Ranks | None:
-    """The ranks of this training once all have come; None when this process trains alone.
-
-    Args:
-        asks: What the caller was asked to do, such as ``track(epochs=4)``.
-        launched: World size from the launcher.
-
-    Raises:
-        InvalidInputError: If the ranks cannot talk to each other, do not all come, or ask for different things; nothing
-            has run.
-    """
-    count = world_size(launched)
-    if count == 1:
-        return None
-    if not _is_initialized():
-        raise InvalidInputError(
-            f"this is one of {count} processes, which must know each other before they are timed together: call "
-            "torch.distributed.init_process_group first. Nothing has run"
-        )
-    rank = torch.distributed.get_rank()
-    store = torch.distributed.distributed_c10d.PrefixStore(f"greenlove/{Ranks._met_count}", _default_store())
-    member = Member(host=_host(), pid=os.getpid(), asks=asks)
-    ranks = Ranks(store, rank=rank, members=(member,) * count)
-    ranks.members = _introduce(ranks, member, count)
-    Ranks._met_count += 1
-    for other, each in enumerate(ranks.members):
-        if each.asks != ranks.members[0].asks:
-            raise InvalidInputError(
-                f"the ranks ask for different things: rank 0 for {ranks.members[0].asks}, rank {other} for "
-                f"{each.asks}. Nothing has run"
-            )
-    return ranks
 
 
 def on_all_ranks(ranks: Ranks | None, work: Callable[[], Result]) -> Result:
@@ -342,54 +322,29 @@ def failing_together(ranks: Ranks | None) -> Iterator[None]:
         raise
 
 
-def _introduce(ranks: Ranks, member: Member, count: int) -> tuple[Member, ...]:
-    """The members by rank: each leaves its own, rank 0 puts them together."""
-    ranks.post("hello", [member.host, member.pid, member.asks])
-    if ranks.is_leader:
-        hellos = {0: [member.host, member.pid, member.asks]} | ranks.wait_for_others("hello", timeout_s=MEET_TIMEOUT_S)
-        missing = [rank for rank in range(count) if not hellos.get(rank)]
-        if not missing:
-            ranks.post("members", [hellos[rank] for rank in range(count)])
-    else:
-        try:
-            ranks.wait_for("members", timeout_s=MEET_TIMEOUT_S)
-            missing = []
-        except BenchmarkError:
-            missing = [0]
-    found = None if missing else ranks.read("members")
-    if found is None:
-        ranks.post("hello", None)
-        names = ", ".join(str(rank) for rank in missing or [0])
-        raise InvalidInputError(
-            f"this training has {count} ranks, and rank {names} did not come within {MEET_TIMEOUT_S:.0f} s: every rank "
-            f"must call greenlove.{member.asks.split('(')[0]}. Nothing has run"
-        )
-    return tuple(Member(host=host, pid=pid, asks=asks) for host, pid, asks in found)
+def waiting(timeout_s: float) -> Iterator[float]:
+    """Seconds waited so far, again and again, with pauses that grow; ends after the last look at ``timeout_s``."""
+    begun_s, pause_s = time.perf_counter(), _SHORTEST_PAUSE_S
+    while True:
+        waited_s = time.perf_counter() - begun_s
+        yield waited_s
+        if waited_s >= timeout_s:
+            return
+        time.sleep(pause_s)
+        pause_s = min(_LONGEST_PAUSE_S, pause_s * _PAUSE_GROWTH)
 
 
-def _host() -> str:
-    """What tells this machine from others; names alone may repeat, as in containers."""
+def words_on_death(ranks: Sequence[int]) -> str:
+    """Which ranks died, as text."""
+    numbers = ", ".join(map(str, ranks))
+    return f"rank{'s' if len(ranks) > 1 else ''} {numbers} died without an error"
+
+
+def _is_alive(pid: int) -> bool:
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return socket.gethostname()
-
-
-def _default_store() -> Any:
-    """The store that the ranks met at.
-
-    Raises:
-        InvalidInputError: If the process group has none, as with MPI.
-    """
-    from torch.distributed import distributed_c10d
-
-    try:
-        store = distributed_c10d._get_default_store()
-    except (AttributeError, ValueError) as error:
-        raise InvalidInputError(f"torch.distributed has no store that the ranks share: {error}") from error
-    if store is None:
-        raise InvalidInputError("torch.distributed has no store that the ranks share, as with MPI; use gloo or NCCL")
-    return store
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _key(name: str, rank: int | None) -> str:

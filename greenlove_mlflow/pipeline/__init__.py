@@ -58,16 +58,18 @@ def estimate(
         InvalidInputError: If an argument is invalid; raised before anything runs.
     """
     from greenlove_mlflow.benchmark.checked_subject import is_runner
-    from greenlove_mlflow.benchmark.ranks import failing_together, meet, on_all_ranks
+    from greenlove_mlflow.benchmark.meeting import meet
+    from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks
     from greenlove_mlflow.benchmark.subject.loop import benchmarking, busy, refuse_inside_benchmark
     from greenlove_mlflow.pipeline.estimating import measure_training
     from greenlove_mlflow.pipeline.ground import read_ground
     from greenlove_mlflow.pipeline.undertaking import subject_of
+    from greenlove_mlflow.terminal import say_on_stderr
 
     refuse_inside_benchmark()
     epochs = 1 if epochs is None and steps is None and is_runner(model) else epochs
     settings, environment = _read_settings(epochs, {"steps": steps, **options})
-    ranks = meet(settings.asked_for("estimate"), environment.world_size)
+    ranks = meet(settings.asked_for("estimate"), environment.world_size, say=say_on_stderr)
 
     def checked() -> Subject:
         subject = subject_of(
@@ -190,9 +192,11 @@ def track(
         TrackingError: If the MLflow store cannot be used; raised before anything runs.
         TrainingRefused: If the training is refused and ``on_refusal="raise"``.
     """
-    from greenlove_mlflow.benchmark.ranks import meet, on_all_ranks
+    from greenlove_mlflow.benchmark.meeting import meet
+    from greenlove_mlflow.benchmark.ranks import on_all_ranks
     from greenlove_mlflow.pipeline.running import running
     from greenlove_mlflow.pipeline.undertaking import Keeping, prepare_training
+    from greenlove_mlflow.terminal import say_on_stderr
 
     policy = Policy(limits=limits, confirm=confirm, on_refusal=on_refusal, on_limit=on_limit)
     keeping = Keeping(
@@ -204,7 +208,7 @@ def track(
         run_id=run_id,
     )
     settings, environment = _read_settings(epochs, {"steps": steps, **options})
-    ranks = meet(settings.asked_for("track"), environment.world_size)
+    ranks = meet(settings.asked_for("track"), environment.world_size, say=say_on_stderr)
     undertaking = on_all_ranks(
         ranks,
         lambda: prepare_training(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks, rank_of_process
+from greenlove_mlflow.benchmark.ranks import failing_together, on_all_ranks
 from greenlove_mlflow.benchmark.subject.likeness import likeness_of_parts
 from greenlove_mlflow.benchmark.subject.loop import (
     benchmarking,
@@ -114,7 +114,7 @@ def _open(undertaking: Undertaking, study: Study | None) -> TrackedRun:
         nested=keeping.nested,
         run_id=keeping.run_id,
         continues=undertaking.plan.done_count > 0,
-        rank=rank_of_process(undertaking.environment.rank),
+        rank=undertaking.rank,
         join=keeping.join,
         study=None if study is None else study.tracked,
     )
@@ -265,7 +265,7 @@ def _make_run(
     return TrackedTraining(
         optimizers=undertaking.subject.optimizers,
         runner=undertaking.subject.runner,
-        commentary=Commentary(options.summary if rank_of_process(undertaking.environment.rank) == 0 else False),
+        commentary=Commentary(options.summary if undertaking.rank == 0 else False),
         tracked=tracked,
         laps=LapMeter(open_meter, undertaking.subject.synchronize),
         plan=undertaking.plan,

@@ -96,6 +96,11 @@ class Undertaking:
     validations_per_lap: float = 1.0
 
     @property
+    def rank(self) -> int:
+        """Rank of this process; 0 when it trains alone, whatever a launcher of something else has set."""
+        return 0 if self.ranks is None else self.ranks.rank
+
+    @property
     def may_move_within(self) -> bool:
         """Whether its own first seconds can be the benchmark instead: nothing needs an estimate beforehand."""
         needs_before = self.policy.confirm is not None or self.environment.benchmark_only or self.ranks is not None

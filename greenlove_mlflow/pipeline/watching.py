@@ -11,7 +11,8 @@ import torch
 
 from greenlove_mlflow.benchmark.checked_subject import Subject
 from greenlove_mlflow.benchmark.feed import Feed
-from greenlove_mlflow.benchmark.ranks import meet, on_all_ranks
+from greenlove_mlflow.benchmark.meeting import meet
+from greenlove_mlflow.benchmark.ranks import on_all_ranks
 from greenlove_mlflow.benchmark.subject.optimizer_steps import find_optimizers
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.environment import read_environment
@@ -21,6 +22,7 @@ from greenlove_mlflow.pipeline.live.policy import OnLimit, Policy
 from greenlove_mlflow.pipeline.options import Options, make_options
 from greenlove_mlflow.pipeline.running import running
 from greenlove_mlflow.pipeline.undertaking import Keeping, Undertaking
+from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.workload import Limits
@@ -122,7 +124,7 @@ def prepare_watched(
     settings = _settings(given, has_end=has_end, validations_per_lap=validations_per_lap)
     device = _device_of(model, optimizers)
     environment = read_environment()
-    ranks = meet(settings.asked_for("watch"), environment.world_size)
+    ranks = meet(settings.asked_for("watch"), environment.world_size, say=say_on_stderr)
     settings = settings.on(ranks)
     ground = on_all_ranks(ranks, lambda: read_ground(device, settings, environment, ranks))
     lap_steps = _lap_steps(settings)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from greenlove_mlflow.benchmark import ranks as module
-from greenlove_mlflow.benchmark.ranks import Member, Ranks, meet, on_all_ranks, rank_of_process, world_size
+from greenlove_mlflow.benchmark.meeting import meet
+from greenlove_mlflow.benchmark.ranks import Member, Ranks, on_all_ranks, world_size
 from greenlove_mlflow.environment import read_environment
 from greenlove_mlflow.errors import BenchmarkError, InvalidInputError, TrackingError
 
@@ -21,7 +27,7 @@ def test_alone_there_are_no_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     environment = read_environment()
-    assert (environment.rank, environment.world_size) == (0, 1)
+    assert environment.world_size == 1
     assert meet("track(epochs=1)", environment.world_size) is None
     assert on_all_ranks(None, lambda: 7) == 7
 
@@ -38,7 +44,6 @@ def test_torch_distributed_is_asked_before_the_environment(tmp_path: Path) -> No
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
         assert world_size(8) == 1
-        assert rank_of_process(5) == 0
     finally:
         torch.distributed.destroy_process_group()
 
@@ -118,13 +123,25 @@ def test_a_rank_that_does_not_answer_ends_the_wait(monkeypatch: pytest.MonkeyPat
         ranks.agree(1.0)
 
 
-def test_a_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MEET_TIMEOUT_S", 0.05)
-    member = Member(host="a", pid=1, asks="track(epochs=4)")
-    for rank, missing in ((0, "rank 1"), (1, "rank 0")):
-        ranks = Ranks(HashStore(), rank=rank, members=(member,) * 2)
-        with pytest.raises(InvalidInputError, match=f"{missing} did not come.*must call greenlove.track"):
-            module._introduce(ranks, member, 2)
+def test_a_rank_that_has_died_is_not_waited_for() -> None:
+    with subprocess.Popen(["true"]) as child:
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.001)
+        members = [Member(host="a", pid=pid, asks="") for pid in (os.getpid(), child.pid)]
+        with pytest.raises(BenchmarkError, match="rank 1 died without an error"):
+            Ranks(HashStore(), rank=0, members=members).agree(1.0)
+
+
+def test_process_ids_of_another_container_are_not_taken_for_ones_own() -> None:
+    members = [Member(host="a", pid=pid, asks="", pid_space=space) for pid, space in ((1, "x"), (2, "x"), (2**30, "y"))]
+    ranks = Ranks(HashStore(), rank=0, members=members)
+    assert (ranks.neighbour_pids, 2 in ranks.dead) == ((2,), False)
+
+
+def test_what_is_claimed_first_holds_for_all() -> None:
+    claimed = _on_each(lambda ranks: ranks.claim("laps", json.dumps(ranks.rank)))
+    assert len(set(claimed)) == 1
+    assert claimed[0] in ("0", "1", "2")
 
 
 def test_a_store_that_fails_is_given_up_without_an_error_in_the_training() -> None:

@@ -297,12 +297,11 @@ def test_the_environment_never_shows_its_key() -> None:
     assert "hush" not in repr(Environment(electricity_maps_key="hush"))
 
 
-def test_the_environment_names_place_rank_and_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_place_and_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREENLOVE_PLACE", "US-VA")
-    monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("TZ", ":Europe/Berlin")
     environment = read_environment()
-    assert (environment.place, environment.rank, environment.time_zone) == ("US-VA", 3, "Europe/Berlin")
+    assert (environment.place, environment.time_zone) == ("US-VA", "Europe/Berlin")
 
 
 def test_the_environments_budget_is_that_of_a_benchmark_for_which_none_is_named(

@@ -139,13 +139,18 @@ class Stopping:
         Where the caller reports laps, an exception waits for the end of a lap, at which no rank is in an exchange.
         """
         stop = None if self._link is None or self.must_stop else self._link.due_stop(step_count)
-        if stop is not None and not (laps_by_caller and stop.raises):
+        if stop is None or self._link is None:
+            return
+        if not (laps_by_caller and stop.raises and self._link.ends_laps_together):
             self._act(stop)
 
     def end_lap(self, lap_count: int) -> None:
         """Act on rank 0's decision at the end of a lap that all ranks reach."""
-        stop = None if self._link is None or self.must_stop else self._link.stop_after_lap(lap_count)
-        if stop is not None:
+        if self._link is None or (self.must_stop and not self._link.is_leader):
+            return
+        # Rank 0 says so even if it stops already by its steps: others may have fewer of them in this lap.
+        stop = self._link.stop_after_lap(lap_count)
+        if stop is not None and not self.must_stop:
             self._act(stop)
 
     def left_early(self) -> None:

@@ -2,11 +2,13 @@
 
 Rank 0 decides and the others follow, at the same step or at the end of the same lap. In the training's thread nothing
 waits for another rank, with one exception: at the end of an epoch that may be the last, because there are limits, the
-others wait for rank 0's decision. A rank that cannot be reached any more is trained without.
+others wait for rank 0's decision. If it does not come, as rank 0 may be waiting for them in an exchange of a longer
+epoch, they give that up and follow decisions by steps alone. A rank that cannot be reached is trained without.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -18,9 +20,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from greenlove_mlflow.benchmark.ranks import Ranks
+from greenlove_mlflow.benchmark.ranks import Ranks, words_on_death
 from greenlove_mlflow.core.account.all_ranks import RankRecords, log_of_ranks
 from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.run_facts import RunFacts
@@ -41,9 +41,12 @@ LOOK_STEPS = 8
 LEAST_STEPS_AHEAD = 2
 LOOK_S, REPORT_S = 0.25, 1.0
 # Ranks close their windows within a block of each other, and leave the training at about the same time.
-RECORDS_TIMEOUT_S = 5.0
+RECORDS_TIMEOUT_S, STEPS_OF_RECORDS = 5.0, 3.0
 END_TIMEOUT_S = 10.0
 ESTIMATE_TIMEOUT_S = 60.0
+# A longer wait at the end of a lap would end exchanges of the training, which have their own timeouts.
+LAP_TIMEOUT_S = 60.0
+_STOPS, _UNWAITED = "stops", "unwaited"
 # A rank that fails waits this long for rank 0 to record it, as its launcher may end rank 0 next.
 NOTED_TIMEOUT_S = 5.0
 _AFTER_THE_LAST = 2**62
@@ -105,6 +108,7 @@ class RankLink:
         self._may_stop = may_stop
         self._stop: Stop | None = None
         self._stop_lap: int | None = None
+        self._waits_at_laps = True
         self._meter: RankMeter | None = None
         self._reporter: Reporter | None = None
         self._seen_s: dict[int, float] = {}
@@ -164,14 +168,21 @@ class RankLink:
             self.ranks.post("noted", True)
 
     def _note_death(self) -> None:
-        dead = _dead_ranks(self.ranks)
-        if dead:
-            self._on_failure(_words_on_death(dead))
+        dead = self.ranks.dead
+        if dead and not self.is_ended_from_outside:
+            self._on_failure(words_on_death(dead))
+
+    @property
+    def is_ended_from_outside(self) -> bool:
+        """Whether another rank has got SIGTERM: its launcher ends all of them, and none has failed by itself."""
+        return bool(self.ranks.read_others("terminated"))
 
     def log_of_all(self, log: BenchmarkLog) -> BenchmarkLog:
         """On rank 0: the log of all ranks, which close their windows now."""
         self.ranks.post("window", log.stop_reason)
-        found = self.ranks.wait_for_others("records", timeout_s=RECORDS_TIMEOUT_S)
+        # They close at the end of the step that they are in.
+        timeout_s = RECORDS_TIMEOUT_S + STEPS_OF_RECORDS * RankRecords.of(log).step_s
+        found = self.ranks.wait_for_others("records", timeout_s=timeout_s)
         return _with_others(log, found, self.ranks.boards)
 
     def send_estimate(self, estimate: Estimate | None) -> None:
@@ -219,17 +230,43 @@ class RankLink:
         if not self._may_stop:
             return None
         if self.is_leader:
-            if self._stop is not None and self._stop_lap is None:
+            if self._stop is not None and self._stop_lap is None and self._claims(_STOPS):
                 self._stop_lap = lap_count
             self._post_lap(lap_count)
-            return self._stop
+            return None if self._stop_lap is None else self._stop
+        found = self._decision_on(lap_count)
+        if found is None:
+            return None
+        _, stop_lap, stop = found
+        return _read_stop(stop) if stop_lap is not None and stop_lap <= lap_count else None
+
+    @property
+    def ends_laps_together(self) -> bool:
+        """Whether all ranks wait at the end of a lap for rank 0's decision."""
+        return self.ranks.read("laps", rank=None) != _UNWAITED
+
+    def _claims(self, what: str) -> bool:
+        """Whether rank 0 stops the training at a lap, or no rank waits for that any more: what was claimed first."""
+        return self.ranks.claim("laps", json.dumps(what)) == json.dumps(what)
+
+    def _decision_on(self, lap_count: int) -> Any:
+        """What rank 0 says at the end of a lap; None where it is not waited for."""
+        if not self._waits_at_laps:
+            return None
         try:
-            _, stop_lap, stop = self.ranks.wait_for("lap", is_due=lambda found: found[0] >= lap_count)
+            return self.ranks.wait_for("lap", timeout_s=LAP_TIMEOUT_S, is_due=lambda found: found[0] >= lap_count)
+        except GreenloveError as error:
+            self._waits_at_laps = not self._claims(_UNWAITED)
+            if not self._waits_at_laps:
+                logger.warning("rank 0 did not decide on lap %d and is not waited for again: %s", lap_count, error)
+                return None
+        # Rank 0 has decided to stop, and has said at which lap or is about to.
+        try:
+            return self.ranks.wait_for("lap", is_due=lambda found: found[1] is not None)
         except GreenloveError as error:
             logger.warning("rank 0 did not decide on lap %d: %s", lap_count, error)
             self._may_stop = False
             return None
-        return _read_stop(stop) if stop_lap is not None and stop_lap <= lap_count else None
 
     def _post_lap(self, lap_count: int) -> None:
         self.ranks.post("lap", [lap_count, self._stop_lap, None if self._stop is None else asdict(self._stop)])
@@ -279,29 +316,35 @@ def link_ended(link: RankLink | None) -> Iterator[None]:
 
 @contextmanager
 def deaths_noted(link: RankLink | None, note: Callable[[str], None]) -> Iterator[None]:
-    """A block on rank 0 in which the death of another rank is recorded before the launcher ends this one for it.
+    """A block in which rank 0 records the death of another rank before the launcher ends it for that.
 
-    A launcher sends SIGTERM to the ranks that are left. A handler that the program has set is left alone. If the body
-    has ended by then, as an exchange with a dead rank fails, the block goes on to its end first.
+    A launcher sends SIGTERM to the ranks that are left, or to all where it is ended itself; so the other ranks say that
+    they got it before they die. A handler that the program has set is left alone. If the body has ended on rank 0 by
+    then, as an exchange with a dead rank fails, the block goes on to its end first.
 
     Args:
         link: This rank's tie to the others; None when it trains alone.
         note: Records why the training has failed.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    if link is None or not link.is_leader or not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    if link is None or not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
     own_pid, is_due = os.getpid(), threading.Event()
 
+    def last_words(link: RankLink) -> None:
+        if not link.is_leader:
+            link.ranks.post("terminated", True)
+        elif (dead := link.ranks.dead) and not link.is_ended_from_outside:
+            note(words_on_death(dead))
+
     def on_sigterm(number: int, frame: object) -> None:
-        if os.getpid() == own_pid and link.has_ended:
-            is_due.set()
-            return
-        dead = _dead_ranks(link.ranks) if os.getpid() == own_pid else []
-        if dead:
+        if os.getpid() == own_pid:
+            if link.is_leader and link.has_ended and not link.is_ended_from_outside:
+                is_due.set()
+                return
             # In a thread of its own: this one may hold a lock that recording needs.
-            thread = threading.Thread(target=note, args=(_words_on_death(dead),), name="greenlove-death", daemon=True)
+            thread = threading.Thread(target=last_words, args=(link,), name="greenlove-death", daemon=True)
             thread.start()
             thread.join(NOTED_TIMEOUT_S)
         _end_by_sigterm()
@@ -319,24 +362,6 @@ def deaths_noted(link: RankLink | None, note: Callable[[str], None]) -> Iterator
 def _end_by_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _dead_ranks(ranks: Ranks) -> list[int]:
-    """The ranks on this machine whose process has ended, in whatever way."""
-    neighbours = set(ranks.neighbour_pids)
-    return [rank for rank, each in enumerate(ranks.members) if each.pid in neighbours and not _is_alive(each.pid)]
-
-
-def _words_on_death(ranks: list[int]) -> str:
-    numbers = ", ".join(map(str, ranks))
-    return f"rank{'s' if len(ranks) > 1 else ''} {numbers} died without an error"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
 
 
 def gather_log(log: BenchmarkLog, ranks: Ranks) -> BenchmarkLog:

@@ -20,6 +20,7 @@ from greenlove_mlflow.errors import LimitReached
 from greenlove_mlflow.pipeline.live import rank_link
 from greenlove_mlflow.pipeline.live.policy import Policy, Stopping
 from greenlove_mlflow.pipeline.live.rank_link import LOOK_STEPS, RankLink, link_ended
+from tests.support.factories import a_log, an_epoch
 
 
 class NoRun:
@@ -134,6 +135,60 @@ def test_a_stop_is_seen_by_a_rank_that_comes_after_rank_0_has_left() -> None:
     assert stop.reason == "enough"
 
 
+def test_ranks_do_not_wait_for_each_other_for_good_where_their_epochs_end_at_different_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rank 1 has had its last batch of the epoch, and rank 0 waits for it in an exchange."""
+    monkeypatch.setattr(rank_link, "LAP_TIMEOUT_S", 0.05)
+    store = HashStore()
+    leader, other = a_link(store, 0), a_link(store, 1)
+    assert other.stop_after_lap(1) is None
+    leader.propose("enough", refusal="", raises=True, step_count=20)
+    assert leader.stop_after_lap(1) is None  # rank 1 has gone on
+    assert other.stop_after_lap(2) is None
+    stops = [each.due_stop(24) for each in (leader, other)]
+    assert [stop is not None and stop.reason for stop in stops] == ["enough"] * 2
+    assert not leader.ends_laps_together
+    assert not other.ends_laps_together
+
+
+def test_a_stop_at_a_lap_holds_for_a_rank_that_was_about_to_give_up_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_link, "LAP_TIMEOUT_S", 0.05)
+    store = HashStore()
+    leader, other = a_link(store, 0), a_link(store, 1)
+    leader.propose("enough", refusal="", raises=False, step_count=20)
+    monkeypatch.setattr(leader, "_post_lap", lambda lap_count: None)
+    assert leader.stop_after_lap(1) is not None
+    monkeypatch.undo()
+    late = threading.Timer(0.2, leader._post_lap, args=(1,))
+    monkeypatch.setattr(rank_link, "LAP_TIMEOUT_S", 0.05)
+    late.start()
+    assert other.stop_after_lap(1) is not None
+
+
+def test_a_rank_with_fewer_steps_in_an_epoch_stops_with_rank_0_that_counted_enough_of_them() -> None:
+    store = HashStore()
+    policy = Policy(limits=Limits(hours=1.0))
+    leader, other = (Stopping(policy, NoRun(), a_link(store, rank)) for rank in (0, 1))  # type: ignore[arg-type]
+    assert leader._link is not None
+    leader._link.propose("enough", refusal="", raises=False, step_count=6)
+    leader.look(8, laps_by_caller=True)
+    assert leader.must_stop == "enough"
+    leader.end_lap(1)
+    leader._link.end()
+    other.end_lap(1)  # after seven steps
+    assert other.must_stop == "enough"
+
+
+def test_the_records_of_ranks_that_are_in_a_long_step_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(Ranks, "wait_for_others", lambda self, name, *, timeout_s: waited.append(timeout_s) or {})
+    monkeypatch.setattr(rank_link, "_with_others", lambda log, found, boards: log)
+    log = a_log(epochs=(an_epoch(step_count=2, duration_s=40.0),))
+    a_link(HashStore(), 0).log_of_all(log)
+    assert waited[0] > 20.0
+
+
 @pytest.mark.parametrize("has_ended", [False, True])
 def test_a_dead_rank_is_noted_before_the_launcher_ends_this_one(
     has_ended: bool, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +208,29 @@ def test_a_dead_rank_is_noted_before_the_launcher_ends_this_one(
     child.wait()
     assert len(ended) == 1
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_ranks_that_their_launcher_ends_have_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 1 dies of SIGTERM first, as it does where rank 0 waits for it in an exchange, which then fails."""
+    ended: list[int] = []
+    notes: list[str] = []
+    monkeypatch.setattr(rank_link, "_end_by_sigterm", lambda: ended.append(1))
+    store = HashStore()
+    child = subprocess.Popen(["true"])
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.001)
+    leader, other = (a_link(store, rank, failures=notes, pids=(os.getpid(), child.pid)) for rank in (0, 1))
+    with rank_link.deaths_noted(other, notes.append):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.0)
+    with rank_link.deaths_noted(leader, notes.append):
+        with pytest.raises(RuntimeError), link_ended(leader):
+            raise RuntimeError("connection closed by peer")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.0)
+        assert ended == [1, 1]
+    child.wait()
+    assert notes == []
 
 
 def test_a_failure_is_noted_by_rank_0_before_it_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
