@@ -44,8 +44,8 @@ LOOK_S, REPORT_S = 0.25, 1.0
 RECORDS_TIMEOUT_S, STEPS_OF_RECORDS = 5.0, 3.0
 END_TIMEOUT_S = 10.0
 ESTIMATE_TIMEOUT_S = 60.0
-# A longer wait at the end of a lap would end exchanges of the training, which have their own timeouts.
-LAP_TIMEOUT_S = 60.0
+# Longer than most validations on rank 0 alone, shorter than the timeouts that the exchanges of a training have.
+LAP_TIMEOUT_S = 300.0
 _STOPS, _UNWAITED = "stops", "unwaited"
 # A rank that fails waits this long for rank 0 to record it, as its launcher may end rank 0 next.
 NOTED_TIMEOUT_S = 5.0
@@ -243,7 +243,7 @@ class RankLink:
     @property
     def ends_laps_together(self) -> bool:
         """Whether all ranks wait at the end of a lap for rank 0's decision."""
-        return self.ranks.read("laps", rank=None) != _UNWAITED
+        return bool(self.ranks.read("laps", rank=None) != _UNWAITED)
 
     def _claims(self, what: str) -> bool:
         """Whether rank 0 stops the training at a lap, or no rank waits for that any more: what was claimed first."""
