@@ -227,3 +227,18 @@ def _is_foreign(kind_of: type) -> bool:
     """Whether a type holds what this process's Python cannot copy: TensorFlow's variables, what a manager shares."""
     is_variable = kind_of.__module__.partition(".")[0] == "tensorflow" and hasattr(kind_of, "assign")
     return is_variable or is_outside(kind_of)
+
+
+def is_lost_view(tensor: torch.Tensor) -> bool:
+    """Whether autograd refuses a view because its base was changed in place, as FSDP 1 leaves a module's weights."""
+    try:
+        _ = tensor.is_leaf
+    except RuntimeError:
+        return True
+    return False
+
+
+def words_on(kind: Kind, thing: Any) -> str:
+    """What an object is, as text."""
+    is_lost = kind is Kind.TENSOR and is_lost_view(thing)
+    return "a view that autograd refuses, as FSDP 1 leaves them" if is_lost else str(kind.value)

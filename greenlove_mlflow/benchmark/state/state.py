@@ -36,7 +36,7 @@ from greenlove_mlflow.benchmark.state.keepers import (
     KeptSlots,
     KeptTensor,
 )
-from greenlove_mlflow.benchmark.state.kinds import Kind
+from greenlove_mlflow.benchmark.state.kinds import Kind, is_lost_view, words_on
 from greenlove_mlflow.benchmark.state.outside import (
     LARGEST_COPY_BYTES,
     KeptCache,
@@ -258,7 +258,7 @@ def _is_left_alone(thing: Any, kind: Kind) -> bool:
 
 
 def _refuse_unkeepable(found: Iterable[Found]) -> None:
-    reasons = [f"{each.path} is {each.kind.value}" for each in found if _cannot_be_kept(each)]
+    reasons = [f"{each.path} is {words_on(each.kind, each.thing)}" for each in found if _cannot_be_kept(each)]
     if not reasons:
         return
     more = f", and {len(reasons) - _NAMES_SHOWN} more" if len(reasons) > _NAMES_SHOWN else ""
@@ -300,9 +300,10 @@ def _cannot_be_kept(found: Found) -> bool:
 
 
 def _has_hidden_memory(tensor: torch.Tensor) -> bool:
-    """Whether a tensor has content that can neither be copied nor reached as other tensors (one that is nested)."""
+    """Whether a tensor has content that can neither be copied nor reached as other tensors, as a nested one."""
     is_wrapper = hasattr(tensor, "__tensor_flatten__")
-    return has_content(tensor) and not is_wrapper and tensor.is_nested and parts_of(tensor) is None
+    is_hidden = has_content(tensor) and not is_wrapper and tensor.is_nested and parts_of(tensor) is None
+    return is_hidden or is_lost_view(tensor)
 
 
 def _too_large_to_copy(found: Iterable[Found]) -> set[int]:

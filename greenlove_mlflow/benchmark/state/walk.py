@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from greenlove_mlflow.benchmark.state.bits import objects_in
-from greenlove_mlflow.benchmark.state.kinds import Kind, Kinds, slots_of
+from greenlove_mlflow.benchmark.state.kinds import Kind, Kinds, is_lost_view, slots_of
 from greenlove_mlflow.benchmark.state.outside import cached_by, class_content
 
 # The items of a container with more than this many are rows, and are visited last.
@@ -322,7 +322,7 @@ def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _of_tensor(tensor: torch.Tensor) -> Iterator[tuple[str, Any]]:
-    if tensor.is_leaf or tensor.retains_grad:
+    if not is_lost_view(tensor) and (tensor.is_leaf or tensor.retains_grad):
         yield ".grad", tensor.grad
     yield "'s hooks", tensor._backward_hooks
     yield "'s hooks", tensor._post_accumulate_grad_hooks

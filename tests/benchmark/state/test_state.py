@@ -351,6 +351,16 @@ def test_what_cannot_be_put_back_is_named_and_everything_else_is_back() -> None:
     assert same(before, everything(training))
 
 
+def test_a_model_whose_weights_are_views_that_autograd_refuses_is_refused_by_name() -> None:
+    """FSDP 1 leaves its modules' weights so: any look at their place in the graph is an error."""
+    net = Counting()
+    flat = torch.zeros(6, requires_grad=True) * 1.0
+    net.part, _ = flat.split(3)  # type: ignore[assignment]
+    flat.mul_(2.0)
+    with pytest.raises(StateNotKeepableError, match="part is a view that autograd refuses, as FSDP 1 leaves them"):
+        check_state(a_training(model=net))
+
+
 def test_a_refusal_names_what_it_found_and_what_to_do() -> None:
     training = a_training(data=Once())
     with pytest.raises(
