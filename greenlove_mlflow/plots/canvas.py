@@ -24,8 +24,8 @@ PALETTE = (BLUE, GREEN, PURPLE, ORANGE, SKY)
 
 # MLflow shows a figure in a run's note at 600 to 700 pixels.
 WIDTH_IN, DOTS_PER_INCH = 7.0, 100
-# Width of a tick's label with the space beside it, and of the labels left of the rows.
-_LABEL_IN, _ROW_LABELS_IN = 0.42, 1.5
+# Width of a character of a tick's label, of the space beside the label, and of the longest labels left of the rows.
+_CHAR_IN, _SPACE_IN, _ROW_LABELS_IN = 0.075, 0.1, 2.3
 _MARGIN_IN, _TITLE_IN, _CAPTION_LINE_IN = 0.16, 0.62, 0.17
 
 
@@ -73,23 +73,27 @@ def log_ticks(axes: Axes, *, along: str, prefix: str = "", most: int = 4) -> Non
     axis = axes.xaxis if along == "x" else axes.yaxis
     low, high = axis.get_view_interval()
     ticks = money_ticks(low, high) if prefix else round_ticks(low, high, most)
-    axis.set_major_locator(FixedLocator(_apart(ticks, low, high, _label_share(axes)) if along == "x" else ticks))
+    if along == "x":
+        ticks = _apart(ticks, low, high, prefix, _axis_in(axes))
+    axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value, prefix)))
 
 
-def _label_share(axes: Axes) -> float:
-    """The share of the axis that a label and the space beside it take, roughly."""
+def _axis_in(axes: Axes) -> float:
+    """The length of the horizontal axis in inches, at least."""
     spec = axes.get_subplotspec()
     column_count = 1 if spec is None else spec.get_gridspec().ncols
-    return _LABEL_IN * column_count / (WIDTH_IN - _ROW_LABELS_IN)
+    return (WIDTH_IN - _ROW_LABELS_IN) / column_count
 
 
-def _apart(ticks: list[float], low: float, high: float, share: float) -> list[float]:
-    """The ticks that lie at least that share of a logarithmic axis from the one before."""
+def _apart(ticks: list[float], low: float, high: float, prefix: str, axis_in: float) -> list[float]:
+    """The ticks whose labels do not reach that of the one before, on a logarithmic axis of that length."""
     kept: list[float] = []
     for tick in ticks:
-        if not kept or math.log(tick / kept[-1]) >= share * math.log(high / low):
+        labels = [tick_label(each, prefix) for each in (*kept[-1:], tick)]
+        needed_in = _SPACE_IN + _CHAR_IN * sum(map(len, labels)) / 2.0
+        if not kept or math.log(tick / kept[-1]) * axis_in >= needed_in * math.log(high / low):
             kept.append(tick)
     return kept
 

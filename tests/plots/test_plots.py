@@ -4,6 +4,7 @@ import io
 import itertools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -103,6 +104,22 @@ def test_tick_labels_do_not_overlap(name: str) -> None:
     boxes = tick_boxes({**PICTURES, **MONEY}[name]())
     apart = itertools.combinations(boxes, 2)
     assert [(one, other) for (one, at), (other, beside) in apart if at.overlaps(beside)] == []
+
+
+@pytest.mark.parametrize("home", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("offers", [1e-3, 1.0, 1e3])
+def test_tick_labels_do_not_overlap_whatever_the_sizes(home: float, offers: float) -> None:
+    comparison = a_comparison(a_scaled(an_estimate(), home))
+    rows = tuple(replace(row, estimate=a_scaled(row.estimate, offers)) for row in comparison.rows)
+    boxes = tick_boxes(plot_crusoe(replace(comparison, rows=rows)))
+    apart = itertools.combinations(boxes, 2)
+    assert [(one, other) for (one, at), (other, beside) in apart if at.overlaps(beside)] == []
+
+
+def a_scaled(estimate: Any, factor: float) -> Any:
+    names = ("time_s", "energy_kwh", "cost_usd", "co2_g")
+    known = {name: value.scaled(factor) for name in names if (value := getattr(estimate, name)) is not None}
+    return replace(estimate, **known)
 
 
 @pytest.mark.parametrize("name", MONEY)
