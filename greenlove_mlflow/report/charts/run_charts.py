@@ -255,13 +255,15 @@ def months() -> Any:
     base = alt.Chart(alt.NamedData("months"))
     y = alt.Y("month:N", sort=None, axis=titled(None, grid=False, labelColor=colour("ink")))
     x = alt.X(
-        "cost:Q", scale=alt.Scale(zero=True), axis=titled("cost of electricity, US dollars", tickCount=2, format="~s")
+        "cost:Q",
+        scale=alt.Scale(zero=True),
+        axis=titled("cost of electricity, US dollars", tickCount=2, format="$,.3~f"),
     )
     tooltip = words(
         ("month", "Month"), ("runs", "Trainings"), ("time_text", "Time"), ("energy_text", "Energy"),
         ("cost_text", "Cost"), ("co2_text", "CO2e"),
     )  # fmt: skip
-    bars = base.mark_bar(color=colour("blue"), height={"band": 0.65}).encode(x=x, y=y, tooltip=tooltip)
+    bars = base.mark_bar(color=colour(HOME), height={"band": 0.65}).encode(x=x, y=y, tooltip=tooltip)
     labels = base.mark_text(align="left", dx=5, fontSize=12, color=colour("ink")).encode(x=x, y=y, text="cost_text:N")
     return finished(bars + labels, height=alt.Step(30), description="Cost of the trainings of each month")
 
