@@ -28,8 +28,8 @@ _LEADING_COLUMNS = ("attributes.`Run Name`", "runDateAndNestInfo")
 # Wide enough for the longest key of each kind, in pixels.
 _WIDTHS = {"attributes": 90, "metrics": 140, "params": 105, "tags": 135}
 _TITLES = {
-    names.TIME_H: "hours",
-    names.COST_USD: "US dollars",
+    names.TIME_H: "Hours",
+    names.COST_USD: "USD",
     names.CO2_KG: "kg CO2e",
     names.ENERGY_KWH: "kWh",
 }
@@ -126,10 +126,10 @@ def _overview_charts(known: set[str]) -> Iterable[dict[str, Any]]:
         names.ENERGY_KWH: names.ACTUAL_ENERGY_KWH,
     }
     for quantity, title in _TITLES.items():
-        yield _bar("outcome", actual[quantity], f"took: {title}")
-    yield _bar("outcome", names.ACTUAL_TIME_ERROR_RATIO, "actual over estimated time")
-    yield _line("during", "forecast", "forecast of the whole, hours", [names.TRAIN_FORECAST_TIME_H])
-    yield _line("during", "epochs", "seconds of each epoch", [names.TRAIN_EPOCH_S])
+        yield _bar("outcome", actual[quantity], f"Took: {title}")
+    yield _bar("outcome", names.ACTUAL_TIME_ERROR_RATIO, "Actual over estimated time")
+    yield _line("during", "forecast", "Forecast, hours", [names.TRAIN_FORECAST_TIME_H])
+    yield _line("during", "epochs", "Seconds an epoch", [names.TRAIN_EPOCH_S])
     yield {
         **_chart("PARALLEL", "plans", "parallel", "Plan and place against the estimate"),
         "selectedParams": [names.PARAM_EPOCHS, names.PARAM_BATCH_SIZE],
@@ -143,7 +143,7 @@ def _offer_charts(known: set[str], subjects: Sequence[str]) -> Iterable[dict[str
     for quantity, title in _TITLES.items():
         keys = [key for subject in subjects if (key := metric_key(quantity, subject)) in known]
         if keys:
-            yield _line("offers", quantity, f"{title}, by date of the prices", keys, x_axis="time")
+            yield _line("offers", quantity, f"{title} by GPU", keys, x_axis="time")
 
 
 def _sections() -> list[dict[str, Any]]:
@@ -178,6 +178,8 @@ def _line(section: str, key: str, title: str, keys: Sequence[str], x_axis: str =
         **_chart("LINE", section, key, title),
         "metricKey": keys[0],
         "selectedMetricKeys": list(keys),
+        # The page titles a line chart by all its metrics, cut off, unless it is one of several nodes (MLflow 3.17).
+        "nodeLevelSystemMetricConfiguration": {"metric": title, "type": "node"},
         "xAxisKey": x_axis,
         "useGlobalXaxisKey": False,
         "displayPoints": True,

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from greenlove_mlflow.cli import main
+from greenlove_mlflow.tracking.saved_view import view_url
 from tests.report.test_page import visible_text
 from tests.support.browser import Visit, a_browser, visiting
 from tests.support.report import a_measured_training
@@ -105,3 +106,14 @@ def test_command_writes_one_page_for_an_experiment(server: Server, run_id: str, 
     text = visible_text(output.read_text())
     for expected in ("1 training so far", "Every run", "Left out", "Month by month"):
         assert expected in text
+
+
+def test_charts_of_the_saved_view_are_titled_in_words_that_fit(server: Server, run_id: str) -> None:
+    with a_browser() as browser, visiting(browser, view_url(server.uri, "0", charts=True)) as visit:
+        section = visit.page.get_by_text("Estimated here and on each offer").first
+        section.wait_for(state="attached", timeout=FRAME_DEADLINE_MS)
+        section.evaluate("node => node.scrollIntoView({block: 'start'})")
+        for quantity in ("Hours", "USD"):
+            title = visit.page.get_by_text(f"{quantity} by GPU").first
+            title.wait_for(state="visible", timeout=FRAME_DEADLINE_MS)
+            assert title.evaluate("node => node.scrollWidth <= node.clientWidth + 1")
