@@ -30,7 +30,7 @@ def command(refused: bool, as_json: bool) -> None:
         results.append(result)
         echo(_as_json(result) if as_json else _in_words(result))
         if result.is_sent and result.was_killed and result.run_id is not None and _draw_page(result):
-            click.echo(f"run {result.run_id}: its report was missing and has been made.", err=True)
+            click.echo(f"run {result.run_id}: its report says how far it got.", err=True)
     if not as_json:
         if not results:
             echo("Nothing to recover.")
@@ -41,19 +41,20 @@ def command(refused: bool, as_json: bool) -> None:
 
 
 def _draw_page(result: Recovered) -> bool:
-    """Make the report of a run that was killed before it had one; False where that is not possible."""
+    """Make the report of a run that was killed; False where that is not possible."""
     import mlflow
 
     from greenlove_mlflow.errors import GreenloveError
-    from greenlove_mlflow.stored.report_content import draw_missing_report
+    from greenlove_mlflow.stored.report_content import draw_report_again
     from greenlove_mlflow.tracking.spool.mlflow_store import absolute, without_credentials
 
     current = absolute(mlflow.get_tracking_uri())
     uri = current if without_credentials(current) == result.store_uri else result.store_uri
     try:
-        return draw_missing_report(str(result.run_id), store_uri=uri)
+        draw_report_again(str(result.run_id), store_uri=uri)
     except (GreenloveError, mlflow.MlflowException):  # killed before its estimate, or the store is gone again
         return False
+    return True
 
 
 def _in_words(result: Recovered) -> str:

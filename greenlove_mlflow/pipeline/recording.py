@@ -135,7 +135,9 @@ def keep_outcome(run: TrackedTraining, tracked: TrackedRun, error: BaseException
     if run.plan.lap_count is None:
         tracked.log_open_outcome(run.estimate, run.outcome)
     elif tracked.is_continued:
-        tracked.log_open_outcome(tracked.first_estimate() or run.of_all_parts(run.estimate), run.outcome)
+        estimate = tracked.first_estimate() or run.of_all_parts(run.estimate)
+        # The comparison and the log at hand are of what was left, so the note alone is written again.
+        tracked.log_outcome(estimate, None, None, run.outcome, status=status_of(error).lower())
     else:
         is_reused = any(each.code == "benchmark-reused" for each in run.estimate.caveats)
         log, status = None if is_reused else run.log, status_of(error).lower()

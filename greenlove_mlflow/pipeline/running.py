@@ -124,6 +124,9 @@ def _earlier_parts(undertaking: Undertaking, tracked: TrackedRun) -> EarlierPart
     """The earlier parts of a resumed training, which the run then continues; None when there are none."""
     earlier = tracked.earlier_parts() if undertaking.plan.done_count else None
     tracked.is_continued = earlier is not None
+    if tracked.is_continued:
+        # How the earlier part ended is not how the training ends.
+        tracked.tags({names.TAG_STATUS: names.STATUS_RUNNING, names.TAG_REASON: ""})
     return earlier
 
 

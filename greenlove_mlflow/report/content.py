@@ -49,7 +49,9 @@ class ReportContent:
         notice: Text shown first: that the training was refused or stopped, and why.
         started_at: When the run started, ISO 8601 in UTC; that of the log when empty.
         url: URL of the run's page.
-        outcome: The outcome; None before training has begun.
+        outcome: The outcome; None before training has begun and while it runs.
+        so_far: What a running training took up to its last lap; None before it has ended.
+        seen_at: When that lap ended, ISO 8601 in UTC.
         price_history: All cost estimates that the run holds, if prices of several dates were used.
         price_sheets: The dated sheets that the what-if panel offers.
         equivalences: Everyday equivalents to compare CO2e with.
@@ -68,6 +70,8 @@ class ReportContent:
     started_at: str = ""
     url: str | None = None
     outcome: Outcome | None = None
+    so_far: Outcome | None = None
+    seen_at: str = ""
     price_history: tuple[PricePoint, ...] = ()
     price_sheets: tuple[PriceSheet, ...] = ()
     equivalences: tuple[Equivalence, ...] = ()

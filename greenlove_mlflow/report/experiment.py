@@ -26,7 +26,6 @@ from greenlove_mlflow.numbers import (
     duration_scale,
     format_co2_g,
     format_duration_s,
-    format_epochs,
     format_kwh,
     format_money,
     format_share,
@@ -39,7 +38,7 @@ from greenlove_mlflow.report.takeaway import csv_text
 from greenlove_mlflow.report.view import Cell, Figure
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 from greenlove_mlflow.words.plain_text import missing_rent, offer_label
-from greenlove_mlflow.words.verdict import Fate, fate_of
+from greenlove_mlflow.words.verdict import Fate, fate_of, how_far
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
@@ -92,7 +91,7 @@ def runs_csv(trainings: Sequence[Training]) -> str:
 
 
 def _line(training: Training) -> RunLine:
-    estimate, outcome, statistics = training.estimate, training.outcome, training.estimate.statistics
+    estimate, outcome, statistics = training.estimate, training.outcome or training.so_far, training.estimate.statistics
     off, verdict = _judgement(training)
     silent = NOT_YET if training.status == "running" else NOT_RUN
     unknown = silent if outcome is None else NOT_MEASURED if outcome.energy_kwh is None else UNKNOWN
@@ -129,11 +128,11 @@ def _csv_figures(of: Estimate | Outcome | None) -> list[str]:
 
 
 def _judgement(training: Training) -> tuple[float | None, str]:
-    outcome, plan = training.outcome, training.estimate.workload
+    outcome = training.outcome
     if outcome is None:
-        return None, ""
+        return None, "" if training.so_far is None else f"{how_far(training.estimate, training.so_far)} so far"
     if not outcome.completed:
-        return None, f"{len(outcome.epoch_durations_s):,} of {format_epochs(plan.epoch_count)}"
+        return None, how_far(training.estimate, outcome)
     off = outcome.time_s / training.estimate.time_s.point - 1.0
     side = "within" if training.estimate.time_s.contains(outcome.time_s) else "outside"
     sign = "+" if off > 0 else ""
@@ -198,7 +197,8 @@ def render_experiment(content: ExperimentContent) -> str:
 
 def _verdict(content: ExperimentContent, total: Spent, offers: tuple[Elsewhere, ...]) -> tuple[str, ...]:
     if not total.run_count:
-        return (f"None of the {_counted(len(content.trainings))} in {content.name} has run yet.",)
+        done = "ended" if any(each.so_far for each in content.trainings) else "run"
+        return (f"None of the {_counted(len(content.trainings))} in {content.name} has {done} yet.",)
     parts = [
         format_duration_s(total.time_s),
         format_kwh(total.energy_kwh, missing=""),

@@ -15,7 +15,14 @@ from greenlove_mlflow.report.charts.chart_data import chart_tables
 from greenlove_mlflow.report.data import can_replan, page_facts
 from greenlove_mlflow.report.takeaway import citation_of, options_csv
 from greenlove_mlflow.words.summary import asks_for_action, next_time
-from greenlove_mlflow.words.verdict import fate_of, headline_sentences, home_sentence, would_take_sentence
+from greenlove_mlflow.words.verdict import (
+    fate_of,
+    headline_sentences,
+    home_sentence,
+    progress_sentences,
+    was_estimated_sentence,
+    would_take_sentence,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,10 +53,10 @@ def render_report(content: ReportContent) -> str:
         content=content,
         fate=fate_of(content.status),
         where=_where(content),
-        headline=headline_sentences(estimate, content.outcome, status=content.status, notice=content.notice),
-        verdict=would_take_sentence(estimate) if content.status == "refused" else home_sentence(estimate),
+        headline=_headline(content),
+        verdict=_verdict(content),
         advice="" if comparison is None else next_time(comparison, has_ended=content.outcome is not None),
-        figures=view.figures_of(estimate, content.outcome),
+        figures=view.figures_of(estimate, content.outcome, content.so_far),
         parts=view.step_parts(estimate),
         options=None if comparison is None else view.options_of(comparison),
         equivalents=view.equivalents_of(estimate, content.equivalences, content.outcome),
@@ -86,7 +93,22 @@ def _where(content: ReportContent) -> tuple[str, ...]:
     """Date, machine and place of the run, for the line above everything else."""
     statistics = content.estimate.statistics
     machine = "" if statistics is None else statistics.machine.processor_name
-    return tuple(part for part in (content.date, machine, content.estimate.grid.place) if part)
+    # A page shows a running training as it was when the page was made.
+    as_of = f"as of {content.made_at[:16].replace('T', ' ')} UTC" if content.status == "running" else ""
+    known = (content.date, machine, content.estimate.grid.place, as_of if content.made_at else "")
+    return tuple(part for part in known if part)
+
+
+def _verdict(content: ReportContent) -> str:
+    if content.so_far is not None:
+        return was_estimated_sentence(content.estimate)
+    return would_take_sentence(content.estimate) if content.status == "refused" else home_sentence(content.estimate)
+
+
+def _headline(content: ReportContent) -> tuple[str, ...]:
+    estimate, so_far = content.estimate, content.so_far
+    happened = headline_sentences(estimate, content.outcome, status=content.status, notice=content.notice)
+    return happened if so_far is None else (*progress_sentences(estimate, so_far, seen_at=content.seen_at), *happened)
 
 
 def script_json(value: Any) -> Any:

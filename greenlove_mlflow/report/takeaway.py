@@ -50,12 +50,14 @@ def options_csv(content: ReportContent) -> str:
     estimate, comparison = content.estimate, content.comparison
     rows = [[LOCAL, estimate.grid.place, *_figures(estimate), "", "", "", "", "", "", ""]]
     rows += [_offer_cells(row) for row in (() if comparison is None else comparison.rows)]
-    if content.outcome is not None:
-        done = content.outcome
+    done = content.outcome or content.so_far
+    if done is not None:
         co2_kg = None if done.co2_g is None else done.co2_g / G_PER_KG
         took = (done.time_s / S_PER_H, done.cost_usd, done.energy_kwh, co2_kg)
         cells = [cell for value in took for cell in (_number(value), "", "")]
-        rows.append(["actual", estimate.grid.place, *cells, "", "", "", "", "", "", ""])
+        rows.append(
+            ["actual" if content.outcome else "so far", estimate.grid.place, *cells, "", "", "", "", "", "", ""]
+        )
     return csv_text(CSV_HEADS, rows)
 
 

@@ -102,9 +102,16 @@ class OptionTable:
     co2_unit: str
 
 
-def figures_of(estimate: Estimate, outcome: Outcome | None = None) -> tuple[Figure, ...]:
-    """Time, energy, cost and CO2e: what happened with its estimate beside it, else the estimate here."""
-    return _estimated(estimate) if outcome is None else _happened(estimate, outcome)
+def figures_of(estimate: Estimate, outcome: Outcome | None = None, so_far: Outcome | None = None) -> tuple[Figure, ...]:
+    """Time, energy, cost and CO2e: what happened, or the training took so far, beside its estimate; else the estimate.
+
+    Args:
+        estimate: The estimate here.
+        outcome: The outcome; None when nothing ran, or it still runs.
+        so_far: What a running training took up to its last lap; None without one.
+    """
+    known = outcome or so_far
+    return _estimated(estimate) if known is None else _happened(estimate, known)
 
 
 def _estimated(estimate: Estimate) -> tuple[Figure, ...]:

@@ -54,6 +54,8 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
         started_at=_utc(stored.started_ms),
         url=stored.url,
         outcome=stored.outcome,
+        so_far=stored.so_far,
+        seen_at="" if stored.seen_ms is None else _utc(stored.seen_ms),
         price_history=price_history(stored, store_uri),
         made_at=now(),
     )
@@ -141,24 +143,17 @@ def refresh_report(run_id: str, page: str, *, store_uri: str) -> None:
         make_client(store_uri).log_artifact(run_id, str(path), str(Path(names.ARTIFACT_REPORT).parent))
 
 
-def draw_missing_report(run_id: str, *, store_uri: str) -> bool:
-    """Put a page into a run that has an estimate and no page, as after a training that was killed early.
+def draw_report_again(run_id: str, *, store_uri: str) -> None:
+    """Put into a run the page of what is known of it now, as after a training that was killed.
 
     Args:
         run_id: Id of the run.
         store_uri: Address of the store.
 
-    Returns:
-        Whether a page was made.
-
     Raises:
         RunDataError: If the run has no estimate.
     """
-    client = make_client(store_uri)
-    if any(each.path == names.ARTIFACT_REPORT for each in client.list_artifacts(run_id, names.ARTIFACT_ROOT)):
-        return False
     refresh_report(run_id, render_report(run_content(run_id, store_uri=store_uri)), store_uri=store_uri)
-    return True
 
 
 def now() -> str:
@@ -187,6 +182,7 @@ def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | No
         rows=() if comparison is None else comparison.rows,
         is_too_small_to_rent=comparison is not None and comparison.is_too_small_to_rent,
         outcome=stored.outcome,
+        so_far=stored.so_far,
     )
 
 

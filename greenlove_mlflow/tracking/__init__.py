@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from greenlove_mlflow.tracking.outcomes import HistoryPoint
 from greenlove_mlflow.tracking.reading import (
-    HistoryPoint,
     StoredRun,
     finished_runs,
     read_finished_runs,

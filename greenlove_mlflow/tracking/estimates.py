@@ -15,7 +15,8 @@ from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
 from greenlove_mlflow.tracking.artifacts import input_of, sources_used, tables_used, training_input
-from greenlove_mlflow.tracking.note import NOTE_TAG, make_note
+from greenlove_mlflow.tracking.names import NOTE_TAG
+from greenlove_mlflow.tracking.note import make_note
 from greenlove_mlflow.tracking.spool.events import PowerEvent
 from greenlove_mlflow.tracking.spool.measurements import write_power
 from greenlove_mlflow.words.summary import best_option_words
@@ -173,6 +174,7 @@ def keep_page(
         log=log,
         sources=sources_used(estimate, comparison),
         run_id=run.run_id,
+        run_name=run.run_name,
         status=status,
         notice=notice,
         url=run.url,

@@ -16,6 +16,7 @@ from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.names import (
     ARTIFACT_PLOTS,
+    NOTE_TAG,
     STATUS_REFUSED,
     STUDY,
     STUDY_FORECAST,
@@ -30,7 +31,14 @@ from greenlove_mlflow.units import G_PER_KG, S_PER_H
 from greenlove_mlflow.untrusted import markdown_cell
 from greenlove_mlflow.words.plain_text import estimate_lines
 from greenlove_mlflow.words.summary import asks_for_action, next_time
-from greenlove_mlflow.words.verdict import headline_sentences, home_sentence, outcome_table, would_take_sentence
+from greenlove_mlflow.words.verdict import (
+    headline_sentences,
+    home_sentence,
+    outcome_table,
+    progress_sentences,
+    was_estimated_sentence,
+    would_take_sentence,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +48,6 @@ if TYPE_CHECKING:
     from greenlove_mlflow.tracking.spool.run_events import RunEvents
 
 
-NOTE_TAG = "mlflow.note.content"
 _TAIL_WITHOUT_PAGE = "How it is known, how to cite it, and everything else: `greenlove report` with this run's id."
 _TAIL = "How it is known, how to cite it, and everything else: `greenlove/report.html`."
 # A description that begins otherwise is somebody else's and is left alone.
@@ -59,6 +66,8 @@ def make_note(
     notice: str = "",
     status: str = "",
     has_page: bool = True,
+    so_far: Outcome | None = None,
+    seen_at: str = "",
 ) -> str:
     """The note in GitHub Markdown, within MLflow's size limit.
 
@@ -73,9 +82,15 @@ def make_note(
         notice: Text shown first; empty without one.
         status: Status of the run; empty when unknown.
         has_page: Whether the run holds pictures and the report.
+        so_far: What a running training took up to its last lap; None before it has ended.
+        seen_at: When that lap ended, ISO 8601 in UTC.
     """
     sentences = list(headline_sentences(estimate, outcome, status=status, notice=notice))
-    if outcome is None:
+    if so_far is not None:
+        sentences += progress_sentences(estimate, so_far, seen_at=seen_at)
+    if so_far is not None:
+        sentences.append(was_estimated_sentence(estimate))
+    elif outcome is None:
         sentences.append(would_take_sentence(estimate) if status == STATUS_REFUSED else home_sentence(estimate))
     if comparison is not None:
         sentences.append(next_time(comparison, has_ended=outcome is not None))
@@ -83,7 +98,7 @@ def make_note(
     if has_page and run_id is not None and comparison is not None:
         picture = f"get-artifact?path={ARTIFACT_PLOTS}/crusoe.png&run_uuid={run_id}"
         parts.append(f"![time, cost and CO2e here and on each offer]({picture})")
-    parts.append("\n".join(_table(estimate, outcome)))
+    parts.append("\n".join(_table(estimate, outcome, so_far)))
     caveats = list(dict.fromkeys([*estimate.caveats, *(comparison.caveats if comparison else ())]))
     asking = asks_for_action(caveats)
     rest = len(caveats) - len(asking)
@@ -92,14 +107,33 @@ def make_note(
     return _joined(parts, asking, tail)
 
 
-def _table(estimate: Estimate, outcome: Outcome | None) -> list[str]:
-    """The four figures: what happened beside its estimate, else the estimate and what it was priced with."""
-    if outcome is None:
+def with_what_happened(note: str, estimate: Estimate, outcome: Outcome, *, status: str) -> str:
+    """A note of an estimate with what happened before it.
+
+    Args:
+        note: The note.
+        estimate: Its estimate.
+        outcome: What happened.
+        status: How the training ended.
+    """
+    sentences = headline_sentences(estimate, outcome, status=status, notice="")
+    parts = [
+        " ".join(markdown_cell(each) for each in sentences),
+        "\n".join(_table(estimate, outcome)),
+        "Before it ran:",
+    ]
+    return "\n\n".join([*parts, note])[: TAG_VALUE_LIMIT - 1]
+
+
+def _table(estimate: Estimate, outcome: Outcome | None, so_far: Outcome | None = None) -> list[str]:
+    """The four figures: what happened beside its estimate, else the estimate and what it is based on."""
+    known = outcome or so_far
+    if known is None:
         rows = [(name, value, words) for name, value, words in estimate_lines(estimate)]
-        return ["| | here | priced with |", "|---|---|---|", *(_row(row) for row in rows)]
-    _, *lines = outcome_table(estimate, outcome)
+        return ["| | here | based on |", "|---|---|---|", *(_row(row) for row in rows)]
+    _, *lines = outcome_table(estimate, known)
     rows = [(name, happened, promised) for name, promised, happened, _ in lines]
-    return ["| | happened | estimated |", "|---|---|---|", *(_row(row) for row in rows)]
+    return [f"| | {'happened' if outcome else 'so far'} | estimated |", "|---|---|---|", *(_row(row) for row in rows)]
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -234,6 +234,7 @@ def _find_online(plan: _Plan, answered: Callable[[], None]) -> Opened:  # one re
         is_ours=bool(ours),
         parents=list(ours[1:]),
         experiment_id=run.info.experiment_id,
+        run_name=run.info.run_name,
     )
     client.log_batch(
         run.info.run_id, tags=_run_tags({**opening_tags(plan.kind), **_parent_tag(study, run)}), synchronous=True

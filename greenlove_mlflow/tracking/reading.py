@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.codec import check_bounds
-from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog
 from greenlove_mlflow.core.timing.drift import FinishedRun, Trained, finished_run
 from greenlove_mlflow.errors import GreenloveError, RunDataError
 from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.outcomes import HistoryPoint, read_known_outcome, sorted_history
 from greenlove_mlflow.tracking.spool.boundary import cause, first_line
 from greenlove_mlflow.tracking.spool.mlflow_store import (
     is_permanent,
@@ -26,7 +26,7 @@ from greenlove_mlflow.tracking.spool.mlflow_store import (
     run_url,
     without_progress_bars,
 )
-from greenlove_mlflow.units import G_PER_KG, S_PER_H
+from greenlove_mlflow.units import S_PER_H
 from greenlove_mlflow.untrusted import printable
 
 logger = logging.getLogger(__name__)
@@ -44,19 +44,8 @@ if TYPE_CHECKING:
 FINISHED_RUN_LIMIT = 500
 # Fewer epochs of a training that was stopped early say little about its pace.
 LEAST_LAPS_OF_A_PART = 3
-# More would be epochs of a few seconds for a year: no training is read epoch by epoch beyond this.
-EPOCH_LIMIT = 10_000_000
 # The fate of a run that ended well and trained nothing.
 PLANNED = "planned"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryPoint:
-    """One point of a metric's history."""
-
-    step: int
-    timestamp_ms: int
-    value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +64,9 @@ class StoredRun:
         started_ms: Start, milliseconds since 1970.
         ended_ms: End, milliseconds since 1970; None while the run is active.
         url: The run's page; None when the store has none.
-        outcome: The outcome; None when no epoch was run.
+        outcome: The outcome; None when no epoch was run, or the run has not ended.
+        so_far: What a run that has not ended took up to its last lap; None when it has ended or no lap has.
+        seen_ms: When its last lap ended, milliseconds since 1970; None where no lap is known.
         log: The benchmark's log; None when its files are missing or were not requested.
     """
 
@@ -91,6 +82,8 @@ class StoredRun:
     ended_ms: int | None = None
     url: str | None = None
     outcome: Outcome | None = None
+    so_far: Outcome | None = None
+    seen_ms: int | None = None
     log: BenchmarkLog | None = None
 
     @property
@@ -131,19 +124,24 @@ def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True
             f"run {run_id} keeps no {names.TAG_STATS} tag: it was not made by greenlove.track, or its benchmark did "
             "not finish"
         )
+    statistics = _statistics(run)
+    with _named(run):
+        known = read_known_outcome(client, run, statistics)
     return StoredRun(
         run_id=run.info.run_id,
         name=printable(run.info.run_name or ""),
         experiment_id=run.info.experiment_id,
         status=run.info.status.lower(),
-        statistics=_statistics(run),
+        statistics=statistics,
         params=_printable_texts(run.data.params),
         tags=_printable_texts(run.data.tags),
         metrics=run.data.metrics,
         started_ms=run.info.start_time,
         ended_ms=run.info.end_time,
         url=run_url(uri, run.info.experiment_id, run.info.run_id),
-        outcome=_outcome(client, run),
+        outcome=known.outcome,
+        so_far=known.so_far,
+        seen_ms=known.seen_ms,
         log=_read_log(client, run_id) if with_log else None,
     )
 
@@ -159,7 +157,7 @@ def read_history(run_id: str, key: str, *, store_uri: str | None = None) -> tupl
     import mlflow
 
     client = make_client(store_uri or mlflow.get_tracking_uri())
-    return _history(client, run_id, key)
+    return sorted_history(client, run_id, key)
 
 
 def finished_runs(store_uri: str, experiment_ids: list[str] | None = None) -> tuple[FinishedRun, ...]:
@@ -298,67 +296,6 @@ def _named(run: Run) -> Iterator[None]:
 
 def _printable_texts(texts: Mapping[str, str]) -> dict[str, str]:
     return {printable(key): printable(value, lines=True) for key, value in texts.items()}
-
-
-def _outcome(client: MlflowClient, run: Run) -> Outcome | None:
-    """The outcome of a run; None when no epoch was run.
-
-    Raises:
-        RunDataError: If its values are invalid.
-    """
-    with _named(run):
-        outcome = _read_outcome(client, run)
-        if outcome is not None:
-            check_bounds(outcome)
-        return outcome
-
-
-def _read_outcome(client: MlflowClient, run: Run) -> Outcome | None:
-    time_h = run.data.metrics.get(names.ACTUAL_TIME_H)
-    if time_h is None:
-        return None
-    metrics = run.data.metrics
-    co2_kg = metrics.get(names.ACTUAL_CO2_KG)
-    return Outcome(
-        epoch_durations_s=_every_epoch(_history(client, run.info.run_id, names.TRAIN_EPOCH_S)),
-        time_s=time_h * S_PER_H,
-        completed=names.ACTUAL_TIME_ERROR_RATIO in metrics,
-        energy_kwh=metrics.get(names.ACTUAL_ENERGY_KWH),
-        energy_source=printable(run.data.tags.get(f"{names.TAG_POWER_SOURCE}.actual", "")),
-        energy_note=printable(run.data.tags.get(f"{names.TAG_POWER_SOURCE}.note", "")),
-        cost_usd=metrics.get(names.ACTUAL_COST_USD),
-        co2_g=None if co2_kg is None else co2_kg * G_PER_KG,
-        forecasts_s=_forecasts(client, run.info.run_id),
-    )
-
-
-def _every_epoch(points: tuple[HistoryPoint, ...]) -> tuple[float, ...]:
-    """One duration per epoch in seconds; an epoch dropped by thinning gets that of the next one kept."""
-    if points and points[-1].step >= EPOCH_LIMIT:
-        raise RunDataError(f"epoch {points[-1].step} is beyond what a training can have")
-    durations: list[float] = []
-    for point in points:
-        durations += [point.value] * max(0, point.step + 1 - len(durations))
-    return tuple(durations)
-
-
-def _forecasts(client: MlflowClient, run_id: str) -> tuple[Interval, ...]:
-    ends = [
-        {point.step: point.value * S_PER_H for point in _history(client, run_id, f"{names.TRAIN_FORECAST_TIME_H}{end}")}
-        for end in ("", "_lo", "_hi")
-    ]
-    return tuple(
-        Interval(point=ends[0][step], low=min(ends[1][step], ends[0][step]), high=max(ends[2][step], ends[0][step]))
-        for step in sorted(set(ends[0]) & set(ends[1]) & set(ends[2]))
-    )
-
-
-def _history(client: MlflowClient, run_id: str, key: str) -> tuple[HistoryPoint, ...]:
-    points = [
-        HistoryPoint(step=each.step, timestamp_ms=each.timestamp, value=each.value)
-        for each in client.get_metric_history(run_id, key)
-    ]
-    return tuple(sorted(points, key=lambda point: (point.step, point.timestamp_ms)))
 
 
 def _read_log(client: MlflowClient, run_id: str) -> BenchmarkLog | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.errors import RunDataError
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.opening import find_run, forget_run, leave_runs
+from greenlove_mlflow.tracking.progress import ProgressNote
 from greenlove_mlflow.tracking.spool.boundary import OutOfTimeError, say, within
 from greenlove_mlflow.tracking.spool.delivery import deliver_failure
 from greenlove_mlflow.tracking.spool.events import LapEvent
@@ -61,6 +62,7 @@ class TrackedRun(RunEvents):
         self._label = self._notice = self._failure = ""
         self._describes_experiment = self.is_continued = False
         self.study: TrackedRun | None = None
+        self._progress = ProgressNote()
         self._laps_cut: tuple[LapEvent, ...] | None = None
         if opened is not None and self._spool is not None:
             self._sender = Sender(self._spool, opened.store_uri, stop=self._must_stop, complain=self._boundary.warn)
@@ -145,6 +147,7 @@ class TrackedRun(RunEvents):
             keep_files(self, estimate, comparison, log)
         with self._boundary.guard("drawing the pictures and the report"):
             keep_page(self, estimate, comparison, log)
+        self._progress.open()
         if saved_view:
             self._describes_experiment = True
             with self._boundary.guard("saving a view of the experiment"):
@@ -275,6 +278,14 @@ class TrackedRun(RunEvents):
             is_epoch=is_epoch,
         )
         self._put(lap)
+
+    def log_progress(
+        self, estimate: Estimate, comparison: Comparison | None, settle: Callable[[], Outcome | None]
+    ) -> None:
+        """Record in the note how far the training is, if due; ``settle`` makes the outcome up to the last lap."""
+        if self._spool is not None:
+            with self._boundary.guard("writing the note"):
+                self._progress.keep(self, estimate, comparison, settle)
 
     def cut_laps_again(self, durations_s: Sequence[float], energies_j: Sequence[float | None]) -> None:
         """Replace the laps in the file of all laps with these, for example once the epochs are known."""

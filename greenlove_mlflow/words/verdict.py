@@ -224,7 +224,7 @@ def ran_although_words(reason: str) -> str:
 
 
 def headline_sentences(estimate: Estimate, outcome: Outcome | None, *, status: str, notice: str) -> tuple[str, ...]:
-    """What happened, before anything that was estimated; empty before the training and while it runs.
+    """What happened, before anything that was estimated; empty before the training.
 
     Args:
         estimate: The estimate.
@@ -239,6 +239,11 @@ def headline_sentences(estimate: Estimate, outcome: Outcome | None, *, status: s
     return (happened, *notices, judgement_sentence(estimate, outcome), *_energy_sentences(outcome))
 
 
+def was_estimated_sentence(estimate: Estimate) -> str:
+    """What a run that has begun was estimated to take here."""
+    return home_sentence(estimate).replace("Training here takes", "It was estimated to take")
+
+
 def would_take_sentence(estimate: Estimate) -> str:
     """What a run that was refused would take here."""
     return home_sentence(estimate).replace("Training here takes", "Training here would take")
@@ -246,25 +251,59 @@ def would_take_sentence(estimate: Estimate) -> str:
 
 def happened_sentence(estimate: Estimate, outcome: Outcome, status: str = "") -> str:
     """One sentence with the time, energy, cost and CO2e that a run took, and how far it got if not to its end."""
+    if outcome.completed:
+        return f"It took {_listed(outcome)}."
+    ending = _ENDINGS.get(status, "")
+    return f"{how_far(estimate, outcome)} ran{f', {ending}' if ending else ''}: {_listed(outcome)}."
+
+
+def progress_sentences(estimate: Estimate, so_far: Outcome, *, seen_at: str) -> tuple[str, ...]:
+    """How far a running training was when it was last seen, what it had taken and what was left; no word of its end.
+
+    Args:
+        estimate: The estimate.
+        so_far: What it took up to its last lap.
+        seen_at: When that lap ended, ISO 8601 in UTC.
+    """
+    done = f"{how_far(estimate, so_far)} done: {_listed(so_far)} so far."
+    seen = f"Last seen {seen_at[:16].replace('T', ' ')} UTC." if seen_at else ""
+    left = ""
+    if so_far.forecasts_s:
+        whole, taken_s = so_far.forecasts_s[-1], so_far.time_s
+        ends = (max(0.0, end - taken_s) for end in (whole.point, whole.low, whole.high))
+        point, low, high = ends
+        left = f"{format_duration_s(Interval(point=point, low=low, high=high))} left by the latest forecast."
+    return tuple(sentence for sentence in (done, left, seen) if sentence)
+
+
+def how_far(estimate: Estimate, outcome: Outcome) -> str:
+    """The laps that were done, of those planned: epochs, or optimizer steps where the plan is one of steps."""
+    done, planned = len(outcome.epoch_durations_s), estimate.workload.epoch_count
+    if outcome.lap_steps is None:
+        return f"{done:,} of {format_epochs(planned)}"
+    whole = round(planned * outcome.lap_steps)
+    return f"{min(done * outcome.lap_steps, whole):,} of {whole:,} steps"
+
+
+def _listed(outcome: Outcome) -> str:
     parts = [
         format_duration_s(outcome.time_s),
         format_kwh(outcome.energy_kwh, missing=""),
         format_money(outcome.cost_usd, missing=""),
         "" if outcome.co2_g is None else f"{format_co2_g(outcome.co2_g)} CO2e",
     ]
-    listed = ", ".join(part for part in parts if part)
-    if outcome.completed:
-        return f"It took {listed}."
-    ran = f"{len(outcome.epoch_durations_s):,} of {format_epochs(estimate.workload.epoch_count)} ran"
-    ending = _ENDINGS.get(status, "")
-    return f"{ran}{f', {ending}' if ending else ''}: {listed}."
+    return ", ".join(part for part in parts if part)
+
+
+def _planned(estimate: Estimate, outcome: Outcome) -> str:
+    return how_far(estimate, outcome).partition(" of ")[2]
 
 
 def judgement_sentence(estimate: Estimate, outcome: Outcome) -> str:
     """One sentence on the time against its estimate; a run that was cut short is not judged."""
     estimated = format_duration_s(estimate.time_s)
     if not outcome.completed:
-        return f"The estimate of {estimated} was for {format_epochs(estimate.workload.epoch_count)} and is not judged."
+        return f"The estimate of {estimated} was for {_planned(estimate, outcome)} and is not judged."
     ratio = time_error_ratio(outcome, estimate) or 1.0
     side = "within" if estimate.time_s.contains(outcome.time_s) else "outside"
     length = "longer" if ratio > 1.0 else "shorter"
@@ -274,7 +313,7 @@ def judgement_sentence(estimate: Estimate, outcome: Outcome) -> str:
 def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:
     """Rows of quantity, estimate, outcome and difference, headings first."""
     judged = outcome.completed
-    ran = f"{len(outcome.epoch_durations_s)} of {format_epochs(estimate.workload.epoch_count)}"
+    ran = how_far(estimate, outcome)
     rows = [("", "estimated", "actual", "difference")]
     pairs = (
         ("time", format_time, estimate.time_s, outcome.time_s, UNKNOWN),

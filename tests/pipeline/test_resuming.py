@@ -93,6 +93,8 @@ def test_a_part_that_was_killed_is_in_the_account(store: str, tmp_path: Path) ->
     assert steps == list(range(EPOCHS))
     trained_s = sum(value for _, value in laps_of(store, run_id))
     assert client.get_run(run_id).data.metrics["green/actual/time_h"] * 3600.0 == pytest.approx(trained_s, rel=0.25)
-    assert client.get_run(run_id).info.status == "FINISHED"
+    kept = client.get_run(run_id)
+    assert (kept.info.status, kept.data.tags["greenlove.status"]) == ("FINISHED", "finished")
+    assert kept.data.tags["mlflow.note.content"].startswith("It took ")
     path = client.download_artifacts(run_id, "greenlove/epochs.parquet", str(tmp_path))
     assert pq.read_table(path).num_rows == EPOCHS

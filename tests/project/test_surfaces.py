@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 from mlflow import MlflowClient
 
 from greenlove_mlflow.core.account.estimate import Estimate
+from greenlove_mlflow.core.account.outcome import Outcome, settle_outcome
 from greenlove_mlflow.core.offers.compare import Comparison
 from greenlove_mlflow.core.quantity import LOCAL, known_figures
-from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_money
+from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_money, format_time
 from greenlove_mlflow.report import ReportContent, render_report
+from greenlove_mlflow.report.takeaway import options_csv
 from greenlove_mlflow.serving.logging_model import log_estimator_model
-from greenlove_mlflow.tracking import names, open_run
+from greenlove_mlflow.stored.report_content import run_content
+from greenlove_mlflow.tracking import TrackedRun, names, open_run
 from greenlove_mlflow.words.summary import summary
 from tests.report.test_page import facts_of, visible_text
 from tests.support.report import a_measured_training
@@ -104,3 +108,87 @@ def check_words(estimate: Estimate, *texts: str) -> None:
     )
     for text in texts:
         assert [each for each in written if each not in text.replace("\u00a0", " ")] == []
+
+
+PART_J, WHOLE_J = 9_000.0, 23_000.0
+FIGURES = ("time_s", "energy_kwh", "cost_usd", "co2_g")
+
+
+def a_part(estimate: Estimate) -> Outcome:
+    return settle_outcome(estimate, epoch_durations_s=(3.1,) * 8, time_s=8 * 3.1, energy_j=PART_J)
+
+
+def a_whole(estimate: Estimate) -> Outcome:
+    count = round(estimate.workload.epoch_count)
+    return settle_outcome(estimate, epoch_durations_s=(3.1,) * count, time_s=3.2 * count, energy_j=WHOLE_J)
+
+
+ENDS: dict[str, Callable[[Estimate], Outcome | None]] = {
+    "finished": a_whole, "stopped": a_part, "failed": a_part, "running": a_part, "refused": lambda _: None,
+}  # fmt: skip
+REASONS = {"stopped": "reached the limit of $0.2", "refused": "the estimate breaks the limit of $0.01"}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_all_surfaces_show_the_same_of_what_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr("greenlove_mlflow.tracking.progress.LEAST_S", 0.0)
+    estimate, comparison = a_measured_training()
+    outcome = ENDS[kind](estimate)
+    with store_in(tmp_path) as uri:
+        run = track_one(kind, estimate, comparison, outcome)
+        note = MlflowClient().get_run(str(run.run_id)).data.tags[names.NOTE_TAG]
+        content = run_content(str(run.run_id), store_uri=uri)
+        run.close()
+    page, headline = visible_text(render_report(content)).replace("\u00a0", " "), note.split("\n\n", maxsplit=1)[0]
+    terminal = summary(estimate, comparison, outcome=outcome, refusal=REASONS["refused"] if outcome is None else "")
+    assert content.status == kind
+    if outcome is None:
+        check_words(estimate, page, note, terminal)
+        assert [text[:60] for text in (page, note, terminal) if REASONS["refused"] not in text] == []
+        return
+    known = content.outcome or content.so_far
+    assert (content.so_far is not None) == (kind == "running")
+    for name in FIGURES:
+        assert getattr(known, name) == pytest.approx(getattr(outcome, name), rel=EXACT), name
+    check_outcome(outcome, headline, page, terminal)
+    if not outcome.completed:
+        assert [
+            text[:60] for text in (headline, page) if f"8 of {estimate.workload.epoch_count:g} epochs" not in text
+        ] == []
+    head, *_, last = options_csv(content).splitlines()
+    figures = dict(zip(head.split(","), last.split(","), strict=True))
+    assert float(figures["time_h"]) * 3600.0 == pytest.approx(outcome.time_s, rel=EXACT)
+    assert float(figures["cost_usd"]) == pytest.approx(outcome.cost_usd, rel=EXACT)
+
+
+def track_one(kind: str, estimate: Estimate, comparison: Comparison, outcome: Outcome | None) -> TrackedRun:
+    """A run whose training is, or has ended, so; everything is sent."""
+    run, log = open_run(run_name=kind), a_tracked_log()
+    run.log_estimates(estimate, comparison, log)
+    run.log_page(estimate, comparison, log)
+    laps = () if outcome is None else outcome.epoch_durations_s
+    for lap, duration_s in enumerate(laps):
+        run.log_epoch(lap, duration_s, PART_J / len(laps), None)
+    if kind in REASONS:
+        run.say_status(kind, REASONS[kind])
+    if kind == "running":
+        run.log_progress(estimate, comparison, lambda: outcome)
+        assert run._writer is not None
+        run._writer._round(retry=False)
+    else:
+        run.log_outcome(estimate, comparison, log, outcome, status=kind)
+        run.close({"failed": "FAILED", "refused": "KILLED"}.get(kind, "FINISHED"))
+    return run
+
+
+def check_outcome(outcome: Outcome, *texts: str) -> None:
+    """Note, report and terminal write the four figures of what happened alike."""
+    written = (
+        format_time(outcome.time_s), format_kwh(outcome.energy_kwh), format_money(outcome.cost_usd),
+        format_co2_g(outcome.co2_g),
+    )  # fmt: skip
+    for text in texts:
+        assert [each for each in written if each not in text] == []

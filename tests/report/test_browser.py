@@ -138,7 +138,7 @@ FIRST_FIGURES = {
     "stopped": ("2 h 4 min", "Stopped: reached the limit of $0.2", "was for 100 epochs"),
     "failed": ("2 h 4 min", "was for 100 epochs"),
     "killed": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
-    "running": ("5 h 10 min", "2.1 kWh", "$0.63", "0.80 kg"),
+    "running": ("2 h 4 min", "Last seen 2026-11-24 14:05 UTC", "estimated 5 h 10 min", "left by the latest forecast"),
 }
 
 

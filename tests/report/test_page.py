@@ -24,6 +24,7 @@ from greenlove_mlflow.report import (
 )
 from greenlove_mlflow.report.charts.build import ASSETS, compiled_charts
 from greenlove_mlflow.report.page import script_json
+from greenlove_mlflow.report.takeaway import citation_of, options_csv
 from greenlove_mlflow.report.view import figures_of, options_of, step_parts
 from greenlove_mlflow.words.verdict import choices_in_words
 from tests.support.factories import some_statistics
@@ -125,7 +126,14 @@ FATES: dict[str, dict[str, Any]] = {
     },
     "failed": {"outcome": an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0)},
     "killed": {},
-    "running": {},
+    "running": {
+        "so_far": an_outcome(
+            completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0,
+            forecasts_s=(Interval(point=18_600.0, low=18_000.0, high=19_200.0),),
+        ),
+        "seen_at": "2026-11-24T14:05:09Z",
+        "made_at": "2026-11-24T14:07:00Z",
+    },
 }  # fmt: skip
 FIRST_WORDS = {
     "finished": ("FINISHED", "It took 5 h 15 min"),
@@ -133,7 +141,7 @@ FIRST_WORDS = {
     "stopped": ("STOPPED", "40 of 100 epochs ran, then it was stopped"),
     "failed": ("FAILED", "40 of 100 epochs ran, then it failed"),
     "killed": ("KILLED", "It was killed; what it took was not recorded."),
-    "running": ("RUNNING", "Training here takes 5 h 10 min"),
+    "running": ("RUNNING", "40 of 100 epochs done: 2 h 4 min"),
 }
 
 
@@ -146,6 +154,37 @@ def test_fate_stands_above_everything_and_what_happened_before_the_estimate(stat
     assert "NVIDIA GeForce RTX 3060" in text[start : text.index(headline)]
     others = [word for word, _ in FIRST_WORDS.values() if word != fate]
     assert not any(word in text for word in others)
+
+
+def test_experiment_shows_how_far_a_running_training_is_and_counts_it_in_no_total() -> None:
+    part = an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0)
+    running = a_training(status="running", outcome=None, so_far=part)
+    text = visible_text(render_experiment(ExperimentContent(name="digits", trainings=(running,))))
+    assert "None of the 1 training in digits has ended yet" in text
+    assert text.index("RUNNING") < text.index("2 h 4 min") < text.index("40 of 100 epochs so far")
+
+
+def test_running_run_leads_with_how_far_it_is_and_claims_no_end() -> None:
+    content = a_content(status="running", run_id="0123456789abcdef", **FATES["running"])
+    text = visible_text(render_report(content))
+    assert "as of 2026-11-24 14:07 UTC" in text
+    wanted = (
+        "3 h 6 min (2 h 56 min to 3 h 16 min) left",
+        "Last seen 2026-11-24 14:05 UTC",
+        "It was estimated to take 5 h 10 min",
+        "what happened so far",
+    )
+    places = [text.index(each) for each in wanted]
+    assert places == sorted(places)
+    assert not [each for each in ("It took", "ran, then", "Next time", "is not judged") if each in text]
+    assert citation_of(content).sentence.startswith("Training is estimated to take 5 h 10 min")
+    assert [row.partition(",")[0] for row in options_csv(content).splitlines()][-1] == "so far"
+
+
+def test_run_that_has_just_begun_says_of_when_the_page_is() -> None:
+    text = visible_text(render_report(a_content(status="running", made_at="2026-11-24T12:01:00Z")))
+    assert text.index("as of 2026-11-24 12:01 UTC") < text.index("Training here takes 5 h 10 min")
+    assert "so far" not in text
 
 
 def test_finished_run_leads_with_its_own_figures_and_shows_the_estimate_beside_them() -> None:

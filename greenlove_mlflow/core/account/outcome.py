@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.account.estimate import Estimate
@@ -27,6 +28,7 @@ class Outcome:
         cost_usd: Its electricity bill, US dollars; None when unknown.
         co2_g: Grams CO2e of that electricity; None when unknown.
         forecasts_s: The forecast of the total after each epoch, seconds.
+        lap_steps: Optimizer steps of each lap if laps are not epochs; None if they are.
     """
 
     epoch_durations_s: tuple[float, ...]
@@ -38,6 +40,7 @@ class Outcome:
     cost_usd: float | None = None
     co2_g: float | None = None
     forecasts_s: tuple[Interval, ...] = ()
+    lap_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,38 @@ def settle_outcome(
         co2_g=_priced(energy_kwh, estimate.grid.intensity_g_per_kwh),
         forecasts_s=forecasts_s,
     )
+
+
+def outcome_of_laps(
+    estimate: Estimate,
+    durations_s: Sequence[float],
+    energy_j: float | None,
+    *,
+    forecasts_s: Sequence[Interval] = (),
+    lap_steps: int | None = None,
+) -> Outcome:
+    """The outcome up to the last recorded lap, of a run that has not said how it ended.
+
+    Args:
+        estimate: The estimate of the run.
+        durations_s: Seconds of each recorded lap.
+        energy_j: Joules of these laps, as metered; with None the estimate's mean power is used.
+        forecasts_s: The recorded forecasts of the total, seconds.
+        lap_steps: Optimizer steps of each lap if laps are not epochs.
+    """
+    statistics = estimate.statistics
+    board = "gpu" if statistics is not None and statistics.machine.gpu_name else "cpu"
+    readings = () if statistics is None else statistics.power
+    sources = {reading.source for reading in readings if reading.device.startswith(board)}
+    settled = settle_outcome(
+        estimate,
+        epoch_durations_s=tuple(durations_s),
+        time_s=math.fsum(durations_s),
+        energy_j=energy_j,
+        is_metered=bool(sources) and "modelled" not in sources,
+        forecasts_s=tuple(forecasts_s),
+    )
+    return dataclasses.replace(settled, completed=False, lap_steps=lap_steps)
 
 
 def time_error_ratio(outcome: Outcome, estimate: Estimate) -> float | None:

@@ -24,7 +24,8 @@ class Training:
         estimate: Its estimate at home.
         rows: The run on each offer; empty when it could not be compared.
         is_too_small_to_rent: Whether it is over before a rented instance has started.
-        outcome: Its outcome; None when it never ran.
+        outcome: Its outcome; None when it never ran, or still runs.
+        so_far: What it took up to its last lap, while it runs.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Training:
     rows: tuple[ComparisonRow, ...] = ()
     is_too_small_to_rent: bool = False
     outcome: Outcome | None = None
+    so_far: Outcome | None = None
 
     @property
     def could_be_rented(self) -> bool:

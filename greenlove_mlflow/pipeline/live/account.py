@@ -119,7 +119,11 @@ class Account:
         )
         if self.earlier is not None:
             settled = with_earlier_parts(settled, self.earlier)
-        return settled if plan.lap_count is not None else dataclasses.replace(settled, completed=False)
+        return dataclasses.replace(
+            settled,
+            completed=settled.completed and plan.lap_count is not None,
+            lap_steps=None if plan.is_epoch else plan.steps_per_lap,
+        )
 
     def forecast_again(self, plan: LapPlan) -> Interval | None:
         """Update the forecast and return the whole training's, earlier parts included, in s; None without an estimate.

@@ -396,5 +396,7 @@ class LiveTraining:
             forecast_s,
             is_epoch=self.plan.is_epoch,
         )
+        if (made := self._estimated) is not None:
+            self._tracked.log_progress(made.estimate, made.comparison, lambda: self.outcome)
         if self._on_lap is not None and self.forecast is not None:
             self._on_lap(lap, math.ceil(self.plan.left_count or lap), self.forecast)

@@ -67,7 +67,7 @@ def chart_data(content: ReportContent) -> dict[str, Json]:
     if log is not None and (log.power or log.power_samples):
         samples, means = _power_samples(log), _power_means(log)
         found["power"] = {"samples": samples, "means": means, **_seen("kind", [*samples, *means])}
-    outcome = content.outcome
+    outcome = content.outcome or content.so_far
     if outcome is not None and outcome.forecasts_s:
         found["forecast"] = _forecast(content)
     if len({point.as_of for point in content.price_history}) > 1:
@@ -188,7 +188,7 @@ def _kind(device: str) -> str:
 
 
 def _forecast(content: ReportContent) -> Json:
-    outcome, promised = content.outcome, content.estimate.time_s
+    outcome, promised = content.outcome or content.so_far, content.estimate.time_s
     assert outcome is not None  # noqa: S101 - checked by the caller
     scale = duration_scale([promised, outcome.time_s])
 

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.tracking.names import (
+    NOTE_TAG,
     TAG_SPOOL,
     TRAIN_ENERGY_J,
     TRAIN_EPOCH_S,
@@ -164,6 +165,8 @@ def _deliver_end(client: MlflowClient, spool: Spool, run_id: str, event: EndEven
             run = client.get_run(each)
             if run.info.status != "RUNNING" or run.data.tags.get(TAG_SPOOL) != spool.header.spool_id:
                 continue
+        if event.note and each == run_id:
+            _deliver_texts(client, run_id, TagsEvent(texts={NOTE_TAG: event.note}))
         terminate(client, each, str(event.status), event.end_ms)
 
 

@@ -135,11 +135,13 @@ class EndEvent:
         status: MLflow's status; None if the run is ended by other code.
         end_ms: End, milliseconds since 1970.
         is_own_end: False when another process ends the run for one that is gone.
+        note: Note for the run's page, if it is ended here; empty without one.
     """
 
     status: str | None
     end_ms: int
     is_own_end: bool
+    note: str = ""
 
 
 Event = (
@@ -298,10 +300,10 @@ def _read_model(number: Any) -> ModelEvent:
     return ModelEvent(number=_positive(number))
 
 
-def _read_end(status: Any, end_ms: Any, is_own_end: Any) -> EndEvent:
+def _read_end(status: Any, end_ms: Any, is_own_end: Any, note: Any = "") -> EndEvent:
     if status not in _STATUSES or not isinstance(is_own_end, bool):
         raise ValueError(status)
-    return EndEvent(status=status, end_ms=_time_ms(end_ms), is_own_end=is_own_end)
+    return EndEvent(status=status, end_ms=_time_ms(end_ms), is_own_end=is_own_end, note=_text(note, _TEXT_LIMIT))
 
 
 def _read_texts(texts: Any) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Header:
         created_ms: When the run was opened, milliseconds since 1970.
         experiment_id: Experiment of a run to be created; None when at most its name is known.
         experiment_name: Experiment of a run to be created; None for the default experiment.
-        run_name: Name of a run to be created.
+        run_name: Name of the run, or of a run to be created; None where MLflow is to find one.
         tags: Tags of a run to be created.
         unknown: Fields written by a newer release; kept but not used.
     """

@@ -13,6 +13,7 @@ from greenlove_mlflow.environment import state_folder
 from greenlove_mlflow.files import private_subfolders
 from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED, Aside
 from greenlove_mlflow.tracking.spool.boundary import first_line
+from greenlove_mlflow.tracking.spool.events import Event
 from greenlove_mlflow.tracking.spool.header import OddHeaderError
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_http, is_local, is_reachable, without_credentials
 from greenlove_mlflow.tracking.spool.run_events import ending_events, has_ended, last_sign_ms, likely_status
@@ -141,9 +142,21 @@ def _recover_one(spool: Spool, store_uri: str | None, stop: Callable[[], bool]) 
             return _result(spool, "live")
         was_killed = True
         spool.reopen()
-        for event in ending_events(spool, likely_status(spool), last_sign_ms(spool), is_own_end=False):
+        for event in _events_for_the_gone(spool):
             spool.append(event)
     return _send(spool, uri, stop, was_killed=was_killed)
+
+
+def _events_for_the_gone(spool: Spool) -> Iterator[Event]:
+    """The events that end a spool whose process is gone; its outcome by its laps if it left none."""
+    from greenlove_mlflow.tracking.progress import note_of_killed, outcome_events, outcome_in
+
+    status, at_ms = likely_status(spool), last_sign_ms(spool)
+    known, note = outcome_in(spool), ""
+    if known is not None:
+        note = note_of_killed(spool, *known, status=status.lower())
+        yield from outcome_events(known[1], at_ms)
+    yield from ending_events(spool, status, at_ms, is_own_end=False, note=note)
 
 
 def _send(spool: Spool, uri: str, stop: Callable[[], bool], *, was_killed: bool) -> Recovered:

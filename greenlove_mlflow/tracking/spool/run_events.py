@@ -31,6 +31,7 @@ from greenlove_mlflow.tracking.spool.events import (
 from greenlove_mlflow.tracking.spool.header import Header, StudyRun
 from greenlove_mlflow.tracking.spool.mlflow_store import run_url
 from greenlove_mlflow.tracking.spool.spool import MODEL_FILE, Spool
+from greenlove_mlflow.untrusted import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +76,7 @@ def ending_events(
     is_own_end: bool = True,
     label: str = "",
     laps: Sequence[LapEvent] | None = None,
+    note: str = "",
 ) -> Iterator[Event]:
     """The events that end a spool: the status as a tag, all laps and power samples as files, the end itself.
 
@@ -87,13 +89,14 @@ def ending_events(
         is_own_end: False when another process ends the run for one that is gone; then only if it was not resumed.
         label: ``refused`` or ``stopped``, to replace the status in its tag.
         laps: The laps as finally divided; those of the spool when None.
+        note: Note for the run's page; empty to leave it as it is.
     """
     tags = {names.TAG_STATUS: label or status.lower()}
     if status != FINISHED:
         tags[names.TAG_PARTIAL] = "true"
     yield TagsEvent(texts=tags)
     yield from _measurements(spool, laps)
-    yield EndEvent(status=status if spool.header.is_ours else None, end_ms=end_ms, is_own_end=is_own_end)
+    yield EndEvent(status=status if spool.header.is_ours else None, end_ms=end_ms, is_own_end=is_own_end, note=note)
 
 
 def has_ended(spool: Spool) -> bool:
@@ -190,6 +193,11 @@ class RunEvents:
     def run_id(self) -> str | None:
         """Id of the MLflow run; None until it is created, if the server cannot be reached."""
         return None if self._spool is None else self._spool.header.run_id
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run; empty where it is not known yet."""
+        return printable((None if self._opened is None else self._opened.header.run_name) or "")
 
     @property
     def is_ours(self) -> bool:

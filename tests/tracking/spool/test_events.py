@@ -38,6 +38,7 @@ EVENTS: list[Event] = [
     ModelEvent(number=3),
     EndEvent(status="FINISHED", end_ms=5, is_own_end=True),
     EndEvent(status=None, end_ms=5, is_own_end=False),
+    EndEvent(status="KILLED", end_ms=5, is_own_end=False, note="3 of 9 epochs ran"),
 ]
 
 
