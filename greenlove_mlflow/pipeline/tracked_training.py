@@ -244,7 +244,12 @@ class TrackedTraining(LiveTraining):
         if self.estimate is None:
             return "<p>No estimate yet: it is made of the first seconds of the training.</p>"
         return format_training_html(
-            self.estimate, self.comparison, self.outcome, how_to_open=self.how_to_open, refusal=self.refusal
+            self.estimate,
+            self.comparison,
+            self.outcome,
+            how_to_open=self.how_to_open,
+            refusal=self.refusal,
+            is_running=not self._has_ended,
         )
 
     @property

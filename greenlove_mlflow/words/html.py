@@ -22,6 +22,8 @@ from greenlove_mlflow.words.verdict import (
     judgement_sentence,
     notice_words,
     outcome_table,
+    progress_sentences,
+    was_estimated_sentence,
     would_take_sentence,
 )
 
@@ -111,6 +113,7 @@ def format_training_html(
     *,
     how_to_open: str = "",
     refusal: str = "",
+    is_running: bool = False,
 ) -> str:
     """An HTML fragment: what happened once epochs have run, else the estimate; the advice, the offers.
 
@@ -120,14 +123,18 @@ def format_training_html(
         outcome: The outcome; None before the first epoch has ended.
         how_to_open: A command or URL that opens the run.
         refusal: Why the run is refused; empty when it is not.
+        is_running: Whether the training has not ended, so that the outcome is that of its laps so far.
     """
     notice = notice_words("refused", refusal) if refusal else ""
     first = [notice] if notice else []
-    first += [] if outcome is None else [happened_sentence(estimate, outcome), judgement_sentence(estimate, outcome)]
-    if outcome is None:
+    if outcome is not None and is_running:
+        first += [*progress_sentences(estimate, outcome, seen_at=""), was_estimated_sentence(estimate)]
+    elif outcome is not None:
+        first += [happened_sentence(estimate, outcome), judgement_sentence(estimate, outcome)]
+    else:
         first.append(would_take_sentence(estimate) if refusal else home_sentence(estimate))
     if comparison is not None:
-        first.append(next_time(comparison, has_ended=outcome is not None))
+        first.append(next_time(comparison, has_ended=outcome is not None and not is_running))
     parts = [f"<p><b>{escape(sentence)}</b></p>" for sentence in first]
     if outcome is None:
         parts.append(format_estimate_html(estimate))

@@ -21,10 +21,10 @@ from greenlove_mlflow.numbers import (
     format_probability,
     format_usd,
 )
-from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html
+from greenlove_mlflow.words.html import format_comparison_html, format_estimate_html, format_training_html
 from greenlove_mlflow.words.plain_text import format_comparison, format_estimate
 from tests.support.factories import an_original_fit
-from tests.support.report import OFFERS, a_comparison, a_row, an_estimate, an_offer
+from tests.support.report import OFFERS, a_comparison, a_row, an_estimate, an_offer, an_outcome
 
 HOSTILE = '<script>alert("x")</script>\u202e'
 
@@ -153,3 +153,12 @@ def test_no_probability_is_certain() -> None:
     assert format_probability(0.0) == "under 1 %"
     assert format_probability(1.0) == "over 99 %"
     assert format_probability(None) == "unknown"
+
+
+def test_notebook_claims_no_end_of_a_training_that_runs() -> None:
+    comparison = a_comparison()
+    part = an_outcome(completed=False, epoch_durations_s=(186.0,) * 40, time_s=7440.0, forecasts_s=())
+    running = format_training_html(comparison.home, comparison, part, is_running=True)
+    assert "<b>40 of 100 epochs done: 2 h 4 min" in running
+    assert not [words for words in ("Next time", "ran:", "is not judged") if words in running]
+    assert "<b>40 of 100 epochs ran: 2 h 4 min" in format_training_html(comparison.home, comparison, part)
