@@ -24,8 +24,9 @@ PALETTE = (BLUE, GREEN, PURPLE, ORANGE, SKY)
 
 # MLflow shows a figure in a run's note at 600 to 700 pixels.
 WIDTH_IN, DOTS_PER_INCH = 7.0, 100
-# Width of a character of a tick's label, of the space beside the label, and of the longest labels left of the rows.
-_CHAR_IN, _SPACE_IN, _ROW_LABELS_IN = 0.075, 0.1, 2.3
+# Width of a character of a tick's label, of the space beside the label, of the longest labels left of the rows, and of
+# the values beside the marks.
+_CHAR_IN, _SPACE_IN, _ROW_LABELS_IN, _VALUES_IN = 0.075, 0.1, 2.3, 0.42
 _MARGIN_IN, _TITLE_IN, _CAPTION_LINE_IN = 0.16, 0.62, 0.17
 
 
@@ -84,7 +85,7 @@ def _axis_in(axes: Axes) -> float:
     """The length of the horizontal axis in inches, at least."""
     spec = axes.get_subplotspec()
     column_count = 1 if spec is None else spec.get_gridspec().ncols
-    return (WIDTH_IN - _ROW_LABELS_IN) / column_count
+    return (WIDTH_IN - _ROW_LABELS_IN) / column_count - _VALUES_IN
 
 
 def _apart(ticks: list[float], low: float, high: float, prefix: str, axis_in: float) -> list[float]:
