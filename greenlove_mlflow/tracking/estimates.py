@@ -17,6 +17,7 @@ from greenlove_mlflow.tracking import values as record
 from greenlove_mlflow.tracking.artifacts import input_of, sources_used, tables_used, training_input
 from greenlove_mlflow.tracking.names import NOTE_TAG
 from greenlove_mlflow.tracking.note import make_note
+from greenlove_mlflow.tracking.outcomes import outcome_values
 from greenlove_mlflow.tracking.spool.events import PowerEvent
 from greenlove_mlflow.tracking.spool.measurements import write_power
 from greenlove_mlflow.words.summary import best_option_words
@@ -119,7 +120,7 @@ def keep_outcome(run: RunEvents, estimate: Estimate, outcome: Outcome | None) ->
     """Record the outcome; does nothing when no epoch was run."""
     if outcome is None:
         return
-    for key, value in record.outcome_values(outcome, time_error_ratio(outcome, estimate)).items():
+    for key, value in outcome_values(outcome, time_error_ratio(outcome, estimate)).items():
         run.metric(key, value, 0)  # MLflow draws a metric of one point at step 0 as a bar across runs
     if outcome.energy_source:
         run.tags({f"{names.TAG_POWER_SOURCE}.actual": outcome.energy_source})

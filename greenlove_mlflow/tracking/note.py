@@ -107,24 +107,6 @@ def make_note(
     return _joined(parts, asking, tail)
 
 
-def with_what_happened(note: str, estimate: Estimate, outcome: Outcome, *, status: str) -> str:
-    """A note of an estimate with what happened before it.
-
-    Args:
-        note: The note.
-        estimate: Its estimate.
-        outcome: What happened.
-        status: How the training ended.
-    """
-    sentences = headline_sentences(estimate, outcome, status=status, notice="")
-    parts = [
-        " ".join(markdown_cell(each) for each in sentences),
-        "\n".join(_table(estimate, outcome)),
-        "Before it ran:",
-    ]
-    return "\n\n".join([*parts, note])[: TAG_VALUE_LIMIT - 1]
-
-
 def _table(estimate: Estimate, outcome: Outcome | None, so_far: Outcome | None = None) -> list[str]:
     """The four figures: what happened beside its estimate, else the estimate and what it is based on."""
     known = outcome or so_far

@@ -1,4 +1,4 @@
-"""Reads from a run what its training took: its outcome, or how far it was when it was last seen."""
+"""What a training took, as metrics, and read from them: its outcome, or how far it was when it was last seen."""
 
 from __future__ import annotations
 
@@ -86,6 +86,18 @@ def read_known_outcome(client: MlflowClient, run: Run, statistics: RunFacts) -> 
         so_far=known if is_open else None,
         seen_ms=seen_ms,
     )
+
+
+def outcome_values(outcome: Outcome, time_error_ratio: float | None) -> dict[str, float]:
+    """The outcome by metric key; unknown values are left out."""
+    values = {
+        names.ACTUAL_TIME_H: outcome.time_s / S_PER_H,
+        names.ACTUAL_ENERGY_KWH: outcome.energy_kwh,
+        names.ACTUAL_COST_USD: outcome.cost_usd,
+        names.ACTUAL_CO2_KG: None if outcome.co2_g is None else outcome.co2_g / G_PER_KG,
+        names.ACTUAL_TIME_ERROR_RATIO: time_error_ratio,
+    }
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _read_laps(client: MlflowClient, run: Run, laps: tuple[HistoryPoint, ...], estimate: Estimate) -> Outcome:

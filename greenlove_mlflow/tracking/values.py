@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from greenlove_mlflow._version import __version__
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.core.account.run_facts import SCHEMA_VERSION, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import saving
@@ -124,18 +123,6 @@ def benchmark_points(log: BenchmarkLog, spearman_rho: float | None) -> list[Poin
         end_ms = began_ms + round(log.duration_s * 1000.0)
         points.append(Point(key=names.BENCH_SPEARMAN_RHO, value=spearman_rho, timestamp_ms=end_ms, step=0))
     return points
-
-
-def outcome_values(outcome: Outcome, time_error_ratio: float | None) -> dict[str, float]:
-    """The outcome by metric key; unknown values are left out."""
-    values = {
-        names.ACTUAL_TIME_H: outcome.time_s / S_PER_H,
-        names.ACTUAL_ENERGY_KWH: outcome.energy_kwh,
-        names.ACTUAL_COST_USD: outcome.cost_usd,
-        names.ACTUAL_CO2_KG: None if outcome.co2_g is None else outcome.co2_g / G_PER_KG,
-        names.ACTUAL_TIME_ERROR_RATIO: time_error_ratio,
-    }
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def started_ms(log: BenchmarkLog) -> int:

@@ -14,6 +14,7 @@ from greenlove_mlflow.files import private_subfolders
 from greenlove_mlflow.tracking.spool.asides import LATER, REFUSED, Aside
 from greenlove_mlflow.tracking.spool.boundary import first_line
 from greenlove_mlflow.tracking.spool.events import Event
+from greenlove_mlflow.tracking.spool.gone import note_of_killed, outcome_events, outcome_in
 from greenlove_mlflow.tracking.spool.header import OddHeaderError
 from greenlove_mlflow.tracking.spool.mlflow_store import absolute, is_http, is_local, is_reachable, without_credentials
 from greenlove_mlflow.tracking.spool.run_events import ending_events, has_ended, last_sign_ms, likely_status
@@ -149,8 +150,6 @@ def _recover_one(spool: Spool, store_uri: str | None, stop: Callable[[], bool]) 
 
 def _events_for_the_gone(spool: Spool) -> Iterator[Event]:
     """The events that end a spool whose process is gone; its outcome by its laps if it left none."""
-    from greenlove_mlflow.tracking.progress import note_of_killed, outcome_events, outcome_in
-
     status, at_ms = likely_status(spool), last_sign_ms(spool)
     known, note = outcome_in(spool), ""
     if known is not None:
