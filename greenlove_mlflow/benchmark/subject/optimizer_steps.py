@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -46,11 +47,15 @@ class _Scalers:
     """Gradient scalers of this process, watched while anybody listens: a step that they skip calls no hook."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.renew_lock()
         self._listeners: list[Callable[[torch.optim.Optimizer], None]] = []
         self._original: Any = None
         self._ours: Any = None
         self.scaled = _ScaledSteps()
+
+    def renew_lock(self) -> None:
+        """Make the lock anew: in a forked process, a thread that held it does not exist."""
+        self._lock = threading.Lock()
 
     @contextmanager
     def heard_by(self, listener: Callable[[torch.optim.Optimizer], None]) -> Iterator[None]:
@@ -88,6 +93,8 @@ class _Scalers:
 
 
 _SCALERS = _Scalers()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_SCALERS.renew_lock)
 
 
 @contextmanager
