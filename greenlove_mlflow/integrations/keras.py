@@ -72,7 +72,7 @@ class KerasCallback(_Base):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Report the end of an epoch, including its validation; one that was stopped within is none."""
-        is_whole = self._batch_count >= int((self.params or {}).get("steps") or 0)
+        is_whole = self._batch_count >= int(self._known.get("steps") or 0)
         self._epoch_count = int(epoch) + is_whole
         if is_whole and self._followed.lap():
             self.model.stop_training = True
@@ -89,8 +89,13 @@ class KerasCallback(_Base):  # type: ignore[misc]
         """End the run, whether training was complete or stopped early."""
         self._followed.end()
 
+    @property
+    def _known(self) -> dict[str, Any]:
+        """What Keras told of the training; empty before, where Keras 3.0 has no such attribute yet."""
+        return getattr(self, "params", None) or {}
+
     def _read(self, epoch: int) -> Beginning:
-        params = self.params or {}
+        params = self._known
         epochs, steps = params.get("epochs"), params.get("steps")
         plan: dict[str, Any] = {"batch_size": self._batch_size}
         if epochs and steps:
@@ -98,4 +103,4 @@ class KerasCallback(_Base):  # type: ignore[misc]
         watched = tuple(each for each in (self.model, getattr(self.model, "optimizer", None)) if each is not None)
         goes_on = 0 < epoch == self._epoch_count
         resumed_run_id = self.run.run_id if goes_on and self.run is not None else None
-        return Beginning(watched=watched, plan=plan, key=self.params, resumed_run_id=resumed_run_id)
+        return Beginning(watched=watched, plan=plan, key=params or None, resumed_run_id=resumed_run_id)
