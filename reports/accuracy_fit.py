@@ -138,7 +138,7 @@ def render(made: list[Benchmarked], middle: float, steepness: float, model: Drif
         "The pace of a few seconds tells the two apart only roughly, so a range that holds on the shared machines is",
         "wider than need be on the quiet ones. How wide depends on how many machines are expected to be shared before",
         "anything is measured; the constants are for even odds. Held, and median half-width; score: the width of the",
-        "log range plus 40 times what it missed by, the proper score of a 95 % range, least where it serves best:",
+        "log range plus 40 times what it missed by, the proper score of a 95% range, least where it serves best:",
         "",
         "| shared before | " + " | ".join(KINDS) + " | all | score |",
         "|---|" + "---|" * (len(KINDS) + 2),

@@ -188,7 +188,7 @@ def render(records: pd.DataFrame, made: Sequence[Case], model: DriftModel) -> st
         + ", ".join(f"{day} ({count})" for day, count in days.items())
         + ".",
         f"The first {', '.join(f'{each:g}' for each in BENCHMARKS_S)} s of each are the benchmark, the rest is what it",
-        "must promise. Score: width of the log range plus 40 times what it missed by, the proper score of a 95 %",
+        "must promise. Score: width of the log range plus 40 times what it missed by, the proper score of a 95%",
         "range; less is better.",
         "",
         "## What was counted twice",

@@ -99,7 +99,7 @@ def _head(simulated: pd.DataFrame, history: pd.DataFrame) -> list[str]:
         checks = [
             ("median error", f"<= {aims['median']:.1%}", values["median"], values["median"] <= aims["median"]),
             ("90th percentile", f"<= {aims['p90']:.0%}", values["p90"], values["p90"] <= aims["p90"]),
-            ("range holds the truth", "93 to 98 %", values["inside"],
+            ("range holds the truth", "93 to 98%", values["inside"],
              COVERAGE_AIM[0] <= values["inside"] <= COVERAGE_AIM[1]),
             ("half-width, no history", f"<= {aims['width']:.0%}", values["width"], values["width"] <= aims["width"]),
         ]  # fmt: skip
@@ -269,14 +269,14 @@ def _method() -> list[str]:
     return [
         "## How it was made",
         "",
-        "- Error: promised over actual, on the log scale. Half-width: of the promised 95 % range, upper side.",
+        "- Error: promised over actual, on the log scale. Half-width: of the promised 95% range, upper side.",
         "- Simulated machines: `tests/support/clock.py`. Quiet: a slow drift of one to two percent. Shared: of four to",
         "  six, with bursts. The constants of the range were chosen on the kinds without *unseen*; the unseen drift in",
         "  waves or jumps, with heavier tails and rarer, longer bursts. Their figures were looked at between choices.",
         "  All noise is this project's assumption. Constants of machines whose counters say nothing were fitted by",
         "  `accuracy_fit.py` on machines of its own.",
-        "- Their kernel says how long the process waited, and what others compute: 0.1 to 6 % of the cores on a",
-        "  quiet machine, 3 to 50 % on a shared one. That too is assumed; a table above shows promises without it.",
+        "- Their kernel says how long the process waited, and what others compute: 0.1 to 6% of the cores on a",
+        "  quiet machine, 3 to 50% on a shared one. That too is assumed; a table above shows promises without it.",
         "- Real trainings: each method in a fresh process that promises first and then trains to the end.",
         "- Every record is in `accuracy.parquet`.",
     ]
@@ -294,7 +294,7 @@ def _draw(simulated: pd.DataFrame, history: pd.DataFrame, folder: Path) -> None:
     axes.set_xticks(range(1, len(kinds) + 1), [kind.replace(", ", ",\n") for kind in kinds])
     axes.axhline(0.0, color="#52606d", linewidth=0.8)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set(ylabel="promised over actual, less one", title="Errors on simulated machines (box: half, whiskers: 90 %)")
+    axes.set(ylabel="promised over actual, less one", title="Errors on simulated machines (box: half, whiskers: 90%)")
     figure.savefig(folder / "accuracy_errors.png", dpi=120)
     if not len(history):
         return

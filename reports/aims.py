@@ -111,7 +111,7 @@ def bound_by_board(measured: pd.DataFrame) -> Row:
     is_met = all(0.90 <= float(each.rstrip("%")) / 100.0 <= 0.98 for each in held) and apart < 0.01
     return (
         "device-bound trainings",
-        "as before: 93 to 95 % held",
+        "as before: 93 to 95% held",
         (
             f"{' / '.join(held)} held by throughput, MLPerf and specs; the wide MLP within "
             f"{math.expm1(apart):.1%} of the published ratio"
@@ -159,7 +159,7 @@ def on_a_gpu() -> Row:
     middle = math.expm1(error.median())
     return (
         "estimate on a GPU against a fresh process",
-        "median error <= 6 %, held 9 of 10",
+        "median error <= 6%, held 9 of 10",
         (
             f"{middle:.0%}, {held.sum()} of {len(known)}: measured before first uses were told from steady steps, and "
             "not measured again since"
@@ -181,7 +181,7 @@ def simulated() -> Iterator[Row]:
             middle = math.expm1(group["error"].abs().median())
             yield (
                 f"simulated, counters that say nothing: {name.removesuffix(', silent')}",
-                f"held 93 to 98 %, half-width <= {width:.0%}, median error <= {error:.1%} ({kind})",
+                f"held 93 to 98%, half-width <= {width:.0%}, median error <= {error:.1%} ({kind})",
                 f"{held:.1%}, {half:.1%}, {middle:.1%}",
                 verdict(0.93 <= held <= 0.98 and half <= width and middle <= error),
             )
@@ -194,7 +194,7 @@ def real() -> Row:
     held, width = now[4].strip(), now[5].strip()
     return (
         "real trainings on a CPU",
-        "held 11 of 12, half-width <= 25 %",
+        "held 11 of 12, half-width <= 25%",
         (
             f"{ours['inside'].sum()} of {len(ours)}, {ours['half_width'].median():.0%}, median error "
             f"{math.expm1(ours['error'].abs().median()):.1%} as measured; {held} and {width} when 142 trainings are "

@@ -91,7 +91,7 @@ def render(frame: pd.DataFrame, version: str) -> str:
 
 Written by `python reports/cpu_power.py` from `cpu_tdp` {version}: {frame["cpu"].nunique()} server chips of
 {LEAST_THREADS} threads or more, each told without its own thread count. The truth is the chip's design power times the
-threads' share. Aim: held 90 % of the time, never above the socket.
+threads' share. Aim: held 90% of the time, never above the socket.
 
 | visible threads | chips | held | median error | told over true | range | above the socket |
 |---|---|---|---|---|---|---|

@@ -97,7 +97,7 @@ def write_report(records: pd.DataFrame, folder: Path, note: str) -> None:
         "",
         "- Overhead: the line's intercept. Bend: how far the largest size lies above the line of the smaller ones.",
         "  Power: the exponent of size over the upper half of the sizes; 1 is linear, 2 is quadratic.",
-        "- Lack of fit: the F test of the line against repeated epochs; below 0.01 and with a bend above 3 % the line",
+        "- Lack of fit: the F test of the line against repeated epochs; below 0.01 and with a bend above 3% the line",
         "  does not hold. Rank correlation alone cannot tell: it is 1 for every curve that rises.",
         "- Data: scikit-learn's 1,797 handwritten digits of 8 x 8, scaled up to 28 x 28 and repeated with a little",
         "  noise to 60,000, MNIST's shape; it is not MNIST. Sequences are the rows of a picture.",

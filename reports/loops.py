@@ -59,13 +59,13 @@ Made by `python reports/loops.py` on {where}: 8 epochs of 60 steps each, trained
 limit that the training breaks, and killed by SIGKILL in the fifth epoch and continued by another process. *Same*:
 weights and metrics are those of the bare training, bit for bit. *Held*: the finished run holds estimate, laps and
 outcome. *Limit*: after how many steps the broken limit ended the training. *Resumed*: the account is whole: the run has
-finished, its laps are numbered from 0 to 7 without a gap or a double, and its time is that of all laps, within 5 %.
+finished, its laps are numbered from 0 to 7 without a gap or a double, and its time is that of all laps, within 5%.
 
 | form | same | held | estimated, s | taken, s | inside | limit | resumed |
 |---|---|---|---|---|---|---|---|
 {rows}
 
-{inside} of {counted} trainings ended inside the 95 % range of their estimate. They last seconds on a machine shared
+{inside} of {counted} trainings ended inside the 95% range of their estimate. They last seconds on a machine shared
 with other programs, so their ratios say little of longer ones: `accuracy.md` measures those.
 {notes}"""
 

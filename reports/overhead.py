@@ -111,10 +111,10 @@ A trial that reuses a benchmark takes {trial_ratio:.0%} of what a training by it
 ## Paired runs
 
 {pair_count} pairs of one epoch of {epoch_s:.1f} s, tracked and bare in turns on one model in one process, timed once
-the record of the promise has been sent. A ratio of 1 is no cost. The range is a 95 % t interval over pairs; its width
+the record of the promise has been sent. A ratio of 1 is no cost. The range is a 95% t interval over pairs; its width
 is the noise of the machine. The sampler's and the writer's threads run through both; their share stands above.
 
-| tracked over bare | ratio | 95 % range |
+| tracked over bare | ratio | 95% range |
 |---|---|---|
 {ratios}
 """
@@ -248,7 +248,7 @@ def time_epoch(subject: tuple[Any, ...], epochs: Any) -> tuple[float, float]:
 
 
 def ratio_with_range(pairs: list[dict[str, float]], name: str) -> tuple[float, float, float]:
-    """Geometric mean over pairs of tracked over bare, and its 95 % t interval on the log scale."""
+    """Geometric mean over pairs of tracked over bare, and its 95% t interval on the log scale."""
     logs = [math.log(pair[f"tracked_{name}"] / pair[f"bare_{name}"]) for pair in pairs]
     mean = statistics.fmean(logs)
     if len(logs) < 2:

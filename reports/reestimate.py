@@ -131,7 +131,7 @@ search, and is not in the columns above.
 |---|---|---|---|---|---|---|
 {parts}
 
-The aim for the arithmetic is less than 5 % of the whole. Artifacts read: {artifacts}.
+The aim for the arithmetic is less than 5% of the whole. Artifacts read: {artifacts}.
 
 ## Memory
 

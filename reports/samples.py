@@ -252,10 +252,10 @@ def gpu_log() -> BenchmarkLog:
     ]  # fmt: skip
     gpu = PowerReading(
         device="gpu_0", power_w=336.0, log_half_width=0.1, source="counter", window_s=10.9, energy_j=3662.0,
-        sampled_power_w=331.0, note="board counter over 10.9 s; samples agree to 1.5 %",
+        sampled_power_w=331.0, note="board counter over 10.9 s; samples agree to 1.5%",
     )  # fmt: skip
     cpu = PowerReading(
-        device="cpu", power_w=41.0, log_half_width=0.49, source="modelled", note="65 W at full load x 63 % of its cores"
+        device="cpu", power_w=41.0, log_half_width=0.49, source="modelled", note="65 W at full load x 63% of its cores"
     )
     machine = Machine(
         device="cuda:0", gpu_name="NVIDIA GeForce RTX 3090", gpu_id="rtx-3090", gpu_memory_gib=24.0,

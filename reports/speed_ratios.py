@@ -81,8 +81,8 @@ constants `speed_ratio_model` {constants}; every row behind it is in `speed_rati
 it is published throughput told from other published throughput.
 
 Each line takes something away from the tables, asks `speed_ratio` about a pair of GPUs, and compares with what was
-taken away. *Error* is how far the ratio is off, whichever way (a ratio of 2.0 told as 1.8 is off by 11 %). *Held* is
-how often the 95 % range holds the measured ratio; *range* is its typical half-width as a factor. *Fresh* counts only
+taken away. *Error* is how far the ratio is off, whichever way (a ratio of 2.0 told as 1.8 is off by 11%). *Held* is
+how often the 95% range holds the measured ratio; *range* is its typical half-width as a factor. *Fresh* counts only
 pairs of which neither GPU had a part in fitting the constants.
 
 ## By basis
@@ -137,12 +137,12 @@ Fitted on {len(data.fitted_half())} of {len(data.measured_gpus())} GPUs, every o
   its architecture. `blend_log_sd` is what remains.
 - `mlperf_log_sd`, `bridge_log_sd`, `chosen_noise`: the spread of what the tables hold twice. The GPUs that are in two
   suites (8 and 2) are too few to halve, so those three were not tested on others.
-- 8 % between two boards of one model is always added (Sinha et al., SC22, arXiv 2208.11035).
+- 8% between two boards of one model is always added (Sinha et al., SC22, arXiv 2208.11035).
 
 ## Limits
 - All of this is GPU-bound training of published models with tuned loaders; a training that waits for its data gains
   less.
-- Pairs share GPUs, so the rows are not independent, and shares of 95 % from a few dozen GPUs are themselves uncertain
+- Pairs share GPUs, so the rows are not independent, and shares of 95% from a few dozen GPUs are themselves uncertain
   by a few points.
 - Suites v1 and v2 hold {len({g for (s, g) in data.cells("fp16") if s != "v0"})} GPUs. No consumer GPU of 2025 and no
   laptop of 2023 or newer is among those that were measured.
@@ -157,7 +157,7 @@ def by_basis(frame: pd.DataFrame) -> str:
         held = rows["is_held"].mean()
         pairs = {frozenset(pair) for pair in zip(rows["home"], rows["offer"], strict=True)}
         cells = [basis, f"{len(pairs)}", f"{len(rows)}", f"{rows['error'].median():.1%}", f"{held:.1%}"]
-        cells.append("within 90 to 98 %" if _is_fair(held) else "outside 90 to 98 %")
+        cells.append("within 90 to 98%" if _is_fair(held) else "outside 90 to 98%")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -165,7 +165,7 @@ def by_basis(frame: pd.DataFrame) -> str:
 def by_way(frame: pd.DataFrame) -> str:
     """Every check on a line, both precisions."""
     lines = [
-        "| told from | precision | rows | median error | aim | 90 % within | held | range | fresh: error, held |",
+        "| told from | precision | rows | median error | aim | 90% within | held | range | fresh: error, held |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for check, by, words, aim in LINES:
@@ -202,16 +202,16 @@ def verdict(frame: pd.DataFrame) -> str:
             if aim is not None and median > aim:
                 said.append(f"- {words}, {precision}: the median error of {median:.1%} misses the aim of {aim:.0%}.")
             if not _is_fair(held):
-                said.append(f"- {words}, {precision}: the ranges hold {held:.1%}, outside 90 to 98 %.")
+                said.append(f"- {words}, {precision}: the ranges hold {held:.1%}, outside 90 to 98%.")
     left_out = frame[frame["check"] == LEFT_OUT]
     newer = _medians(left_out[(left_out["by"] == "any") & (left_out["suite"] != "v0")])
     said.append(
-        f"- Within suites v1 and v2 alone, which the aim of 14 % was worked out on, any workload is told with a median "
+        f"- Within suites v1 and v2 alone, which the aim of 14% was worked out on, any workload is told with a median "
         f"error of {newer}."
     )
     floor = _medians(left_out[left_out["by"] == "all"])
     said.append(
-        f"- Over all suites the aim of 14 % for any workload lies below what a mean can give: that of all tasks, the "
+        f"- Over all suites the aim of 14% for any workload lies below what a mean can give: that of all tasks, the "
         f"one that is told included, is off by {floor}. Tasks differ by more, so to name the kind is what helps."
     )
     by_lambda, own = (frame[frame["check"] == check]["is_held"].mean() for check in (MLPERF, MLPERF_OUT))
@@ -314,7 +314,7 @@ def errors(frame: pd.DataFrame) -> Figure:
             axes.plot(aim, index, "|", color="#c05621", markersize=14, markeredgewidth=2)
     axes.set_yticks(range(len(LINES)), [words for _, _, words, _ in LINES], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("error of the ratio: 25 to 90 % of rows (bar), median (dot), aim for the median (mark)", fontsize=8)
+    axes.set_xlabel("error of the ratio: 25 to 90% of rows (bar), median (dot), aim for the median (mark)", fontsize=8)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(axis="x", linewidth=0.3)
     return figure
@@ -327,7 +327,7 @@ def _medians(rows: pd.DataFrame) -> str:
 
 
 def _is_fair(held: float) -> bool:
-    """Whether ranges of 95 % hold about as often as they say."""
+    """Whether ranges of 95% hold about as often as they say."""
     return bool(0.90 <= held <= 0.98)
 
 

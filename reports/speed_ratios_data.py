@@ -200,7 +200,7 @@ def mlperf_pairs() -> list[tuple[Pair, tuple[LogRatio, ...]]]:
 
 
 def mlperf_log_sd(gpus: frozenset[str], tasks: tuple[str, ...], model: RatioModel) -> float:
-    """The least further SD with which ranges by MLPerf hold 95 % of Lambda's tasks, for pairs with such a GPU."""
+    """The least further SD with which ranges by MLPerf hold 95% of Lambda's tasks, for pairs with such a GPU."""
     guesses = []
     for pair, logs in mlperf_pairs():
         if {pair.home.gpu_id, pair.offer.gpu_id} & gpus:

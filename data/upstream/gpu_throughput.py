@@ -1,6 +1,6 @@
 """Training throughput: Lambda's newest suite, by the two tables that its repository compiles from its logs.
 
-Kept: the median over machines of a GPU, a count and a task that the table has, where it is off by more than 0.5 %, and
+Kept: the median over machines of a GPU, a count and a task that the table has, where it is off by more than 0.5%, and
 new GPUs of MODELS. Refused: what is marked as a backup ("_bk"), a GH200 called 80 GB, figures of 0, and new rows of
 several GPUs that scale more than linearly, which the log cannot explain. The suites v0 and v1, of 2020 to 2023, were
 read from single logs, each named by its row; their repository is pinned and they are not read again.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from greenlove_mlflow.errors import InvalidInputError
 
 DEFAULT_LEVEL = 0.95
-# The standard normal quantile of a two-sided 95 % range, which turns a table's log SD into a half-width.
+# The standard normal quantile of a two-sided 95% range, which turns a table's log SD into a half-width.
 NORMAL_QUANTILE_95 = 1.959963984540054
 
 _UNKNOWN = (math.nan, math.nan, math.nan)

@@ -21,7 +21,7 @@ class MachineSignals:
         is_virtual: Whether the CPU is a virtual machine's.
         throttled_share: Time the board was held back by heat or power.
         clock_ratio: The board's clock relative to its maximum.
-        clock_change_ratio: Change of that clock from first to last reading: -0.05 if it fell by 5 %.
+        clock_change_ratio: Change of that clock from first to last reading: -0.05 if it fell by 5%.
         temperature_rise_c: Rise of the board's temperature, degrees Celsius.
     """
 

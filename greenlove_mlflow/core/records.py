@@ -115,7 +115,7 @@ class PowerReading:
     Args:
         device: ``gpu_0``, ``cpu`` or ``ram``.
         power_w: Mean power while training, watts.
-        log_half_width: Half-width of its 95 % range on the log scale.
+        log_half_width: Half-width of its 95% range on the log scale.
         source: ``counter``, ``sampled``, ``modelled`` or ``given``.
         window_s: Seconds that were metered; None for a modelled or given reading.
         energy_j: Joules over that window; None for a modelled or given reading.

@@ -228,24 +228,24 @@ def format_probability(probability: float | None, *, missing: str = UNKNOWN) -> 
     """A probability in whole per cent, with "under" and "over" at the extremes: no estimate is certain.
 
     >>> format_probability(0.021), format_probability(0.0001), format_probability(0.9999)
-    ('2 %', 'under 1 %', 'over 99 %')
+    ('2%', 'under 1%', 'over 99%')
     """
     if probability is None:
         return missing
     if probability < 0.005:
-        return "under 1 %"
+        return "under 1%"
     if probability > 0.995:
-        return "over 99 %"
-    return f"{max(1, min(99, round(probability * 100.0)))} %"
+        return "over 99%"
+    return f"{max(1, min(99, round(probability * 100.0)))}%"
 
 
 def format_share(share: float | None, *, missing: str = UNKNOWN) -> str:
     """A share between 0 and 1, or a relative difference, in per cent.
 
     >>> format_share(0.0345), format_share(-0.12)
-    ('3.5 %', '-12 %')
+    ('3.5%', '-12%')
     """
-    return missing if share is None else f"{format_significant(share * 100.0, 2)} %"
+    return missing if share is None else f"{format_significant(share * 100.0, 2)}%"
 
 
 def format_count(count: float) -> str:

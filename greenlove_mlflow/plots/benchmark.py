@@ -179,7 +179,7 @@ def _power_words(log: BenchmarkLog) -> str:
         return "Samples only; no mean could be formed"
     total = sum(reading.power_w for reading in log.power)
     sampled = "solid: samples; " if log.power_samples else "no samples; "
-    return f"{format_w(total)} in all; {sampled}dashed: mean used, its 95 % range shaded"
+    return f"{format_w(total)} in all; {sampled}dashed: mean used, its 95% range shaded"
 
 
 def _draw_fit(axes: Axes, records: Sequence[EpochRecord], fit: Fit) -> None:

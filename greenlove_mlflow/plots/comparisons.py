@@ -53,7 +53,7 @@ _LONGEST_LABEL = 26
 
 
 def plot_crusoe(comparison: Comparison) -> Figure:
-    """A figure of time, cost and CO2e here and on each offer, as points with 95 % ranges, fastest first."""
+    """A figure of time, cost and CO2e here and on each offer, as points with 95% ranges, fastest first."""
     rows = sorted(comparison.rows, key=lambda row: row.estimate.time_s.point)
     home = comparison.home
     labels = [home_label(comparison), *(offer_label(row) for row in rows)]
@@ -219,7 +219,7 @@ def plot_side_by_side(runs: Sequence[PlottedRun], prices: PriceSheet) -> Figure:
     """A figure of hours, dollars, kWh and CO2e of each run, at home and on its best offer, with their ranges."""
     figure = open_canvas(
         title="Runs side by side",
-        subtitle="orange diamonds: home; blue circles: the offer of best value; bars are 95 % ranges",
+        subtitle="orange diamonds: home; blue circles: the offer of best value; bars are 95% ranges",
         caption=f"Prices of {prices.as_of}, {prices.source.producer or 'unknown source'}. "
         "Each axis is logarithmic.\nThe offer under a run's name has the least cost times time of those that fit.",
         height_in=_RUN_ROW_IN * len(runs) + 0.7,

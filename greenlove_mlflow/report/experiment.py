@@ -136,7 +136,7 @@ def _judgement(training: Training) -> tuple[float | None, str]:
     off = outcome.time_s / training.estimate.time_s.point - 1.0
     side = "within" if training.estimate.time_s.contains(outcome.time_s) else "outside"
     sign = "+" if off > 0 else ""
-    return off, f"{sign}{off:.1%}, {side} the range".replace("%", " %")
+    return off, f"{sign}{off:.1%}, {side} the range"
 
 
 def _get(outcome: Outcome | None, name: str) -> float | None:

@@ -83,7 +83,7 @@ def _sentence(content: ReportContent) -> str:
             format_duration_s(estimate.time_s), format_kwh(estimate.energy_kwh, missing=""),
             format_co2_g(estimate.co2_g, missing=""),
         )  # fmt: skip
-        verb, known = "is estimated to take", "ranges at 95 %"
+        verb, known = "is estimated to take", "ranges at 95%"
     else:
         time_s, energy_kwh, co2_g = (
             format_duration_s(outcome.time_s), format_kwh(outcome.energy_kwh, missing=""),

@@ -221,7 +221,7 @@ def model_note(run_id: str) -> str:
     return "\n\n".join([
         "Estimates this training again with other prices: one row of prices in, one row of estimates out.",
         f"**Columns in:** {inputs}.",
-        (f"**Columns out:** {figures}, each with `_lo` and `_hi` (95 % range); `rented_gpu_count`, `used_gpu_count`, "
+        (f"**Columns out:** {figures}, each with `_lo` and `_hi` (95% range); `rented_gpu_count`, `used_gpu_count`, "
         "`basis`, `problem`, and `local_...` for the machine that was measured."),
         f"**Params:** {params}; each run's own where left out.",
         ("```python\n"

@@ -87,7 +87,7 @@ def test_a_shared_machine_is_promised_a_wider_range_than_a_quiet_one() -> None:
 @pytest.mark.parametrize(
     ("kind", "inside", "width"),
     # Where counters say nothing, calm seconds are weak evidence of a quiet machine, so its range is wider than where
-    # they speak: about 8.4 and 7.6 % here, 8.6 and 8.0 % in reports/accuracy.md.
+    # they speak: about 8.4 and 7.6% here, 8.6 and 8.0% in reports/accuracy.md.
     [(other_quiet_machine, 0.93, 0.085), (smooth_quiet_machine, 0.90, 0.080), (other_shared_machine, 0.86, 0.15)],
     ids=["quiet", "smooth", "shared"],
 )

@@ -95,7 +95,7 @@ def test_an_exact_time_has_no_range_and_no_sentence_about_one() -> None:
 
 
 def test_an_estimate_says_what_it_was_calibrated_on() -> None:
-    words = "23 finished runs on this machine: within 3.1 % nineteen times in twenty"
+    words = "23 finished runs on this machine: within 3.1% nineteen times in twenty"
     estimate = an_estimate()
     assert estimate.statistics is not None
     fit = dataclasses.replace(estimate.statistics.fit, calibrated_on=words)
@@ -150,8 +150,8 @@ def test_records_say_themselves_in_one_line() -> None:
 
 
 def test_no_probability_is_certain() -> None:
-    assert format_probability(0.0) == "under 1 %"
-    assert format_probability(1.0) == "over 99 %"
+    assert format_probability(0.0) == "under 1%"
+    assert format_probability(1.0) == "over 99%"
     assert format_probability(None) == "unknown"
 
 

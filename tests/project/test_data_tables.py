@@ -454,8 +454,8 @@ def test_a_country_pays_about_what_eurostat_announced_for_the_first_half_of_2025
 @pytest.mark.parametrize(
     ("code", "usd_per_kwh"),
     [
-        # 26.35 pence a kWh and 53.68 a day over 2,700 kWh; 2.77 dollars raised by 3.12 %; 13.4702 pesos; 33.06 cents;
-        # 0.207 riyals; 0.29 dirhams with 5 % VAT; each by the rate that its row names.
+        # 26.35 pence a kWh and 53.68 a day over 2,700 kWh; 2.77 dollars raised by 3.12%; 13.4702 pesos; 33.06 cents;
+        # 0.207 riyals; 0.29 dirhams with 5% VAT; each by the rate that its row names.
         ("GB", (0.2635 + 0.5368 * 365 / 2700) * 1.3266),
         ("TW", 2.77 * 1.0312 / 30.22),
         ("PH", 13.4702 / 58.2),

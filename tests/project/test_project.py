@@ -19,6 +19,9 @@ from greenlove_mlflow.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
+PROSE = (".py", ".md", ".html", ".js", ".j2", ".txt", ".ipynb")
+# The first is a library; the second writes words into a table whose published versions are never edited.
+HAVE_OTHERS_WORDS = ("vega.js", "speed_ratios_fit.py")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -130,3 +133,16 @@ def test_functions_stay_short_or_say_why() -> None:
                 if length > 40:
                     long.append(f"{path.name}: {node.name}, {length} lines")
     assert long == []
+
+
+def test_a_percentage_is_written_in_one_way() -> None:
+    """As ``f"{share:.0%}"`` writes it: what is measured and what is said of it read alike on every surface."""
+    folders = ("greenlove_mlflow", "docs", "reports", "examples")
+    pages = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in PROSE]
+    apart = re.compile(r"[0-9}](?: |&nbsp;|\N{NO-BREAK SPACE})%(?=$|[.,;:)\"'`|/<]| [a-z(|])", re.MULTILINE)
+    found = {
+        str(path.relative_to(ROOT)): apart.findall(path.read_text("utf-8"))
+        for path in (*pages, ROOT / "README.md", ROOT / "CHANGELOG.md")
+        if path.name not in HAVE_OTHERS_WORDS
+    }
+    assert {path: words for path, words in found.items() if words} == {}

@@ -51,7 +51,7 @@ def an_estimate(**over: Any) -> Estimate:
         "co2_g": Interval(point=800.0, low=660.0, high=980.0),
         "workload": a_workload(sample_count=60_000, batch_size=64, steps_per_epoch=938, epoch_count=100),
         "grid": a_grid(),
-        "caveats": (Caveat(code="warm-up-share", text="the first steps took 12 % of the benchmark"),),
+        "caveats": (Caveat(code="warm-up-share", text="the first steps took 12% of the benchmark"),),
         "statistics": statistics,
     }
     return Estimate(**{**fields, **over})

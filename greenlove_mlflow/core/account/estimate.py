@@ -24,7 +24,7 @@ class Estimate:
     """The estimate of a run on one machine.
 
     Args:
-        time_s: Seconds of the whole run; its range holds the actual total 95 % of the time.
+        time_s: Seconds of the whole run; its range holds the actual total 95% of the time.
         energy_kwh: Electricity, PUE included; None when power is not measured, modelled or given.
         cost_usd: Electricity bill at home, rent in a cloud, US dollars; None when the price is unknown.
         co2_g: Grams CO2e on the place's grid; None when energy or grid is unknown.

@@ -130,7 +130,7 @@ TIME_KINDS: Mapping[str, CaveatKind] = {
     "original-range": CaveatKind(
         "wrong-without",
         "this range follows the original's method: it ignores the uncertainty of the mean, machine drift and the "
-        "overhead of small sizes, so it holds the truth far less often than 95 %",
+        "overhead of small sizes, so it holds the truth far less often than 95%",
         "method='adaptive' includes these",
     ),
     "smaller-than-a-batch": CaveatKind(

@@ -13,9 +13,9 @@ from greenlove_mlflow.core.records import EnergySource, PowerReading, PowerSampl
 
 # NVML's energy counter updates about ten times a second, so each edge of a window may be off by one such tick.
 COUNTER_TICK_S = 0.1
-# Over 5 s the tick errs by 0.8 % rms (0.1 s x sqrt(2 / 12) over 5 s), well under the meter's own error.
+# Over 5 s the tick errs by 0.8% rms (0.1 s x sqrt(2 / 12) over 5 s), well under the meter's own error.
 MIN_COUNTER_WINDOW_S = 5.0
-# The meter's own error as a log SD: NVML states +-5 % for its readings.
+# The meter's own error as a log SD: NVML states +-5% for its readings.
 METER_LOG_SD = 0.05
 # Sampled power alone: boards like the A100 and H100 sample only a quarter of the time, and many report a mean of the
 # past second, so samples are less certain than a counter (Yang et al., SC24, arXiv 2312.02741).
@@ -24,7 +24,7 @@ SAMPLED_LOG_SD = 0.10
 # the original's 0.70 to 0.80.
 ASSUMED_UTILIZATION = 0.70
 # Log SD of design power times a utilisation, or times a share of the cores: comparisons with wall meters find errors up
-# to 40 % (Fischer 2025, arXiv 2509.22092), and a run that waits for its host draws less than half of that share.
+# to 40% (Fischer 2025, arXiv 2509.22092), and a run that waits for its host draws less than half of that share.
 MODELLED_POWER_LOG_SD = 0.3
 # Counter and samples that differ by more than this over a window long enough for ticks and lag not to matter disagree.
 DISAGREEMENT_RATIO = 1.10
@@ -181,7 +181,7 @@ def counter_step_j(
 def tick_log_half_width(window_s: float, window_count: int, tick_s: float = COUNTER_TICK_S) -> float:
     """The log half-width of a mean power due to the counter's ticks.
 
-    For long windows the 95 % range of the two edges' random phases, for short ones the worst case.
+    For long windows the 95% range of the two edges' random phases, for short ones the worst case.
 
     >>> round(tick_log_half_width(10.0, 1), 4)
     0.008
@@ -195,7 +195,7 @@ def tick_log_half_width(window_s: float, window_count: int, tick_s: float = COUN
 
 
 def noise_log_half_width(samples: Sequence[PowerSample]) -> float:
-    """95 % half-width of the log of mean power, from the spread of its one-second means; 0 with too few of them.
+    """95% half-width of the log of mean power, from the spread of its one-second means; 0 with too few of them.
 
     The effective number of means is that of a first-order autocorrelated series.
     """

@@ -18,8 +18,8 @@ from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, FloatArray, Inter
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 
-# Transferred from a metered board, another board's power is known to 25 % (log SD); two boards of one model agree to
-# 8 %.
+# Transferred from a metered board, another board's power is known to 25% (log SD); two boards of one model agree to
+# 8%.
 CARRIED_POWER_LOG_SD = 0.25
 SAME_BOARD_LOG_SD = 0.04
 # Idle power over TDP of a board without a sourced idle power: the median of the boards of ``gpu_specs`` with one.

@@ -26,7 +26,7 @@ IndexArray = NDArray[np.intp]
 # Usable share of the memory on a price sheet: an 80 GB board shows 79.2 GiB, and the driver's context and
 # fragmentation take some more. Our own margin.
 USABLE_MEMORY_SHARE = 0.95
-# Cloud prices moved by 18 to 50 % within half a year (A100, L40S), so older ones are stale. Our own limit.
+# Cloud prices moved by 18 to 50% within half a year (A100, L40S), so older ones are stale. Our own limit.
 MAX_PRICE_AGE_DAYS = 180
 
 

@@ -23,14 +23,14 @@ from greenlove_mlflow.core.records import BoundBy, StepProfile
 HOST_LOG_SD = 0.3
 # Host cost of launching a kernel, over forward, backward and optimizer: 6 to 17 us on good hosts (PyTorch and CUDA
 # reports of 2019 to 2026), 13 to 52 us measured over nine workloads on two virtual machines with an H100 and an H200.
-# The middle on the log scale, and an SD whose 95 % range covers both.
+# The middle on the log scale, and an SD whose 95% range covers both.
 LAUNCH_S = 17.7e-6
 LEAST_LAUNCH_S = 6e-6
 MOST_LAUNCH_S = 52e-6
 LAUNCH_LOG_SD = 0.7
 # An operator forward and backward without any arithmetic costs a CPU 4.4 us where an offer's host takes LAUNCH_S.
 LAUNCH_PER_DISPATCH = 4.0
-# An unmeasured loader takes between none and all of the step: a quarter, with all of it at the 97.5 % quantile. A
+# An unmeasured loader takes between none and all of the step: a quarter, with all of it at the 97.5% quantile. A
 # board's utilisation counts a tiny kernel as a busy board, so the host may be the bottleneck after all: half.
 UNKNOWN_LOADER_SHARE = 0.25
 UNKNOWN_LOADER_LOG_SD = 0.707

@@ -41,7 +41,7 @@ class GpuSpec:
     """One GPU's published figures; None where no source states one.
 
     ``fp16_tflops`` is dense with FP32 accumulation, as PyTorch's matrix products use it. ``tdp_max_w`` is the highest
-    limit that a laptop's maker may set. ``idle_w`` is the board's power at 0 % use without a CUDA context. ``is_own``:
+    limit that a laptop's maker may set. ``idle_w`` is the board's power at 0% use without a CUDA context. ``is_own``:
     a row that the user added.
     """
 
@@ -237,7 +237,7 @@ class RatioModel:
 
     Source:
         Defaults of ``TaskModel``: leave-one-task-out over Lambda's tables. Of ``SpecBlend``: green-love's published
-        fallback. device_log_half_width: Sinha et al., SC22, arXiv 2208.11035, 8 % between boards of one model.
+        fallback. device_log_half_width: Sinha et al., SC22, arXiv 2208.11035, 8% between boards of one model.
     """
 
     tasks: Mapping[str, TaskModel] = field(default_factory=dict)

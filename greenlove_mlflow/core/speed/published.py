@@ -231,7 +231,7 @@ def _bridges(evidence: RatioEvidence) -> Mapping[tuple[str, str], Mapping[str, t
 def _bridge_variance(bridge: SuiteBridge) -> float:
     """Variance of another GPU's log speed-up, from the range over the GPUs that ran both suites.
 
-    The range divided by its expectation in SDs (0.87 times the square root of the count, within 10 % for 2 to 12 GPUs).
+    The range divided by its expectation in SDs (0.87 times the square root of the count, within 10% for 2 to 12 GPUs).
     """
     spread = math.log(bridge.ratio_max / bridge.ratio_min)
     return (spread / (0.87 * math.sqrt(max(2, bridge.gpu_count)))) ** 2 * (1.0 + 1.0 / max(2, bridge.gpu_count))
@@ -246,7 +246,7 @@ class Prediction:
     degrees_of_freedom: float
 
     def log_half_width(self, extra_log_sd: float = 0.0) -> float:
-        """Half-width of the 95 % range on the log scale, with an additional independent SD."""
+        """Half-width of the 95% range on the log scale, with an additional independent SD."""
         return t_quantile_975(self.degrees_of_freedom) * math.hypot(self.log_sd, extra_log_sd)
 
 
@@ -288,7 +288,7 @@ def predict_new_workload(
 
 
 def t_quantile_975(degrees_of_freedom: float) -> float:
-    """The 97.5 % quantile of Student's t distribution."""
+    """The 97.5% quantile of Student's t distribution."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, 0.975))

@@ -35,7 +35,7 @@ def gpu_scaling(
 ) -> tuple[Interval, str]:
     """How many times faster ``gpu_count`` GPUs are than one, and text on how that is known.
 
-    The point is the median over the GPU's own runs, else over all GPUs with similar links; the range holds 95 % of the
+    The point is the median over the GPU's own runs, else over all GPUs with similar links; the range holds 95% of the
     runs on all GPUs with similar links.
 
     Args:

@@ -81,7 +81,7 @@ def seconds_of_samples(fit: Fit, sample_count: float) -> float:
 
 
 def fit_line(log: BenchmarkLog, fit: Fit) -> list[Json]:
-    """The fit from the smallest pass to a whole epoch, with the 95 % range of one pass of that size."""
+    """The fit from the smallest pass to a whole epoch, with the 95% range of one pass of that size."""
     smallest = min(record.sample_count for record in log.epochs)
     if smallest >= fit.sample_count:
         smallest = max(1, fit.sample_count // 10)

@@ -27,7 +27,7 @@ from greenlove_mlflow.tables.store.rows import kept, row_source, rows_of
 
 # Log standard deviations of a run's electricity about a table's figure: the annual mean of a country, state or zone
 # differs by about a quarter from the hours of one run; the world mean may be half or twice that of any grid.
-# The tariff of one household differs by about 15 % from its country's mean.
+# The tariff of one household differs by about 15% from its country's mean.
 AREA_LOG_SD = 0.25
 WORLD_LOG_SD = 0.50
 AREA_PRICE_LOG_SD = 0.15

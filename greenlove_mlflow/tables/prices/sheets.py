@@ -292,7 +292,7 @@ def read_instance_start(provider: str = ANY_PROVIDER) -> tuple[Interval, Source]
         provider: Name as in price sheets ("AWS"); one that is not in the table gets the pooled figures of all.
 
     Returns:
-        The median and the 10 and 90 % quantiles, in seconds; ``level`` is 0.8.
+        The median and the 10 and 90% quantiles, in seconds; ``level`` is 0.8.
     """
     rows = {row["provider"]: (table, row) for table, row in rows_of("instance_start")}
     table, row = rows.get(provider, rows[ANY_PROVIDER])

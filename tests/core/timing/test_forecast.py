@@ -89,13 +89,13 @@ def test_a_promise_that_is_contradicted_loses_its_say(gap_log: float, done: int)
 
 def test_a_promise_that_holds_keeps_its_say() -> None:
     off, held = forecasts_after_a_wrong_promise(0.0, 8)
-    # Eight epochs that differ by 6 % tell their mean to 2.4 %; with the promise the forecast is nearer.
+    # Eight epochs that differ by 6% tell their mean to 2.4%; with the promise the forecast is nearer.
     assert float(np.std(off)) < 0.017
     assert held.mean() >= 0.93
 
 
 def test_the_range_holds_the_scatter_of_the_epochs_to_come() -> None:
-    # Epochs that differ by 6 % where the benchmark saw none of it; few of them are left.
+    # Epochs that differ by 6% where the benchmark saw none of it; few of them are left.
     held = [
         forecasts_after_a_wrong_promise(0.0, done, seed=seed)[1].mean() for seed in (91, 92) for done in (12, 24, 36)
     ]
@@ -107,6 +107,6 @@ def test_epochs_that_scatter_more_make_the_range_wider() -> None:
     plan = a_workload(epoch_count=10)
     calm, rough = ([10.0 * (1.0 + sign * size) for sign in (1, -1, 1, -1, 1, -1)] for size in (0.0, 0.06))
     calm_range, rough_range = (forecast_total_s(FIT, plan, epochs, 60.0) for epochs in (calm, rough))
-    # Four epochs of 10 s each: their sum alone is off by 6 % times 10 s times the square root of four, 1.2 s (SD).
+    # Four epochs of 10 s each: their sum alone is off by 6% times 10 s times the square root of four, 1.2 s (SD).
     added_s = (rough_range.high - rough_range.point) ** 2 - (calm_range.high - calm_range.point) ** 2
     assert added_s**0.5 > 1.96 * 1.2

@@ -181,9 +181,9 @@ const format = (() => {
 
   function probability(value, missing = "unknown") {
     if (value === null || value === undefined) return missing;
-    if (value < 0.005) return "under 1 %";
-    if (value > 0.995) return "over 99 %";
-    return `${Math.max(1, Math.min(99, halfEven(value * 100)))} %`;
+    if (value < 0.005) return "under 1%";
+    if (value > 0.995) return "over 99%";
+    return `${Math.max(1, Math.min(99, halfEven(value * 100)))}%`;
   }
 
   // A number stays on one line with its unit.
