@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any, overload
 
 from greenlove_mlflow.numbers import format_duration_s
 from greenlove_mlflow.untrusted import printable
+from greenlove_mlflow.words.fitting import fitted, text_table
 from greenlove_mlflow.words.plain_text import (
     RANGE_SENTENCE,
     comparison_header,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 # Columns that a narrow terminal drops, in this order: memory, chance to be cheaper, speed, basis.
 _SPARED_COLUMNS = (6, 5, 4, 7)
 _COLUMN_GAP = 2
+_USUAL_WIDTH = 80
 # Without a terminal: a line after the first epoch, the last one, and about ten in between.
 _PLAIN_EPOCH_LINES = 10
 
@@ -54,16 +58,56 @@ def say_on_stderr(sentence: str) -> None:
 
 
 def write_on_stderr(text: str) -> None:
-    """Print whole lines on stderr, above a tqdm bar if one is shown."""
+    """Print lines on stderr, above a tqdm bar if one is shown; a terminal gets them within its columns."""
     if sys.stderr is None:  # a process without a console
         return
     with contextlib.suppress(OSError, ValueError):  # stderr may be closed
+        shown = encodable(fitted(text, width_of(sys.stderr)), sys.stderr)
         bars = bars_shown()
         if bars:
-            bars[0].write(text, file=sys.stderr)
+            bars[0].write(shown, file=sys.stderr)
         else:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{shown}\n")
         sys.stderr.flush()
+
+
+def width_of(stream: object) -> int | None:
+    """The columns of the terminal that the stream is; None where it is none, which takes lines of any length."""
+    if not is_terminal(stream):
+        return None
+    if os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size().columns
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return _USUAL_WIDTH
+
+
+def can_redraw(stream: object) -> bool:
+    """Whether the stream is a terminal on which a line can be written anew."""
+    return is_terminal(stream) and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def encodable(text: str, stream: object) -> str:
+    r"""The text with escapes in place of what the stream's encoding lacks.
+
+    >>> encodable("Cura\u00e7ao", type("Ascii", (), {"encoding": "ascii"}))
+    'Cura\\xe7ao'
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except LookupError:
+        return text
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that writes no escape sequences where ``NO_COLOR`` is set or the terminal knows none."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    plain = bool(os.environ.get("NO_COLOR")) or not can_redraw(stream)
+    return Console(stderr=stderr, color_system=None if plain else "auto", width=width_of(stream))
 
 
 def bars_shown() -> list[Any]:
@@ -91,7 +135,7 @@ def ask_in_terminal(estimate: Estimate | None = None, *, default: bool = False) 
         return default
     import click
 
-    click.echo(format_estimate(estimate), err=True)
+    write_on_stderr(format_estimate(estimate))
     return click.confirm("Continue training locally?", default=default, err=True)
 
 
@@ -107,6 +151,7 @@ class TerminalProgress:
         self._live: Progress | None = None
         self._task: TaskID | None = None
         self._phase = ""
+        self._has_bar = console.is_terminal and not console.is_dumb_terminal
 
     def __enter__(self) -> TerminalProgress:
         return self
@@ -121,7 +166,7 @@ class TerminalProgress:
         # First contact has no planned end: it is what measures how long a step takes.
         is_planned = math.isfinite(budget_s)
         left = f"at most {format_duration_s(max(budget_s - done_s, 0.0))} left" if is_planned else ""
-        if self._console.is_terminal:
+        if self._has_bar:
             total_s = max(budget_s, 1e-9) if is_planned else max(done_s, 1.0) * 2.0
             self._show(f"benchmark: {phase}", min(done_s, total_s), total_s, left)
         elif phase != self._phase:
@@ -132,7 +177,7 @@ class TerminalProgress:
     def epoch(self, done: int, total: int, forecast: Estimate, note: str = "") -> None:
         """Show that ``done`` of ``total`` epochs have ended, with the current forecast of the total."""
         words = f"whole training {format_duration_s(forecast.time_s)}" + (f", {note}" if note else "")
-        if self._console.is_terminal:
+        if self._has_bar:
             self._show(f"epoch {done} of {total}", float(done), float(total), words)
         elif done in (1, total) or done % max(1, total // _PLAIN_EPOCH_LINES) == 0:
             self._console.print(f"epoch {done} of {total}: {words}", markup=False, highlight=False)
@@ -161,45 +206,43 @@ def print_summary(
 ) -> None:
     """Print the summary, 14 lines at most, and where the run is stored."""
     console.print()
-    _print_plain(console, summary(estimate, comparison))
+    print_fitted(console, summary(estimate, comparison))
     if url:
-        console.print(f"Kept in MLflow: {url}", markup=False, highlight=False, soft_wrap=True)
+        print_fitted(console, f"Kept in MLflow: {url}")
 
 
 def print_everything(console: Console, estimate: Estimate, comparison: Comparison | None = None) -> None:
     """Print the verdict, the four figures with their ranges, every offer and every caveat."""
     console.print()
     for sentence in verdict_sentences(estimate, comparison):
-        console.print(sentence, markup=False, highlight=False, style="bold", soft_wrap=not console.is_terminal)
+        print_fitted(console, sentence, style="bold")
     console.print()
     if console.is_terminal:
         console.print(_figures_table(estimate))
         if comparison is not None:
             console.print(_offers_table(comparison, console.width))
-        console.print(" ".join(range_sentences(estimate) or [RANGE_SENTENCE]), style="dim", highlight=False)
+        print_fitted(console, " ".join(range_sentences(estimate) or [RANGE_SENTENCE]), style="dim")
     else:
-        _print_plain(console, _without_caveats(format_estimate(estimate)))
+        print_fitted(console, _without_caveats(format_estimate(estimate)))
         if comparison is not None:
-            _print_plain(console, "\n" + _without_caveats(format_comparison(comparison)))
+            print_fitted(console, "\n" + _without_caveats(format_comparison(comparison)))
     if comparison is not None:
         console.print()
         for name, words in choices_in_words(comparison):
-            console.print(f"{name}: {words}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
+            print_fitted(console, f"{name}: {words}")
     print_caveats(console, [*estimate.caveats, *(comparison.caveats if comparison is not None else ())])
 
 
 def print_outcome(console: Console, estimate: Estimate, outcome: Outcome | None) -> None:
     """Print the estimate against the outcome; says so when nothing was run."""
     if outcome is None:
-        console.print("No epoch was run, so there is no outcome to compare with the estimate.", highlight=False)
+        print_fitted(console, "No epoch was run, so there is no outcome to compare with the estimate.")
         return
     from rich.table import Table
 
     header, *rows = outcome_table(estimate, outcome)
     if not console.is_terminal:
-        from greenlove_mlflow.words.plain_text import text_table
-
-        _print_plain(console, "\n".join(text_table([header, *rows], gap=2)))
+        print_fitted(console, "\n".join(text_table([header, *rows])))
         return
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
@@ -263,12 +306,13 @@ def _open_bar(console: Console) -> tuple[Progress, TaskID]:
 def print_caveats(console: Console, caveats: Iterable[Caveat]) -> None:
     """Print each caveat once."""
     for caveat in dict.fromkeys(caveats):
-        console.print(f"! {caveat}", markup=False, highlight=False, style="yellow", soft_wrap=not console.is_terminal)
+        print_fitted(console, f"! {caveat}", style="yellow")
 
 
-def _print_plain(console: Console, text: str) -> None:
-    """Print text as it is: lines are not wrapped, so that a file or a pipe gets whole rows."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def print_fitted(console: Console, text: str, *, style: str = "") -> None:
+    """Print text within the columns of a terminal; a file or a pipe gets whole lines."""
+    shown = fitted(printable(text, lines=True), console.width if console.is_terminal else None)
+    console.print(encodable(shown, console.file), markup=False, highlight=False, style=style or None, soft_wrap=True)
 
 
 def _without_caveats(text: str) -> str:

@@ -63,7 +63,7 @@ def test_summary_shows_every_figure_with_its_range_and_every_caveat(terminal: bo
     for expected in (
         *("4 h 50 min to 5 h 35 min", "1.9 to 2.4 kWh", "$0.52 to $0.76", "0.66 to 0.98 kg"),
         *("H100 HGX 80GB", "no public price", "old-prices", "warm-up-share"),
-        "Cheapest: here, over 99 % sure",
+        "Cheapest: here, over 99% sure",
     ):
         assert expected in text
     assert "\x1b" not in text
@@ -110,7 +110,7 @@ def test_outcome_puts_promise_and_fact_side_by_side() -> None:
     print_outcome(console, an_estimate(), an_outcome())
     text = text_of(console)
     assert "5 h 15 min" in text
-    assert "1.6 % more, in range" in text
+    assert "1.6% more, in range" in text
     assert "energy (measured)" in text
 
 

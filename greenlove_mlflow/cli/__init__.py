@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import sys
 
 import click
 
@@ -48,22 +51,57 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error from this package or the MLflow store becomes one line and exit code 1."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             with variable_set("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"):
                 return super().invoke(ctx)
+        except click.UsageError as error:
+            message = error.format_message()
+            if (shown := _within_terminal(message)) == message:
+                raise
+            raise click.UsageError(shown, ctx=error.ctx) from None
         except GreenloveError as error:
-            raise click.ClickException(_safe(str(error))) from None
+            raise click.ClickException(_within_terminal(_safe(str(error)))) from None
         except Exception as error:
             # Do not import MLflow just to check: that takes a second, and an unloaded MLflow cannot have raised this.
             if type(error).__module__.split(".")[0] not in ("mlflow", "requests", "urllib3"):
                 raise
-            first = str(error).strip().split("\n", 1)[0]
-            raise click.ClickException(f"the MLflow store could not be read: {_safe(first)[:300]}") from None
+            first = _safe(str(error).strip().split("\n", 1)[0])[:300]
+            raise click.ClickException(_within_terminal(f"the MLflow store could not be read: {first}")) from None
 
 
-def echo(text: str, *, err: bool = False) -> None:
-    """Print one or more lines; run, machine and offer names in them are untrusted."""
+def echo(text: str, *, err: bool = False, bold: bool = False, hanging: str | None = None) -> None:
+    """Print lines for people: a terminal gets them within its columns, a file or a pipe whole.
+
+    Run, machine and offer names in them are untrusted.
+    """
+    from greenlove_mlflow.terminal import can_redraw
+    from greenlove_mlflow.words.fitting import fitted
+
+    shown = fitted(printable(text, lines=True), columns(err=err), hanging=hanging)
+    is_styled = bold and can_redraw(sys.stderr if err else sys.stdout) and not os.environ.get("NO_COLOR")
+    click.echo(click.style(shown, bold=True) if is_styled else shown, err=err)
+
+
+def echo_whole(text: str, *, err: bool = False) -> None:
+    """Print lines for a program, or for a page that lays them out itself: never broken."""
     click.echo(printable(text, lines=True), err=err)
+
+
+def columns(*, err: bool = False) -> int | None:
+    """The columns of the terminal that is printed on; None where there is none."""
+    from greenlove_mlflow.terminal import width_of
+
+    return width_of(sys.stderr if err else sys.stdout)
+
+
+def _within_terminal(message: str) -> str:
+    """The message of an error, whose first line follows the word ``Error:``."""
+    from greenlove_mlflow.words.fitting import fitted
+
+    return fitted(f"Error: {message}", columns(err=True)).removeprefix("Error: ")
 
 
 def _safe(text: str) -> str:

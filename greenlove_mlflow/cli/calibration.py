@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenlove_mlflow.cli import echo
+from greenlove_mlflow.cli import columns, echo, echo_whole
 from greenlove_mlflow.files import whole_file
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.timing.drift import Drift, FinishedRun
 
 STRIP_CHARACTERS = 31
+# Columns that a narrow terminal does without, in this order: the ratio, the machine, the picture, when it ended.
+_SPARED = (5, 2, 6, 0)
 SHOWN_SKIPPED = 5
 _HEAD = ("finished", "run", "on", "estimated", "took", "ratio", "estimate | actual *", "taught")
 
@@ -60,7 +62,7 @@ def command(
     if figure is not None and runs:
         _write_figure([run for run in runs if not run.unfit] or runs, figure)
     if as_json:
-        echo(json.dumps({**_plain(runs, drift), "skipped": dict(skipped)}, allow_nan=False))
+        echo_whole(json.dumps({**_plain(runs, drift), "skipped": dict(skipped)}, allow_nan=False))
         return
     echo("\n".join(_lines(runs, drift)))
     for run_id, reason in skipped[:SHOWN_SKIPPED]:
@@ -125,18 +127,18 @@ def _device() -> str:
 
 
 def _lines(runs: Sequence[FinishedRun], drift: Drift) -> list[str]:
-    from greenlove_mlflow.words.plain_text import text_table
+    from greenlove_mlflow.words.fitting import fitted_table
 
     if not runs:
         return ["No training has finished under track() in this store yet, so ranges rest on the benchmark alone."]
-    lines = text_table([_HEAD, *(_cells(run) for run in runs)], gap=2)
+    lines = fitted_table([_HEAD, *(_cells(run) for run in runs)], columns(), spared=_SPARED)
     counted = [run for run in runs if not run.unfit]
     inside = sum(run.was_inside for run in counted)
+    lines += ["", *(f"{run.run_id[:8]} teaches nothing: {run.unfit}" for run in runs if run.unfit)]
     lines += [
-        "",
         f"{inside} of {len(counted)} trainings ended inside their estimated range (19 in 20 should).",
     ]
-    lines.append(f"The next estimate on this machine: {_words(drift)}.")
+    lines.append(f"The next estimate here {_words(drift)}.")
     return lines
 
 
@@ -144,11 +146,11 @@ def _words(drift: Drift) -> str:
     from greenlove_mlflow.numbers import format_share
 
     if not drift.calibrated_on:
-        return "its range rests on the benchmark alone, because no finished runs exist yet"
+        return "rests on the benchmark alone, because no finished runs exist yet"
     scale = 1.0 if drift.scale is None else drift.scale
-    words = f"{drift.calibrated_on}; drift is {scale:.2f} times what a benchmark alone suggests"
+    words = f"learns from {drift.calibrated_on}. It allows for {scale:.2g} times the drift that a benchmark suggests"
     if drift.bias_log:
-        words += f"; corrected by {format_share(math.expm1(drift.bias_log))}"
+        words += f", and is corrected by {format_share(math.expm1(drift.bias_log))}"
     return words
 
 
@@ -165,7 +167,7 @@ def _cells(run: FinishedRun) -> tuple[str, ...]:
         format_duration_s(run.actual_s),
         f"{run.actual_s / run.promised_s:.3f}",
         _strip(run),
-        f"nothing: {run.unfit}" if run.unfit else f"{math.expm1(run.log_ratio):+.1%}".replace("%", " %"),
+        "nothing" if run.unfit else f"{math.expm1(run.log_ratio):+.1%}",
     )
 
 

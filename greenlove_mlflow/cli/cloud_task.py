@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenlove_mlflow.cli import echo, echo_whole
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.errors import InvalidInputError
 
@@ -79,7 +80,10 @@ def command(
         credentials=set_variables(CREDENTIAL_VARIABLES),
     )
     _write(task, output, force=force)
-    click.echo(json.dumps(_plain(task, output)) if as_json else _in_words(task, output))
+    if as_json:
+        echo_whole(json.dumps(_plain(task, output)))
+    else:
+        echo(_in_words(task, output))
 
 
 def _write(task: CloudTask, output: Path, *, force: bool) -> None:

@@ -6,9 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-from greenlove_mlflow.cli import echo
+from greenlove_mlflow.cli import echo_whole
 from greenlove_mlflow.core.quantity import QUANTITIES
 
 if TYPE_CHECKING:
@@ -37,16 +36,16 @@ def command(*, run_id: str, prices: str, store_uri: str | None, everything: bool
     from greenlove_mlflow.core.account.estimate import estimate_training
     from greenlove_mlflow.errors import RunDataError
     from greenlove_mlflow.stored.stored_runs import StoredComparer
-    from greenlove_mlflow.terminal import print_caveats, print_everything, print_summary
+    from greenlove_mlflow.terminal import make_console, print_caveats, print_everything, print_summary
     from greenlove_mlflow.tracking import read_run
 
     stored = read_run(run_id, store_uri=store_uri or mlflow.get_tracking_uri(), with_log=False)
     comparison = StoredComparer(prices).compare(estimate_training(stored.statistics))
     if comparison is None:
         raise RunDataError(f"no speed ratio from the machine of run {run_id} to any offer is known")
-    console, home = Console(), comparison.home
+    console, home = make_console(), comparison.home
     if as_json:
-        echo(json.dumps(_plain(comparison), allow_nan=False))
+        echo_whole(json.dumps(_plain(comparison), allow_nan=False))
     elif everything:
         print_everything(console, home, comparison)
     elif why:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-from greenlove_mlflow.cli import echo
+from greenlove_mlflow.cli import echo_whole
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 
 BATCH_SIZE = 32
@@ -37,18 +38,18 @@ def command(epochs: int | None, as_json: bool) -> None:
     It takes about a minute, and ends with a recorded sample: how a training on a GPU compares with rented ones. Exit
     code 0 when it was trained and recorded, 1 when MLflow's store cannot be used, 2 for wrong usage.
     """
-    from greenlove_mlflow.terminal import print_outcome
+    from greenlove_mlflow.terminal import make_console, print_fitted, print_outcome
 
-    console = Console(stderr=as_json)
+    console = make_console(stderr=as_json)
     # MLflow prints its links to stdout, which must hold nothing but the JSON.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         run = _promise_and_train(console, epochs)
     if run.estimate is not None:
         print_outcome(console, run.estimate, run.outcome)
-    console.print(f"Recorded as run {run.run_id}. To look at it: [bold]{run.how_to_open}[/bold]", soft_wrap=True)
-    console.print("\n".join(["", *recorded_sample()]), markup=False, highlight=False, soft_wrap=True)
+    print_fitted(console, f"Recorded as run {run.run_id}.\nTo look at it: {run.how_to_open}")
+    print_fitted(console, "\n".join(["", *recorded_sample()]))
     if as_json:
-        echo(json.dumps(_plain(run), allow_nan=False))
+        echo_whole(json.dumps(_plain(run), allow_nan=False))
 
 
 def recorded_sample() -> list[str]:
@@ -93,7 +94,7 @@ def _promise_and_train(console: Console, epochs: int | None) -> TrackedTraining:
     import torch
 
     from greenlove_mlflow.pipeline import track
-    from greenlove_mlflow.terminal import TerminalProgress, print_summary
+    from greenlove_mlflow.terminal import TerminalProgress, print_fitted, print_summary
 
     torch.manual_seed(SEED)
     dataset, model = load_digits_dataset(), make_network()
@@ -101,7 +102,7 @@ def _promise_and_train(console: Console, epochs: int | None) -> TrackedTraining:
     criterion = torch.nn.CrossEntropyLoss()
     loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True)
     epochs = epochs or _epochs_in_time(model, loader, criterion)
-    console.print(f"A CNN on {len(dataset):,} handwritten digits, {epochs} epochs. First a short benchmark.")
+    print_fitted(console, f"A CNN on {len(dataset):,} handwritten digits, {epochs} epochs. First a short benchmark.")
     with (
         TerminalProgress(console) as progress,
         track(

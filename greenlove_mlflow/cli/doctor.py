@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import click
 
-from greenlove_mlflow.cli import echo
+from greenlove_mlflow.cli import echo, echo_whole
 
 POWER_WINDOW_S = 1.0
-_WIDTH = 80
+_HANGING = " " * 18
 _AREAS = {"machine": "Machine", "power": "Power", "place": "Place", "tables": "Tables", "mlflow": "MLflow"}
 
 
@@ -33,16 +32,13 @@ def command(*, everything: bool, as_json: bool) -> None:
         "mlflow": dict(store_findings()),
     }
     if as_json:
-        echo(json.dumps(findings, indent=2))
+        echo_whole(json.dumps(findings, indent=2))
     elif everything:
         _print_all(findings)
     else:
         for area, rows in findings.items():
             judged = judge(area, rows)
-            lines = textwrap.wrap(judged.words, _WIDTH - 18)
-            echo(f"{_AREAS[area]:<8} {judged.state:<8} {lines[0]}")
-            for line in lines[1:]:
-                echo(f"{'':<18}{line}")
+            echo(f"{_AREAS[area]:<8} {judged.state:<8} {judged.words}", hanging=_HANGING)
         echo("\n--all shows every finding with its source.")
 
 
@@ -66,10 +62,10 @@ def judge(area: str, rows: Mapping[str, str]) -> Judged:
 
 def _print_all(findings: Mapping[str, Mapping[str, str]]) -> None:
     for section, rows in findings.items():
-        click.secho(section, bold=True)
+        echo(section, bold=True)
         width = max((len(name) for name in rows), default=0)
         for name, words in rows.items():
-            echo(f"  {name:<{width}}  {words}")
+            echo(f"  {name:<{width}}  {words}", hanging=" " * 6)
 
 
 def _judge_machine(rows: Mapping[str, str]) -> Judged:
@@ -197,7 +193,7 @@ def place_findings() -> Iterator[tuple[str, str]]:
     environment = read_environment()
     place = find_place(Options(epochs=1), environment)
     grid = place.grid
-    yield "place", f"{grid.place}, by {grid.basis}"
+    yield "place", grid.place if grid.basis == "world" else f"{grid.place}, by {grid.basis}"
     if grid.intensity_g_per_kwh is not None:
         source = grid.intensity_source.producer if grid.intensity_source else "given"
         yield "grid", f"{format_interval(grid.intensity_g_per_kwh, Scale(unit='g/kWh'))} {grid.scope} ({source})"

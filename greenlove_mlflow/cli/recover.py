@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greenlove_mlflow.cli import echo
+from greenlove_mlflow.cli import echo, echo_whole
 
 if TYPE_CHECKING:
     from greenlove_mlflow.tracking import Recovered
@@ -28,9 +28,9 @@ def command(refused: bool, as_json: bool) -> None:
     results = []
     for result in recover(state, with_refused=refused):
         results.append(result)
-        echo(_as_json(result) if as_json else _in_words(result))
+        echo_whole(_as_json(result)) if as_json else echo(_in_words(result))
         if result.is_sent and result.was_killed and result.run_id is not None and _draw_page(result):
-            click.echo(f"run {result.run_id}: its report says how far it got.", err=True)
+            echo(f"run {result.run_id}: its report says how far it got.", err=True)
     if not as_json:
         if not results:
             echo("Nothing to recover.")

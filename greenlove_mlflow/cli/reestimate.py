@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenlove_mlflow.cli import echo
+from greenlove_mlflow.cli import columns, echo, echo_whole
+from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.files import whole_file
+from greenlove_mlflow.units import G_PER_KG, S_PER_H
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.offer import PriceSheet
@@ -59,6 +61,7 @@ def command(**given: Any) -> None:
     code 0 on success, even if runs were skipped (they are named), 1 on failure, 2 for wrong usage.
     """
     from greenlove_mlflow.reestimation import reestimate
+    from greenlove_mlflow.terminal import can_redraw
 
     output: Path | None = given["output"]
     if output is not None and output.suffix not in (".parquet", ".csv"):
@@ -78,14 +81,14 @@ def command(**given: Any) -> None:
         planned=given["planned"],
         filter_string=given["filter_string"],
         tracking_uri=given["store_uri"],
-        progress=_show_progress if sys.stderr.isatty() else None,
+        progress=_show_progress if can_redraw(sys.stderr) else None,
     )
-    if sys.stderr.isatty():
+    if can_redraw(sys.stderr):
         click.echo("\r\033[K", nl=False, err=True)
     if output is not None:
         _keep_rows(found, output)
     if given["as_json"]:
-        echo(json.dumps(_plain(found, output), allow_nan=False))
+        echo_whole(json.dumps(_plain(found, output), allow_nan=False))
     else:
         _print(found, is_dry_run=given["dry_run"], output=output)
 
@@ -125,7 +128,7 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
         echo(f"{_runs(found.run_count)}{what} estimated again with the prices of {prices}.")
         echo(verdict_words(found.run_count, found.changed_run_count, found.versions[-1]))
         echo("\n".join(_changes_lines(found)))
-        echo(_totals_text(found))
+        echo("\n".join(_totals_lines(found)))
     if found.written.run_count:
         echo(f"Written back into {_runs(found.written.run_count)} ({found.written.metric_count:,} values).")
     for reason, run_ids in _skipped_by_reason(found).items():
@@ -140,38 +143,42 @@ def _print(found: Reestimate, *, is_dry_run: bool, output: Path | None) -> None:
         echo("Dry run: nothing was written to MLflow.")
 
 
-def _totals_text(found: Reestimate) -> str:
+def _totals_lines(found: Reestimate) -> list[str]:
     """Totals over the runs at the newest prices, cheapest first; the best choice has the least cost times time."""
-    from greenlove_mlflow.numbers import format_money
-    from greenlove_mlflow.words.plain_text import text_table
+    from greenlove_mlflow.numbers import UNKNOWN, format_co2_g, format_kwh, format_money, format_time
+    from greenlove_mlflow.words.fitting import fitted_table
 
     newest = found.summary[found.summary["version"] == found.versions[-1]].sort_values("cost_usd_total")
-    date = found.versions[-1]
-    rows = [(f"estimated in all, {date}", "cost", "hours", "kWh", "kg CO2e", "best (cost x time) for")]
+    rows = [("option", "cost", "time", "energy", "CO2e", "best for")]
     for row in newest.to_dict(orient="records"):
-        cells = [_number(row[f"{name}_total"]) for name in ("time_h", "energy_kwh", "co2_kg")]
-        usd = format_money(row["cost_usd_total"] if row["cost_usd_run_count"] else None)
-        rows.append((row["gpu"], usd, *cells, _runs(row["best_for_run_count"])))
-    return "\n".join(text_table(rows, gap=2))
+        hours, kwh, kg = (_known(row[f"{name}_total"]) for name in ("time_h", "energy_kwh", "co2_kg"))
+        cells = (
+            format_money(row["cost_usd_total"] if row["cost_usd_run_count"] else None),
+            format_time(None if hours is None else hours * S_PER_H),
+            format_kwh(kwh, missing=UNKNOWN),
+            format_co2_g(None if kg is None else kg * G_PER_KG),
+        )
+        name = "here" if row["gpu"] == LOCAL else row["gpu"]
+        rows.append((name, *cells, _runs(row["best_for_run_count"])))
+    title = f"All of them on each option, by the prices of {found.versions[-1]}; best: least cost times time."
+    return [title, *fitted_table(rows, columns(), spared=(3, 4), short={0: 0})]
 
 
-def _number(value: float | None) -> str:
-    from greenlove_mlflow.numbers import format_significant
-
-    return "unknown" if value is None or math.isnan(value) else format_significant(value, 3)
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def _changes_lines(found: Reestimate) -> list[str]:
     """The changes by the newest prices, then the best choices by the prices of each date."""
     from greenlove_mlflow.reestimation.result_run import history_lines
-    from greenlove_mlflow.words.plain_text import text_table
+    from greenlove_mlflow.words.fitting import text_table
 
     lines = [
         f"  {row['best_before']} -> {row['best_now']} for {_runs(row['run_count'])}"
         for row in found.changes.to_dict(orient="records")
     ]
     if len(found.versions) > 1:
-        lines += ["", *text_table([("prices of", "best choice then (runs)"), *history_lines(found.history)], gap=2)]
+        lines += ["", *text_table([("prices of", "best choice then (runs)"), *history_lines(found.history)])]
     return [*lines, ""]
 
 

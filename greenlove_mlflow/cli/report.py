@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from greenlove_mlflow.cli import echo
+from greenlove_mlflow.cli import echo, echo_whole
 from greenlove_mlflow.files import write_whole
 
 
@@ -53,7 +53,7 @@ def command(  # noqa: PLR0917 - click passes options by keyword
     if refresh:
         stored.refresh_report(str(run_id), page, store_uri=uri)
     written = {"path": str(path), "size_bytes": len(page.encode()), "run_id": run_id, "experiment": experiment}
-    echo(json.dumps(written) if as_json else f"Wrote {path}")
+    echo_whole(json.dumps(written)) if as_json else echo(f"Wrote {path}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,13 +6,12 @@ import csv
 import io
 import json
 import math
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenlove_mlflow.cli import echo
+from greenlove_mlflow.cli import columns, echo, echo_whole
 from greenlove_mlflow.cli.compare import figures
 from greenlove_mlflow.core.quantity import QUANTITIES
 from greenlove_mlflow.files import whole_file
@@ -24,13 +23,16 @@ if TYPE_CHECKING:
     from greenlove_mlflow.stored.run_table import Group, RunBeside, SideBySide
 
 WIDTH = 120
-LEAST_CELL = 14
+# Params are shown where each value has this many columns.
+LEAST_VALUE = 12
 # Short, as it stands in every row of an experiment of small trainings.
 TOO_SMALL = "too small"
 SHOWN_SKIPPED = 5
 _HEAD = ("run", "status", "took", "cost", "energy", "CO2e", "estimated", "cost", "best value", "there", "cost")
-# Columns that are shortened where a row is too long: the run, its best option.
-_SHORTENED = (0, 8)
+# Where a row is too long, the names of runs and options are shortened (the id at a label's end stays), and columns left
+# out: what the option would cost and take, CO2e, energy, the estimated cost.
+_SHORTENED = {0: 8, 8: 0}
+_SPARED = (10, 9, 5, 4, 7)
 _SORTS: dict[str, Callable[[RunBeside], Any]] = {
     "name": lambda run: run.label,
     "status": lambda run: run.run.fate,
@@ -85,12 +87,12 @@ def command(
         _draw(beside, figure)
     groups = group_runs(chosen, group_by or "")
     if as_json:
-        echo(json.dumps(_plain(beside, chosen, figure), allow_nan=False))
+        echo_whole(json.dumps(_plain(beside, chosen, figure), allow_nan=False))
     elif as_csv:
         click.echo(_csv(chosen), nl=False)
     else:
         lines = _markdown(beside, chosen, groups) if as_markdown else _lines(beside, chosen, groups, group_by or "")
-        echo("\n".join(lines))
+        echo_whole("\n".join(lines))
     if figure is not None and not (as_json or as_csv):
         echo(f"Drawn in {figure}")
 
@@ -133,42 +135,32 @@ def _figure(run: RunBeside, field: str) -> float:
 
 
 def _lines(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Group], by: str) -> list[str]:
-    from greenlove_mlflow.words.plain_text import text_table
+    from greenlove_mlflow.words.fitting import fitted, fitted_table
 
-    lines = _fitting([_HEAD, *(_cells(run) for run in runs)])
+    width = min(WIDTH, columns() or WIDTH)
+    lines = fitted_table([_HEAD, *(_cells(run) for run in runs)], width, spared=_SPARED, short=_SHORTENED)
     shortened = [run.label for run in runs if not any(line.startswith(run.label) for line in lines)]
     if shortened:
-        lines += ["", *textwrap.wrap(f"Names in full: {'; '.join(shortened)}.", WIDTH)]
+        lines += ["", f"Names in full: {'; '.join(shortened)}."]
     lines += ["", *_total_lines(groups, by)]
     lines.append(f"Prices of {beside.prices.as_of}, {beside.prices.source.producer}.")
-    if beside.differing and len(runs) * LEAST_CELL > WIDTH:
-        return [*lines, f"Params that differ: {', '.join(beside.differing)} (--json has them)."[:WIDTH]]
-    if beside.differing:
-        order = [beside.runs.index(run) for run in runs]
-        longest = (WIDTH - max(map(len, beside.differing))) // len(runs) - 2
-        rows = [("param", *(run.label for run in runs))]
-        rows += [(key, *(values[index] for index in order)) for key, values in beside.differing.items()]
-        cut = [(row[0], *(_short(cell, max(LEAST_CELL - 2, longest)) for cell in row[1:])) for row in rows]
-        return [*lines, "", *(line[:WIDTH] for line in text_table(cut, gap=2))]
-    return [*lines, "", "Their params are the same."] if len(runs) > 1 else lines
+    lines += _differing_lines(beside, runs, width)
+    return fitted("\n".join(lines), width).split("\n")
 
 
-def _fitting(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows as lines of at most ``WIDTH`` columns; names of runs and offers are shortened as far as needed."""
-    from greenlove_mlflow.words.plain_text import text_table
+def _differing_lines(beside: SideBySide, runs: Sequence[RunBeside], width: int) -> list[str]:
+    """The params that differ: their values where there is room for them, else their names."""
+    from greenlove_mlflow.words.fitting import fitted_table
 
-    lines = text_table(rows, gap=2)
-    while max(map(len, lines)) > WIDTH:
-        column = max(_SHORTENED, key=lambda at: max(len(row[at]) for row in rows))
-        longest = max(len(row[column]) for row in rows)
-        if longest <= LEAST_CELL:
-            return [line[:WIDTH] for line in lines]
-        rows = [
-            tuple(_short(cell, longest - 1, kept=at == 0) if at == column else cell for at, cell in enumerate(row))
-            for row in rows
-        ]
-        lines = text_table(rows, gap=2)
-    return lines
+    if not beside.differing:
+        return ["", "Their params are the same."] if len(runs) > 1 else []
+    longest_key = max(map(len, beside.differing))
+    if longest_key + len(runs) * (LEAST_VALUE + 2) > width:
+        return [f"Params that differ: {', '.join(beside.differing)} (--json has them)."]
+    order = [beside.runs.index(run) for run in runs]
+    rows = [("param", *(run.label for run in runs))]
+    rows += [(key, *(values[index] for index in order)) for key, values in beside.differing.items()]
+    return ["", *fitted_table(rows, width, short=dict.fromkeys(range(1, len(runs) + 1), 0), least=LEAST_VALUE)]
 
 
 def _cells(run: RunBeside) -> tuple[str, ...]:
@@ -223,7 +215,7 @@ def _total_lines(groups: Sequence[Group], by: str) -> list[str]:
             lines.append(f"{head}{group.running_count} still running")
         if group.not_run_count:
             lines.append(f"{head}{group.not_run_count} not run, estimated at {_planned_words(group)}")
-    return [line[:WIDTH] for line in lines]
+    return lines
 
 
 def _spent_words(group: Group) -> str:
@@ -301,13 +293,6 @@ def _csv(runs: Sequence[RunBeside]) -> str:
 def _points(estimate: Estimate | None, fields: Sequence[str]) -> list[float | None]:
     values = [None if estimate is None else getattr(estimate, field) for field in fields]
     return [None if value is None else value.point for value in values]
-
-
-def _short(value: str, longest: int, *, kept: bool = False) -> str:
-    """The text cut to a length; the id of a run's label at its end is kept on request."""
-    if len(value) <= longest:
-        return value
-    return f"{value[: longest - 11]}...{value[-8:]}" if kept else f"{value[: longest - 3]}..."
 
 
 def _draw(beside: SideBySide, path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenlove_mlflow.cli import columns, echo, echo_whole
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 # Rows shown when no filter is given.
 SHOWN_ROWS = 20
+_HANGING = " " * 31
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object.")
 _PROVENANCE = (
     click.option("--version", help="What the sheet is called; by default what its TOML or rows say."),
@@ -54,14 +57,14 @@ def list_tables(as_json: bool) -> None:
         versions = table_versions(table.name)
         count = f"{len(versions)} versions, newest " if len(versions) > 1 else ""
         rows_of_it = f"{_rows_text(table)}, {_age_text(table)}"
-        click.echo(f"{click.style(table.name, bold=True)}  {count}{table.version}, {rows_of_it}")
-        click.echo(f"  {table.source.title}")
-        click.echo(f"  {table.source.producer}; {table.source.licence}")
+        echo(f"{table.name}  {count}{table.version}, {rows_of_it}", bold=True)
+        echo(f"  {table.source.title}")
+        echo(f"  {table.source.producer}; {table.source.licence}")
     for table in added:
         rows_of_it = f"{table.version}, {_rows_text(table)} as of {table.as_of}"
-        click.echo(f"{click.style(f'{table.name}, your own', bold=True)}  {rows_of_it}: {table.source.title}")
+        echo(f"{table.name}, your own  {rows_of_it}: {table.source.title}", bold=True)
     if own:
-        click.echo(f"{click.style('own prices', bold=True)}  {', '.join(own)}")
+        echo(f"own prices  {', '.join(own)}", bold=True)
 
 
 @command.command("show")
@@ -91,13 +94,13 @@ def show_table(
         _print_json({**_head(table), "rows": [{**row, "source": _row_source(each, row)} for each, row in rows]})
         return
     if not rows:
-        raise click.ClickException(f"no row of {name} {table.version} fits; it has {len(table.frame)} rows")
+        raise click.ClickException(f"no row of {name} {table.version} fits; it has {_rows_text(table)}")
     shown = rows if show_all else rows[:SHOWN_ROWS]
     for each, row in shown:
         _print_row(each, row)
     if len(shown) < len(rows):
-        click.echo(f"... and {len(rows) - len(shown)} more rows; --gpu, --find or --where narrow, --all shows them")
-    click.echo(f"{table.name} {table.version}: {table.source.title}, {table.source.licence}")
+        echo(f"... and {len(rows) - len(shown)} more rows; --gpu, --find or --where narrow, --all shows them")
+    echo(f"{table.name} {table.version}: {table.source.title}, {table.source.licence}")
 
 
 @command.command("validate", short_help="Check a price sheet of yours, or every table.")
@@ -120,7 +123,7 @@ def validate(path: Path | None, version: str | None, as_of: str | None, source: 
         _print_json({"valid": True, "tables": [_head(table) for table in tables]})
         return
     for table in tables:
-        click.echo(f"{table.name} {table.version}: {len(table.frame)} rows, all checks passed")
+        echo(f"{table.name} {table.version}: {_rows_text(table)}, all checks passed")
 
 
 @command.command("add", short_help="Add figures of your own, with the same checks.")
@@ -141,7 +144,7 @@ def add(
     if as_json:
         _print_json({**_head(table), "path": str(table.path)})
         return
-    click.echo(f"added version {table.version}: {_rows_text(table)} as of {table.as_of}, in {table.path}")
+    echo(f"added version {table.version}: {_rows_text(table)} as of {table.as_of}, in {table.path}")
 
 
 @command.command("remove", short_help="Remove rows that you added.")
@@ -156,7 +159,7 @@ def remove(*, name: str, version: str, as_json: bool) -> None:
     if as_json:
         _print_json({"table": name, "version": version, "path": str(path)})
         return
-    click.echo(f"removed version {version} of {name}, which lay in {path}")
+    echo(f"removed version {version} of {name}, which lay in {path}")
 
 
 @command.command("diff", short_help="What changed between two versions of a price sheet.")
@@ -170,18 +173,19 @@ def diff(before: str, after: str, as_json: bool) -> None:
     """
     from greenlove_mlflow.tables.prices.difference import compare_sheets
     from greenlove_mlflow.tables.prices.sheets import read_price_sheet
+    from greenlove_mlflow.words.fitting import fitted_table
 
     first, second = read_price_sheet(before), read_price_sheet(after)
     changes = compare_sheets(first, second)
     if as_json:
         _print_json({"before": first.version, "after": second.version, "changes": [_change(each) for each in changes]})
         return
-    click.echo(f"{first.version} -> {second.version}, US dollars per GPU and hour")
-    width = max((len(change.gpu) for change in changes), default=0)
-    for change in changes:
-        click.echo(f"  {change.change:<22} {change.gpu:<{width}}  {change.billing:<11}  {_prices(change)}")
+    echo(f"{first.version} -> {second.version}, US dollars per GPU and hour")
+    if changes:
+        rows = [(change.change, change.gpu, change.billing, _prices(change)) for change in changes]
+        echo("\n".join(fitted_table(rows, columns(), short={1: 0})))
     if any(change.change == "vanished" for change in changes):
-        click.echo("A missing GPU was not in the source, which does not mean that it is no longer sold.")
+        echo("A missing GPU was not in the source, which does not mean that it is no longer sold.")
 
 
 def _added(path: Path, name: str | None, *, version: str | None, as_of: str | None, source: str | None) -> Table:
@@ -197,7 +201,7 @@ def _added(path: Path, name: str | None, *, version: str | None, as_of: str | No
 
 def _rows_text(table: Table) -> str:
     count = len(table.frame)
-    return f"{count} row{'' if count == 1 else 's'}"
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def _age(table: Table) -> dict[str, Any]:
@@ -259,14 +263,15 @@ def _row_source(table: Table, row: dict[str, Any]) -> str:
 def _print_row(table: Table, row: dict[str, Any]) -> None:
     """Print one row as a block: its key, each figure with its unit, then its source."""
     key = table.sidecar.key or tuple(row)[:1]
-    click.secho(", ".join(str(row[name]) for name in key if name in row), bold=True)
+    echo(", ".join(str(row[name]) for name in key if name in row), bold=True)
     for name, value in row.items():
         if value is None or name in key or name == "source":
             continue
         unit = table.units.get(name, "")
         text = f"{value:.12g}" if isinstance(value, float) else str(value)
-        click.echo(f"  {name:<28} {text}{f' {unit}' if unit not in ('', 'year', 'count') else ''}")
-    click.echo(f"  {'source':<28} {_row_source(table, row)}")
+        words = f"{text}{f' {unit}' if unit not in ('', 'year', 'count') else ''}"
+        echo(f"  {name:<28} {words}", hanging=_HANGING)
+    echo(f"  {'source':<28} {_row_source(table, row)}", hanging=_HANGING)
 
 
 def _change(change: PriceChange) -> dict[str, Any]:
@@ -296,4 +301,4 @@ def _price(price: float | None) -> str:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    click.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
+    echo_whole(json.dumps(content, indent=2, allow_nan=False))

@@ -237,13 +237,12 @@ def _ask(local: Estimate, comparison: Comparison | None, report_path: Path) -> b
         logger.info("no terminal to ask on: the training continues; the report is %s", report_path)
         return True
     import click
-    from rich.console import Console
 
-    from greenlove_mlflow.terminal import print_summary
+    from greenlove_mlflow.terminal import make_console, print_fitted, print_summary
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     print_summary(console, local, comparison)
-    console.print(f"Report: {report_path}", markup=False, highlight=False)
+    print_fitted(console, f"Report: {report_path}")
     return click.confirm("Continue training locally?", default=False, err=True)
 
 

@@ -52,7 +52,7 @@ def estimate(
         **options: See ``greenlove_mlflow.pipeline.options.Options``.
 
     Returns:
-        Time in s, energy in kWh, cost in US dollars and CO2e in grams, each with a 95 % range.
+        Time in s, energy in kWh, cost in US dollars and CO2e in grams, each with a 95% range.
 
     Raises:
         InvalidInputError: If an argument is invalid; raised before anything runs.

@@ -77,7 +77,8 @@ def make_note(
     Args:
         estimate: The estimate at home.
         comparison: The comparison with offers; None when there is none.
-        run_id: Id of the run, to show its picture; None to show none.
+        run_id: Id of the run, to show its picture of home beside the offers, unless it is too small to rent for; None
+            to show none.
         outcome: The outcome; None when there is none yet.
         notice: Text shown first; empty without one.
         status: Status of the run; empty when unknown.
@@ -95,7 +96,7 @@ def make_note(
     if comparison is not None:
         sentences.append(next_time(comparison, has_ended=outcome is not None))
     parts = [" ".join(markdown_cell(sentence) for sentence in sentences)]
-    if has_page and run_id is not None and comparison is not None:
+    if has_page and run_id is not None and comparison is not None and not comparison.is_too_small_to_rent:
         picture = f"get-artifact?path={ARTIFACT_PLOTS}/crusoe.png&run_uuid={run_id}"
         parts.append(f"![time, cost and CO2e here and on each offer]({picture})")
     parts.append("\n".join(_table(estimate, outcome, so_far)))

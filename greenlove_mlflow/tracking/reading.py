@@ -116,8 +116,9 @@ def read_run(run_id: str, *, store_uri: str | None = None, with_log: bool = True
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        what = f"there is no run {run_id!r} in this store" if is_permanent(error) else f"run {run_id!r} cannot be read"
-        raise RunDataError(f"{what}: {first_line(error)}") from cause(error)
+        if is_permanent(error):
+            raise RunDataError(f"there is no run {run_id!r} in this store") from cause(error)
+        raise RunDataError(f"run {run_id!r} cannot be read: {first_line(error)}") from cause(error)
     text = run.data.tags.get(names.TAG_STATS)
     if not text:
         raise RunDataError(
@@ -265,7 +266,8 @@ def leave_out(run_id: str, *, store_uri: str | None = None, bring_back: bool = F
         elif names.TAG_NOT_HISTORY in client.get_run(run_id).data.tags:
             client.delete_tag(run_id, names.TAG_NOT_HISTORY)
     except MlflowException as error:
-        raise RunDataError(f"there is no run {run_id!r} in this store: {first_line(error)}") from error
+        what = "there is no" if is_permanent(error) else "nothing can be noted in"
+        raise RunDataError(f"{what} run {run_id!r} in this store: {first_line(error)}") from error
 
 
 def _statistics_or_none(run: Run) -> RunFacts | None:

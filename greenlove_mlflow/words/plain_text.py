@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
@@ -27,6 +26,7 @@ from greenlove_mlflow.numbers.quantities import (
     format_usd,
     usd_scale,
 )
+from greenlove_mlflow.words.fitting import text_table
 
 if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
@@ -94,7 +94,7 @@ def format_comparison(comparison: Comparison) -> str:
     header = comparison_header(comparison)
     rows = [home_cells(comparison), *(offer_cells(comparison, row) for row in rows_by_price(comparison))]
     prices = comparison.prices
-    lines = text_table([header, *rows], gap=2)
+    lines = text_table([header, *rows])
     lines.insert(1, "-" * max(len(line) for line in lines))
     lines += [
         "",
@@ -192,19 +192,6 @@ def memory_words(row: ComparisonRow) -> str:
     if row.fits_memory:
         return "fits"
     return "too small" if row.fitting_batch_size is None else f"batch {row.fitting_batch_size} fits"
-
-
-def text_table(rows: Iterable[Sequence[str]], *, gap: int) -> list[str]:
-    """Rows of cells as lines with aligned columns.
-
-    >>> text_table([("a", "1"), ("bcd", "22")], gap=2)
-    ['a    1', 'bcd  22']
-    """
-    table = [tuple(row) for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    return [
-        (" " * gap).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
-    ]
 
 
 def _bare(value: Ranged | None, scale: Scale, missing: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,8 @@ from greenlove_mlflow.numbers import (
     format_share,
     format_time,
 )
-from greenlove_mlflow.words.plain_text import home_label, offer_label, text_table
+from greenlove_mlflow.words.fitting import columns_of, fitted, shortened, text_table
+from greenlove_mlflow.words.plain_text import home_label, offer_label
 from greenlove_mlflow.words.verdict import ending_words, estimate_beside_outcome, provider_words, too_small_sentence
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ MOST_OFFERS = 5
 _LONGEST_NAME = 26
 _LONGEST_PLACE = 16
 _BAR_LENGTH = 16
-# The space between a number and its unit.
-_UNIT_SPACE = re.compile(r"(?<=\d) (?=(?:d|h|min|s|ms|cents?|%|m?g|kg|t|[mkM]?Wh)\b)|(?<=\d) (?=%)")
 BOUND_BY_WORDS: dict[BoundBy, str] = {
     "data": "waiting for data",
     "host": "the host",
@@ -200,7 +197,7 @@ def _figures(
     energy = format_kwh(energy_kwh, missing=f"energy {NOT_MEASURED}", with_range=False)
     parts = [format_time(time_s), energy, format_money(cost_usd, missing="", with_range=False), co2]
     known = [part for part in parts if part]
-    gap = next((gap for gap in (4, 3) if len("  " + (" " * gap).join(known)) <= WIDTH), 2)
+    gap = next((gap for gap in (4, 3) if columns_of("  " + (" " * gap).join(known)) <= WIDTH), 2)
     return "  " + (" " * gap).join(known)
 
 
@@ -213,8 +210,8 @@ def _options(comparison: Comparison, most_lines: int) -> list[str]:
     names_provider = len({row.offer.provider for row in comparison.rows}) > 1
     for number, row in enumerate(rentable[:shown], start=1):
         cells = _figure_cells(row.estimate, _offer_place(row, names_provider=names_provider))
-        rows.append((str(number), _short(offer_label(row), _LONGEST_NAME), *cells))
-    lines = [f"  {line}" for line in text_table(rows, gap=2)]
+        rows.append((str(number), shortened(offer_label(row), _LONGEST_NAME), *cells))
+    lines = [f"  {line}" for line in text_table(rows)]
     unpriced = sum(row.estimate.cost_usd is None for row in comparison.rows)
     hidden = len(rentable) - shown
     rest = [f"{hidden} more"] if hidden > 0 else []
@@ -227,7 +224,7 @@ def _figure_cells(estimate: Estimate, place: str) -> tuple[str, ...]:
         format_time(estimate.time_s, with_range=False),
         format_money(estimate.cost_usd, with_range=False),
         format_co2_g(estimate.co2_g, with_range=False),
-        _short(place, _LONGEST_PLACE),
+        shortened(place, _LONGEST_PLACE),
     )
 
 
@@ -259,21 +256,16 @@ def _notes_line(caveats: Iterable[Caveat]) -> list[str]:
     count = "1 note asks" if len(asking) == 1 else f"{len(asking)} notes ask"
     first = asking[0]
     head = f"  {count} for action: {first.code}"
-    return [f"{_short(f'{head} ({first.message}', WIDTH - len('). --why'))}). --why"]
+    return [f"{shortened(f'{head} ({first.message}', WIDTH - len('). --why'))}). --why"]
 
 
 def _wrapped(text: str, *, indent: str, most: int = 2) -> list[str]:
     """The text in at most two lines; a number stays with its unit."""
-    held = _UNIT_SPACE.sub("\N{NO-BREAK SPACE}", text)
-    lines = textwrap.wrap(held, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    lines = fitted(f"{indent}{text}", WIDTH, hanging=indent).split("\n")
     if len(lines) > most:
         lines = [*lines[: most - 1], _cut(" ".join([lines[most - 1], *(line.strip() for line in lines[most:])]))]
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 3].rstrip()}..."
+    return lines
 
 
 def _cut(line: str) -> str:
-    return _short(line.rstrip(), WIDTH)
+    return shortened(line.rstrip(), WIDTH)

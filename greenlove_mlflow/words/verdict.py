@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
     from greenlove_mlflow.core.offers.offer import Offer
 
-# A longer list of names would not be read.
-_MOST_NAMES = 3
 _NOTICES = {"refused": "Not run", "stopped": "Stopped", "pruned": "Pruned"}
 # What is said of a training that ended before it could say what it took.
 _SILENT_ENDINGS = {
@@ -114,7 +112,7 @@ def ending_words(estimate: Estimate, outcome: Outcome, *, ended: str = "", steps
     planned = format_epochs(estimate.workload.epoch_count)
     if steps is not None:
         planned = planned.replace("epoch", "lap")
-    done = f"{len(outcome.epoch_durations_s)} of {planned}"
+    done = f"{len(outcome.epoch_durations_s):,} of {planned}"
     return f"Ended after {done}{f', {ended}' if ended else ''}"
 
 
@@ -144,8 +142,14 @@ def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", st
     took = format_time(outcome.time_s)
     if not outcome.completed:
         return f"{ending_words(estimate, outcome, ended=ended, steps=steps)}: {took}{listed}."
-    estimated = "under 1 s" if estimate.time_s.high < LEAST_S else spoken_range(estimate.time_s)
-    is_as_estimated = estimate.time_s.contains(outcome.time_s) or took == estimated
+    is_as_estimated = estimate.time_s.contains(outcome.time_s)
+    if estimate.time_s.low < LEAST_S:  # nobody decides below it, so what ends there is as estimated too
+        is_as_estimated = outcome.time_s <= max(LEAST_S, estimate.time_s.high)
+        estimated = "under 1 s"
+        if estimate.time_s.high >= LEAST_S:
+            estimated = f"under 1 s to {format_time(estimate.time_s.high)}"
+    else:
+        estimated = spoken_range(estimate.time_s)
     where = "estimated" if is_as_estimated else "outside the estimated"
     return f"Finished in {took} ({where} {estimated}){listed}."
 
@@ -155,24 +159,34 @@ def _longer(ratio: float) -> str:
 
 
 def choices_in_words(comparison: Comparison) -> tuple[tuple[str, str], ...]:
-    """Pairs of criterion and best option as text; criteria without known figures are left out."""
+    """Pairs of criterion and best option as text, then one of all criteria by which no option wins clearly.
+
+    Criteria without known figures are left out.
+    """
     found = (
         ("Fastest", fastest(comparison)),
         ("Cheapest", cheapest(comparison)),
         ("Lowest CO2e by the grid", lowest_carbon(comparison)),
         ("Best value (cost times time)", best_value(comparison)),
     )
-    return tuple((name, _words(choice)) for name, choice in found if choice is not None)
+    known = [(name, choice) for name, choice in found if choice is not None]
+    told = [(name, _words(choice)) for name, choice in known if not choice.tied_with]
+    tied = [f"{name[0].lower()}{name[1:]} ({_tied(choice)})" for name, choice in known if choice.tied_with]
+    return (*told, ("No clear winner", ", ".join(tied))) if tied else tuple(told)
 
 
 def _words(choice: Choice) -> str:
-    name = "here" if choice.row is None else offer_label(choice.row)
-    sure = f"{name}, {format_probability(choice.probability)} sure"
-    if not choice.tied_with:
-        return sure
-    rest = len(choice.tied_with) - _MOST_NAMES
-    others = ", ".join(choice.tied_with[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
-    return f"{sure}; not told apart from {others}"
+    return f"{_name(choice)}, {format_probability(choice.probability)} sure"
+
+
+def _tied(choice: Choice) -> str:
+    """Text for the options that are statistically tied; many of them are only counted."""
+    names = (_name(choice), *choice.tied_with)
+    return f"{' and '.join(names) if len(names) == 2 else f'{len(names)} options'} statistically tied"
+
+
+def _name(choice: Choice) -> str:
+    return "here" if choice.row is None else offer_label(choice.row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

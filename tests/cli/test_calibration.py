@@ -94,7 +94,7 @@ def test_an_experiment_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPa
 def test_a_run_that_teaches_nothing_says_why_and_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = dataclasses.replace(some_runs(1)[0], unfit="no optimizer step", was_inside=False, run_id="f" * 32)
     done = call(monkeypatch, (*some_runs(), odd))
-    assert "nothing: no optimizer step" in done.stdout
+    assert "ffffffff teaches nothing: no optimizer step" in done.stdout
     assert "20 of 20 trainings ended inside" in done.stdout
 
 

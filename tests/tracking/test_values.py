@@ -298,12 +298,17 @@ def test_the_note_begins_with_the_verdict_and_shows_the_picture() -> None:
     assert "](get-artifact?path=greenlove/plots/crusoe.png&run_uuid=abc)" in note
 
 
+def test_the_note_of_a_training_too_small_to_rent_for_shows_no_offers() -> None:
+    comparison = dataclasses.replace(a_comparison(), start_s=Interval.exactly(1e6))
+    note = make_note(comparison.home, comparison, run_id="abc", outcome=None)
+    assert "too small to rent" in note
+    assert "get-artifact" not in note
+
+
 def test_the_note_says_first_what_happened_once_it_has() -> None:
     home = an_estimate()
     note = make_note(home, a_comparison(home), run_id="abc", outcome=an_outcome(), status="finished")
-    assert note.startswith(
-        "It took 5 h 15 min, 2.15 kWh, $0.65, 0.815 kg CO2e. That is 1.6 % longer than the estimated"
-    )
+    assert note.startswith("It took 5 h 15 min, 2.15 kWh, $0.65, 0.815 kg CO2e. That is 1.6% longer than the estimated")
     assert "| time | 5 h 15 min | 5 h 10 min (4 h 50 min to 5 h 35 min) |" in note
     assert "Next time: " in note.split("\n")[0]
     refused = make_note(home, None, run_id="abc", notice="Not run: it breaks the limit of $1.00.", status="refused")

@@ -83,9 +83,7 @@ def test_what_happened_leads_and_the_estimate_stands_beside_it() -> None:
     assert lines[1] == "Finished:"
     assert lines[2].strip().startswith("5 h 15 min")
     judged = " ".join(line.strip() for line in lines[3:5])
-    assert judged.startswith(
-        "That is 1.6 % longer than the estimated 5 h 10 min (4 h 50 min to 5 h 35 min): within the"
-    )
+    assert judged.startswith("That is 1.6% longer than the estimated 5 h 10 min (4 h 50 min to 5 h 35 min): within the")
     assert judged.endswith("Estimated: 2.1 kWh, $0.63.")
     assert any("H100" in line for line in lines)
 

@@ -27,10 +27,10 @@ DEFAULT_DRIFT_LOG_SD = 0.03
 PRIOR_DEGREES_OF_FREEDOM = 10.0
 # Runs on another machine are less informative about this one.
 LEAST_OWN_RUNS = 3
-# A bias is corrected only when significant at the 1 % level, over at least this many runs.
+# A bias is corrected only when significant at the 1% level, over at least this many runs.
 BIAS_LEVEL = 0.995
 LEAST_RUNS_FOR_BIAS = 8
-# With 19 runs the largest past error is a 95 % bound; with a hundred the bound is better than the model.
+# With 19 runs the largest past error is a 95% bound; with a hundred the bound is better than the model.
 LEAST_RUNS_FOR_CHECK = 19
 LEAST_RUNS_FOR_CONFORMAL = 100
 LEVEL = 0.95
@@ -52,7 +52,7 @@ class Drift:
         bias_log: Added to the log of a prediction: learned from past runs where significant, else the prior's.
         calibrated_on: Text on what it was learned from; empty for a prior.
         scale: Learned ratio of the drift to what a benchmark suggests; None for a drift used as it is.
-        conformal_score: 95 % bound of past errors in units of their expectation; None where the model is used.
+        conformal_score: 95% bound of past errors in units of their expectation; None where the model is used.
         run_count: Finished runs it was learned from.
         usual_log_sd: Geometric mean of the drifts that those runs' benchmarks suggested; None for a prior.
         expected_log_sd: Expected drift for this benchmark before scaling; None for a prior.
@@ -317,7 +317,7 @@ def _past_speaks_louder(runs: Sequence[FinishedRun]) -> bool:
 
 
 def misses_by_chance(misses: int, count: int) -> float:
-    """Probability that at least ``misses`` of ``count`` estimates miss when each holds 95 % of the time."""
+    """Probability that at least ``misses`` of ``count`` estimates miss when each holds 95% of the time."""
     from scipy.special import bdtrc
 
     return 1.0 if misses == 0 else float(bdtrc(misses - 1, count, 1.0 - LEVEL))
@@ -329,4 +329,5 @@ def _describe(runs: Sequence[FinishedRun], words: str, bias_log: float) -> str:
     plural = "s" if len(runs) != 1 else ""
     within = math.expm1(max(errors) if bound is None else bound)
     often = "every time" if bound is None else "nineteen times in twenty"
-    return f"{len(runs)} finished run{plural} {words}: within {within:.1%} {often}"
+    width = f"{within:.1%}" if within < 1.0 else f"a factor of {1.0 + within:.2g}"
+    return f"{len(runs)} finished run{plural} {words}: within {width} {often}"

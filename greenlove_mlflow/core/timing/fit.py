@@ -64,7 +64,7 @@ class AdaptiveFit:
         drift_log_sd: Slow drift of the machine that a short benchmark cannot see (sigma_sys).
         structure_log_sd: Extrapolation error of the benchmark's plan (delta).
         degrees_of_freedom: Degrees of freedom of the t distribution (nu).
-        t_quantile: Its 97.5 % quantile, kept so that a light reader needs no quantile function.
+        t_quantile: Its 97.5% quantile, kept so that a light reader needs no quantile function.
         bias_log: Added to log time: learned from finished runs where significant, else the prior's.
         spearman_rho: Rank correlation of size and time; None with fewer than three sizes.
         affine_intercept_s: Intercept of epoch time on samples; None without the scaling diagnostic.
@@ -108,7 +108,7 @@ class AdaptiveFit:
     def predict(self, workload: Workload) -> Interval:
         """Seconds of the planned run, including validation and other stated extras.
 
-        The range holds the actual total 95 % of the time. Measured rates carry their relative error, the one-off cost
+        The range holds the actual total 95% of the time. Measured rates carry their relative error, the one-off cost
         has an error of its own, and seconds stated by the caller are taken as exact.
         """
         first_s, later_s = self._epochs_s(workload)

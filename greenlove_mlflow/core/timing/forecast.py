@@ -45,7 +45,7 @@ class _Observed:
 def forecast_total_s(fit: Fit, workload: Workload, epoch_durations_s: Sequence[float], elapsed_s: float) -> Interval:
     """Seconds of the whole run: the elapsed time, plus the remaining epochs at the pace of the recent ones.
 
-    The range holds the total 95 % of the time; only the remaining epochs are uncertain, so it shrinks to a point. Their
+    The range holds the total 95% of the time; only the remaining epochs are uncertain, so it shrinks to a point. Their
     mean differs from the true pace by the drift and by their own scatter over the square root of their number.
 
     Args:

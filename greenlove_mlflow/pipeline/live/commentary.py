@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from greenlove_mlflow.terminal import bars_shown, is_terminal, write_on_stderr
+from greenlove_mlflow.terminal import bars_shown, can_redraw, encodable, is_terminal, width_of, write_on_stderr
 from greenlove_mlflow.untrusted import printable
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 # Seconds between two versions of the live line.
 REDRAW_S = 1.0
+_USUAL_WIDTH = 80
 
 
 class LiveLine:
@@ -40,7 +40,7 @@ class LiveLine:
         return bool(self._streams)
 
     def __enter__(self) -> LiveLine:
-        if not self._streams and is_terminal(sys.stderr) and not bars_shown():
+        if not self._streams and can_redraw(sys.stderr) and not bars_shown():
             for name in ("stdout", "stderr"):
                 if is_terminal(getattr(sys, name)):
                     self._streams[name] = _Above(getattr(sys, name), self)
@@ -60,7 +60,9 @@ class LiveLine:
         """Show this text in place of the one before, cut to the terminal's width."""
         with self._lock:
             if self.is_open and self._is_free and not bars_shown():
-                self._replace(printable(text)[: max(0, shutil.get_terminal_size().columns - 1)])
+                stream = self._streams["stderr"].stream
+                columns = width_of(stream) or _USUAL_WIDTH
+                self._replace(encodable(_whole_parts(printable(text), columns - 1), stream))
 
     def hide(self) -> None:
         """Remove the line until it is shown again."""
@@ -83,6 +85,13 @@ class LiveLine:
             stream.write(f"\r{text}{blank}" if text else f"\r{blank}\r")
             stream.flush()
         self._shown = text
+
+
+def _whole_parts(text: str, columns: int) -> str:
+    """The text without those of its last parts, between commas, that have no room."""
+    while len(text) > columns and ", " in text:
+        text = text.rpartition(", ")[0]
+    return text[: max(0, columns)]
 
 
 class _Above:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 import time
 import warnings
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _POLL_S = 0.2
+# What MLflow puts before the message of a server's answer.
+_ERROR_CODE = re.compile(r"^[A-Z][A-Z_]+: ")
 
 
 class TrackingWarning(UserWarning):
@@ -74,9 +77,12 @@ def safe(message: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The error's kind and the first line of its message, without passwords."""
+    """The error's kind and the first line of its message, without passwords; of MLflow's errors the message alone."""
     text = safe(str(error).strip().split("\n", 1)[0][:2000])
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    kind = type(error).__name__
+    if text and kind in ("MlflowException", "RestException"):
+        return _ERROR_CODE.sub("", text)[:300]
+    return f"{kind}: {text[:300]}" if text else kind
 
 
 def cause(error: BaseException) -> BaseException | None:

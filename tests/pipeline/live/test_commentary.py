@@ -71,7 +71,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process that tracks into a store of its own."""
     folder = tmp_path_factory.mktemp("store")
     uri = new_store(folder / "mlflow.db")
-    return {**os.environ, "XDG_STATE_HOME": str(folder), "MLFLOW_TRACKING_URI": uri}
+    return {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(folder), "MLFLOW_TRACKING_URI": uri}
 
 
 @pytest.fixture(scope="module")
