@@ -168,14 +168,8 @@ class RankLink:
             self.ranks.post("noted", True)
 
     def _note_death(self) -> None:
-        dead = self.ranks.dead
-        if dead and not self.is_ended_from_outside:
+        if dead := self.ranks.dead:
             self._on_failure(words_on_death(dead))
-
-    @property
-    def is_ended_from_outside(self) -> bool:
-        """Whether another rank has got SIGTERM: its launcher ends all of them, and none has failed by itself."""
-        return bool(self.ranks.read_others("terminated"))
 
     def log_of_all(self, log: BenchmarkLog) -> BenchmarkLog:
         """On rank 0: the log of all ranks, which close their windows now."""
@@ -318,33 +312,31 @@ def link_ended(link: RankLink | None) -> Iterator[None]:
 def deaths_noted(link: RankLink | None, note: Callable[[str], None]) -> Iterator[None]:
     """A block in which rank 0 records the death of another rank before the launcher ends it for that.
 
-    A launcher sends SIGTERM to the ranks that are left, or to all where it is ended itself; so the other ranks say that
-    they got it before they die. A handler that the program has set is left alone. If the body has ended on rank 0 by
-    then, as an exchange with a dead rank fails, the block goes on to its end first.
+    A launcher sends SIGTERM to the ranks that are left, and there is no other way to record before it works. A handler
+    that the program has set is left alone. If the body has ended on rank 0 by then, as an exchange with a dead rank
+    fails, the block goes on to its end first.
 
     Args:
         link: This rank's tie to the others; None when it trains alone.
         note: Records why the training has failed.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    if link is None or not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    if link is None or not link.is_leader or not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
     own_pid, is_due = os.getpid(), threading.Event()
 
-    def last_words(link: RankLink) -> None:
-        if not link.is_leader:
-            link.ranks.post("terminated", True)
-        elif (dead := link.ranks.dead) and not link.is_ended_from_outside:
+    def note_dead(link: RankLink) -> None:
+        if dead := link.ranks.dead:
             note(words_on_death(dead))
 
     def on_sigterm(number: int, frame: object) -> None:
         if os.getpid() == own_pid:
-            if link.is_leader and link.has_ended and not link.is_ended_from_outside:
+            if link.has_ended:
                 is_due.set()
                 return
             # In a thread of its own: this one may hold a lock that recording needs.
-            thread = threading.Thread(target=last_words, args=(link,), name="greenlove-death", daemon=True)
+            thread = threading.Thread(target=note_dead, args=(link,), name="greenlove-death", daemon=True)
             thread.start()
             thread.join(NOTED_TIMEOUT_S)
         _end_by_sigterm()

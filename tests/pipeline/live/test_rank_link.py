@@ -210,27 +210,9 @@ def test_a_dead_rank_is_noted_before_the_launcher_ends_this_one(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_ranks_that_their_launcher_ends_have_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rank 1 dies of SIGTERM first, as it does where rank 0 waits for it in an exchange, which then fails."""
-    ended: list[int] = []
-    notes: list[str] = []
-    monkeypatch.setattr(rank_link, "_end_by_sigterm", lambda: ended.append(1))
-    store = HashStore()
-    child = subprocess.Popen(["true"])
-    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.001)
-    leader, other = (a_link(store, rank, failures=notes, pids=(os.getpid(), child.pid)) for rank in (0, 1))
-    with rank_link.deaths_noted(other, notes.append):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.0)
-    with rank_link.deaths_noted(leader, notes.append):
-        with pytest.raises(RuntimeError), link_ended(leader):
-            raise RuntimeError("connection closed by peer")
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.0)
-        assert ended == [1, 1]
-    child.wait()
-    assert notes == []
+def test_no_rank_but_the_first_listens_to_signals() -> None:
+    with rank_link.deaths_noted(a_link(HashStore(), 1), [].append):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_failure_is_noted_by_rank_0_before_it_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
