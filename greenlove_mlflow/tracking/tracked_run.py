@@ -280,10 +280,10 @@ class TrackedRun(RunEvents):
         self._put(lap)
 
     def log_progress(
-        self, estimate: Estimate, comparison: Comparison | None, settle: Callable[[], Outcome | None]
+        self, estimate: Estimate | None, comparison: Comparison | None, settle: Callable[[], Outcome | None]
     ) -> None:
         """Record in the note how far the training is, if due; ``settle`` makes the outcome up to the last lap."""
-        if self._spool is not None:
+        if self._spool is not None and estimate is not None:
             with self._boundary.guard("writing the note"):
                 self._progress.keep(self, estimate, comparison, settle)
 

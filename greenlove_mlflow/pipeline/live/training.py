@@ -389,14 +389,8 @@ class LiveTraining:
             # A clock glitch must not end the user's training.
             logger.warning("lap %d is not in the forecast: %s", lap, error)
             self.say(f"lap {lap} is not in the forecast: {error}")
-        self._tracked.log_epoch(
-            self.plan.first_lap + lap - 1,
-            laps.durations_s[-1],
-            laps.energies_j[-1],
-            forecast_s,
-            is_epoch=self.plan.is_epoch,
-        )
-        if (made := self._estimated) is not None:
-            self._tracked.log_progress(made.estimate, made.comparison, lambda: self.outcome)
+        index, is_epoch = self.plan.first_lap + lap - 1, self.plan.is_epoch
+        self._tracked.log_epoch(index, laps.durations_s[-1], laps.energies_j[-1], forecast_s, is_epoch=is_epoch)
+        self._tracked.log_progress(self.estimate, self.comparison, lambda: self.outcome)
         if self._on_lap is not None and self.forecast is not None:
             self._on_lap(lap, math.ceil(self.plan.left_count or lap), self.forecast)
