@@ -27,6 +27,8 @@ from greenlove_mlflow.words.plain_text import home_label, offer_label, speed_of
 from greenlove_mlflow.words.verdict import provider_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.run_facts import RunFacts
     from greenlove_mlflow.core.offers.compare import ComparisonRow
@@ -50,7 +52,10 @@ def page_facts(content: ReportContent) -> Json:
     rows = () if content.comparison is None else content.comparison.rows
     return {
         "home": _home(content),
-        "rows": [_row(row, index, content) for index, row in enumerate(rows)],
+        "rows": [
+            _row(row, index, counts)
+            for index, (row, counts) in enumerate(zip(rows, offers_by_gpu_count(rows, content.estimate), strict=True))
+        ],
         "sheets": [_sheet(sheet) for sheet in content.price_sheets],
         "version": "" if content.comparison is None else content.comparison.prices.version,
         "start_s": _start_s(content),
@@ -100,7 +105,7 @@ def _start_s(content: ReportContent) -> float:
     return 0.0 if start_s is None else start_s.point
 
 
-def _row(row: ComparisonRow, index: int, content: ReportContent) -> Json:
+def _row(row: ComparisonRow, index: int, counts: list[Json]) -> Json:
     return {
         "key": f"offer-{index}",
         "name": offer_label(row),
@@ -114,7 +119,7 @@ def _row(row: ComparisonRow, index: int, content: ReportContent) -> Json:
         "as_of": row.offer.as_of,
         "asOf": row.offer.as_of,
         "claim": None if row.co2_market_g is None else row.co2_market_g.point,
-        "counts": offer_by_gpu_count(row, content.estimate),
+        "counts": counts,
         "ratio": interval_json(speed_of(row)),
         "intensity": interval_json(row.estimate.grid.intensity_g_per_kwh),
         "used": row.used_gpu_count,
@@ -142,39 +147,50 @@ def _sheet(sheet: PriceSheet) -> Json:
     return {"version": sheet.version, "as_of": sheet.as_of, "prices": prices}
 
 
-def offer_by_gpu_count(row: ComparisonRow, home: Estimate) -> list[Json]:
-    """The offer with the number of GPUs that was compared, then with other numbers that can be rented.
+def offers_by_gpu_count(rows: Sequence[ComparisonRow], home: Estimate) -> list[list[Json]]:
+    """Each offer with the number of GPUs that was compared, then with other numbers that can be rented.
 
     Only the compared number if the ratio of a single GPU is unknown (it was given, or several GPUs were compared).
     """
     facts = home.statistics
     if facts is None:
-        return []
-    ratios = ratios_by_gpu_count(row, facts)
-    rented = {used: rented_gpu_count(row.offer.gpu_counts, used) for used in ratios}
-    counts = [(used, count) for used, count in rented.items() if count is not None]
-    if not counts:
-        return []
+        return [[] for _ in rows]
+    ratios = [ratios_by_gpu_count(row, facts) for row in rows]
+    ratios_of = {row.offer.gpu_id: by_count for row, by_count in zip(rows, ratios, strict=True)}
+    used_counts = sorted({used for by_count in ratios for used in by_count})
     columns = run_columns(
-        [dataclasses.replace(facts, gpu_count=used, ratios=()) for used, _ in counts],
-        [home] * len(counts),
-        [row.offer.gpu_id],
+        [dataclasses.replace(facts, gpu_count=used, ratios=()) for used in used_counts],
+        [home] * len(used_counts),
+        [row.offer.gpu_id for row in rows],
         specs=_specs(),
-        ratio_of=lambda asked, _: ratios[asked.gpu_count],
+        ratio_of=lambda asked, gpu_id: ratios_of[gpu_id].get(asked.gpu_count),
     )
-    times, rates = columns.times, _energy_rates(columns, counts)
+    found = []
+    for index, (row, by_count) in enumerate(zip(rows, ratios, strict=True)):
+        rented = {used: rented_gpu_count(row.offer.gpu_counts, used) for used in by_count}
+        counts = [(used, count) for used, count in rented.items() if count is not None]
+        cells = [(used_counts.index(used), index) for used, _ in counts]
+        found.append(_with_gpu_counts(columns, by_count, counts, cells))
+    return found
+
+
+def _with_gpu_counts(
+    columns: RunColumns, ratios: dict[int, SpeedRatio], counts: list[tuple[int, int]], cells: list[tuple[int, int]]
+) -> list[Json]:
+    """One offer by number of GPUs used and rented, each in its cell of the columns."""
+    times = columns.times
     return [
         {
             "used": used,
             "rented": count,
             "ratio": {name: getattr(ratios[used].ratio, name) for name in ("point", "low", "high")},
-            "whole": bool(times.is_whole[index, 0]),
-            "step": _parts(times.step, index),
-            "validation": _parts(times.validation, index),
+            "whole": bool(times.is_whole[cell]),
+            "step": _parts(times.step, cell),
+            "validation": _parts(times.validation, cell),
             "host_log_sd": times.step.host_log_sd,
-            "kwh_per_s": rates[index],
+            "kwh_per_s": rate,
         }
-        for index, (used, count) in enumerate(counts)
+        for (used, count), cell, rate in zip(counts, cells, _energy_rates(columns, counts, cells), strict=True)
     ]
 
 
@@ -197,10 +213,10 @@ def ratios_by_gpu_count(row: ComparisonRow, facts: RunFacts) -> dict[int, SpeedR
     return found
 
 
-def _parts(step: StepOnOffer, index: int) -> Json:
+def _parts(step: StepOnOffer, cell: tuple[int, int]) -> Json:
     """The parts of a step as shares of the step at home, each with its log SD; absent parts are left out."""
     named = {"device": step.device, "thread": step.thread, "loader": step.loader, "unknown": step.unknown}
-    cells = {name: (float(part.log_point[index, 0]), float(part.log_sd[index, 0])) for name, part in named.items()}
+    cells = {name: (float(part.log_point[cell]), float(part.log_sd[cell])) for name, part in named.items()}
     return {
         name: {"log_point": log_point, "log_sd": log_sd}
         for name, (log_point, log_sd) in cells.items()
@@ -208,13 +224,16 @@ def _parts(step: StepOnOffer, index: int) -> Json:
     }
 
 
-def _energy_rates(columns: RunColumns, counts: list[tuple[int, int]]) -> list[Json | None]:
+def _energy_rates(
+    columns: RunColumns, counts: list[tuple[int, int]], cells: list[tuple[int, int]]
+) -> list[Json | None]:
     """Energy per second of the instance by number of GPUs used and rented, including PUE, with its log widths."""
     powers = columns.powers
+    run, gpu = np.array(cells, dtype=np.intp).reshape(-1, 2).T
     power_w = instance_power_w(
-        powers.work_w.picked((slice(None), 0)),
-        powers.idle_w[:, 0],
-        powers.host_w,
+        powers.work_w.picked((run, gpu)),
+        powers.idle_w[run, gpu],
+        powers.host_w.picked(run),
         used=np.array([used for used, _ in counts], dtype=np.float64),
         rented=np.array([rented for _, rented in counts], dtype=np.float64),
     )
