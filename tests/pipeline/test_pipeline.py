@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import greenlove_mlflow as greenlove
+from greenlove_mlflow.benchmark.machine import probe
 from greenlove_mlflow.core.records import Method
 from greenlove_mlflow.core.speed.gpu_names import find_gpu
 from greenlove_mlflow.environment import Environment, read_environment
@@ -27,8 +29,13 @@ SAMPLE_COUNT, BATCH_SIZE = 400, 10
 STEPS_PER_EPOCH = SAMPLE_COUNT // BATCH_SIZE
 
 
+# With a clock that stands still, every probe of this machine measures the same.
+probe_once = functools.cache(probe.probe_hardware)
+
+
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualClock]:
+    monkeypatch.setattr(probe, "probe_hardware", probe_once)
     with VirtualClock().installed() as installed:
         yield installed
 
