@@ -18,7 +18,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support.warm import WarmPython
+from tests.support.warm import WarmPython, warm_python
 
 # Before torch is imported: two threads a test, two tests at a time and a server are more than two cores bear.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -88,10 +88,9 @@ def _may_connect(own: socket.socket, address: Any) -> bool:
 
 
 @pytest.fixture(scope="session")
-def python() -> Iterator[WarmPython]:
+def python() -> WarmPython:
     """Starts programs of their own in a process that has imported torch and MLflow already."""
-    with WarmPython() as warm:
-        yield warm
+    return warm_python()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +164,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
         "XDG_DATA_HOME": str(folder / "data"),
     }
     order = json.dumps([EXPERIMENT, CALLS, WIDE, MARK])
-    screen = run_on_terminal([sys.executable, "-c", PROGRAM, order], cwd=folder, environ=environ, columns=80)
+    screen = run_on_terminal(["-c", PROGRAM, order], cwd=folder, environ=environ, columns=80)
     assert screen.exit_code == 0, screen.raw[-3000:]
     parts = screen.raw.split(MARK)[1:]
     found: dict[tuple[int, str], Screen] = {}

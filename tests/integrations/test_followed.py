@@ -6,7 +6,6 @@ import copy
 import importlib
 import os
 import pickle
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 import greenlove_mlflow as greenlove
 from greenlove_mlflow.integrations.followed import Beginning, Followed
+from tests.support.warm import WarmPython
 
 pytestmark = pytest.mark.slow
 
@@ -85,22 +85,15 @@ def test_ctrl_c_is_told_from_other_errors(
     assert status_of(followed.run.run_id) == status
 
 
-def test_a_program_that_ends_by_an_error_leaves_a_failed_run(store: str, tmp_path: Path) -> None:
+def test_a_program_that_ends_by_an_error_leaves_a_failed_run(store: str, tmp_path: Path, python: WarmPython) -> None:
     program = (
         "from tests.integrations.test_followed import begin\n"
         "followed = begin(steps=8)\n"
         "print(followed.run.run_id, flush=True)\n"
         "raise RuntimeError('the training broke')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(ROOT)}
+    done = python.run(["-c", program], folder=tmp_path, environment=environment, timeout_s=300)
     assert "the training broke" in done.stderr
     run = mlflow.MlflowClient(store).get_run(done.stdout.split()[0])
     assert run.info.status == "FAILED"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from mlflow import MlflowClient
 
 import greenlove_mlflow as greenlove
+from tests.support.warm import WarmPython
 
 lightning = pytest.importorskip("lightning")
 pytestmark = pytest.mark.slow
@@ -198,7 +197,9 @@ def test_a_resumed_training_goes_on_in_its_run(store: str, tmp_path: Path) -> No
     assert sorted(point.step for point in history) == list(range(EPOCHS))
 
 
-def test_a_training_that_is_killed_goes_on_in_the_run_of_its_checkpoint(store: str, tmp_path: Path) -> None:
+def test_a_training_that_is_killed_goes_on_in_the_run_of_its_checkpoint(
+    store: str, tmp_path: Path, python: WarmPython
+) -> None:
     program = (
         "import os, signal, sys\n"
         "from tests.integrations.test_lightning import *\n"
@@ -212,15 +213,9 @@ def test_a_training_that_is_killed_goes_on_in_the_run_of_its_checkpoint(store: s
         "saves = lightning.pytorch.callbacks.ModelCheckpoint(dirpath=sys.argv[1], save_last=True)\n"
         "fit([callback, Dies(), saves], enable_checkpointing=True)\n"
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        env={**os.environ, "MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(ROOT)}
+    command = ["-c", program, str(tmp_path)]
+    killed = python.run(command, folder=tmp_path, environment=environment, timeout_s=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     callback = a_callback()
     fit([callback], ckpt=tmp_path / "last.ckpt")
@@ -331,18 +326,12 @@ def test_what_is_left_is_in_the_progress_bar(store: str) -> None:
     assert trainer.progress_bar_metrics["left_h"] >= 0.0
 
 
-def test_it_is_a_callback_of_the_package_that_the_program_uses() -> None:
+def test_it_is_a_callback_of_the_package_that_the_program_uses(tmp_path: Path, python: WarmPython) -> None:
     program = (
         "import pytorch_lightning, greenlove_mlflow\n"
         "print(issubclass(greenlove_mlflow.LightningCallback, pytorch_lightning.Callback))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python.run(["-c", program], folder=tmp_path, environment={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.stdout == "True\n", done.stderr
 
 

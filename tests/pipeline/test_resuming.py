@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch.utils.data import DataLoader
 
 import greenlove_mlflow as greenlove
 from tests.pipeline.test_track_within import parts, train_epoch
+from tests.support.warm import WarmPython
 
 pytestmark = pytest.mark.slow
 
@@ -73,17 +72,9 @@ def test_a_second_part_adds_to_the_account_of_the_first(store: str) -> None:
     assert len(second.outcome.epoch_durations_s) == EPOCHS
 
 
-def test_a_part_that_was_killed_is_in_the_account(store: str, tmp_path: Path) -> None:
+def test_a_part_that_was_killed_is_in_the_account(store: str, tmp_path: Path, python: WarmPython) -> None:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(ROOT)}
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=tmp_path,
-        timeout=300,
-        check=False,
-    )
+    killed = python.run(["-c", KILLED], folder=tmp_path, environment=environment, timeout_s=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     run_id = killed.stdout.split()[0]
     second = train_part(done=4, run_id=run_id)

@@ -19,6 +19,7 @@ from greenlove_mlflow.cli import main
 from greenlove_mlflow.environment import BENCHMARK_ONLY_VARIABLE
 from tests.support.reestimation import log_tracked_run
 from tests.support.server import START_DEADLINE_S, free_port
+from tests.support.warm import WarmPython
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
@@ -105,10 +106,13 @@ def test_the_action_gives_its_script_what_it_reads_and_no_input_becomes_code() -
 
 
 @pytest.mark.slow
-def test_the_action_comments_with_the_estimates_of_what_its_command_tracked(store: str, tmp_path: Path) -> None:
+def test_the_action_comments_with_the_estimates_of_what_its_command_tracked(
+    store: str, tmp_path: Path, python: WarmPython
+) -> None:
     stub = tmp_path / "gh"
     stub.write_text('#!/bin/sh\necho "$@" > said\ncat "$7" > comment\n', encoding="utf-8")
     stub.chmod(0o755)
+    python.put_in_place_of("greenlove", tmp_path)
     client = MlflowClient(store)
     log_tracked_run(client, client.create_experiment("pull-request"), has_trained=False)
     environ = {

@@ -61,7 +61,7 @@ def environment_of(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     return kept | {
         "PYTHONPATH": str(ROOT),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "XDG_STATE_HOME": str(folder / "state"),
@@ -89,7 +89,7 @@ def call(command: list[str], folder: Path) -> str:
 
 def run_program(python: WarmPython, text: str, folder: Path) -> str:
     (folder / "program.py").write_text(text, encoding="utf-8")
-    done = python.run(folder / "program.py", folder=folder, environment=environment_of(folder))
+    done = python.run([str(folder / "program.py")], folder=folder, environment=environment_of(folder))
     assert done.returncode == 0, f"{text[-3000:]}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
     return done.stdout
 
@@ -122,9 +122,13 @@ def test_the_snippets_of_a_page_run_one_after_the_other(
 
 
 @pytest.mark.parametrize("page", pages_with("bash"), ids=named)
-def test_the_commands_of_a_page_run_one_after_the_other(page: Path, tmp_path: Path, recorded: tuple[Path, str]) -> None:
+def test_the_commands_of_a_page_run_one_after_the_other(
+    page: Path, tmp_path: Path, python: WarmPython, recorded: tuple[Path, str]
+) -> None:
     store, run_id = recorded
     copy_store(store, tmp_path / "mlflow.db")
+    for name in ("greenlove", "mlflow"):
+        python.put_in_place_of(name, tmp_path)
     for block in blocks_of(page):
         if block.file_name:
             (tmp_path / block.file_name).write_text(block.text + "\n", encoding="utf-8")

@@ -46,8 +46,8 @@ def run_example(python: WarmPython, name: str, folder: Path, *more: str) -> str:
     """What the example printed."""
     if not (folder / "mlflow.db").exists():
         new_store(folder / "mlflow.db")
-    program, arguments = ROOT / "examples" / f"{name}.py", ("--epochs", str(EPOCH_COUNT), *more)
-    done = python.run(program, *arguments, folder=folder, environment=environment_of(folder))
+    command = [str(ROOT / "examples" / f"{name}.py"), "--epochs", str(EPOCH_COUNT), *more]
+    done = python.run(command, folder=folder, environment=environment_of(folder))
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import new_store
 from tests.support.documents import ROOT
+from tests.support.warm import WarmPython
 
 pytestmark = pytest.mark.slow
 
@@ -64,13 +65,17 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def outcome(folder: Path, *command: str) -> tuple[int, str, list[str]]:
-    """Exit code, what was said, and whom was asked."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
-        check=False,
-    )  # fmt: skip
+def outcome(folder: Path, code: str, *arguments: str, python: WarmPython | None = None) -> tuple[int, str, list[str]]:
+    """Exit code, what was said, and whom was asked; with ``python``, not while torch and MLflow are imported."""
+    if python is not None:
+        command = ["-c", f"{HOOK}\n{code}", *arguments]
+        done = python.run(command, folder=folder, environment=environment(folder), timeout_s=600)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
+            check=False,
+        )  # fmt: skip
     asked = folder / "asked"
     return done.returncode, done.stdout + done.stderr[-3000:], asked.read_text().splitlines() if asked.exists() else []
 
@@ -80,14 +85,14 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with the store of one tracked training, and the run's id."""
     folder = tmp_path_factory.mktemp("network")
     new_store(folder / "mlflow.db")
-    code, said, asked = outcome(folder, "-c", TRACK)
+    code, said, asked = outcome(folder, TRACK)
     assert code == 0, said
     assert asked == []
     return folder, next(line for line in said.splitlines() if len(line) == 32)
 
 
 def test_the_hook_sees_whoever_is_asked(tmp_path: Path) -> None:
-    code, _, asked = outcome(tmp_path, "-c", "import socket; socket.getaddrinfo('localhost', 80)")
+    code, _, asked = outcome(tmp_path, "import socket; socket.getaddrinfo('localhost', 80)")
     assert code == 0
     assert asked == ["socket.getaddrinfo localhost"]
 
@@ -97,8 +102,8 @@ def test_the_hook_sees_whoever_is_asked(tmp_path: Path) -> None:
     ["report RUN_ID", "report --experiment Default", "doctor", "compare RUN_ID", "calibration",
      "reestimate --experiment Default", "recover", "demo --epochs 1"],
 )  # fmt: skip
-def test_a_command_asks_nobody_outside(command: str, tracked: tuple[Path, str]) -> None:
+def test_a_command_asks_nobody_outside(command: str, tracked: tuple[Path, str], python: WarmPython) -> None:
     folder, run_id = tracked
-    code, said, asked = outcome(folder, "-c", COMMAND, *command.replace("RUN_ID", run_id).split())
+    code, said, asked = outcome(folder, COMMAND, *command.replace("RUN_ID", run_id).split(), python=python)
     assert code == 0, said
     assert asked == []

@@ -1,4 +1,4 @@
-"""A command on a pseudo-terminal, and what a person would then see on the screen."""
+"""A program on a pseudo-terminal, and what a person would then see on the screen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.warm import warm_python
 
 
 @dataclass(frozen=True)
@@ -38,21 +40,19 @@ def _shown(line: str) -> str:
 def run_on_terminal(
     command: Sequence[str], *, cwd: Path, environ: Mapping[str, str] | None = None, columns: int = 80
 ) -> Screen:
-    """Run a command whose standard streams are a terminal of so many columns, until it ends."""
+    """Run ``python COMMAND``, whose standard streams are a terminal of so many columns, until it ends."""
     import fcntl
     import pty
     import termios
 
-    process, terminal = pty.fork()
-    if process == 0:
-        os.chdir(cwd)
-        os.execvpe(command[0], list(command), dict(environ or os.environ))
+    terminal, theirs = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    program = warm_python().start(command, folder=cwd, environment=dict(environ or os.environ), terminal=theirs)
+    os.close(theirs)
     written = b""
     with contextlib.suppress(OSError):  # how Linux says that the other end is closed
         while part := os.read(terminal, 65536):
             written += part
     os.close(terminal)
-    _, status = os.waitpid(process, 0)
     text = written.decode("utf-8", "replace").replace("\r\n", "\n")
-    return Screen(raw=text, exit_code=os.waitstatus_to_exitcode(status))
+    return Screen(raw=text, exit_code=program.wait())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.records import BenchmarkLog, PowerSample
 from greenlove_mlflow.tracking import TrackedRun
 from tests.support.report import a_benchmark, a_comparison
+from tests.support.warm import Started, warm_python
 
 ROOT = Path(__file__).resolve().parents[2]
 POWER_SAMPLE_COUNT = 40
@@ -117,10 +117,11 @@ def run_script(code: str, *, cwd: Path, uri: str, state: Path, **environ: str) -
     """A script that ran to its end, in a process of its own."""
     process = start_script(code, cwd=cwd, uri=uri, state=state, **environ)
     out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(code, process.returncode, out, err)
 
 
-def start_script(code: str, *, cwd: Path, uri: str, state: Path, **environ: str) -> subprocess.Popen[str]:
+def start_script(code: str, *, cwd: Path, uri: str, state: Path, **environ: str) -> Started:
     """A script that has been started in a process of its own."""
     cwd.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -131,11 +132,4 @@ def start_script(code: str, *, cwd: Path, uri: str, state: Path, **environ: str)
         "PYTHONPATH": str(ROOT),
         **environ,
     }
-    return subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + code],
-        cwd=cwd,
-        env=settings,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    return warm_python().start(["-c", PREAMBLE + code], folder=cwd, environment=settings, speaks=True)

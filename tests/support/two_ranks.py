@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -25,9 +23,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 import greenlove_mlflow as greenlove
-from tests.support.warm import Done, WarmPython
+from tests.support.warm import warm_python
 
 ROOT = Path(__file__).resolve().parents[2]
+Done = subprocess.CompletedProcess[str]
 EPOCH_COUNT = 5
 # The window of the estimate is at most a quarter of all steps, which are 200.
 LATER_STEP = 60
@@ -75,7 +74,7 @@ def _call(folder: Path, module: str, environment: Mapping[str, str], timeout_s: 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, *(torchrun if by_torchrun else []), "-m", module],
         cwd=folder,
         env=environment,
@@ -84,7 +83,6 @@ def _call(folder: Path, module: str, environment: Mapping[str, str], timeout_s: 
         timeout=timeout_s,
         check=False,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def _fork(folder: Path, module: str, environment: Mapping[str, str], timeout_s: float) -> list[Done]:
@@ -100,24 +98,13 @@ def _fork(folder: Path, module: str, environment: Mapping[str, str], timeout_s: 
     }
 
     def run(rank: int) -> Done:
-        program = folder / f"program_of_rank_{rank}.py"
-        text = f"import runpy, sys\nsys.path[0] = {str(ROOT)!r}\nrunpy.run_module({module!r}, run_name='__main__')\n"
-        program.write_text(text, encoding="utf-8")
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        return _python_of(rank).run(
-            program, folder=folder, environment={**environment, **launched, **own}, timeout_s=timeout_s
+        return warm_python().run(
+            ["-m", module], folder=folder, environment={**environment, **launched, **own}, timeout_s=timeout_s
         )
 
     with ThreadPoolExecutor(2) as threads:
         return list(threads.map(run, (0, 1)))
-
-
-@functools.cache
-def _python_of(rank: int) -> WarmPython:
-    """Where the programs of a rank are forked from; started when first asked for, and ended with this process."""
-    python = WarmPython().__enter__()
-    atexit.register(python.__exit__)
-    return python
 
 
 def say(rank: int, content: Mapping[str, Any]) -> None:

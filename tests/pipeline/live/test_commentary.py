@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from greenlove_mlflow.pipeline.live.commentary import Commentary, LiveLine
 from tests.conftest import new_store
 from tests.support.terminal import Screen, run_on_terminal
 from tests.support.tracking import SMALL_TRAINING
+from tests.support.warm import warm_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")]
 
@@ -76,8 +76,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def screen(store: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Screen:
-    command = [sys.executable, "-c", TRAINING + CASES]
-    shown = run_on_terminal(command, cwd=tmp_path_factory.mktemp("work"), environ=store, columns=WIDTH)
+    shown = run_on_terminal(["-c", TRAINING + CASES], cwd=tmp_path_factory.mktemp("work"), environ=store, columns=WIDTH)
     assert shown.exit_code == 0, shown.raw
     return shown
 
@@ -131,10 +130,8 @@ def test_nothing_is_said_where_stderr_is_no_terminal_unless_asked_for(store: dic
         "    print('END', file=stream)\n"
         for option in ("", "summary=True")
     )
-    done = subprocess.run(
-        [sys.executable, "-c", f"{TRAINING}import sys\n{tracked}"],
-        cwd=tmp_path, env=store, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = warm_python().run(["-c", f"{TRAINING}import sys\n{tracked}"], folder=tmp_path, environment=store)
+    assert done.returncode == 0, done.stderr
     assert "\r" not in done.stderr
     outs, errs = (text.split("END\n")[:2] for text in (done.stdout, done.stderr))
     for says, out, err in zip((False, True), outs, errs, strict=True):
@@ -150,7 +147,7 @@ def test_a_caller_can_have_silence_on_a_terminal(tmp_path: Path) -> None:
         "quiet.open_line(); quiet.say('quiet'); quiet.redraw('quiet')\n"
         "loud.say('loud')\n"
     )
-    assert run_on_terminal([sys.executable, "-c", script], cwd=tmp_path).lines == ["loud"]
+    assert run_on_terminal(["-c", script], cwd=tmp_path).lines == ["loud"]
 
 
 def test_the_live_line_leaves_room_for_prints_and_bars(tmp_path: Path) -> None:
@@ -174,7 +171,7 @@ def test_the_live_line_leaves_room_for_prints_and_bars(tmp_path: Path) -> None:
         "    with LiveLine() as line:\n"
         "        line.show('live 6')\n"
     )
-    screen = run_on_terminal([sys.executable, "-c", script], cwd=tmp_path)
+    screen = run_on_terminal(["-c", script], cwd=tmp_path)
     assert screen.exit_code == 0, screen.raw
     assert screen.lines[:2] == ["one", "two halves"]
     assert [line.split(":")[0] for line in screen.lines[2:]] == ["bar", "own"]
