@@ -112,7 +112,7 @@ def compare(
         speed_ratios: Known speed ratios by GPU.
         measured: ``auto`` or a run id: take ratios from your own runs of the same workload in MLflow.
         billing: Kinds of price to compare.
-        gpus: GPUs used: 1, 2, 4 or 8; as many as at home when not given. The smallest instance that has them is
+        gpus: GPUs used, 1 to 8; as many as at home when not given. The smallest instance that has them is
             rented and paid in full.
         start_s: Seconds that an instance needs to start; a sourced value when not given.
 

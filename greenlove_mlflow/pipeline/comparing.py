@@ -15,7 +15,8 @@ from greenlove_mlflow.core.account.ratio_book import measured_ratio
 from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Rental, regions_by_name
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, Offer, PriceSheet, Rental
+from greenlove_mlflow.core.offers.regions import Regions
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.speed.gpu_names import find_gpu, name_caveats
 from greenlove_mlflow.core.speed.gpus import GpuSpec, Precision, ProbeResult, Probes, SpeedRatio
@@ -140,7 +141,7 @@ class _Question:
             sheet=dataclasses.replace(self.sheet, offers=tuple(offers)),
             ratios=_ratios(asked, self.home, offered, given=self.given, own=self.own, where_known=where_known),
             specs=self.specs,
-            regions=regions_by_name(read_regions()),
+            regions=Regions(read_regions()),
             pue=read_default_pue("cloud")[0],
             region=self.region,
             home_name=self.home.name,
@@ -201,17 +202,20 @@ def compare_with_offers(estimated: Estimated, options: Options, probes: Probes) 
         say_on_stderr(f"no comparison: {error}")
         unknown = dataclasses.replace(estimated, estimate=estimate, comparison=None)
         return unknown.with_caveat(Caveat.of("no-comparison", why=str(error)))
-    estimate = replace_ratios(estimate, comparison, cloud_region=options.cloud_region)
+    estimate = replace_ratios(estimate, comparison, cloud_region=options.cloud_region, start_s=options.start_s)
     return dataclasses.replace(estimated, estimate=estimate, comparison=comparison)
 
 
-def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: str | None = None) -> Estimate:
+def replace_ratios(
+    estimate: Estimate, comparison: Comparison, *, cloud_region: str | None = None, start_s: float | None = None
+) -> Estimate:
     """The estimate with each offer's speed ratio, and how it was requested, stored in its run facts.
 
     Args:
         estimate: The estimate at home.
         comparison: The comparison that holds the ratios.
         cloud_region: Region of the offers as requested; None when not given.
+        start_s: Seconds that an instance needs to start, as stated; None when not given.
     """
     if estimate.statistics is None:
         return estimate
@@ -225,6 +229,7 @@ def replace_ratios(estimate: Estimate, comparison: Comparison, *, cloud_region: 
         prices_version=comparison.prices.version,
         throughput_version=table_versions("gpu_throughput")[-1],
         cloud_region=cloud_region,
+        instance_start_s=start_s,
         gpu_count=comparison.rows[0].used_gpu_count if comparison.rows else estimate.statistics.home_gpu_count,
     )
     return dataclasses.replace(estimate, statistics=statistics)
@@ -250,20 +255,23 @@ def check_offers(
         task: Published benchmark to take speed ratios from.
 
     Raises:
-        InvalidInputError: If no offer has such a kind of price, a GPU or region is in no table, or nothing is known of
-            so many GPUs; the message lists valid ones.
+        InvalidInputError: If no offer has such a kind of price, a GPU or region is in no table, a region's name is that
+            of several other providers, or nothing is known of so many GPUs; the message lists valid ones.
         TableError: If the sheet is invalid.
     """
     sheet = read_price_sheet(prices)
     task_names(task, read_ratio_evidence())
-    if gpus is not None and checks.whole("gpus", gpus) not in (counts := known_gpu_counts(read_ratio_evidence())):
-        listed = ", ".join(map(str, counts))
-        raise InvalidInputError(f"gpus must be one of {listed}, of which published runs tell the speed; got {gpus}")
+    if gpus is not None and checks.whole("gpus", gpus) > (most := known_gpu_counts(read_ratio_evidence())[-1]):
+        raise InvalidInputError(f"gpus must be from 1 to {most}, the most that published runs tell of; got {gpus}")
     for each in billing:
         if each not in DEFAULT_BILLING:
             checks.named("billing", each, {offer.billing for offer in sheet.offers} | set(DEFAULT_BILLING))
+    regions = Regions(read_regions())
     if region is not None:
-        checks.named("cloud_region", region, (each.name for each in read_regions()))
+        checks.named("cloud_region", region, regions.names)
+    for offer in sheet.offers:
+        for name in offer.regions if region is None else (region,):
+            regions.find(name, provider=offer.provider)
     offer_names = {offer.gpu: offer.gpu_id for offer in sheet.offers}
     for name in speed_ratios:
         find_gpu(name, read_gpu_specs(), offer_names=offer_names)

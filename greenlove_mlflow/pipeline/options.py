@@ -71,7 +71,7 @@ class Options:
         measured: ``auto`` takes ratios from your own runs of the same workload in MLflow; a run id takes that run's.
         cloud_region: Region of the offers; the median of their regions when not given.
         billing: Kinds of price to compare (``on-demand``, ``spot``, ``reserved-1y``, ...).
-        gpus: GPUs used on an offer: 1, 2, 4 or 8; as many as at home, one for each rank, when not given. The smallest
+        gpus: GPUs used on an offer, 1 to 8; as many as at home, one for each rank, when not given. The smallest
             instance that has them is rented and paid in full.
         start_s: Seconds that a rented instance needs to start; a sourced value when not given.
         home_usd_per_hour: Hourly rent of this machine, instead of its electricity cost.

@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from greenlove_mlflow.core.account.estimate import Change
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet, regions_by_name
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet
+from greenlove_mlflow.core.offers.regions import Regions
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError, TrackingError
 from greenlove_mlflow.reestimation import result_run as record
@@ -193,7 +194,7 @@ def _open_batch(
     verify: bool,
     planned: bool,
 ) -> Batch:
-    regions = regions_by_name(read_regions())
+    regions = Regions(read_regions())
     offers = OfferColumns(sheets=sheets, regions=regions, billing=billing)
     return Batch(
         client=client,

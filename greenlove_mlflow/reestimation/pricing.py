@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,16 +23,17 @@ from greenlove_mlflow.core.offers.batch import (
     best_value_index,
     estimate_rows,
     run_columns,
+    starts_s,
 )
 from greenlove_mlflow.core.offers.figures import offer_grid
 from greenlove_mlflow.core.offers.offer import (
     DEFAULT_BILLING,
     Offer,
     PriceSheet,
-    Region,
     is_too_small_to_rent,
     rented_gpu_counts,
 )
+from greenlove_mlflow.core.offers.regions import Regions
 from greenlove_mlflow.core.workload import Scope
 from greenlove_mlflow.errors import GreenloveError, InvalidInputError
 from greenlove_mlflow.stored.stored_runs import SkippedRun, StoredFacts
@@ -110,12 +111,12 @@ class OfferColumns:
 
     Args:
         sheets: The price sheets, oldest first.
-        regions: The cloud's regions by name.
+        regions: The known cloud regions.
         billing: Kinds of price to include.
     """
 
     sheets: tuple[PriceSheet, ...]
-    regions: Mapping[str, Region]
+    regions: Regions
     billing: tuple[str, ...] = DEFAULT_BILLING
 
     @cached_property
@@ -184,7 +185,7 @@ class PricedPage:
         homes: The estimate at home of each run.
         figures: One row per run and offer, run by run.
         offer_count: Number of offers per run.
-        start_s: Seconds that an instance needs to start.
+        start_s: Seconds that an instance needs to start, one per run.
         skipped: The runs that could not be estimated.
     """
 
@@ -192,7 +193,7 @@ class PricedPage:
     homes: tuple[Estimate, ...]
     figures: RowFigures
     offer_count: int
-    start_s: float
+    start_s: FloatArray
     skipped: tuple[SkippedRun, ...]
 
     def table(self, values: FloatArray) -> FloatArray:
@@ -207,7 +208,7 @@ class Pricer:
     Args:
         book: Speed ratios that the runs do not hold.
         cloud_pue: Power usage effectiveness of the offers' data centres.
-        start_s: Seconds that an instance needs to start.
+        start_s: Seconds that an instance needs to start, where a run states none.
     """
 
     book: RatioBook
@@ -231,6 +232,7 @@ class Pricer:
             specs=self.book.specs,
             ratio_of=self.book.ratio_of,
         )
+        start_s = starts_s([each.facts.statistics for each in ready], self.start_s)
         run_index = np.repeat(np.arange(len(ready), dtype=np.intp), len(offers.offers))
         offer_index = np.tile(np.arange(len(offers.offers), dtype=np.intp), len(ready))
         rows = OfferRows(
@@ -244,9 +246,9 @@ class Pricer:
         return PricedPage(
             facts=tuple(each.facts for each in ready),
             homes=tuple(each.home for each in ready),
-            figures=estimate_rows(columns, rows, pue=self.cloud_pue, start_s=self.start_s),
+            figures=estimate_rows(columns, rows, pue=self.cloud_pue, start_s=start_s[run_index]),
             offer_count=len(offers.offers),
-            start_s=self.start_s,
+            start_s=start_s,
             skipped=tuple(each for each in prepared if isinstance(each, SkippedRun)),
         )
 
@@ -286,8 +288,12 @@ def best_choices(page: PricedPage, offers: OfferColumns) -> IndexArray:
     """
     home_usd = np.array([np.nan if home.cost_usd is None else home.cost_usd.point for home in page.homes])
     home_s = np.array([home.time_s.point for home in page.homes])
-    is_too_small = np.array([is_too_small_to_rent(float(each), page.start_s) for each in home_s], dtype=bool)
-    cost_usd, time_s = page.table(page.figures.cost_usd.point), page.table(page.figures.time_s.point) + page.start_s
+    is_too_small = np.array(
+        [is_too_small_to_rent(float(each), float(start_s)) for each, start_s in zip(home_s, page.start_s, strict=True)],
+        dtype=bool,
+    )
+    cost_usd = page.table(page.figures.cost_usd.point)
+    time_s = page.table(page.figures.time_s.point) + page.start_s[:, np.newaxis]
     fits = page.table(page.figures.fits_memory)
     choices = np.full((len(page.facts), len(offers.sheets)), NO_CHOICE, dtype=np.intp)
     for sheet in range(len(offers.sheets)):

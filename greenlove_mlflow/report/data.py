@@ -207,7 +207,7 @@ def ratios_by_gpu_count(row: ComparisonRow, facts: RunFacts) -> dict[int, SpeedR
         try:
             scaling, how = gpu_scaling(spec, count, evidence, facts.precision, group=group)
         except InvalidInputError:
-            # There are no published runs on that many GPUs with such links.
+            # No published runs tell of that many GPUs with such links.
             continue
         found[count] = on_several(row.speed_ratio, scaling, how, count)
     return found

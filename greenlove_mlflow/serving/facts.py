@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.codec import from_plain, to_plain
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.offer import Offer, Region
+from greenlove_mlflow.core.offers.offer import Offer
+from greenlove_mlflow.core.offers.regions import Region
 from greenlove_mlflow.core.speed.gpus import Basis, GpuSpec, SpeedRatio
 from greenlove_mlflow.errors import RunDataError
 
@@ -57,7 +58,7 @@ class ModelFacts:
             one.
         regions: Regions of the cloud, with their grids.
         cloud_pue: Power usage effectiveness of an offer's data centre.
-        start_s: Seconds that an instance needs to start.
+        start_s: Seconds that an instance needs to start, where a run states none.
         package_version: Version of the package that wrote the model.
     """
 

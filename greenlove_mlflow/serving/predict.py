@@ -13,11 +13,12 @@ import pandas as pd
 from greenlove_mlflow.core.account.estimate import Change, Estimate, estimate_changed
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.interval import FloatArray, Interval, Intervals
-from greenlove_mlflow.core.offers.batch import IndexArray, OfferRows, RowFigures, estimate_rows, run_columns
+from greenlove_mlflow.core.offers.batch import IndexArray, OfferRows, RowFigures, estimate_rows, run_columns, starts_s
 from greenlove_mlflow.core.offers.figures import offer_grid
-from greenlove_mlflow.core.offers.offer import regions_by_name, rented_gpu_counts
+from greenlove_mlflow.core.offers.offer import rented_gpu_counts
+from greenlove_mlflow.core.offers.regions import Regions
 from greenlove_mlflow.core.speed.gpus import SpeedRatio
-from greenlove_mlflow.errors import GreenloveError, RunDataError
+from greenlove_mlflow.errors import GreenloveError, RunDataError, UnknownPlaceError
 from greenlove_mlflow.serving.columns import (
     COUNTS,
     FIGURES,
@@ -53,7 +54,7 @@ class Estimator:
         self._facts = facts
         self._ratios = facts.speed_ratios()
         self._specs = {spec.gpu_id: spec for spec in facts.specs}
-        self._regions = regions_by_name(facts.regions)
+        self._regions = Regions(facts.regions)
         self._finder = GpuFinder(facts.specs, facts.offers)
         self._read_statistics = lru_cache(maxsize=1024)(RunFacts.from_json)
 
@@ -134,6 +135,9 @@ class Estimator:
             columns.used_gpu_count[run_index],
         )
 
+        start_s = starts_s(runs.statistics, self._facts.start_s)[run_index]
+        intensities = Intervals.of([self._intensity(rows, runs, row, each) for row, each in of_rows])
+
         def at_price(usd_per_hour: FloatArray) -> RowFigures:
             offers = OfferRows(
                 run_index=run_index,
@@ -141,9 +145,9 @@ class Estimator:
                 gpu_index=np.array([column_of[each.spec.gpu_id] for _, each in of_rows], dtype=np.intp),
                 price_usd_per_hour=usd_per_hour[usable],
                 memory_gib=np.array([_memory_gib(rows, row, each) for row, each in of_rows], dtype=np.float64),
-                intensity_g_per_kwh=Intervals.of([self._intensity(runs, row, each) for row, each in of_rows]),
+                intensity_g_per_kwh=intensities,
             )
-            return estimate_rows(columns, offers, pue=self._facts.cloud_pue, start_s=self._facts.start_s)
+            return estimate_rows(columns, offers, pue=self._facts.cloud_pue, start_s=start_s)
 
         figures = at_price(rows.price_usd_per_hour)
         for row in usable[np.isnan(figures.time_s.point)]:
@@ -163,11 +167,16 @@ class Estimator:
         """The speed ratio of a GPU that is not in the run facts; the model holds those of its own run only."""
         return self._ratios.get(gpu_id) if statistics is self._facts.statistics else None
 
-    def _intensity(self, runs: _Runs, row: int, found: Found) -> Interval | None:
+    def _intensity(self, rows: PriceRows, runs: _Runs, row: int, found: Found) -> Interval | None:
+        """The grid intensity of a row's offer; None, and the row's problem, where no region is meant."""
         if found.offer is None:
             return None
-        statistics = runs.statistics[runs.index[row]]
-        grid = offer_grid(found.offer, self._regions, region=statistics.cloud_region, scope=statistics.grid.scope)
+        facts = runs.statistics[runs.index[row]]
+        try:
+            grid = offer_grid(found.offer, self._regions, region=facts.cloud_region, scope=facts.grid.scope)
+        except UnknownPlaceError as error:
+            rows.problems[row].append(str(error))
+            return None
         return grid.intensity_g_per_kwh
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import RunFacts
+from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet, Rental, regions_by_name
+from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING, PriceSheet, Rental
+from greenlove_mlflow.core.offers.regions import Regions
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import RunDataError
@@ -184,7 +186,7 @@ class StoredComparer:
     def __init__(self, prices: Prices | None = None) -> None:
         self._prices = None if prices is None else read_price_sheet(prices)
         self._book = read_ratio_book()
-        self._regions = regions_by_name(read_regions())
+        self._regions = Regions(read_regions())
         self._pue = read_default_pue("cloud")[0]
         self._start_s = read_instance_start()[0]
 
@@ -208,10 +210,14 @@ class StoredComparer:
             home_name=_home_name(statistics),
             region=statistics.cloud_region,
             billing=billing,
-            rental=Rental(used_gpu_count=statistics.gpu_count, start_s=self._start_s),
+            rental=Rental(used_gpu_count=statistics.gpu_count, start_s=self._start_of(statistics)),
             caveats=caveats,
             today=time.strftime("%Y-%m-%d", time.gmtime()),
         )
+
+    def _start_of(self, statistics: RunFacts) -> Interval:
+        stated_s = statistics.instance_start_s
+        return self._start_s if stated_s is None else Interval.exactly(stated_s)
 
     def _sheet(self, statistics: RunFacts) -> tuple[PriceSheet, tuple[Caveat, ...]]:
         if self._prices is not None:

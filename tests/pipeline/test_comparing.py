@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.records import StepProfile
-from greenlove_mlflow.errors import InvalidInputError
+from greenlove_mlflow.errors import InvalidInputError, UnknownPlaceError
 from greenlove_mlflow.pipeline.comparing import instance_start_s, own_ratios
 from greenlove_mlflow.tables import find_grid, read_regions
 from greenlove_mlflow.tracking import names
@@ -57,11 +58,20 @@ def test_all_eight_are_at_work_when_asked_for() -> None:
     assert eight.estimate.time_s.point == one.all_at_work_time_s.point
 
 
-@pytest.mark.parametrize("count", [3, 16, 1_000_000_000])
-def test_numbers_of_gpus_that_nobody_has_measured_are_refused_at_entry(count: int) -> None:
-    with pytest.raises(InvalidInputError, match=rf"gpus must be one of 1, 2, 4, 8, .*got {count}$"):
+@pytest.mark.parametrize(("gpu", "rented"), [("H200 HGX 141GB", 8), ("A100 PCIe 80GB", 4)])
+def test_three_gpus_work_in_the_smallest_instance_that_has_them(gpu: str, rented: int) -> None:
+    two, three, four = (row_of(compared(options={"gpus": gpus}), gpu) for gpus in (2, 3, 4))
+    assert (three.used_gpu_count, three.rented_gpu_count) == (3, rented)
+    caveat = next(each for each in three.estimate.caveats if each.code == "sold-in-instances")
+    assert {"rented": rented, "idle": rented - 3}.items() <= dict(caveat.values).items()
+    assert two.estimate.time_s.point > three.estimate.time_s.point > four.estimate.time_s.point
+
+
+@pytest.mark.parametrize("count", [9, 16, 1_000_000_000])
+def test_more_gpus_than_anybody_has_measured_are_refused_at_entry(count: int) -> None:
+    with pytest.raises(InvalidInputError, match=rf"gpus must be from 1 to 8, .*got {count}$"):
         compared(options={"gpus": count})
-    with pytest.raises(InvalidInputError, match="gpus must be one of 1, 2, 4, 8"):
+    with pytest.raises(InvalidInputError, match="gpus must be from 1 to 8"):
         greenlove.estimate(None, None, None, None, epochs=1, gpus=count)
 
 
@@ -111,6 +121,24 @@ def test_other_clouds_are_compared_by_the_grid_of_their_regions() -> None:
     assert virginia is not None
     assert row.estimate.grid.intensity_g_per_kwh is not None
     assert row.estimate.grid.intensity_g_per_kwh.point == pytest.approx(virginia.point)
+
+
+def test_a_region_of_two_clouds_is_refused_before_anything_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    head = "gpu,price_usd_per_hour,as_of,provider,regions"
+    path.write_text(f"{head}\nH100 HGX 80GB,2.0,2026-10-01,,us-west-2\n")
+    with pytest.raises(UnknownPlaceError, match="'AWS us-west-2' or 'Lambda us-west-2'"):
+        compared(options={"prices": path})
+    with pytest.raises(UnknownPlaceError, match="'AWS us-west-2' or 'Lambda us-west-2'"):
+        compared(options={"region": "us-west-2"})
+    places = {("AWS", "us-west-2"): "US-OR", ("Lambda", "us-west-2"): "US-AZ", ("", "AWS us-west-2"): "US-OR"}
+    for (provider, region), place in places.items():
+        path.write_text(f"{head}\nH100 HGX 80GB,2.0,2026-10-01,{provider},{region}\n")
+        intensity = compared(options={"prices": path}).rows[0].estimate.grid.intensity_g_per_kwh
+        expected = find_grid(environment_place=place)[0].intensity_g_per_kwh
+        assert intensity is not None
+        assert expected is not None
+        assert intensity.point == pytest.approx(expected.point)
 
 
 def test_options_of_several_clouds_name_their_clouds() -> None:

@@ -82,7 +82,7 @@ def everything(client: MlflowClient, run_id: str) -> list[tuple[Any, ...]]:
 
 VARIED = [
     gpu_statistics(),
-    gpu_statistics(fit=a_fit(epoch_s=101.3), cloud_region="us-east1-a"),
+    gpu_statistics(fit=a_fit(epoch_s=101.3), cloud_region="us-east1-a", instance_start_s=1800.0),
     gpu_statistics(grid=a_grid(scope="direct"), precision="fp32", model_kind="convolutional"),
     gpu_statistics(power=(), peak_memory_gib=None, gpu_count=4),
     gpu_statistics(power=(a_power(source="modelled"),), grid=a_grid(intensity_g_per_kwh=None, price_usd_per_kwh=None)),

@@ -10,7 +10,8 @@ from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
-from greenlove_mlflow.core.offers.offer import PriceSheet, Rental, regions_by_name
+from greenlove_mlflow.core.offers.offer import PriceSheet, Rental
+from greenlove_mlflow.core.offers.regions import Regions
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.tables import (
     read_default_pue,
@@ -58,15 +59,16 @@ def compare_as_track_does(statistics: RunFacts, sheet: PriceSheet | str = OWN_VE
     book = read_ratio_book()
     ratios = {offer.gpu_id: book.ratio_of(statistics, offer.gpu_id) for offer in sheet.offers}
     known = {gpu_id: ratio for gpu_id, ratio in ratios.items() if ratio is not None}
+    stated = None if statistics.instance_start_s is None else Interval.exactly(statistics.instance_start_s)
     comparison = compare_offers(
         estimate_training(statistics),
         sheet=sheet,
         ratios=known,
         specs=the_specs(),
-        regions=regions_by_name(read_regions()),
+        regions=Regions(read_regions()),
         pue=read_default_pue("cloud")[0],
         region=statistics.cloud_region,
-        rental=Rental(used_gpu_count=statistics.gpu_count, start_s=read_instance_start()[0]),
+        rental=Rental(used_gpu_count=statistics.gpu_count, start_s=stated or read_instance_start()[0]),
     )
     kept = tuple(OfferRatio(gpu_id=gpu_id, speed_ratio=ratio) for gpu_id, ratio in known.items())
     remembering = dataclasses.replace(statistics, ratios=kept, prices_version=sheet.version)

@@ -154,6 +154,7 @@ class RunFacts:
         prices_version: Version of the first comparison's price sheet.
         throughput_version: Version of the table that its ratios came from.
         cloud_region: Region that offers were priced for; None for the median of the regions that list each.
+        instance_start_s: Stated seconds that an instance needs to start; None for the table's.
         gpu_count: GPUs in use in the first comparison; ``ratios`` are for all of them together.
         home_gpu_count: GPUs in use at home, one per rank unless ranks share one.
         profile: Where the time of a step at home goes; None where nothing was measured.
@@ -182,6 +183,7 @@ class RunFacts:
     prices_version: str = ""
     throughput_version: str = ""
     cloud_region: str | None = None
+    instance_start_s: float | None = None
     gpu_count: int = 1
     home_gpu_count: int = 1
     profile: StepProfile | None = None

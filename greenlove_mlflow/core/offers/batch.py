@@ -254,14 +254,20 @@ def run_columns(
     )
 
 
-def estimate_rows(runs: RunColumns, rows: OfferRows, *, pue: Interval, start_s: float = 0.0) -> RowFigures:
+def starts_s(statistics: Sequence[RunFacts], default_s: float) -> FloatArray:
+    """Seconds that an instance needs to start, one per run: as the run stated them, else the default."""
+    stated = [each.instance_start_s for each in statistics]
+    return np.array([default_s if each is None else each for each in stated], dtype=np.float64)
+
+
+def estimate_rows(runs: RunColumns, rows: OfferRows, *, pue: Interval, start_s: float | FloatArray = 0.0) -> RowFigures:
     """The figures of each row.
 
     Args:
         runs: The columns that the rows refer to.
         rows: Which run on which GPU, at which price and grid.
         pue: Power usage effectiveness of the offers' data centres.
-        start_s: Seconds that an instance needs to start.
+        start_s: Seconds that an instance needs to start; one value or one per row.
     """
     run, cell = rows.run_index, (rows.run_index, rows.gpu_index)
     used = runs.used_gpu_count[run]

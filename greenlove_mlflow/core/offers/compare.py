@@ -20,7 +20,6 @@ from greenlove_mlflow.core.offers.offer import (
     DEFAULT_BILLING,
     Offer,
     PriceSheet,
-    Region,
     Rental,
     comparison_caveats,
     fits_memory,
@@ -30,6 +29,7 @@ from greenlove_mlflow.core.offers.offer import (
     offer_caveats,
     rented_gpu_count,
 )
+from greenlove_mlflow.core.offers.regions import Regions
 from greenlove_mlflow.core.offers.step_on_offer import TimePart, bound_by_on_offer, time_parts
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BoundBy
@@ -139,7 +139,7 @@ def compare_offers(
     sheet: PriceSheet,
     ratios: Mapping[str, SpeedRatio],
     specs: Mapping[str, GpuSpec],
-    regions: Mapping[str, Region],
+    regions: Regions,
     pue: Interval,
     region: str | None = None,
     home_name: str = "local",
@@ -155,7 +155,7 @@ def compare_offers(
         sheet: The price sheet.
         ratios: How many times faster than home each GPU is, or all GPUs in use together, by the specs table's key.
         specs: The specs table by its key; the source of power figures.
-        regions: The cloud's regions by name.
+        regions: The known cloud regions.
         pue: Power usage effectiveness of the cloud.
         region: Region whose grid is used; None for the median of the regions that list the offer.
         home_name: Name of home.

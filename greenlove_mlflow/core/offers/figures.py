@@ -5,7 +5,7 @@ Shared by the comparison of a run, the served model and the re-estimation of an 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from greenlove_mlflow.errors import UnknownPlaceError
 from greenlove_mlflow.units import J_PER_KWH, S_PER_H
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.core.offers.offer import Offer, Region
+    from greenlove_mlflow.core.offers.offer import Offer
+    from greenlove_mlflow.core.offers.regions import Region, Regions
 
 # Log SD of the hours of one run about a zone's yearly mean, as for the yearly mean of a country.
 YEARLY_GRID_LOG_SD = 0.25
@@ -37,7 +38,7 @@ def offer_figures(
     home_time_s: Intervals,
     time_share: Intervals,
     *,
-    start_s: float,
+    start_s: float | FloatArray,
     price_usd_per_hour: FloatArray,
     power_w: Intervals,
     pue: Interval,
@@ -48,7 +49,7 @@ def offer_figures(
     Args:
         home_time_s: Time at home, seconds; one value or one per offer.
         time_share: Time on each offer as a share of it.
-        start_s: Seconds that the instance needs to start; billed but not part of the time.
+        start_s: Seconds that the instance needs to start, one value or one per offer; billed but not part of the time.
         price_usd_per_hour: US dollars per hour for all rented GPUs; NaN without a public price.
         power_w: Mean power of the whole instance, watts; NaN when unknown.
         pue: Power usage effectiveness of the data centre.
@@ -82,31 +83,29 @@ class OfferGrid:
     caveats: tuple[Caveat, ...] = ()
 
 
-def offer_grid(
-    offer: Offer, regions: Mapping[str, Region], *, region: str | None = None, scope: Scope = "lifecycle"
-) -> OfferGrid:
+def offer_grid(offer: Offer, regions: Regions, *, region: str | None = None, scope: Scope = "lifecycle") -> OfferGrid:
     """The grid of the named region, or the median of the regions that list the offer, with their range.
 
     Where no region of the offer is known, its provider's regions are used.
 
     Args:
         offer: The offer.
-        regions: The known cloud regions, as ``regions_by_name`` has them.
+        regions: The known cloud regions.
         region: A named region; None for the median of the regions that list the offer.
         scope: Which emissions the intensity includes.
 
     Raises:
-        UnknownPlaceError: If the named region is in no table.
+        UnknownPlaceError: If the named region is in no table, or a name means regions of several other providers.
     """
-    if region is not None and region not in regions:
-        raise UnknownPlaceError(f"unknown cloud region {region!r}; known are {', '.join(sorted(regions))}")
+    if region is not None and region not in regions.names:
+        raise UnknownPlaceError(f"unknown cloud region {region!r}; known are {', '.join(sorted(regions.names))}")
     names = offer.regions if region is None else (region,)
-    known = [each for name in names if (each := regions.get(f"{offer.provider} {name}") or regions.get(name))]
+    known = [each for name in names if (each := regions.find(name, provider=offer.provider))]
     figures = sorted(value for value in (_intensity(each, scope) for each in known) if value is not None)
     claims = tuple(dict.fromkeys(each.energy_claim for each in known if each.energy_claim))
     caveats = _region_caveats(offer, names, region, figures, scope)
     if not figures and region is None:
-        own = {each.name: value for each in regions.values() if (value := _of_provider(each, offer, scope)) is not None}
+        own = {each.name: value for each in regions if (value := _of_provider(each, offer, scope)) is not None}
         if own:
             why = f"no figure for {', '.join(names)}" if names else "the price sheet names no region"
             caveat = Caveat.of("region-of-provider", gpu=offer.gpu, why=why, regions=", ".join(sorted(own)))
@@ -145,7 +144,7 @@ def _region_caveats(
     offer: Offer, names: Sequence[str], region: str | None, figures: Sequence[float], scope: Scope
 ) -> tuple[Caveat, ...]:
     found: list[Caveat] = []
-    if region is not None and offer.regions and region not in offer.regions:
+    if region is not None and offer.regions and region.removeprefix(f"{offer.provider} ") not in offer.regions:
         found.append(Caveat.of("not-listed-in-region", gpu=offer.gpu, regions=", ".join(offer.regions), region=region))
     if not figures:
         where = f"no {scope} figure for {', '.join(names)}" if names else "the price sheet names no region"

@@ -1,9 +1,9 @@
-"""Offers: price sheets and regions, the instance to rent, whether its memory suffices, and the caveats of each."""
+"""Offers: price sheets, the instance to rent, whether its memory suffices, and the caveats of each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -69,28 +69,6 @@ class PriceSheet:
     as_of: str
     offers: tuple[Offer, ...]
     source: Source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
-    """A cloud region and its electricity; figures without a source are None, an unknown provider is empty."""
-
-    name: str
-    country: str
-    location: str
-    intensity_g_per_kwh: float | None
-    energy_claim: str | None
-    source: str = ""
-    intensity_direct_g_per_kwh: float | None = None
-    provider: str = ""
-
-
-def regions_by_name(regions: Iterable[Region]) -> dict[str, Region]:
-    """Regions by name; of a name that several providers have, the later ones by provider and name."""
-    found: dict[str, Region] = {}
-    for each in regions:
-        found[f"{each.provider} {each.name}" if each.name in found else each.name] = each
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

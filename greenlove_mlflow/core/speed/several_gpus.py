@@ -1,4 +1,4 @@
-"""How much faster several GPUs of an offer are than one, from published runs on 1, 2, 4 and 8 GPUs.
+"""How much faster several GPUs of an offer are than one, from published runs on 2, 4 and 8 GPUs.
 
 Published runs keep the batch per GPU constant, so the samples per step grow with the number of GPUs.
 """
@@ -6,7 +6,8 @@ Published runs keep the batch per GPU constant, so the samples per step grow wit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,7 +37,8 @@ def gpu_scaling(
     """How many times faster ``gpu_count`` GPUs are than one, and text on how that is known.
 
     The point is the median over the GPU's own runs, else over all GPUs with similar links; the range holds 95% of the
-    runs on all GPUs with similar links.
+    runs on all GPUs with similar links. A number of GPUs between two published ones has the efficiency between theirs,
+    on a log scale, and the range of both.
 
     Args:
         spec: The GPU.
@@ -46,25 +48,47 @@ def gpu_scaling(
         group: The group of tasks that the workload belongs to; None for any.
 
     Raises:
-        InvalidInputError: If no runs on that many GPUs are published.
+        InvalidInputError: If no runs on as many GPUs or more are published, or none on several but fewer.
     """
     by_count = _efficiencies(evidence, printed_precision(precision))
-    found = by_count.get(gpu_count, ())
+    runs = {count: alike for count, each in by_count.items() if (alike := [run for run in each if _is_like(run, spec)])}
     links = "fast links" if has_fast_links(spec) else "PCIe"
-    alike = [each for each in found if _is_like(each, spec)]
-    if not alike:
+    fewer = max((count for count in runs if count <= gpu_count), default=None)
+    more = min((count for count in runs if count >= gpu_count), default=None)
+    if fewer is None or more is None:
         raise InvalidInputError(
             f"no published runs say how fast {gpu_count} GPUs with {links} are; choose 1"
-            + "".join(f" or {count}" for count, runs in by_count.items() if any(_is_like(each, spec) for each in runs))
+            + "".join(f" or {count}" for count in runs)
         )
+    ends = [_efficiency(runs[count], spec, group) for count in (fewer, more)]
+    share = 0.0 if fewer == more else math.log(gpu_count / fewer) / math.log(more / fewer)
+    efficiency = Interval(
+        point=ends[0].ratio.point ** (1.0 - share) * ends[1].ratio.point ** share,
+        low=min(each.ratio.low for each in ends),
+        high=max(each.ratio.high for each in ends),
+    )
+    ratio = efficiency.scaled(float(gpu_count))
+    whose = "its own runs" if all(each.is_own for each in ends) else f"runs on GPUs with {links}"
+    between = "" if fewer == more else f" on {fewer} and {more}"
+    return ratio, f"{gpu_count} GPUs are {ratio.point:.2f} times as fast as one by {whose}{between}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scaling:
+    """Throughput per GPU over that of one GPU; ``is_own``: from runs on this very GPU."""
+
+    ratio: Interval
+    is_own: bool
+
+
+def _efficiency(alike: Sequence[_Efficiency], spec: GpuSpec, group: str | None) -> _Scaling:
     kin = [each.efficiency for each in alike if group is None or each.task in TASK_GROUPS.get(group, ())]
     own = [each.efficiency for each in alike if each.gpu_id == spec.gpu_id]
     known = own if len(own) >= MIN_OWN_TASKS else kin or [each.efficiency for each in alike]
     point = min(1.0, float(np.median(known)))
     low, high = (float(bound) for bound in np.quantile([each.efficiency for each in alike], (0.025, 0.975)))
-    ratio = Interval(point=point, low=min(low, point), high=max(min(1.0, high), point)).scaled(float(gpu_count))
-    whose = "its own runs" if known is own else f"runs on GPUs with {links}"
-    return ratio, f"{gpu_count} GPUs are {ratio.point:.2f} times as fast as one by {whose}"
+    ratio = Interval(point=point, low=min(low, point), high=max(min(1.0, high), point))
+    return _Scaling(ratio=ratio, is_own=known is own)
 
 
 def on_several(one: SpeedRatio, scaling: Interval, how: str, gpu_count: int) -> SpeedRatio:

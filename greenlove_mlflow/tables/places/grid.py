@@ -6,7 +6,7 @@ import math
 
 from greenlove_mlflow.core.energy.equivalences import Equivalence
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval, quadrature
-from greenlove_mlflow.core.offers.offer import Region
+from greenlove_mlflow.core.offers.regions import Region
 from greenlove_mlflow.core.provenance import Caveat, Source
 from greenlove_mlflow.core.workload import Grid, Scope
 from greenlove_mlflow.errors import InvalidInputError, UnknownPlaceError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,11 @@ from greenlove_mlflow.core.offers.figures import offer_grid
 from greenlove_mlflow.core.offers.offer import (
     Offer,
     PriceSheet,
-    Region,
     Rental,
     fits_memory,
     fitting_batch_size,
-    regions_by_name,
 )
+from greenlove_mlflow.core.offers.regions import Region, Regions
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.core.speed.gpus import GpuSpec, SpeedRatio
@@ -79,7 +79,7 @@ def compared(home: Estimate, *offers: Offer, ratio: SpeedRatio = EXACT_RATIO, **
         "sheet": PriceSheet(version="1", as_of="2026-09-28", offers=offers, source=Source(producer="p", title="t")),
         "ratios": {each.gpu_id: ratio for each in offers},
         "specs": {each.gpu_id: a_spec(gpu_id=each.gpu_id) for each in offers},
-        "regions": {"north": a_region(), "south": a_region("south", 400.0)},
+        "regions": Regions([a_region(), a_region("south", 400.0)]),
         "pue": Interval.exactly(1.2),
     }
     return compare_offers(home, **{**fields, **over})
@@ -177,7 +177,7 @@ def test_nothing_is_cheaper_or_cleaner_than_what_costs_and_emits_nothing() -> No
     assert (row.p_cheaper, row.p_less_co2) == (0.0, 0.0)
     unknown = compared(a_home(cost_usd=None, co2_g=None), an_offer()).rows[0]
     assert (unknown.p_cheaper, unknown.p_less_co2) == (None, None)
-    clean = compared(a_home(), an_offer(), regions={"north": a_region(intensity=0.0)}).rows[0]
+    clean = compared(a_home(), an_offer(), regions=Regions([a_region(intensity=0.0)])).rows[0]
     assert clean.p_less_co2 == 1.0
 
 
@@ -193,7 +193,7 @@ def test_co2_differs_by_the_grid_of_the_region_that_is_named() -> None:
 
 def test_iceland_against_virginia_in_the_real_tables() -> None:
     sheet = read_price_sheet()
-    regions = regions_by_name(read_regions())
+    regions = Regions(read_regions())
     h100 = next(offer for offer in sheet.offers if offer.gpu_id == "nvidia-h100-sxm5-80gb")
     found = {
         name: compared(
@@ -217,7 +217,7 @@ def test_iceland_against_virginia_in_the_real_tables() -> None:
 
 def test_no_region_named_takes_the_median_and_holds_them_all() -> None:
     offer = an_offer(regions=("north", "mid", "south"))
-    regions = {"north": a_region(), "mid": a_region("mid", 200.0), "south": a_region("south", 400.0)}
+    regions = Regions([a_region(), a_region("mid", 200.0), a_region("south", 400.0)])
     grid = compared(a_home(), offer, regions=regions).rows[0].estimate.grid
     assert grid.intensity_g_per_kwh is not None
     assert grid.intensity_g_per_kwh.point == 200.0
@@ -236,22 +236,22 @@ def test_an_unknown_region_means_unknown_co2_not_zero(offer: Offer) -> None:
 
 @pytest.mark.parametrize("offer", [an_offer(regions=()), an_offer(regions=("unheard-of",))])
 def test_an_offer_without_a_known_region_takes_those_of_its_provider(offer: Offer) -> None:
-    own = {name: a_region(name, figure, provider="Cloud") for name, figure in (("a", 20.0), ("b", 100.0), ("c", 400.0))}
-    others = {"d": a_region("d", 900.0, provider="Other"), "e": a_region("e", None, provider="Cloud")}
-    grid = offer_grid(offer, own | others)
+    own = [a_region(name, figure, provider="Cloud") for name, figure in (("a", 20.0), ("b", 100.0), ("c", 400.0))]
+    others = [a_region("d", 900.0, provider="Other"), a_region("e", None, provider="Cloud")]
+    grid = offer_grid(offer, Regions([*own, *others]))
     assert grid.intensity_g_per_kwh is not None
     assert grid.intensity_g_per_kwh.point == 100.0
     assert grid.intensity_g_per_kwh.low <= 20.0
     assert 400.0 <= grid.intensity_g_per_kwh.high < 900.0
     assert [caveat.code for caveat in grid.caveats] == ["region-of-provider"]
     assert not grid.is_claimed
-    assert offer_grid(offer, others).intensity_g_per_kwh is None
+    assert offer_grid(offer, Regions(others)).intensity_g_per_kwh is None
 
 
-def test_a_region_called_as_another_providers_is_the_offers_own() -> None:
-    elsewhere = dataclasses.replace(a_region("east", 400.0), provider="Another")
-    own = dataclasses.replace(a_region("east", 30.0), provider="Own")
-    regions = regions_by_name([elsewhere, own])
+@pytest.mark.parametrize("order", [lambda one, two: [one, two], lambda one, two: [two, one]])
+def test_a_region_called_as_another_providers_is_the_offers_own(order: Callable[..., list[Region]]) -> None:
+    elsewhere, own = a_region("east", 400.0, provider="Another"), a_region("east", 30.0, provider="Own")
+    regions = Regions(order(elsewhere, own))
     for offer, g_per_kwh in ((an_offer(provider="Own"), 30.0), (an_offer(provider="Another"), 400.0)):
         for grid in (
             offer_grid(offer, regions, region="east"),
@@ -260,6 +260,22 @@ def test_a_region_called_as_another_providers_is_the_offers_own() -> None:
         ):
             assert grid.intensity_g_per_kwh is not None
             assert grid.intensity_g_per_kwh.point == g_per_kwh
+
+
+def test_a_region_of_several_other_providers_is_refused_unless_one_is_named() -> None:
+    regions = Regions([a_region("east", 400.0, provider="Another"), a_region("east", 30.0, provider="Own")])
+    for offer, region in ((an_offer(regions=("east",)), None), (an_offer(), "east")):
+        with pytest.raises(UnknownPlaceError, match="'Another east' or 'Own east'"):
+            offer_grid(offer, regions, region=region)
+    for offer, region in ((an_offer(regions=("Own east",)), None), (an_offer(), "Own east")):
+        grid = offer_grid(offer, regions, region=region)
+        assert grid.intensity_g_per_kwh is not None
+        assert grid.intensity_g_per_kwh.point == 30.0
+
+
+def test_a_region_named_with_the_offers_own_provider_is_listed() -> None:
+    regions = Regions([a_region("east", provider="Own")])
+    assert offer_grid(an_offer(provider="Own", regions=("east",)), regions, region="Own east").caveats == ()
 
 
 def test_a_region_that_no_table_knows_is_refused() -> None:
@@ -272,7 +288,7 @@ def test_a_region_where_the_sheet_does_not_list_the_offer_is_told() -> None:
 
 
 def test_a_claim_counts_only_when_every_region_has_one() -> None:
-    regions = {"north": a_region(claim="100% hydro"), "south": a_region("south", 400.0)}
+    regions = Regions([a_region(claim="100% hydro"), a_region("south", 400.0)])
     sure = compared(a_home(), an_offer(), regions=regions).rows[0]
     mixed = compared(a_home(), an_offer(regions=("north", "south")), regions=regions).rows[0]
     assert sure.co2_market_g == Interval.exactly(0.0)
@@ -284,7 +300,7 @@ def test_a_claim_counts_only_when_every_region_has_one() -> None:
 def test_direct_figures_are_never_set_against_lifecycle_ones() -> None:
     home = a_home(grid=Grid(**{**_fields(a_grid()), "scope": "direct"}))
     assert compared(home, an_offer()).rows[0].estimate.co2_g is None
-    regions = {"north": a_region(intensity_direct_g_per_kwh=10.0)}
+    regions = Regions([a_region(intensity_direct_g_per_kwh=10.0)])
     row = compared(home, an_offer(), regions=regions).rows[0]
     assert row.estimate.grid.intensity_g_per_kwh is not None
     assert row.estimate.grid.intensity_g_per_kwh.point == 10.0

@@ -75,3 +75,19 @@ def test_no_board_of_the_tables_scales_beyond_its_number() -> None:
             seen += 1
             assert 0.3 * count < scaling.low <= scaling.high <= count
     assert seen > 50
+
+
+def test_a_number_between_two_published_ones_has_the_efficiency_between_theirs() -> None:
+    two, four = runs_on(2, 0.9, 0.92, 0.94), runs_on(4, 0.7, 0.72, 0.74)
+    both = RatioEvidence(throughput=(*two.throughput, *four.throughput), specs=(BOARD,))
+    scaling, how = gpu_scaling(BOARD, 3, both, "fp16")
+    # Of the way from 2 to 4, three GPUs have gone log2(3 / 2) = 0.58496.
+    assert scaling.point == pytest.approx(3.0 * 0.92 * (0.72 / 0.92) ** 0.5849625)
+    assert scaling.low == pytest.approx(3.0 * (0.7 + 0.05 * 0.02))
+    assert scaling.high == pytest.approx(3.0 * (0.94 - 0.05 * 0.02))
+    assert how == "3 GPUs are 2.39 times as fast as one by its own runs on 2 and 4"
+    for count in (5, 8):
+        with pytest.raises(InvalidInputError, match="choose 1 or 2 or 4"):
+            gpu_scaling(BOARD, count, both, "fp16")
+    with pytest.raises(InvalidInputError, match="choose 1 or 4"):
+        gpu_scaling(BOARD, 3, four, "fp16")

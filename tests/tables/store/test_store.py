@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.offer import regions_by_name
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.errors import TableError
 from greenlove_mlflow.tables import (
@@ -237,7 +236,7 @@ def test_unknown_is_none_in_a_record() -> None:
 
 
 def test_regions_have_both_scopes_apart() -> None:
-    regions = regions_by_name(read_regions())
+    regions = {each.name: each for each in read_regions()}
     virginia, iceland, unknown = regions["us-east1-a"], regions["eu-iceland1-a"], regions["us-west1-a"]
     assert (virginia.intensity_g_per_kwh, virginia.intensity_direct_g_per_kwh) == (418.0, 290.6)
     assert (iceland.intensity_g_per_kwh, iceland.intensity_direct_g_per_kwh) == (28.0, None)
@@ -259,9 +258,9 @@ def test_memory_power_goes_from_the_modules_of_a_server_to_those_of_a_desktop() 
 
 
 def test_a_clouds_region_has_the_grid_of_the_place_that_its_provider_names() -> None:
-    regions = regions_by_name(read_regions())
-    virginia, ireland = regions["us-east-1"], regions["eu-west-1"]
-    assert (virginia.provider, regions["us-east1-a"].provider) == ("AWS", "Crusoe Cloud")
+    regions = {each.full_name: each for each in read_regions()}
+    virginia, ireland = regions["AWS us-east-1"], regions["AWS eu-west-1"]
+    assert regions["Crusoe Cloud us-east1-a"].country == "US"
     state, country = find_grid(region="US-VA")[0], find_grid(country="IE")[0]
     assert state.intensity_g_per_kwh is not None
     assert country.intensity_g_per_kwh is not None
