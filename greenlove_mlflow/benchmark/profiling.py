@@ -18,8 +18,8 @@ from greenlove_mlflow.benchmark.subject.loading import ProfiledLoader
 from greenlove_mlflow.benchmark.subject.operators import time_dispatch_s
 from greenlove_mlflow.benchmark.subject.profile import (
     PROFILE_BUDGET_S,
-    Findings,
     ProfiledStep,
+    StepFindings,
     assemble_profile,
     measure_profile,
 )
@@ -151,7 +151,7 @@ class WindowProfile:
         self._device = device
         self._synchronize = synchronize
         self._factors = factors
-        self._found = Findings()
+        self._found = StepFindings()
         self._trace: DeviceTrace | None = None
         self._open = ExitStack()
         self._step = ExitStack()

@@ -187,11 +187,11 @@ def place_findings() -> Iterator[tuple[str, str]]:
     from greenlove_mlflow.environment import ELECTRICITY_MAPS_KEY_VARIABLE, read_environment
     from greenlove_mlflow.numbers import format_interval
     from greenlove_mlflow.numbers.quantities import Scale
-    from greenlove_mlflow.pipeline.ground import find_place
+    from greenlove_mlflow.pipeline.ground import find_supply
     from greenlove_mlflow.pipeline.options import Options
 
     environment = read_environment()
-    place = find_place(Options(epochs=1), environment)
+    place = find_supply(Options(epochs=1), environment)
     grid = place.grid
     yield "place", grid.place if grid.basis == "world" else f"{grid.place}, by {grid.basis}"
     if grid.intensity_g_per_kwh is not None:

@@ -39,7 +39,7 @@ from greenlove_mlflow.tables.store.store import stale_caveats
 from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
-    from greenlove_mlflow.pipeline.live.account import Estimated
+    from greenlove_mlflow.pipeline.live.running_estimate import Estimated
     from greenlove_mlflow.pipeline.options import Options
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from greenlove_mlflow.core.workload import Workload
 from greenlove_mlflow.environment import BUDGET_VARIABLE
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.checks import number
-from greenlove_mlflow.pipeline.live.account import Estimated
 from greenlove_mlflow.pipeline.live.rank_link import gather_log, share_estimate
+from greenlove_mlflow.pipeline.live.running_estimate import Estimated
 from greenlove_mlflow.tables import read_drift_model, read_kernel_factors
 from greenlove_mlflow.units import S_PER_H
 

@@ -32,7 +32,7 @@ OpenMeter = Callable[..., "AbstractContextManager[PowerMeter]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Supply:
     """The source of the electricity, with caveats about how it was found."""
 
     grid: Grid
@@ -55,7 +55,7 @@ class Ground:
     machine: Machine
     spec: GpuSpec | None
     open_meter: OpenMeter
-    place: Place
+    place: Supply
     caveats: tuple[Caveat, ...]
 
 
@@ -68,7 +68,7 @@ def read_ground(torch_device: Any, options: Options, environment: Environment, r
         environment: The environment of the process.
         ranks: The ranks of the training; None when it trains alone.
     """
-    place = find_place(options, environment)
+    place = find_supply(options, environment)
     machine, spec = identify_machine(torch_device)
     open_meter, cpu_caveat = meter_opener(options, environment, machine, spec, torch_device)
     if ranks is not None:
@@ -100,12 +100,12 @@ def _shared_boards(ranks: Ranks | None) -> tuple[Caveat, ...]:
     return (Caveat.of("ranks-share-boards", ranks=ranks.count, boards=ranks.board_count),)
 
 
-def find_place(options: Options, environment: Environment) -> Place:
+def find_supply(options: Options, environment: Environment) -> Supply:
     """The grid and PUE of the machine's location; no network access unless the caller asked for it."""
     address_country = None
     caveats: list[Caveat] = []
     if options.locate == "geoip":
-        from greenlove_mlflow.electricity_maps.live import locate_by_address
+        from greenlove_mlflow.electricity_maps.lookups import locate_by_address
 
         address_country, located = locate_by_address()
         caveats += [located] if located else []
@@ -126,7 +126,7 @@ def find_place(options: Options, environment: Environment) -> Place:
         grid, live = live_grid(grid, environment.electricity_maps_key, zone=options.live_zone)
         caveats += live
     pue = read_default_pue("local")[0] if options.pue is None else Interval.exactly(options.pue)
-    return Place(grid=grid, pue=pue, caveats=tuple(caveats))
+    return Supply(grid=grid, pue=pue, caveats=tuple(caveats))
 
 
 def identify_machine(torch_device: Any) -> tuple[Machine, GpuSpec | None]:

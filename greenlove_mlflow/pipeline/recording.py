@@ -10,7 +10,7 @@ from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.pipeline.comparing import compare_with_offers
 from greenlove_mlflow.pipeline.estimating import measure_training, plan_workload
-from greenlove_mlflow.pipeline.live.account import Background, Estimated
+from greenlove_mlflow.pipeline.live.running_estimate import Background, Estimated
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT
 from greenlove_mlflow.pipeline.study import Benchmark, TrialUnderWay
 from greenlove_mlflow.tracking import names

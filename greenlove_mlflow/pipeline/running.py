@@ -25,10 +25,10 @@ from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.errors import TrainingRefused
 from greenlove_mlflow.pipeline.estimating import estimate_log
-from greenlove_mlflow.pipeline.live.account import Estimated
 from greenlove_mlflow.pipeline.live.commentary import Commentary
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.rank_link import RankLink, deaths_noted, link_ended
+from greenlove_mlflow.pipeline.live.running_estimate import Estimated
 from greenlove_mlflow.pipeline.live.window import WITHIN_CAVEAT, Window
 from greenlove_mlflow.pipeline.recording import estimate_before, estimate_of_trial, keep_estimate, keep_outcome
 from greenlove_mlflow.pipeline.study import UNSAID, Benchmark, Study, TrialUnderWay, open_study, trial_of

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.account.estimate import Estimate
     from greenlove_mlflow.core.account.outcome import Outcome
     from greenlove_mlflow.core.speed.gpus import Probes
-    from greenlove_mlflow.pipeline.live.account import Estimated
+    from greenlove_mlflow.pipeline.live.running_estimate import Estimated
     from greenlove_mlflow.tracking import TrackedRun
 
 # The studies open in this process. Not a context variable: the threads in which a library runs its trials start without

@@ -11,7 +11,7 @@ from greenlove_mlflow.benchmark.subject.optimizer_steps import watched_steps
 from greenlove_mlflow.core.account.laps import is_whole
 from greenlove_mlflow.errors import InvalidInputError
 from greenlove_mlflow.pipeline.live.commentary import Commentary
-from greenlove_mlflow.pipeline.live.training import LiveTraining
+from greenlove_mlflow.pipeline.live.live_training import LiveTraining
 from greenlove_mlflow.tracking.spool.run_events import is_pruned
 from greenlove_mlflow.words.summary import live_line, summary
 from greenlove_mlflow.words.verdict import ending_sentence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenlove_mlflow.plots.benchmark import plot_epochs, plot_passes_by_size, plot_power, plot_scaling
+from greenlove_mlflow.plots.benchmark_plots import plot_epochs, plot_passes_by_size, plot_power, plot_scaling
 from greenlove_mlflow.plots.comparisons import plot_crusoe
 
 __all__ = ["plot_crusoe", "plot_epochs", "plot_passes_by_size", "plot_power", "plot_scaling"]

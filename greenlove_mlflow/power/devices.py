@@ -17,12 +17,12 @@ from greenlove_mlflow.core.records import EnergySource, Machine, PowerReading
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.power import rapl
 from greenlove_mlflow.power.ledger import SAMPLE_GAP_S, Ledger
-from greenlove_mlflow.power.sources import ConstantSource, CpuShareSource, Source
+from greenlove_mlflow.power.sources import ConstantSource, CpuShareSource, ReadableDevice
 
 logger = logging.getLogger(__name__)
 
 
-SourceT_co = TypeVar("SourceT_co", bound=Source, covariant=True)
+SourceT_co = TypeVar("SourceT_co", bound=ReadableDevice, covariant=True)
 PowerSource = ConstantSource | CpuShareSource
 
 
@@ -72,18 +72,18 @@ class Track(Generic[SourceT_co]):
 
 
 @dataclass(slots=True)
-class Part:
+class DeviceTracks:
     """One device: its meter, its model, or both."""
 
     device: str
-    meter: Track[Source] | None = None
+    meter: Track[ReadableDevice] | None = None
     model: Track[PowerSource] | None = None
     idle_power_w: float | None = None
     notes: list[Caveat] = field(default_factory=list)
     unread_because: str = ""
 
     @property
-    def shown(self) -> Track[Source] | Track[PowerSource] | None:
+    def shown(self) -> Track[ReadableDevice] | Track[PowerSource] | None:
         """The track whose samples represent the device: the meter once it has answered, else the model."""
         return self.meter if self.meter is not None and self.meter.ledger.has_answered else self.model
 
@@ -160,7 +160,7 @@ def _what_fills(known_share: float) -> str:
     return "the rest is taken to have drawn the mean of that"
 
 
-def model_caveats(parts: Sequence[Part]) -> tuple[Caveat, ...]:
+def model_caveats(parts: Sequence[DeviceTracks]) -> tuple[Caveat, ...]:
     """One caveat that names every device whose power is modelled; empty if there is none."""
     words, factor = [], 1.0
     for part in parts:
@@ -184,7 +184,7 @@ def name_device(device: Any) -> str:
     return "cpu" if kind == "cpu" else f"gpu_{number if number.isdigit() else 0}"
 
 
-def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
+def model_parts(machine: Machine, device: str, model: PowerModel) -> list[DeviceTracks]:
     """The devices that training on ``device`` uses, each with its model if it has one.
 
     Args:
@@ -192,20 +192,20 @@ def model_parts(machine: Machine, device: str, model: PowerModel) -> list[Part]:
         device: Name of the training device, such as ``gpu_0`` or ``cpu``.
         model: Assumptions for devices that cannot be read.
     """
-    parts: list[Part] = []
+    parts: list[DeviceTracks] = []
     if device != "cpu":
-        parts.append(Part(device=device, model=_model_gpu(device, model)))
+        parts.append(DeviceTracks(device=device, model=_model_gpu(device, model)))
     cpu: PowerSource | None = None
     if device == "cpu" and model.tdp_w is not None:
         cpu = _given_source(device, model)
     elif model.cpu_power is not None:
         cpu = CpuShareSource(model.cpu_power, machine.visible_cpu_count, model.neighbour_pids)
-    parts.append(Part(device="cpu", model=None if cpu is None else _model_track(cpu)))
-    parts.append(Part(device="ram", model=_model_ram(machine, model)))
+    parts.append(DeviceTracks(device="cpu", model=None if cpu is None else _model_track(cpu)))
+    parts.append(DeviceTracks(device="ram", model=_model_ram(machine, model)))
     return parts
 
 
-def attach_rapl(parts: list[Part], root: Path | None = None) -> None:
+def attach_rapl(parts: list[DeviceTracks], root: Path | None = None) -> None:
     """Attach the RAPL counters of CPU and memory if they can be read."""
     sources, problem = rapl.find_rapl(root or rapl.POWERCAP)
     by_device = {source.device: source for source in sources}

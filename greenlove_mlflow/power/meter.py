@@ -15,7 +15,15 @@ from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import Machine, PowerReading, PowerSample
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.power.devices import Part, PowerModel, Track, attach_rapl, model_caveats, model_parts, name_device
+from greenlove_mlflow.power.devices import (
+    DeviceTracks,
+    PowerModel,
+    Track,
+    attach_rapl,
+    model_caveats,
+    model_parts,
+    name_device,
+)
 from greenlove_mlflow.power.ledger import SAMPLE_GAP_S
 from greenlove_mlflow.power.nvml.boards import BoardRequest, request_board
 from greenlove_mlflow.power.nvml.monitor import BoardMonitor, open_board
@@ -62,7 +70,7 @@ class PowerMeter:
 
     def __init__(
         self,
-        parts: list[Part],
+        parts: list[DeviceTracks],
         *,
         primary: str,
         poll_interval_s: float,
@@ -220,7 +228,7 @@ class PowerMeter:
             self._hung = True
             logger.warning("a power meter did not stop within %.1f s and is left behind", CLOSE_TIMEOUT_S)
 
-    def _part(self, device: str) -> Part:
+    def _part(self, device: str) -> DeviceTracks:
         return next(part for part in self._parts if part.device == device)
 
     def _metered(self) -> list[Track[Any]]:
@@ -371,7 +379,9 @@ def open_meter(
         neighbour_pids=neighbour_pids,
     )
     if not (counts_host if primary == "cpu" else counts_board):
-        yield PowerMeter([Part(device=primary)], primary=primary, poll_interval_s=poll_interval_s, on_sample=None)
+        yield PowerMeter(
+            [DeviceTracks(device=primary)], primary=primary, poll_interval_s=poll_interval_s, on_sample=None
+        )
         return
     parts = model_parts(machine, primary, model)
     meter = PowerMeter(

@@ -59,7 +59,7 @@ class DeviceLostError(Exception):
     """The device is lost and will not answer again. Never leaves this package."""
 
 
-class Source(Protocol):
+class ReadableDevice(Protocol):
     """A device that can be read."""
 
     device: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from greenlove_mlflow.tables import write_parquet
 from greenlove_mlflow.tables.store.exports import write_csv
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.tracking.spool.delivery import terminate
+from greenlove_mlflow.tracking.spool.run_events import now_ms
 from greenlove_mlflow.untrusted import markdown_cell
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ def record(client: MlflowClient, experiment_id: str, content: Content, *, run_na
         _fill(client, run_id, content)
     except BaseException:  # a store or Ctrl-C may end it anywhere; the run must say so, and the cause goes on
         client.set_tag(run_id, names.TAG_STATUS, "failed")
-        terminate(client, run_id, "FAILED", _now_ms())
+        terminate(client, run_id, "FAILED", now_ms())
         raise
     client.set_tag(run_id, names.TAG_STATUS, "finished")
-    terminate(client, run_id, "FINISHED", _now_ms())
+    terminate(client, run_id, "FINISHED", now_ms())
     return run_id
 
 
@@ -209,10 +209,6 @@ def _input(sheet: PriceSheet) -> DatasetInput:
         )
     tags = {"mlflow.data.context": "prices", "greenlove.version": sheet.version, "greenlove.as_of": sheet.as_of}
     return DatasetInput(Dataset(**dataset.to_dict()), [InputTag(key, value) for key, value in tags.items()])
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def changes_frame(summary: Summary) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from greenlove_mlflow.serving.columns import figure_columns, home_columns
 from greenlove_mlflow.stored.stored_runs import TAG_WRITTEN_BACK, SkippedRun, StoredFacts
 from greenlove_mlflow.tables import read_price_sheet
 from greenlove_mlflow.tracking import names
+from greenlove_mlflow.tracking.spool.run_events import now_ms
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +53,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
+class _SheetStep:
     """One price sheet to write into a run: its index, step and time."""
 
     sheet: int
@@ -107,7 +107,7 @@ class WriteBack:
                 written += self._send(facts, points, steps)
         return written
 
-    def _missing_steps(self, facts: StoredFacts) -> list[_Step]:
+    def _missing_steps(self, facts: StoredFacts) -> list[_SheetStep]:
         marks = _read_marks(facts.written_back)
         missing = []
         for index, sheet in enumerate(self._offers.sheets):
@@ -117,8 +117,8 @@ class WriteBack:
             if mark == self._marks[index] or (is_tracks and self._is_own):
                 continue
             is_first = mark is None and not is_tracks
-            at_ms = names.timestamp_ms_of_date(sheet.as_of) if is_first and self._is_own else _now_ms()
-            missing.append(_Step(sheet=index, step=step, timestamp_ms=at_ms))
+            at_ms = names.timestamp_ms_of_date(sheet.as_of) if is_first and self._is_own else now_ms()
+            missing.append(_SheetStep(sheet=index, step=step, timestamp_ms=at_ms))
         return missing
 
     def _points(self, cells: _Cells, run: int, sheet: int, gpu_count: int) -> Iterator[tuple[str, float]]:
@@ -147,7 +147,9 @@ class WriteBack:
             self._subjects[offer, gpu_count] = names.slug_of_offer(self._offers.offers[offer], gpu_count)
         return self._subjects[offer, gpu_count]
 
-    def _send(self, facts: StoredFacts, points: list[tuple[str, float, _Step]], steps: list[_Step]) -> Written:
+    def _send(
+        self, facts: StoredFacts, points: list[tuple[str, float, _SheetStep]], steps: list[_SheetStep]
+    ) -> Written:
         from mlflow.entities import Metric, RunTag
         from mlflow.exceptions import MlflowException
 
@@ -184,7 +186,3 @@ def _read_marks(text: str) -> dict[str, str]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from greenlove_mlflow._version import __version__
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.experiment_totals import (
+    ComparedRun,
     Elsewhere,
     Spent,
-    Training,
     promises_kept,
     spent,
     spent_by_month,
@@ -35,7 +35,7 @@ from greenlove_mlflow.numbers.quantities import LEAST_USD
 from greenlove_mlflow.numbers.ticks import money_ticks
 from greenlove_mlflow.report.page import render
 from greenlove_mlflow.report.takeaway import csv_text
-from greenlove_mlflow.report.view import Cell, Figure
+from greenlove_mlflow.report.view import Cell, KeyFigure
 from greenlove_mlflow.units import G_PER_KG, S_PER_H
 from greenlove_mlflow.words.plain_text import missing_rent, offer_label
 from greenlove_mlflow.words.verdict import Fate, fate_of, how_far
@@ -80,17 +80,17 @@ class RunLine:
     co2: Cell
 
 
-def run_lines(trainings: Sequence[Training]) -> tuple[RunLine, ...]:
+def run_lines(trainings: Sequence[ComparedRun]) -> tuple[RunLine, ...]:
     """The table of runs, latest first."""
     return tuple(_line(each) for each in sorted(trainings, key=lambda each: each.started_at, reverse=True))
 
 
-def runs_csv(trainings: Sequence[Training]) -> str:
+def runs_csv(trainings: Sequence[ComparedRun]) -> str:
     """All runs as CSV with full precision; an unknown figure is an empty cell."""
     return csv_text(CSV_HEADS, [_csv_cells(each) for each in trainings])
 
 
-def _line(training: Training) -> RunLine:
+def _line(training: ComparedRun) -> RunLine:
     estimate, outcome, statistics = training.estimate, training.outcome or training.so_far, training.estimate.statistics
     off, verdict = _judgement(training)
     silent = NOT_YET if training.status == "running" else NOT_RUN
@@ -113,7 +113,7 @@ def _line(training: Training) -> RunLine:
     )
 
 
-def _csv_cells(training: Training) -> list[str]:
+def _csv_cells(training: ComparedRun) -> list[str]:
     estimate, outcome, statistics = training.estimate, training.outcome, training.estimate.statistics
     machine = statistics.machine.processor_name if statistics is not None else ""
     texts = [training.name, training.run_id, training.started_at, training.status, machine, estimate.grid.place]
@@ -127,7 +127,7 @@ def _csv_figures(of: Estimate | Outcome | None) -> list[str]:
     return ["" if value is None else repr(float(value) / per) for value, per in points]
 
 
-def _judgement(training: Training) -> tuple[float | None, str]:
+def _judgement(training: ComparedRun) -> tuple[float | None, str]:
     outcome = training.outcome
     if outcome is None:
         return None, "" if training.so_far is None else f"{how_far(training.estimate, training.so_far)} so far"
@@ -163,7 +163,7 @@ class ExperimentContent:
     """
 
     name: str
-    trainings: tuple[Training, ...]
+    trainings: tuple[ComparedRun, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     sources: tuple[Source, ...] = ()
     url: str | None = None
@@ -240,15 +240,17 @@ def _facts(content: ExperimentContent) -> tuple[str, ...]:
     )
 
 
-def _figures(total: Spent) -> tuple[Figure, ...]:
+def _figures(total: Spent) -> tuple[KeyFigure, ...]:
     unmetered = (
         f"{total.unmetered_count} without a known energy" if total.unmetered_count else "of every training that ran"
     )
     return (
-        Figure(key="time", name="Time", value=format_duration_s(total.time_s), spread=_counted(total.run_count)),
-        Figure(key="energy", name="Energy", value=format_kwh(total.energy_kwh), spread="", note=unmetered),
-        Figure(key="cost", name="Cost of electricity", value=format_money(total.cost_usd), spread="", note=unmetered),
-        Figure(key="co2", name="CO2e", value=format_co2_g(total.co2_g), spread="", note=unmetered),
+        KeyFigure(key="time", name="Time", value=format_duration_s(total.time_s), spread=_counted(total.run_count)),
+        KeyFigure(key="energy", name="Energy", value=format_kwh(total.energy_kwh), spread="", note=unmetered),
+        KeyFigure(
+            key="cost", name="Cost of electricity", value=format_money(total.cost_usd), spread="", note=unmetered
+        ),
+        KeyFigure(key="co2", name="CO2e", value=format_co2_g(total.co2_g), spread="", note=unmetered),
     )
 
 
@@ -272,7 +274,7 @@ def _offer_texts(each: Elsewhere) -> tuple[str, str, str, str, str]:
     )
 
 
-def _charts(trainings: tuple[Training, ...], total: Spent, offers: tuple[Elsewhere, ...]) -> dict[str, Json]:
+def _charts(trainings: tuple[ComparedRun, ...], total: Spent, offers: tuple[Elsewhere, ...]) -> dict[str, Json]:
     charts: dict[str, Json] = {}
     finished = [each for each in trainings if each.outcome is not None and each.outcome.completed]
     if finished:
@@ -291,7 +293,7 @@ def _charts(trainings: tuple[Training, ...], total: Spent, offers: tuple[Elsewhe
     return charts
 
 
-def _calibration(finished: list[Training]) -> Json:
+def _calibration(finished: list[ComparedRun]) -> Json:
     scale = duration_scale([each.estimate.time_s for each in finished])
     rows = []
     for each in finished:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class KeyFigure:
     """One of the four main figures at the top of the page; ``assumed`` is what its estimate rests on."""
 
     key: str
@@ -102,7 +102,7 @@ class OptionTable:
     co2_unit: str
 
 
-def figures_of(estimate: Estimate, outcome: Outcome | None = None, so_far: Outcome | None = None) -> tuple[Figure, ...]:
+def figures_of(estimate: Estimate, outcome: Outcome | None = None, so_far: Outcome | None = None) -> tuple[KeyFigure, ...]:
     """Time, energy, cost and CO2e: what happened, or the training took so far, beside its estimate; else the estimate.
 
     Args:
@@ -114,7 +114,7 @@ def figures_of(estimate: Estimate, outcome: Outcome | None = None, so_far: Outco
     return _estimated(estimate) if known is None else _happened(estimate, known)
 
 
-def _estimated(estimate: Estimate) -> tuple[Figure, ...]:
+def _estimated(estimate: Estimate) -> tuple[KeyFigure, ...]:
     grid, plan = estimate.grid, estimate.workload
     price, intensity, statistics = grid.price_usd_per_kwh, grid.intensity_g_per_kwh, estimate.statistics
     rate = "" if price is None else f"electricity at {format_usd(price, with_range=False)} per kWh"
@@ -124,7 +124,7 @@ def _estimated(estimate: Estimate) -> tuple[Figure, ...]:
     time_s = estimate.time_s
     spread = "" if time_s.is_exact else spoken_range(time_s)
     return (
-        Figure(
+        KeyFigure(
             key="time", name="Time", value=spoken_point(time_s), spread=spread, note=format_epochs(plan.epoch_count)
         ),
         _figure("energy", "Energy", format_kwh(estimate.energy_kwh), overhead),
@@ -133,7 +133,7 @@ def _estimated(estimate: Estimate) -> tuple[Figure, ...]:
     )
 
 
-def _happened(estimate: Estimate, outcome: Outcome) -> tuple[Figure, ...]:
+def _happened(estimate: Estimate, outcome: Outcome) -> tuple[KeyFigure, ...]:
     unknown = NOT_MEASURED if outcome.energy_kwh is None else UNKNOWN
     energy_name = f"Energy, {outcome.energy_source}" if outcome.energy_source else "Energy"
     texts = (
@@ -154,7 +154,7 @@ def _happened(estimate: Estimate, outcome: Outcome) -> tuple[Figure, ...]:
     )
     differences, assumed = _differences(estimate, outcome), {each.key: each.note for each in _estimated(estimate)}
     return tuple(
-        Figure(
+        KeyFigure(
             key=key,
             name=name,
             value=value,
@@ -329,9 +329,9 @@ def _price_cell(row: ComparisonRow, as_of: str) -> Cell:
     return Cell(point=f"{format_usd(hourly)} per hour", spread=date, value=hourly)
 
 
-def _figure(key: str, name: str, text: str, note: str) -> Figure:
+def _figure(key: str, name: str, text: str, note: str) -> KeyFigure:
     value, _, spread = text.partition(" (")
-    return Figure(key=key, name=name, value=value, spread=spread.rstrip(")"), note=note, assumed=note)
+    return KeyFigure(key=key, name=name, value=value, spread=spread.rstrip(")"), note=note, assumed=note)
 
 
 def _equivalent_words(each: Equivalent) -> str:

@@ -93,7 +93,7 @@ def _light_offer(offer: Offer) -> Offer:
 
 def _light_spec(spec: GpuSpec) -> GpuSpec:
     """A GPU's specs without the fields that only ratios are computed from."""
-    kept = ("gpu_id", "name", "aliases", "alias_is_ambiguous", "memory_gib", "tdp_w", "idle_w")
+    kept = ("gpu_id", "name", "aliases", "alias_is_ambiguous", "memory_gib", "tdp_w", "idle_w", "is_own")
     return GpuSpec(**{name: getattr(spec, name) for name in kept})
 
 

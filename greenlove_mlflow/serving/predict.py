@@ -35,7 +35,7 @@ from greenlove_mlflow.serving.columns import (
     strict_numbers,
 )
 from greenlove_mlflow.serving.facts import ModelFacts
-from greenlove_mlflow.serving.price_rows import Found, GpuFinder, PriceRows, read_price_rows
+from greenlove_mlflow.serving.price_rows import FoundGpu, GpuFinder, PriceRows, read_price_rows
 
 
 @dataclass(kw_only=True)
@@ -104,8 +104,8 @@ class Estimator:
             raise RunDataError("the row has no statistics, and this model belongs to no run")
         return self._facts.statistics
 
-    def _find(self, rows: PriceRows, runs: _Runs) -> list[Found | None]:
-        found: list[Found | None] = []
+    def _find(self, rows: PriceRows, runs: _Runs) -> list[FoundGpu | None]:
+        found: list[FoundGpu | None] = []
         for row, gpu in enumerate(rows.gpu):
             run = int(runs.index[row])
             own = runs.statistics[run].prices_version if run >= 0 else ""
@@ -119,7 +119,7 @@ class Estimator:
         return found
 
     def _figures(
-        self, rows: PriceRows, runs: _Runs, found: Sequence[Found | None], usable: IndexArray
+        self, rows: PriceRows, runs: _Runs, found: Sequence[FoundGpu | None], usable: IndexArray
     ) -> tuple[dict[str, FloatArray], list[str]]:
         """The values of every row by column, NaN if unusable, and the basis of each speed ratio."""
         known = [each for each in found if each is not None]
@@ -167,7 +167,7 @@ class Estimator:
         """The speed ratio of a GPU that is not in the run facts; the model holds those of its own run only."""
         return self._ratios.get(gpu_id) if statistics is self._facts.statistics else None
 
-    def _intensity(self, rows: PriceRows, runs: _Runs, row: int, found: Found) -> Interval | None:
+    def _intensity(self, rows: PriceRows, runs: _Runs, row: int, found: FoundGpu) -> Interval | None:
         """The grid intensity of a row's offer; None, and the row's problem, where no region is meant."""
         if found.offer is None:
             return None
@@ -205,12 +205,12 @@ def _local_columns(runs: _Runs) -> dict[str, FloatArray]:
     return spread(points, at, len(runs.index))
 
 
-def _sold_in(found: Found) -> tuple[int, ...]:
+def _sold_in(found: FoundGpu) -> tuple[int, ...]:
     """The numbers of GPUs per instance for a row's GPU; any number if the row matches no published offer."""
     return () if found.offer is None else found.offer.gpu_counts
 
 
-def _memory_gib(rows: PriceRows, row: int, found: Found) -> float:
+def _memory_gib(rows: PriceRows, row: int, found: FoundGpu) -> float:
     if not np.isnan(rows.memory_gib[row]):
         return float(rows.memory_gib[row])
     if found.offer is not None:

@@ -86,7 +86,7 @@ def _is_blank(cell: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundGpu:
     """The match for the name in a row.
 
     Args:
@@ -112,7 +112,7 @@ class GpuFinder:
         self._names = {offer.gpu: offer.gpu_id for offer in reversed(self._offers)}
         self._look_up_once = lru_cache(maxsize=4096)(self._look_up)
 
-    def find(self, gpu: str, *, memory_gib: float, version: str, own_version: str) -> Found:
+    def find(self, gpu: str, *, memory_gib: float, version: str, own_version: str) -> FoundGpu:
         """The GPU and offer that a row names.
 
         Args:
@@ -127,7 +127,7 @@ class GpuFinder:
         memory = None if math.isnan(memory_gib) else float(memory_gib)
         return self._look_up_once(gpu, memory, (version, own_version))
 
-    def _look_up(self, gpu: str, memory_gib: float | None, versions: tuple[str, ...]) -> Found:
+    def _look_up(self, gpu: str, memory_gib: float | None, versions: tuple[str, ...]) -> FoundGpu:
         if not gpu:
             raise UnknownGpuError("the row names no GPU")
         named = [offer for offer in self._offers if offer.gpu == gpu]
@@ -136,8 +136,8 @@ class GpuFinder:
         for version in versions:
             for offer in candidates:
                 if version and offer.version == version:
-                    return Found(spec=spec, offer=offer)
-        return Found(spec=spec, offer=candidates[0] if candidates else None)
+                    return FoundGpu(spec=spec, offer=offer)
+        return FoundGpu(spec=spec, offer=candidates[0] if candidates else None)
 
     def _find_spec(self, gpu: str, memory_gib: float | None, named: Sequence[Offer]) -> GpuSpec:
         gpu_ids = {offer.gpu_id for offer in named}

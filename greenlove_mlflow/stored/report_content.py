@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.offers.compare import Comparison
-from greenlove_mlflow.core.offers.experiment_totals import Training
+from greenlove_mlflow.core.offers.experiment_totals import ComparedRun
 from greenlove_mlflow.core.offers.offer import DEFAULT_BILLING
 from greenlove_mlflow.core.quantity import LOCAL
 from greenlove_mlflow.errors import GreenloveError
@@ -51,7 +51,7 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
         run_name=stored.name,
         status=stored.fate,
         notice=_notice(stored),
-        started_at=_utc(stored.started_ms),
+        started_at=names.utc_of_timestamp_ms(stored.started_ms),
         url=stored.url,
         outcome=stored.outcome,
         so_far=stored.so_far,
@@ -168,15 +168,11 @@ def _notice(stored: StoredRun) -> str:
     return notice_words(stored.fate, reason) if reason else ""
 
 
-def _utc(milliseconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000.0))
-
-
-def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | None) -> Training:
-    return Training(
+def _training(stored: StoredRun, estimate: Estimate, comparison: Comparison | None) -> ComparedRun:
+    return ComparedRun(
         name=stored.name,
         run_id=stored.run_id,
-        started_at=_utc(stored.started_ms),
+        started_at=names.utc_of_timestamp_ms(stored.started_ms),
         status=stored.fate,
         estimate=estimate,
         rows=() if comparison is None else comparison.rows,

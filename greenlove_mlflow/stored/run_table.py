@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.account.estimate import Estimate, estimate_training
 from greenlove_mlflow.core.offers.choice import best_offer, best_value
-from greenlove_mlflow.core.offers.experiment_totals import Spent, Training, spent
+from greenlove_mlflow.core.offers.experiment_totals import ComparedRun, Spent, spent
 from greenlove_mlflow.core.offers.offer import PriceSheet
 from greenlove_mlflow.stored.stored_runs import Page, StoredComparer, find_experiment_ids, read_pages
 from greenlove_mlflow.tables import read_price_sheet
@@ -44,12 +43,12 @@ class RunBeside:
     is_too_small_to_rent: bool = False
 
     @property
-    def training(self) -> Training:
+    def training(self) -> ComparedRun:
         """The run as a part of totals."""
-        return Training(
+        return ComparedRun(
             name=self.run.name,
             run_id=self.run.run_id,
-            started_at=_iso_date(self.run.started_ms),
+            started_at=names.utc_of_timestamp_ms(self.run.started_ms),
             status=self.run.fate,
             estimate=self.home,
             outcome=self.run.outcome,
@@ -129,7 +128,7 @@ def _key(run: RunBeside, by: str) -> str:
         "status": run.run.fate,
         "place": run.home.grid.place,
         "machine": run.run.statistics.machine.processor_name,
-        "month": _iso_date(run.run.started_ms)[:7],
+        "month": names.utc_of_timestamp_ms(run.run.started_ms)[:7],
     }
     return known.get(by) or run.run.params.get(by) or "none"
 
@@ -146,10 +145,6 @@ def _group(key: str, runs: Sequence[RunBeside]) -> Group:
         not_run_time_s=math.fsum(home.time_s.point for home in planned),
         not_run_cost_usd=math.fsum(costs) if costs else None,
     )
-
-
-def _iso_date(milliseconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000.0))
 
 
 def compare_runs(run_ids: Sequence[str], *, prices: Prices = "newest", tracking_uri: str | None = None) -> SideBySide:

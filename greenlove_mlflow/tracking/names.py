@@ -184,6 +184,15 @@ def timestamp_ms_of_date(date: str) -> int:
     return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.timezone.utc).timestamp() * 1000)
 
 
+def utc_of_timestamp_ms(timestamp_ms: int) -> str:
+    """A time in milliseconds since 1970, as ISO 8601 in UTC to the second.
+
+    >>> utc_of_timestamp_ms(86400999)
+    '1970-01-02T00:00:00Z'
+    """
+    return f"{dt.datetime.fromtimestamp(timestamp_ms // 1000, dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def is_legal_key(key: str) -> bool:
     """Whether MLflow accepts the text as a metric, param or tag key on every platform and store."""
     return len(key) <= KEY_LIMIT and ":" not in key and ".." not in key and bool(_LEGAL_KEY.match(key))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.outcome import Outcome
 from greenlove_mlflow.core.offers.compare import Comparison
+from greenlove_mlflow.core.offers.experiment_totals import Spent, spent_by
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import known_figures
 from greenlove_mlflow.numbers import format_co2_g, format_duration_s, format_kwh, format_money
@@ -168,43 +168,28 @@ def _joined(parts: list[str], caveats: Sequence[Caveat], tail: str) -> str:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExperimentTotals:
-    """What the tracked runs of an experiment took together; plans that never ran are counted, not added.
-
-    Args:
-        trained_count: Runs that trained.
-        refused_count: Runs that were refused.
-        is_whole: Whether all runs were read; False where there are more than one page of them.
-    """
-
-    trained_count: int
-    refused_count: int
-    time_s: float
-    energy_kwh: float
-    cost_usd: float
-    co2_g: float
-    is_whole: bool = True
-
-
-def make_experiment_note(totals: ExperimentTotals, *, table_url: str | None, charts_url: str | None) -> str:
+def make_experiment_note(
+    total: Spent, *, refused_count: int, is_whole: bool = True, table_url: str | None, charts_url: str | None
+) -> str:
     """The description of an experiment: its totals, and links to its saved view.
 
     Args:
-        totals: What its runs took.
+        total: What its runs took.
+        refused_count: Runs that were refused; plans that never ran are counted, not added.
+        is_whole: Whether all runs were read; False where there are more than one page of them.
         table_url: Address of the runs with their figures; None for a store without pages.
         charts_url: Address of their charts; None for a store without pages.
     """
-    counted = "1 training" if totals.trained_count == 1 else f"{totals.trained_count:,} trainings"
-    refused = f", {totals.refused_count:,} refused" if totals.refused_count else ""
+    counted = "1 training" if total.run_count == 1 else f"{total.run_count:,} trainings"
+    refused = f", {refused_count:,} refused" if refused_count else ""
     figures = (
-        format_duration_s(totals.time_s),
-        format_kwh(totals.energy_kwh, missing="") if totals.energy_kwh else "",
-        format_money(totals.cost_usd) if totals.cost_usd else "",
-        f"{format_co2_g(totals.co2_g)} CO2e" if totals.co2_g else "",
+        format_duration_s(total.time_s),
+        format_kwh(total.energy_kwh, missing="") if total.energy_kwh else "",
+        format_money(total.cost_usd) if total.cost_usd else "",
+        f"{format_co2_g(total.co2_g)} CO2e" if total.co2_g else "",
     )
-    took = f": {', '.join(text for text in figures if text)}" if totals.trained_count else ""
-    whole = "" if totals.is_whole else " (the first 1,000 runs)"
+    took = f": {', '.join(text for text in figures if text)}" if total.run_count else ""
+    whole = "" if is_whole else " (the first 1,000 runs)"
     links = [f"[{name}]({url})" for name, url in (("Runs with figures", table_url), ("Charts", charts_url)) if url]
     parts = [f"{NOTE_START}{counted}{refused}{took}{whole}."]
     parts += [" \u00b7 ".join(links)] if links else []
@@ -258,33 +243,30 @@ def describe_experiment(
     known = client.get_experiment(experiment_id).tags.get(NOTE_TAG, "")
     if known and not known.startswith(NOTE_START):
         return None
-    totals = _totals(client, experiment_id, run_id=run_id, outcome=outcome, status=status)
-    if not is_http(store_uri):
-        return make_experiment_note(totals, table_url=None, charts_url=None)
-    table, charts = view_url(store_uri, experiment_id), view_url(store_uri, experiment_id, charts=True)
-    return make_experiment_note(totals, table_url=table, charts_url=charts)
-
-
-def _totals(
-    client: MlflowClient, experiment_id: str, *, run_id: str, outcome: Outcome | None, status: str
-) -> ExperimentTotals:
     runs = client.search_runs(
         [experiment_id], filter_string=f"tags.`{names.TAG_KIND}` = '{names.KIND_TRACK}'", max_results=MOST_RUNS
     )
     others = [run for run in runs if run.info.run_id != run_id]
-    metrics = [run.data.metrics for run in others if names.ACTUAL_TIME_H in run.data.metrics]
+    outcomes = [_outcome(run.data.metrics) for run in others if names.ACTUAL_TIME_H in run.data.metrics]
     refused = sum(run.data.tags.get(names.TAG_STATUS) == names.STATUS_REFUSED for run in others)
-
-    def total(key: str) -> float:
-        return float(sum(each.get(key, 0.0) for each in metrics))
-
-    own = outcome or Outcome(epoch_durations_s=(), time_s=0.0, completed=False)
-    return ExperimentTotals(
-        trained_count=len(metrics) + (outcome is not None),
+    has_pages = is_http(store_uri)
+    return make_experiment_note(
+        spent_by([*outcomes, *([] if outcome is None else [outcome])]),
         refused_count=refused + (status == names.STATUS_REFUSED),
-        time_s=total(names.ACTUAL_TIME_H) * S_PER_H + own.time_s,
-        energy_kwh=total(names.ACTUAL_ENERGY_KWH) + (own.energy_kwh or 0.0),
-        cost_usd=total(names.ACTUAL_COST_USD) + (own.cost_usd or 0.0),
-        co2_g=total(names.ACTUAL_CO2_KG) * G_PER_KG + (own.co2_g or 0.0),
         is_whole=not runs.token,
+        table_url=view_url(store_uri, experiment_id) if has_pages else None,
+        charts_url=view_url(store_uri, experiment_id, charts=True) if has_pages else None,
+    )
+
+
+def _outcome(metrics: Mapping[str, float]) -> Outcome:
+    """The totals of a run that trained, without its epochs."""
+    co2_kg = metrics.get(names.ACTUAL_CO2_KG)
+    return Outcome(
+        epoch_durations_s=(),
+        time_s=metrics[names.ACTUAL_TIME_H] * S_PER_H,
+        completed=False,
+        energy_kwh=metrics.get(names.ACTUAL_ENERGY_KWH),
+        cost_usd=metrics.get(names.ACTUAL_COST_USD),
+        co2_g=None if co2_kg is None else co2_kg * G_PER_KG,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,7 +227,7 @@ def _finished_run(run: Run) -> FinishedRun | None:
             statistics.workload,
             run.data.metrics.get(names.ACTUAL_TIME_H, 0.0) * S_PER_H,
             machine=statistics.machine,
-            finished_at=_iso(run.info.end_time or run.info.start_time),
+            finished_at=names.utc_of_timestamp_ms(run.info.end_time or run.info.start_time),
             run_id=run.info.run_id,
             trained=trained,
             is_left_out=names.TAG_NOT_HISTORY in run.data.tags,
@@ -317,7 +316,3 @@ def _read_log(client: MlflowClient, run_id: str) -> BenchmarkLog | None:
             files.get(names.ARTIFACT_BLOCKS),
             files.get(names.ARTIFACT_POWER),
         )
-
-
-def _iso(milliseconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000.0))

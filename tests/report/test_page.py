@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.experiment_totals import Training, promises_kept, spent, spent_elsewhere
+from greenlove_mlflow.core.offers.experiment_totals import ComparedRun, promises_kept, spent, spent_elsewhere
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.report import (
@@ -56,7 +56,7 @@ def a_content(**over: object) -> ReportContent:
     return ReportContent(**{**fields, **over})  # type: ignore[arg-type]
 
 
-def a_training(**over: object) -> Training:
+def a_training(**over: object) -> ComparedRun:
     home = an_estimate()
     fields = {
         "name": "a-run",
@@ -67,7 +67,7 @@ def a_training(**over: object) -> Training:
         "rows": a_comparison(home).rows,
         "outcome": an_outcome(),
     }
-    return Training(**{**fields, **over})  # type: ignore[arg-type]
+    return ComparedRun(**{**fields, **over})  # type: ignore[arg-type]
 
 
 def visible_text(page: str) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.offers.experiment_totals import Spent
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.quantity import LOCAL, QUANTITIES
 from greenlove_mlflow.core.records import PowerSample, StepProfile
@@ -22,7 +23,7 @@ from greenlove_mlflow.tables import read_gpu_specs, read_price_sheet, table_vers
 from greenlove_mlflow.tracking import artifacts, names
 from greenlove_mlflow.tracking import values as record
 from greenlove_mlflow.tracking.artifacts import input_of, tables_used
-from greenlove_mlflow.tracking.note import ExperimentTotals, make_experiment_note, make_note
+from greenlove_mlflow.tracking.note import make_experiment_note, make_note
 from greenlove_mlflow.tracking.saved_view import saved_view
 from greenlove_mlflow.tracking.spool.events import PowerEvent
 from greenlove_mlflow.tracking.spool.measurements import write_power
@@ -324,8 +325,8 @@ def test_the_note_lists_what_asks_for_action_and_counts_the_rest() -> None:
 
 
 def test_the_experiments_note_adds_up_what_happened_and_counts_plans_apart() -> None:
-    totals = ExperimentTotals(trained_count=6, refused_count=2, time_s=64.0, energy_kwh=2e-4, cost_usd=5e-5, co2_g=0.1)
-    note = make_experiment_note(totals, table_url="http://host/table", charts_url=None)
+    total = Spent(run_count=6, time_s=64.0, energy_kwh=2e-4, cost_usd=5e-5, co2_g=0.1, unmetered_count=0)
+    note = make_experiment_note(total, refused_count=2, table_url="http://host/table", charts_url=None)
     first = note.split("\n")[0]
     assert first == "**Green Love:** 6 trainings, 2 refused: 1 min 4 s, 200 mWh, under 1 cent, 100 mg CO2e."
     assert "[Runs with figures](http://host/table)" in note

@@ -23,7 +23,7 @@ from greenlove_mlflow.benchmark.state.bits import (
 )
 from greenlove_mlflow.benchmark.state.kinds import Kind
 from greenlove_mlflow.benchmark.state.outside import LARGEST_COPY_BYTES
-from greenlove_mlflow.benchmark.state.walk import Found, attributes_of, contents_of, has_attributes, members_of
+from greenlove_mlflow.benchmark.state.walk import Reached, attributes_of, contents_of, has_attributes, members_of
 
 # Objects too large to copy are sampled: the number of places, and the bytes at each.
 WATCHED_PLACES = 64
@@ -42,11 +42,11 @@ class Fingerprint:
         shared: Positions of the process-wide random number generators.
     """
 
-    marks: dict[int, tuple[Found, Any]]
+    marks: dict[int, tuple[Reached, Any]]
     shared: str
 
 
-def take_fingerprint(found: Iterable[Found], watched: set[int], device_type: str) -> Fingerprint:
+def take_fingerprint(found: Iterable[Reached], watched: set[int], device_type: str) -> Fingerprint:
     """Take the fingerprint of what a walk found.
 
     Args:
@@ -84,7 +84,7 @@ def _settled(marks: list[Any]) -> list[Any]:
     return marks
 
 
-def _mark(found: Found, *, is_whole: bool) -> Any:
+def _mark(found: Reached, *, is_whole: bool) -> Any:
     thing, kind = found.thing, found.kind
     if kind is Kind.TENSOR:
         return _tensor_mark(thing, is_whole=is_whole)

@@ -55,7 +55,7 @@ from greenlove_mlflow.benchmark.state.outside import (
     may_read,
 )
 from greenlove_mlflow.benchmark.state.walk import (
-    Found,
+    Reached,
     Roots,
     Walk,
     has_attributes,
@@ -156,7 +156,7 @@ class _State:
         to_cpu = _copies_belong_on_cpu(device, _bytes_on(device.type, walk.found))
         self._shared += [*keep_shared_generators(device.type), *keep_settings()]
         self._watched = _too_large_to_copy(walk.found)
-        self._kept: list[tuple[Found, Keeper]] = []
+        self._kept: list[tuple[Reached, Keeper]] = []
         for found in walk.found:
             self._kept += ((found, keeper) for keeper in _keep(found, self._watched, to_cpu=to_cpu))
         self.copied_bytes = sum(each.copied_bytes for _, each in self._kept if isinstance(each, KeptTensor))
@@ -213,14 +213,14 @@ def _hooks_of_all_modules() -> dict[str, Any]:
     return {f"torch.nn.modules.module.{name}": hooks for name, hooks in tables.items() if name.startswith(_HOOKS)}
 
 
-def _keep(found: Found, watched: set[int], *, to_cpu: bool) -> list[Keeper]:
+def _keep(found: Reached, watched: set[int], *, to_cpu: bool) -> list[Keeper]:
     try:
         return list(_keepers_of(found, watched, to_cpu=to_cpu))
     except Exception as error:  # a library's object may raise anything when asked for its content
         raise _not_keepable(f"{found.path} ({type(error).__name__}: {error})") from error
 
 
-def _keepers_of(found: Found, watched: set[int], *, to_cpu: bool) -> Iterator[Keeper]:
+def _keepers_of(found: Reached, watched: set[int], *, to_cpu: bool) -> Iterator[Keeper]:
     thing, kind = found.thing, found.kind
     if id(thing) in watched:
         return
@@ -257,7 +257,7 @@ def _is_left_alone(thing: Any, kind: Kind) -> bool:
     return False
 
 
-def _refuse_unkeepable(found: Iterable[Found]) -> None:
+def _refuse_unkeepable(found: Iterable[Reached]) -> None:
     reasons = [f"{each.path} is {words_on(each.kind, each.thing)}" for each in found if _cannot_be_kept(each)]
     if not reasons:
         return
@@ -274,7 +274,7 @@ def _not_keepable(named: str) -> StateNotKeepableError:
     )
 
 
-def _cannot_be_kept(found: Found) -> bool:
+def _cannot_be_kept(found: Reached) -> bool:
     thing, is_data = found.thing, found.owner == "data"
     match found.kind:
         case Kind.ITERATOR:
@@ -306,7 +306,7 @@ def _has_hidden_memory(tensor: torch.Tensor) -> bool:
     return is_hidden or is_lost_view(tensor)
 
 
-def _too_large_to_copy(found: Iterable[Found]) -> set[int]:
+def _too_large_to_copy(found: Iterable[Reached]) -> set[int]:
     """The arrays and tensors that are watched instead of copied, by id."""
     sized = [(_byte_count(each.thing), each) for each in found if each.kind in (Kind.ARRAY, Kind.TENSOR)]
     own = sum(count for count, each in sized if each.owner == "training")
@@ -333,7 +333,7 @@ def _byte_count(thing: Any) -> int:
     return int(thing.numel() * thing.element_size())
 
 
-def _bytes_on(device_type: str, found: Iterable[Found]) -> int:
+def _bytes_on(device_type: str, found: Iterable[Reached]) -> int:
     sizes: dict[int, int] = {}
     for each in found:
         if each.kind is not Kind.TENSOR or each.owner != "training":

@@ -39,7 +39,7 @@ MISSING = object()
 
 
 @dataclass(slots=True)
-class Found:
+class Reached:
     """An object that training reaches.
 
     Args:
@@ -58,7 +58,7 @@ class Found:
     thing: Any
     kind: Kind
     label: str
-    holder: Found | None
+    holder: Reached | None
     owner: str
     names: tuple[str, ...] = ()
     modules: tuple[types.ModuleType, ...] = ()
@@ -107,15 +107,15 @@ class Walk:
     """
 
     def __init__(self, roots: Roots) -> None:
-        self.found: list[Found] = []
+        self.found: list[Reached] = []
         self.rows_passed_over = 0
         self._kinds = Kinds()
         self._parts: dict[type, tuple[tuple[types.MemberDescriptorType, ...], list[type]]] = {}
         self._seen: set[int] = set()
-        self._queue: collections.deque[Found] = collections.deque()
+        self._queue: collections.deque[Reached] = collections.deque()
         self._names = set(_CALLED_FROM_OUTSIDE)
-        self._far: collections.deque[Found] = collections.deque()
-        self._rows: collections.deque[Found] = collections.deque()
+        self._far: collections.deque[Reached] = collections.deque()
+        self._rows: collections.deque[Reached] = collections.deque()
         self._set_the_clock_apart()
         self._own_loaders = {id(each) for each in roots.data.values() if isinstance(each, DataLoader)}
         with without_collection():
@@ -155,7 +155,7 @@ class Walk:
             self._enqueue(self._far.popleft(), self._queue)
             self._follow()
 
-    def _enqueue(self, found: Found, queue: collections.deque[Found]) -> None:
+    def _enqueue(self, found: Reached, queue: collections.deque[Reached]) -> None:
         if id(found.thing) not in self._seen:
             self._seen.add(id(found.thing))
             queue.append(found)
@@ -174,20 +174,20 @@ class Walk:
         self.rows_passed_over += waiting - len(watched)
         self._rows = collections.deque(watched)
 
-    def _meet(self, thing: Any, label: str, holder: Found | None, *, owner: str, is_row: bool = False) -> None:
+    def _meet(self, thing: Any, label: str, holder: Reached | None, *, owner: str, is_row: bool = False) -> None:
         kind = self._kinds.of(thing)
         if kind is Kind.ATOM:
             return
         if is_a(thing, (torch.nn.Module, torch.optim.Optimizer)):
             owner = "training"
         is_far = holder is not None and (holder.is_far or holder.kind is Kind.CLASS)
-        found = Found(thing, kind, label, holder, owner, is_far=is_far)
+        found = Reached(thing, kind, label, holder, owner, is_far=is_far)
         if is_far:
             self._far.append(found)  # not seen yet: a nearer way to it may be found
         else:
             self._enqueue(found, self._rows if is_row else self._queue)
 
-    def _look_into(self, found: Found) -> None:
+    def _look_into(self, found: Reached) -> None:
         self.found.append(found)
         if found.kind is Kind.FUNCTION and not found.is_far:
             self._names.update(names_of(found.thing.__code__))
@@ -196,7 +196,7 @@ class Walk:
             if type(child) not in _PLAIN and id(child) not in self._seen:
                 self._meet(child, label, found, owner=found.owner, is_row=is_row)
 
-    def _children(self, found: Found) -> Iterator[tuple[str, Any]]:
+    def _children(self, found: Reached) -> Iterator[tuple[str, Any]]:
         thing, kind = found.thing, found.kind
         if kind is Kind.FUNCTION:
             yield from self._of_function(found, thing)
@@ -205,7 +205,7 @@ class Walk:
         if kind not in _WITHOUT_ATTRIBUTES and type(thing) not in _BUILT_IN:
             yield from self._attributes(found)
 
-    def _attributes(self, found: Found) -> Iterator[tuple[str, Any]]:
+    def _attributes(self, found: Reached) -> Iterator[tuple[str, Any]]:
         thing = found.thing
         is_own_loader = id(thing) in self._own_loaders
         for name, value in list(attributes_of(thing).items()):
@@ -226,7 +226,7 @@ class Walk:
             parts = self._parts[kind] = slots_of(kind), own
         return parts
 
-    def _of_function(self, found: Found, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    def _of_function(self, found: Reached, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         cells = list(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
         yield from ((f"'s {name}", cell) for name, cell in cells)
         yield "'s defaults", function.__defaults__
@@ -237,7 +237,7 @@ class Walk:
             yield from self._of_names(found, function.__globals__, {name: contents_of(cell) for name, cell in cells})
 
     def _of_names(
-        self, found: Found, table: Mapping[str, Any], enclosed: Mapping[str, Any]
+        self, found: Reached, table: Mapping[str, Any], enclosed: Mapping[str, Any]
     ) -> Iterator[tuple[str, Any]]:
         """The objects behind global names; those of a user module (global, enclosed, imported) by these names."""
         modules = []

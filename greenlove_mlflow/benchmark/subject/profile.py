@@ -75,7 +75,7 @@ class ProfiledStep:
 
 
 @dataclass(slots=True)
-class Findings:
+class StepFindings:
     """Measurements of a step before they become a record; None or empty where not measured."""
 
     loader_s: float | None = None
@@ -112,7 +112,7 @@ def measure_profile(
         factors: Factors from operators to kernels.
         budget_s: Seconds that profiling may take; one step is run however long it takes.
     """
-    found = Findings()
+    found = StepFindings()
     if not profile_cost_s(step.step_s):
         found.reasons.append(f"a step of {step.step_s:.1f} s is too long to be run for its profile")
         return assemble_profile(step, found, factors)
@@ -131,7 +131,7 @@ def measure_profile(
     return assemble_profile(step, found, factors)
 
 
-def assemble_profile(step: ProfiledStep, found: Findings, factors: KernelFactors) -> StepProfile:
+def assemble_profile(step: ProfiledStep, found: StepFindings, factors: KernelFactors) -> StepProfile:
     """The profile record of a step from its measurements.
 
     Args:
@@ -168,7 +168,7 @@ def assemble_profile(step: ProfiledStep, found: Findings, factors: KernelFactors
     )
 
 
-def _read_trace(found: Findings, factors: KernelFactors) -> TracedSteps:
+def _read_trace(found: StepFindings, factors: KernelFactors) -> TracedSteps:
     marked_s = sum(each.duration_us for each in found.activities if each.kind == "step") / US_PER_S
     untraced_s = _median(found.host_steps_s) if found.host_steps_s else None
     share = min(0.8, factors.tracer_s * found.tracer_operator_count / marked_s) if marked_s > 0.0 else 0.0
@@ -183,7 +183,7 @@ def _slow_step_s(step_s: float) -> float:
     return 1.3 * step_s + TRACE_OVERHEAD_S
 
 
-def _measure_host(batches: Batches, step: ProfiledStep, found: Findings, until_s: float) -> None:
+def _measure_host(batches: Batches, step: ProfiledStep, found: StepFindings, until_s: float) -> None:
     if step.device.type not in ("cuda", "mps"):
         found.reasons.append(f"when {step.device.type} is idle cannot be told")
         return
@@ -215,7 +215,7 @@ def _is_slow(step: ProfiledStep) -> bool:
     return _slow_step_s(step.step_s) > PROFILE_BUDGET_S
 
 
-def _measure_device(batches: Batches, step: ProfiledStep, found: Findings, until_s: float) -> None:
+def _measure_device(batches: Batches, step: ProfiledStep, found: StepFindings, until_s: float) -> None:
     reason = reason_not_to_trace(step.device, subscriber=step.subscriber)
     if not reason and not _is_slow(step) and time.perf_counter() + _slow_step_s(step.step_s) > until_s:
         reason = "no time was left to trace a step"
@@ -239,7 +239,7 @@ def _measure_device(batches: Batches, step: ProfiledStep, found: Findings, until
         found.reasons.append("the profiler saw no kernel")
 
 
-def _count(batches: Batches, step: ProfiledStep, found: Findings, until_s: float) -> None:
+def _count(batches: Batches, step: ProfiledStep, found: StepFindings, until_s: float) -> None:
     reason = reason_not_to_count(step.model, step.train_step)
     if not reason and found.has_graphs:
         reason = "the operators inside a CUDA graph are not counted"

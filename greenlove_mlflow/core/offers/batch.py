@@ -16,7 +16,7 @@ from greenlove_mlflow.core.account.estimate import Estimate
 from greenlove_mlflow.core.account.run_facts import OLD_SCHEMA_VERSION, RunFacts
 from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, FloatArray, Interval, Intervals
 from greenlove_mlflow.core.normal import Longest
-from greenlove_mlflow.core.offers.board_power import BoardPowers, board_powers, instance_power_w
+from greenlove_mlflow.core.offers.board_power import BoardPowers, board_powers, instance_power_w, typical_idle_share
 from greenlove_mlflow.core.offers.figures import offer_figures
 from greenlove_mlflow.core.offers.offer import USABLE_MEMORY_SHARE
 from greenlove_mlflow.core.offers.step_on_offer import (
@@ -248,7 +248,13 @@ def run_columns(
         home_time_s=Intervals.of([home.time_s for home in homes]),
         times=times,
         basis=np.array(bases, dtype=object).reshape(len(statistics), len(gpu_ids)),
-        powers=board_powers(statistics, [specs.get(gpu_id) for gpu_id in gpu_ids], times.busy_ratio, times.busy_share),
+        powers=board_powers(
+            statistics,
+            [specs.get(gpu_id) for gpu_id in gpu_ids],
+            times.busy_ratio,
+            times.busy_share,
+            idle_share=typical_idle_share(specs.values()),
+        ),
         peak_memory_gib=np.array(peaks, dtype=np.float64),
         used_gpu_count=np.array([each.gpu_count for each in statistics], dtype=np.float64),
     )

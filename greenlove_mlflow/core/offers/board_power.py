@@ -7,8 +7,9 @@ how much of the time the board is busy follows from the step on the offer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 
@@ -22,8 +23,6 @@ from greenlove_mlflow.core.speed.gpus import GpuSpec
 # 8%.
 CARRIED_POWER_LOG_SD = 0.25
 SAME_BOARD_LOG_SD = 0.04
-# Idle power over TDP of a board without a sourced idle power: the median of the boards of ``gpu_specs`` with one.
-UNKNOWN_IDLE_SHARE = 0.15
 # Another machine's CPU and memory, assumed to draw what home's do.
 HOST_POWER_LOG_SD = 0.3
 
@@ -45,8 +44,23 @@ class BoardPowers:
     is_metered: FloatArray
 
 
+def typical_idle_share(specs: Iterable[GpuSpec]) -> float:
+    """Idle power over TDP: the median of the published boards that state both; NaN where none does.
+
+    >>> typical_idle_share([GpuSpec(gpu_id=str(w), name="", tdp_w=100.0, idle_w=w) for w in (10.0, 15.0, 30.0)])
+    0.15
+    """
+    known = [each.idle_w / each.tdp_w for each in specs if each.idle_w and each.tdp_w and not each.is_own]
+    return median(known) if known else math.nan
+
+
 def board_powers(
-    facts: Sequence[RunFacts], specs: Sequence[GpuSpec | None], busy_ratio: FloatArray, busy_share: FloatArray
+    facts: Sequence[RunFacts],
+    specs: Sequence[GpuSpec | None],
+    busy_ratio: FloatArray,
+    busy_share: FloatArray,
+    *,
+    idle_share: float,
 ) -> BoardPowers:
     """The power of each GPU for each run.
 
@@ -55,15 +69,17 @@ def board_powers(
         specs: The specs of each GPU; None where it is in no table.
         busy_ratio: Busy share of the board on the offer over that at home, runs x GPUs.
         busy_share: Busy share of the board on the offer, 0 to 1, runs x GPUs.
+        idle_share: Idle power over TDP of a board whose idle power nobody stated; NaN when unknown.
     """
     tdp_w, known_idle_w = _column(specs, "tdp_w"), _column(specs, "idle_w")
-    homes = [_home_board(each) for each in facts]
+    homes = [_home_board(each, idle_share) for each in facts]
     rows = np.array([each.numbers for each in homes], dtype=np.float64).reshape(-1, 4)
     carried, home_idle_w, counts_idle, width = (rows[:, column : column + 1] for column in range(4))
     columns = {spec.gpu_id: column for column, spec in enumerate(specs) if spec is not None}
     home_ids = [None if each.home is None else each.home.gpu_id for each in facts]
     own = [(run, columns[gpu_id]) for run, gpu_id in enumerate(home_ids) if gpu_id in columns]
-    idle_w = np.where(np.isnan(known_idle_w), UNKNOWN_IDLE_SHARE * tdp_w, known_idle_w) * counts_idle
+    idle_w = np.where(np.isnan(known_idle_w), idle_share * tdp_w, known_idle_w)
+    idle_w = np.where(counts_idle > 0.0, idle_w, 0.0)
     for run, column in own:
         idle_w[run, column] = home_idle_w[run, 0]
     modelled_w = idle_w + busy_share * np.maximum(0.0, ASSUMED_UTILIZATION * tdp_w - idle_w)
@@ -153,14 +169,14 @@ class _HomeBoard:
     numbers: tuple[float, float, float, float]
 
 
-def _home_board(facts: RunFacts) -> _HomeBoard:
+def _home_board(facts: RunFacts, idle_share: float) -> _HomeBoard:
     drawn_w, home = metered_board_w(facts), facts.home
     # A run that counts only power above idle has no idle power in its readings, so offers have none either.
     counts_idle = not facts.power or any(reading.idle_power_w != 0.0 for reading in facts.power)
     tdp_w = home.tdp_w if home is not None and home.tdp_w else math.nan
     # A board modelled at home is modelled the same way as an offer: compared with itself, it draws the same.
     taken_w = _modelled_board_w(facts) if drawn_w is None else drawn_w
-    idle_w = _home_idle_w(facts, taken_w) if counts_idle else 0.0
+    idle_w = _home_idle_w(facts, taken_w, idle_share) if counts_idle else 0.0
     carried, width = math.nan, MODELLED_POWER_LOG_SD * NORMAL_QUANTILE_95
     if taken_w is not None and tdp_w > idle_w:
         carried = max(0.0, taken_w.point - idle_w) / (tdp_w - idle_w)
@@ -169,13 +185,13 @@ def _home_board(facts: RunFacts) -> _HomeBoard:
     return _HomeBoard(drawn_w=drawn_w, numbers=(carried, idle_w, float(counts_idle), width))
 
 
-def _home_idle_w(facts: RunFacts, taken_w: Interval | None) -> float:
+def _home_idle_w(facts: RunFacts, taken_w: Interval | None, idle_share: float) -> float:
     """Idle power of one of home's boards, watts: of the table, else measured, else assumed, at most what it drew."""
     home = facts.home
     if home is not None and home.idle_w is not None:
         return home.idle_w
     known = [each.idle_power_w for each in board_readings(facts) if each.idle_power_w is not None]
-    assumed_w = UNKNOWN_IDLE_SHARE * home.tdp_w if home is not None and home.tdp_w else 0.0
+    assumed_w = idle_share * home.tdp_w if home is not None and home.tdp_w else 0.0
     return min(known, default=assumed_w if taken_w is None else min(assumed_w, taken_w.point))
 
 

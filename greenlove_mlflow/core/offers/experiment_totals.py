@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.account.estimate import Estimate
@@ -13,7 +13,7 @@ from greenlove_mlflow.core.offers.compare import ComparisonRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
+class ComparedRun:
     """One of many runs.
 
     Args:
@@ -84,9 +84,14 @@ class Elsewhere:
     co2_g: Interval | None
 
 
-def spent(trainings: Sequence[Training]) -> Spent:
+def spent(trainings: Sequence[ComparedRun]) -> Spent:
     """The total outcome of the runs that were trained; unknown figures are left out and counted."""
-    outcomes = [each.outcome for each in trainings if each.outcome is not None]
+    return spent_by(each.outcome for each in trainings if each.outcome is not None)
+
+
+def spent_by(outcomes: Iterable[Outcome]) -> Spent:
+    """The total of outcomes; unknown figures are left out and counted."""
+    outcomes = tuple(outcomes)
     return Spent(
         run_count=len(outcomes),
         time_s=math.fsum(outcome.time_s for outcome in outcomes),
@@ -97,20 +102,20 @@ def spent(trainings: Sequence[Training]) -> Spent:
     )
 
 
-def spent_by_month(trainings: Sequence[Training]) -> tuple[tuple[str, Spent], ...]:
+def spent_by_month(trainings: Sequence[ComparedRun]) -> tuple[tuple[str, Spent], ...]:
     """The total outcome for each month in which runs were started ("2026-11"), oldest first."""
     months = sorted({each.started_at[:7] for each in trainings if each.outcome is not None})
     return tuple((month, spent([each for each in trainings if each.started_at[:7] == month])) for month in months)
 
 
-def promises_kept(trainings: Sequence[Training]) -> tuple[int, int]:
+def promises_kept(trainings: Sequence[ComparedRun]) -> tuple[int, int]:
     """How many runs ended within the estimated range of time, and how many ran to their end."""
     finished = [each for each in trainings if each.outcome is not None and each.outcome.completed]
     kept = [each for each in finished if each.outcome and each.estimate.time_s.contains(each.outcome.time_s)]
     return len(kept), len(finished)
 
 
-def spent_elsewhere(trainings: Sequence[Training]) -> tuple[Elsewhere, ...]:
+def spent_elsewhere(trainings: Sequence[ComparedRun]) -> tuple[Elsewhere, ...]:
     """What the trained runs would have taken on each offer, in order of first appearance.
 
     Runs that are too small to rent for are left out.

@@ -33,7 +33,14 @@ from greenlove_mlflow.core.speed.published import (
 )
 from greenlove_mlflow.core.speed.several_gpus import gpu_scaling, on_several
 from greenlove_mlflow.core.speed.spec_offsets import blended, compute_tflops, plausible, rates_of
-from greenlove_mlflow.core.speed.specs import counted_ratio, is_counted, original_ratio, probe_ratio, spec_ratio
+from greenlove_mlflow.core.speed.specs import (
+    counted_ratio,
+    is_counted,
+    log_memory_ratio,
+    original_ratio,
+    probe_ratio,
+    spec_ratio,
+)
 from greenlove_mlflow.errors import InvalidInputError
 
 __all__ = ["RatioEvidence", "RatioModel", "compute_tflops", "speed_ratio", "task_names"]
@@ -255,7 +262,7 @@ def _chosen_task(
     mean = math.fsum(each.log_ratio for each in found) / len(found)
     tasks = model.tasks_at(precision)
     noise = math.sqrt(max(tasks.noise_of(each.task) for each in found))
-    own = noise * model.chosen_noise * tasks.prior_log_sd(mean, _log_memory_ratio(home, offer))
+    own = noise * model.chosen_noise * tasks.prior_log_sd(mean, log_memory_ratio(home, offer))
     bridge = max(each.bridge_log_sd for each in found)
     return mean, quadrature(NORMAL_QUANTILE_95 * math.hypot(own, bridge), model.device_log_half_width)
 
@@ -272,16 +279,12 @@ def _over_tasks(
 ) -> tuple[float, float]:
     """Log ratio of a new workload, and the half-width of its range."""
     prediction = predict_new_workload(
-        found, model.tasks_at(precision), group=group, log_memory_ratio=_log_memory_ratio(home, offer)
+        found, model.tasks_at(precision), group=group, log_memory_ratio=log_memory_ratio(home, offer)
     )
     extra_log_sd = math.hypot(extra_log_sd, model.software_log_sd)
     if any(each.bridge_log_sd for each in found):
         extra_log_sd = math.hypot(extra_log_sd, model.bridge_log_sd)
     return prediction.log_ratio, quadrature(prediction.log_half_width(extra_log_sd), model.device_log_half_width)
-
-
-def _log_memory_ratio(home: GpuSpec, offer: GpuSpec) -> float:
-    return math.log(offer.memory_gib / home.memory_gib) if offer.memory_gib and home.memory_gib else 0.0
 
 
 def _lean(found: Sequence[LogRatio], group: str | None) -> str:

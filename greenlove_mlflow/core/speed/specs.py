@@ -60,7 +60,7 @@ def spec_ratio(
     log_ratio, parts = blended_or_refused(blend, rates_of(home, precision), rates_of(offer, precision), offer.name)
     ends = [gpu_offset(spec, evidence, precision, group) for spec in (home, offer)]
     log_ratio += ends[1].log_offset - ends[0].log_offset
-    spread = _task_log_sd(evidence, precision, group, log_ratio, _log_memory_ratio(home, offer))
+    spread = _task_log_sd(evidence, precision, group, log_ratio, log_memory_ratio(home, offer))
     unknown = [spec for spec in (home, offer) if is_matrix_rate_unknown(spec, precision)]
     variance = math.fsum(each.log_sd**2 for each in ends) + spread**2 + len(unknown) * UNKNOWN_RATE_LOG_SD**2
     variance += evidence.model.software_log_sd**2
@@ -130,7 +130,8 @@ def _task_log_sd(
     return math.sqrt(around) * tasks.prior_log_sd(log_ratio, log_memory_ratio)
 
 
-def _log_memory_ratio(home: GpuSpec, offer: GpuSpec) -> float:
+def log_memory_ratio(home: GpuSpec, offer: GpuSpec) -> float:
+    """The logarithm of how many times as much memory the offer has as home; 0 where either is unknown."""
     return math.log(offer.memory_gib / home.memory_gib) if offer.memory_gib and home.memory_gib else 0.0
 
 

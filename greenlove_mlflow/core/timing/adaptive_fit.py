@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from greenlove_mlflow.core.records import BenchmarkLog, BlockRecord, EpochRecord
-from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, Findings, diagnose
+from greenlove_mlflow.core.timing.diagnostics import FARTHEST_EXTRAPOLATION, FitFindings, diagnose
 from greenlove_mlflow.core.timing.drift import Drift
 from greenlove_mlflow.core.timing.drift_prior import DriftModel, contention_by_others, contention_share, prior_drift
 from greenlove_mlflow.core.timing.fit import AdaptiveFit, Fit, Mode
@@ -148,8 +148,8 @@ def fit_adaptive(
     return with_drift(fit, prior if drift is None else drift.for_prior(prior), fast.degrees_of_freedom, total_s)
 
 
-def _findings(log: BenchmarkLog, cost: _EpochCost, noise: Noise, total_s: float, growth: Growth | None) -> Findings:
-    return Findings(
+def _findings(log: BenchmarkLog, cost: _EpochCost, noise: Noise, total_s: float, growth: Growth | None) -> FitFindings:
+    return FitFindings(
         mode=cost.mode,
         one_off_s=cost.one_off_s,
         epoch_s=cost.epoch_s,

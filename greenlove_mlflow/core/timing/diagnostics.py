@@ -36,7 +36,7 @@ FARTHEST_EXTRAPOLATION = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class FitFindings:
     """Intermediate results of the fit that the diagnostics use.
 
     Args:
@@ -64,7 +64,7 @@ class Findings:
     is_from_first_steps: bool = False
 
 
-def diagnose(log: BenchmarkLog, workload: Workload, findings: Findings) -> tuple[Caveat, ...]:
+def diagnose(log: BenchmarkLog, workload: Workload, findings: FitFindings) -> tuple[Caveat, ...]:
     """The caveats of a benchmark, most severe first."""
     return (
         *_of_the_data(log),
@@ -91,7 +91,7 @@ def _of_the_data(log: BenchmarkLog) -> Iterator[Caveat]:
         yield Caveat.of("loss-not-finite")
 
 
-def _of_the_steps(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
+def _of_the_steps(log: BenchmarkLog, findings: FitFindings) -> Iterator[Caveat]:
     share = findings.overhead_s / findings.epoch_s
     if findings.is_from_first_steps and not any(record.whole for record in log.epochs):
         count = sum(record.step_count for record in log.epochs_of("first-contact"))
@@ -130,7 +130,7 @@ def _advice_on_data(log: BenchmarkLog) -> str:
     return f"{advice} (the same on this GPU could take {share:.2f} of the time)"
 
 
-def _of_the_machine(log: BenchmarkLog, findings: Findings) -> Iterator[Caveat]:
+def _of_the_machine(log: BenchmarkLog, findings: FitFindings) -> Iterator[Caveat]:
     signals, noise = log.machine_signals, findings.noise
     share = findings.contention_share
     load = signals.load_ratio or 0.0
@@ -168,7 +168,7 @@ def _of_the_growth(growth: Growth | None, noise: Noise) -> Iterator[Caveat]:
         yield Caveat.of("superlinear", bend=growth.bend)
 
 
-def _of_the_plan(log: BenchmarkLog, workload: Workload, findings: Findings) -> Iterator[Caveat]:
+def _of_the_plan(log: BenchmarkLog, workload: Workload, findings: FitFindings) -> Iterator[Caveat]:
     if log.duration_s > 0.0 and findings.total_s > FARTHEST_EXTRAPOLATION * log.duration_s:
         yield Caveat.of("extrapolation", factor=findings.total_s / log.duration_s)
     if not (workload.validation_s or workload.extra_per_epoch_s):

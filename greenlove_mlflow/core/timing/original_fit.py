@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, EpochRecord
-from greenlove_mlflow.core.timing.diagnostics import Findings, diagnose
+from greenlove_mlflow.core.timing.diagnostics import FitFindings, diagnose
 from greenlove_mlflow.core.timing.fit import OriginalFit
 from greenlove_mlflow.core.timing.growth import Growth, fit_growth, spearman_rho
 from greenlove_mlflow.core.timing.noise import noise_of_blocks
@@ -37,7 +37,7 @@ def fit_original(log: BenchmarkLog, workload: Workload) -> OriginalFit:
     scaled = [record.scaled_s(log.sample_count) for record in steady]
     mean_s = math.fsum(scaled) / len(scaled)
     growth = _growth(steady, _spearman_of_runs(runs))
-    findings = Findings(
+    findings = FitFindings(
         mode="original",
         one_off_s=0.0,
         epoch_s=mean_s,

@@ -16,14 +16,14 @@ from greenlove_mlflow.benchmark.subject.model_kind import AutocastWatch, describ
 from greenlove_mlflow.benchmark.within import StepRecorder, WindowPlan
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import BenchmarkLog, Machine
-from greenlove_mlflow.pipeline.live.account import Background
+from greenlove_mlflow.pipeline.live.running_estimate import Background
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.checked_subject import Subject
     from greenlove_mlflow.benchmark.feed import Feed
     from greenlove_mlflow.core.timing.timeline import KernelFactors
-    from greenlove_mlflow.pipeline.live.account import Estimated
     from greenlove_mlflow.pipeline.live.rank_power import RankMeter
+    from greenlove_mlflow.pipeline.live.running_estimate import Estimated
     from greenlove_mlflow.power import PowerMeter
 
 WITHIN_CAVEAT = Caveat.of("benchmark-within")

@@ -12,8 +12,8 @@ from greenlove_mlflow.core.workload import Grid, Scope
 from greenlove_mlflow.errors import InvalidInputError, UnknownPlaceError
 from greenlove_mlflow.tables.places.index import (
     WORLD,
-    Figure,
     Place,
+    SourcedFigure,
     countries_of_time_zone,
     country_of_time_zone,
     find_country,
@@ -208,7 +208,7 @@ def _derived(place: Place, nation: Place, scope: Scope) -> Found | None:
     value = known.value * national.value / national_other.value
     caveat = Caveat.of("intensity-derived", known=other, place=place.name, scope=scope, nation=nation.name)
     return (
-        _interval(Figure(value=value, source=known.source), quadrature(AREA_LOG_SD, DERIVED_LOG_SD)),
+        _interval(SourcedFigure(value=value, source=known.source), quadrature(AREA_LOG_SD, DERIVED_LOG_SD)),
         known.source,
         (caveat,),
     )
@@ -252,7 +252,7 @@ def _price_of_world(place: Place) -> Found:
     return _interval(world, WORLD_PRICE_LOG_SD), world.source, (caveat,)
 
 
-def _interval(figure: Figure, log_sd: float) -> Interval:
+def _interval(figure: SourcedFigure, log_sd: float) -> Interval:
     return Interval.from_log_width(figure.value, NORMAL_QUANTILE_95 * log_sd)
 
 

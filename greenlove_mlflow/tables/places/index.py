@@ -104,7 +104,7 @@ def _text(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class SourcedFigure:
     """A figure from a table, with its source."""
 
     value: float
@@ -129,8 +129,8 @@ class Place:
     name: str
     country_code: str
     kind: str
-    intensities: dict[Scope, Figure] = field(default_factory=dict)
-    price: Figure | None = None
+    intensities: dict[Scope, SourcedFigure] = field(default_factory=dict)
+    price: SourcedFigure | None = None
 
 
 @kept
@@ -147,14 +147,14 @@ def places() -> dict[str, Place]:
             row["code"],
             Place(code=row["code"], name=row["name"], country_code=row["country_code"] or "", kind=kind),
         )
-        place.intensities[row["scope"]] = Figure(value=row["intensity_g_per_kwh"], source=row_source(table, row))
+        place.intensities[row["scope"]] = SourcedFigure(value=row["intensity_g_per_kwh"], source=row_source(table, row))
     for table, row in rows_of("electricity_maps_zones"):
         kind = "country" if row["code"] == row["country_code"] else "zone"
         place = found.setdefault(
             row["code"], Place(code=row["code"], name=row["name"], country_code=row["country_code"], kind=kind)
         )
         # Ember's figure of a country takes precedence over the zone's, so that one producer covers all countries.
-        figure = Figure(value=row["intensity_g_per_kwh"], source=row_source(table, row))
+        figure = SourcedFigure(value=row["intensity_g_per_kwh"], source=row_source(table, row))
         place.intensities.setdefault(row["scope"], figure)
     return {code: _priced(place) for code, place in found.items()}
 
@@ -174,9 +174,9 @@ def _priced(place: Place) -> Place:
 
 
 @kept
-def _prices() -> dict[str, Figure]:
+def _prices() -> dict[str, SourcedFigure]:
     return {
-        row["code"]: Figure(value=row["residential_usd_per_kwh"], source=row_source(table, row))
+        row["code"]: SourcedFigure(value=row["residential_usd_per_kwh"], source=row_source(table, row))
         for table, row in rows_of("electricity_prices")
     }
 
@@ -186,7 +186,7 @@ class RegionPrice:
     """Electricity price of a world region: geometric mean over its countries, and the log SD between them."""
 
     name: str
-    figure: Figure
+    figure: SourcedFigure
     log_sd: float
     country_count: int
 
@@ -198,7 +198,7 @@ def region_price(country_code: str) -> RegionPrice | None:
         if row["geo_type"] == "region" and row["code"] == subregion:
             return RegionPrice(
                 name=row["name"],
-                figure=Figure(value=row["residential_usd_per_kwh"], source=row_source(table, row)),
+                figure=SourcedFigure(value=row["residential_usd_per_kwh"], source=row_source(table, row)),
                 log_sd=row["log_sd"],
                 country_count=row["country_count"],
             )

@@ -79,12 +79,12 @@ class Asides:
             raise FileNotFoundError(name)
         descriptor = open_private(self.folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
-            write_whole(descriptor, content)
+            write_all_or_nothing(descriptor, content)
         finally:
             os.close(descriptor)
 
 
-def write_whole(descriptor: int, content: bytes) -> None:
+def write_all_or_nothing(descriptor: int, content: bytes) -> None:
     """Write all or nothing: a partial write on a full disk is undone.
 
     Raises:

@@ -36,7 +36,7 @@ from greenlove_mlflow.files import (
     read_private,
     write_private,
 )
-from greenlove_mlflow.tracking.spool.asides import Asides, write_whole
+from greenlove_mlflow.tracking.spool.asides import Asides, write_all_or_nothing
 from greenlove_mlflow.tracking.spool.events import (
     LINE_LIMIT_BYTES,
     ArtifactEvent,
@@ -174,7 +174,7 @@ class Spool:
                 self._remember(event)
                 return None
             try:
-                write_whole(self._descriptor, to_line(event))
+                write_all_or_nothing(self._descriptor, to_line(event))
             except OSError as error:
                 self._remember(event)
                 return error
@@ -189,7 +189,7 @@ class Spool:
         try:
             descriptor = open_private(self.folder / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
-                write_whole(descriptor, b"".join(map(to_line, rest)))
+                write_all_or_nothing(descriptor, b"".join(map(to_line, rest)))
             finally:
                 os.close(descriptor)
         except OSError:

@@ -19,8 +19,8 @@ from greenlove_mlflow.benchmark.subject.device_trace import STEP_NAME, DeviceTra
 from greenlove_mlflow.benchmark.subject.loading import ProfiledLoader
 from greenlove_mlflow.benchmark.subject.profile import (
     PROFILE_BUDGET_S,
-    Findings,
     ProfiledStep,
+    StepFindings,
     assemble_profile,
     measure_profile,
     profile_cost_s,
@@ -181,7 +181,7 @@ def test_traced_step_is_held_against_the_untraced_one() -> None:
         events.append(event("cuda_runtime", "cudaLaunchKernel", 10.0 * index + 2.0, 5.0, correlation=index + 1))
         events.append(event("kernel", "mm", 10.0 * index + 8.0, 2.0, device=0, stream=7, correlation=index + 1))
     activities, operators = read_trace(events, device_index=0)
-    found = Findings(
+    found = StepFindings(
         loader_s=0.0, fetch_s=0.0, activities=activities, tracer_operator_count=operators, host_steps_s=[550e-6] * 3
     )
 
@@ -195,7 +195,7 @@ def test_traced_step_is_held_against_the_untraced_one() -> None:
 
 
 def test_slow_step_that_was_only_traced_is_relieved_of_what_tracing_costs() -> None:
-    found = Findings(
+    found = StepFindings(
         activities=read_trace(
             [
                 {"ph": "X", "cat": "user_annotation", "name": STEP_NAME, "ts": 0.0, "dur": 1e6, "args": {}},

@@ -14,7 +14,6 @@ from greenlove_mlflow.core.account.ratio_book import is_same_workload, measured_
 from greenlove_mlflow.core.account.run_facts import RunFacts, without_idle
 from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION, model_power
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.core.offers.board_power import UNKNOWN_IDLE_SHARE
 from greenlove_mlflow.core.offers.choice import best_value, fastest, saving
 from greenlove_mlflow.core.offers.compare import Comparison, compare_offers
 from greenlove_mlflow.core.offers.figures import offer_grid
@@ -51,7 +50,7 @@ def an_offer(**over: Any) -> Offer:
 
 
 def a_spec(**over: Any) -> GpuSpec:
-    return GpuSpec(**{"gpu_id": "card", "name": "Card", "tdp_w": 400.0, "memory_gib": 80.0, **over})
+    return GpuSpec(**{"gpu_id": "card", "name": "Card", "tdp_w": 400.0, "idle_w": 60.0, "memory_gib": 80.0, **over})
 
 
 def a_region(name: str = "north", intensity: float | None = 30.0, claim: str | None = None, **over: Any) -> Region:
@@ -372,10 +371,15 @@ def test_the_pareto_front_counts_the_start_of_an_instance() -> None:
 
 
 def test_a_board_whose_idle_power_nobody_stated_is_not_without_any() -> None:
-    known = [each.idle_w / each.tdp_w for each in read_gpu_specs() if each.idle_w and each.tdp_w]
-    assert float(np.median(known)) == pytest.approx(UNKNOWN_IDLE_SHARE, abs=0.01)
-    specs = {"card": a_spec(), "stated": a_spec(gpu_id="stated", idle_w=UNKNOWN_IDLE_SHARE * 400.0)}
-    offers = [an_offer(gpu=gpu_id, gpu_id=gpu_id, gpu_counts=(8,)) for gpu_id in specs]
+    # The median of the boards that state it, the user's own left out: 60 W of 400 W.
+    known = {
+        "stated": a_spec(gpu_id="stated"),
+        "low": a_spec(gpu_id="low", idle_w=20.0),
+        "high": a_spec(gpu_id="high", idle_w=200.0),
+        "own": a_spec(gpu_id="own", idle_w=200.0, is_own=True),
+    }
+    specs = {"card": a_spec(idle_w=None), **known}
+    offers = [an_offer(gpu=gpu_id, gpu_id=gpu_id, gpu_counts=(8,)) for gpu_id in ("card", "stated")]
     on_cpu = some_statistics(power=(a_power(device="cpu", power_w=45.0),))
     laptop = GpuSpec(gpu_id="laptop", name="Laptop", tdp_w=100.0, memory_gib=8.0)
     at_home = some_statistics(home=laptop, power=(a_power(power_w=80.0, idle_power_w=60.0),))
@@ -385,7 +389,7 @@ def test_a_board_whose_idle_power_nobody_stated_is_not_without_any() -> None:
         assert rows[0].estimate.energy_kwh == rows[1].estimate.energy_kwh
         assert rows[0].estimate.energy_kwh is not None
         watts = rows[0].estimate.energy_kwh.point * 3.6e6 / 1.2 / rows[0].estimate.time_s.point
-        assert watts > 7 * UNKNOWN_IDLE_SHARE * 400.0
+        assert watts > 7 * 60.0
 
 
 def test_several_gpus_cost_and_draw_several_times_as_much_an_hour() -> None:

@@ -23,9 +23,9 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.timing.drift import Trained
 from greenlove_mlflow.errors import GreenloveError
 from greenlove_mlflow.numbers import format_laps
-from greenlove_mlflow.pipeline.live.account import Account, Estimated
 from greenlove_mlflow.pipeline.live.lap_meter import StepLaps
 from greenlove_mlflow.pipeline.live.policy import Stopping
+from greenlove_mlflow.pipeline.live.running_estimate import Account, Estimated
 from greenlove_mlflow.terminal import say_on_stderr
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from greenlove_mlflow.core.account.outcome import EarlierParts, Outcome
     from greenlove_mlflow.core.offers.compare import Comparison
     from greenlove_mlflow.core.records import BenchmarkLog
-    from greenlove_mlflow.pipeline.live.account import Background
     from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
     from greenlove_mlflow.pipeline.live.policy import Policy
     from greenlove_mlflow.pipeline.live.rank_link import RankLink
+    from greenlove_mlflow.pipeline.live.running_estimate import Background
     from greenlove_mlflow.pipeline.live.window import Window
     from greenlove_mlflow.tracking import TrackedRun
 

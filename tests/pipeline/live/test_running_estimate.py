@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from greenlove_mlflow.pipeline.live.account import Background
+from greenlove_mlflow.pipeline.live.running_estimate import Background
 
 
 def test_work_is_done_in_a_thread_of_its_own() -> None:

@@ -15,9 +15,9 @@ from greenlove_mlflow.core.account.estimate import estimate_training
 from greenlove_mlflow.core.account.laps import LapPlan
 from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import InvalidInputError, LimitReached
-from greenlove_mlflow.pipeline.live.account import Estimated
 from greenlove_mlflow.pipeline.live.lap_meter import LapMeter
 from greenlove_mlflow.pipeline.live.policy import Policy
+from greenlove_mlflow.pipeline.live.running_estimate import Estimated
 from greenlove_mlflow.pipeline.tracked_training import TrackedTraining
 from greenlove_mlflow.tracking import TrackedRun
 from tests.support.clock import VirtualClock
