@@ -20,7 +20,7 @@ from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.power import open_meter
 from greenlove_mlflow.power.nvml.boards import request_board
 from greenlove_mlflow.tables import read_cpu_power, read_default_pue, read_gpu_specs, read_ram_w_per_gib
-from greenlove_mlflow.tables.places.grid import find_grid
+from greenlove_mlflow.tables.places.grid import find_grid, unusual_caveats
 
 if TYPE_CHECKING:
     from greenlove_mlflow.benchmark.ranks import Ranks
@@ -125,6 +125,11 @@ def find_supply(options: Options, environment: Environment) -> Supply:
 
         grid, live = live_grid(grid, environment.electricity_maps_key, zone=options.live_zone)
         caveats += live
+    caveats += unusual_caveats(
+        carbon_intensity_g_per_kwh=options.carbon_intensity_g_per_kwh,
+        electricity_price_usd_per_kwh=options.electricity_price_usd_per_kwh,
+        pue=options.pue,
+    )
     pue = read_default_pue("local")[0] if options.pue is None else Interval.exactly(options.pue)
     return Supply(grid=grid, pue=pue, caveats=tuple(caveats))
 

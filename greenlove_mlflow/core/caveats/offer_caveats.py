@@ -31,6 +31,11 @@ OFFER_KINDS: Mapping[str, CaveatKind] = {
         "may grow",
         "pass gpus={count}",
     ),
+    "unusual-figure": CaveatKind(
+        "act",
+        "the stated {what} of {value:g} is above {most}, the most that a table of published figures may hold",
+        "check its unit",
+    ),
     "no-such-instance": CaveatKind(
         "note",
         "no instance of {gpus} has {count} GPUs, so they are left out",

@@ -24,6 +24,7 @@ from greenlove_mlflow.tables.places.index import (
     region_price,
 )
 from greenlove_mlflow.tables.store.rows import kept, row_source, rows_of
+from greenlove_mlflow.tables.store.store import read_schema
 
 # Log standard deviations of a run's electricity about a table's figure: the annual mean of a country, state or zone
 # differs by about a quarter from the hours of one run; the world mean may be half or twice that of any grid.
@@ -254,6 +255,23 @@ def _price_of_world(place: Place) -> Found:
 
 def _interval(figure: SourcedFigure, log_sd: float) -> Interval:
     return Interval.from_log_width(figure.value, NORMAL_QUANTILE_95 * log_sd)
+
+
+def unusual_caveats(
+    *, carbon_intensity_g_per_kwh: float | None, electricity_price_usd_per_kwh: float | None, pue: float | None
+) -> tuple[Caveat, ...]:
+    """The caveats of stated figures beyond the ranges that published ones are held to; None is not stated."""
+    stated = (
+        ("carbon intensity", carbon_intensity_g_per_kwh, "carbon_intensity", "intensity_g_per_kwh", " g/kWh"),
+        ("electricity price", electricity_price_usd_per_kwh, "electricity_prices", "residential_usd_per_kwh", " $/kWh"),
+        ("PUE", pue, "pue", "pue", ""),
+    )
+    found = []
+    for what, value, table, name, unit in stated:
+        most = next(each.maximum for each in read_schema(table).columns if each.name == name)
+        if value is not None and most is not None and value > most:
+            found.append(Caveat.of("unusual-figure", what=what, value=value, most=f"{most:g}{unit}"))
+    return tuple(found)
 
 
 @kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -24,6 +25,11 @@ else:
 
 ColumnType = Literal["text", "number", "integer", "boolean", "date"]
 _TRUTHS = {"true": True, "false": False}
+# The first of those that are equally frequent counts.
+_DELIMITERS = (",", ";", "\t")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+# 0,125 is no count of thousands.
+_MAY_BE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,18 +209,19 @@ def _toml(value: object) -> str:
 def read_cells(content: bytes, *, name: str) -> pd.DataFrame:
     """The cells of a CSV as text, None for empty cells.
 
+    The text is UTF-8, or UTF-16 with a byte order mark; cells are separated by commas, semicolons or tabs.
+
     Raises:
-        TableError: If the bytes are not a UTF-8 CSV with one header.
+        TableError: If the bytes are not such a CSV with one header.
     """
+    text = _decoded(content, name=name)
     try:
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True))
+    except csv.Error as error:
         raise TableError(f"{name} cannot be read as CSV: {error}") from error
     if not rows or not any(rows[0]):
         raise TableError(f"{name} cannot be read as CSV: it has no header")
     header = [column.strip() for column in rows[0]]
-    if len(header) == 1 and ";" in header[0]:
-        raise TableError(f"{name} seems to have ; between cells: separate them with commas, and write 3.90 for 3,90")
     doubled = [column for index, column in enumerate(header) if column in header[:index]]
     if doubled:
         raise TableError(f"{name} has the column {doubled[0]!r} twice")
@@ -224,6 +231,20 @@ def read_cells(content: bytes, *, name: str) -> pd.DataFrame:
     # Read without pandas, which treats the country code of Namibia (NA) as missing and renames a duplicate column.
     cells = [[cell.strip() or None for cell in row] for row in rows[1:] if row]
     return pd.DataFrame(cells, columns=header, dtype=object)
+
+
+def _decoded(content: bytes, *, name: str) -> str:
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise TableError(f"{name} cannot be read as CSV: {error}; save it as CSV in UTF-8") from error
+
+
+def _delimiter(text: str) -> str:
+    """What separates the cells: the names of columns hold none of the three, so the header tells."""
+    header = text.partition("\n")[0]
+    return max(_DELIMITERS, key=header.count)
 
 
 def check_cells(cells: pd.DataFrame, sidecar: Sidecar, *, name: str) -> pd.DataFrame:
@@ -283,9 +304,9 @@ def _parsed(value: str | None, column: Column) -> Any:
     if value is None:
         return math.nan if column.type == "number" else None
     if column.type == "number":
-        return float(value)
+        return float(_with_point(value))
     if column.type == "integer":
-        return int(float(value))
+        return int(float(_with_point(value)))
     return _TRUTHS[value.lower()] if column.type == "boolean" else value
 
 
@@ -310,13 +331,22 @@ def _text_problem(value: str, column: Column) -> str:
     return ""
 
 
+def _with_point(value: str) -> str:
+    """The number with a decimal point for a decimal comma."""
+    return value.replace(",", ".") if _DECIMAL_COMMA.fullmatch(value) else value
+
+
 def _number_problem(value: str, column: Column) -> str:
+    if _MAY_BE_THOUSANDS.fullmatch(value):
+        return f"{value!r} may mean {_with_point(value)} or {value.replace(',', '')}; write one of them"
     try:
-        number = float(value)
+        number = float(_with_point(value))
     except ValueError:
         return f"{value!r} is not a number"
-    if not math.isfinite(number):
-        return f"{value!r} is not a finite number"
+    return f"{value!r} is not a finite number" if not math.isfinite(number) else _range_problem(value, number, column)
+
+
+def _range_problem(value: str, number: float, column: Column) -> str:
     if column.type == "integer" and number != int(number):
         return f"{value!r} is not a whole number"
     unit = f" {column.unit}" if column.unit else ""

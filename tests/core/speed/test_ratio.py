@@ -398,7 +398,7 @@ def test_several_gpus_are_faster_than_one_but_not_by_more_than_their_number() ->
             assert 0.7 * count < several.ratio.point / one <= count
             assert "larger-batch" in [each.code for each in several.caveats]
     with pytest.raises(InvalidInputError, match="choose 1 or 2 or 4 or 8"):
-        gpu_scaling(H100, 5, KNOWN, "fp16")
+        gpu_scaling(H100, 16, KNOWN, "fp16")
 
 
 def test_to_choose_a_task_is_never_less_sure_than_to_know_its_kind() -> None:

@@ -10,7 +10,7 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.workload import Grid
 from greenlove_mlflow.errors import InvalidInputError, UnknownPlaceError
 from greenlove_mlflow.tables import country_of_time_zone, find_grid
-from greenlove_mlflow.tables.places.grid import DERIVED_LOG_SD, LEAST_REGION_PRICE_LOG_SD
+from greenlove_mlflow.tables.places.grid import DERIVED_LOG_SD, LEAST_REGION_PRICE_LOG_SD, unusual_caveats
 from greenlove_mlflow.tables.places.index import _text, country_names, find_place, places
 
 # The states and subregions of eGRID that are about one zone of Electricity Maps.
@@ -288,3 +288,15 @@ def test_a_region_given_as_a_country_is_called_a_region(name: str, region: str) 
     with pytest.raises(UnknownPlaceError, match=f"it is a region: region='{region}'"):
         find_grid(country=name)
     assert find_grid(region=region)[0].place == name
+
+
+def test_a_stated_figure_beyond_any_published_one_asks_for_its_unit() -> None:
+    usual = {"carbon_intensity_g_per_kwh": 1400.0, "electricity_price_usd_per_kwh": 0.8, "pue": 2.5}
+    assert unusual_caveats(**usual) == unusual_caveats(**dict.fromkeys(usual)) == ()
+    for name, value, words in (
+        ("carbon_intensity_g_per_kwh", 1e6, "carbon intensity of 1e+06 is above 1400 g/kWh"),
+        ("electricity_price_usd_per_kwh", 30.0, "electricity price of 30 is above 0.8 $/kWh"),
+        ("pue", 50.0, "PUE of 50 is above 2.5,"),
+    ):
+        caveats = unusual_caveats(**{**usual, name: value})
+        assert [(each.code, words in each.message) for each in caveats] == [("unusual-figure", True)]

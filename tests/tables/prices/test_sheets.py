@@ -117,7 +117,7 @@ def test_a_digest_in_a_toml_of_ones_own_is_checked(tmp_path: Path) -> None:
         ("gpu,price_usd_per_hour\nL4,900\n", ["row 2", "'price_usd_per_hour'", "above 50"]),
         ("gpu,price_usd_per_hour\nL4,1\nL4,2\n", ["row 3", "'gpu'", "twice"]),
         ("gpu,gpu_id,price_usd_per_hour\nL4,nvidia-l44,1\n", ["row 2", "'gpu_id'", "nvidia-l44"]),
-        ("gpu;price_usd_per_hour\nL4;1\n", ["; between cells", "3.90"]),
+        ("gpu;price_usd_per_hour\nL4;1,234\n", ["price_usd_per_hour", "1.234 or 1234"]),
         ("gpu,price_usd_per_hour\nA100-80GB,3.67\n", ["row 2", "A100 SXM 80GB", "A100 PCIe 80GB"]),
         ("gpu,price_usd_per_hour\nTPU v5e,1\n", ["row 2", "'gpu'", "TPU v5e"]),
     ],

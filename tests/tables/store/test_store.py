@@ -83,7 +83,9 @@ def test_a_table_is_typed_and_namibia_is_a_country(tmp_path: Path) -> None:
         ("code,power_w\nx,10\ny,fast\n", ["row 3", "(y)", "'power_w'", "'fast' is not a number"]),
         ("code,power_w\nx,nan\n", ["row 2", "'power_w'", "finite"]),
         ("code,power_w\nx,inf\n", ["row 2", "'power_w'", "finite"]),
-        ('code,power_w\nx,"1,000"\n', ["row 2", "'power_w'", "not a number"]),
+        ('code,power_w\nx,"1,000"\n', ["row 2", "'power_w'", "may mean 1.000 or 1000"]),
+        ('code,power_w\nx,"1.000,5"\n', ["row 2", "'power_w'", "not a number"]),
+        ("code;power_w\nx;1,000\n", ["row 2", "may mean 1.000 or 1000"]),
         ("code,power_w\nx,4.9\n", ["row 2", "'power_w'", "below 5 W"]),
         ("code,power_w\nx,1501\n", ["row 2", "'power_w'", "above 1500 W"]),
         ("code,power_w\nx,10\ny,20\nx,30\n", ["row 4", "'code'", "twice"]),
@@ -120,10 +122,33 @@ def test_a_lost_row_is_refused(tmp_path: Path) -> None:
         a_table(tmp_path, "code,power_w\nx,10\n", row_count=2)
 
 
+TEXT_OF_A_TABLE = "code,power_w,slug\nx,12.5,\ny,10,a\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT_OF_A_TABLE.encode("utf-8-sig"),
+        TEXT_OF_A_TABLE.encode("utf-16"),
+        b"\xfe\xff" + TEXT_OF_A_TABLE.encode("utf-16-be"),
+        TEXT_OF_A_TABLE.replace(",", "\t").encode(),
+        TEXT_OF_A_TABLE.replace(",", ";").replace("12.5", "12,5").encode(),
+        TEXT_OF_A_TABLE.replace(",", "\t").replace("12.5", "12,5").encode("utf-16"),
+        TEXT_OF_A_TABLE.replace("12.5", '"12,50"').replace("\n", "\r\n").encode(),
+    ],
+)
+def test_what_a_spreadsheet_saves_is_read(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "2026-01-01.csv"
+    path.write_bytes(content)
+    frame = read_table_file(path, a_sidecar()).frame
+    assert frame["power_w"].tolist() == [12.5, 10.0]
+    assert frame["slug"].tolist() == [None, "a"]
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"code,power_w\n\xff\xfe\x00,10\n")
-    with pytest.raises(TableError, match="cannot be read"):
+    with pytest.raises(TableError, match=r"cannot be read .*save it as CSV in UTF-8"):
         read_table_file(path, a_sidecar())
 
 
