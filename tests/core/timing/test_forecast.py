@@ -87,6 +87,11 @@ def test_a_promise_that_is_contradicted_loses_its_say(gap_log: float, done: int)
     assert held.mean() >= 0.9
 
 
+def test_a_promise_that_is_contradicted_makes_the_range_no_wider_than_the_gap_allows() -> None:
+    _, held = forecasts_after_a_wrong_promise(0.1, 8)
+    assert 0.85 <= held.mean() <= 0.97
+
+
 def test_a_promise_that_holds_keeps_its_say() -> None:
     off, held = forecasts_after_a_wrong_promise(0.0, 8)
     # Eight epochs that differ by 6% tell their mean to 2.4%; with the promise the forecast is nearer.
