@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
-_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # Windows has neither; there the permissions of the user's profile must suffice.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)

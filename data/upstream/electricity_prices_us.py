@@ -16,7 +16,6 @@ TABLE = "electricity_prices"
 PAGES = {"eia_table_5_6_a.html": "https://www.eia.gov/electricity/monthly/epm_table_grapher.php?t=epmt_5_6_a"}
 SOURCE = f"EIA Electric Power Monthly, table 5.6.A, {PAGES['eia_table_5_6_a.html']}"
 TOTAL = "U.S. Total"
-COUNTRY = "country|US"
 # Two columns a sector: this year's month and the last year's.
 SECTORS = {"residential": 0, "commercial": 2, "industrial": 4}
 _MONTH = re.compile(r"Data for (?P<month>[A-Z][a-z]+) (?P<year>\d{4})")

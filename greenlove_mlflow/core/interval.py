@@ -240,12 +240,6 @@ class Intervals:
         """The intervals at a numpy index, which may also change the shape."""
         return Intervals(point=self.point[index], below=self.below[index], above=self.above[index])
 
-    def reshaped(self, shape: tuple[int, ...]) -> Intervals:
-        """The intervals in another shape."""
-        return Intervals(
-            point=self.point.reshape(shape), below=self.below.reshape(shape), above=self.above.reshape(shape)
-        )
-
     def at(self, index: int | tuple[int, ...]) -> Interval | None:
         """The interval at one position; None where unknown."""
         point, low, high = float(self.point[index]), float(self.low[index]), float(self.high[index])

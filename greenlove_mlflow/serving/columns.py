@@ -32,7 +32,6 @@ TEXT_OUTPUTS = ("gpu", "version", "basis", "problem")
 OUTPUTS = ("gpu", "version", *FIGURES, *COUNTS, "basis", "problem", *LOCAL_FIGURES, "fits_memory", *SPOT_FIGURES)
 WHOLE_PARAMS = ("epochs", "sample_count")
 PARAMS = ("epochs", "sample_count", "carbon_g_per_kwh", "usd_per_kwh", "pue", "home_usd_per_hour")
-Columns = dict[str, object]
 
 
 def make_signature(statistics: RunFacts | None) -> ModelSignature:

@@ -154,10 +154,6 @@ def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", st
     return f"Finished in {took} ({where} {estimated}){listed}."
 
 
-def _longer(ratio: float) -> str:
-    return "longer" if ratio > 1.0 else "shorter"
-
-
 def choices_in_words(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     """Pairs of criterion and best option as text, then one of all criteria by which no option wins clearly.
 

@@ -37,7 +37,7 @@ class Choice:
         by: The criterion.
         row: The offer; None for home.
         probability: Probability that it is the best of all options compared.
-        tied_with: Names of the options statistically tied with it: their ranges overlap, so they share its rank.
+        tied_with: Names of the options statistically tied with it: their ranges overlap.
     """
 
     by: By
@@ -139,17 +139,6 @@ def best_offer(comparison: Comparison) -> ComparisonRow | None:
         return math.inf if cost is None else cost.point * (row.estimate.time_s.point + start_s)
 
     return min((row for row in comparison.rows if row.can_win), key=worth, default=None)
-
-
-def ranks(comparison: Comparison, by: By) -> tuple[tuple[ComparisonRow | None, int], ...]:
-    """Every option with its rank, best first; None is home.
-
-    The rank is 1 plus the number of options that are better without overlap, so overlapping options share a rank.
-    """
-    options = _options(comparison, by)
-    placed = [(option, 1 + sum(_is_clearly_less(other, option) for other in options)) for option in options]
-    placed.sort(key=lambda pair: (pair[1], pair[0].log_point))
-    return tuple((option.row, rank) for option, rank in placed)
 
 
 def saving(comparison: Comparison) -> Saving | None:

@@ -139,14 +139,6 @@ class LapMeter:
         self._marks.append(mark)
         self._settle(mark)
 
-    def extend_last_lap(self) -> None:
-        """Extend the last lap up to the last mark."""
-        mark, start = self._marks[-1], self._lap_start
-        self.durations_s[-1] += mark.at_s - start.at_s
-        last_j, more_j = self.energies_j[-1], _difference(mark.energy_j, start.energy_j)
-        self.energies_j[-1] = None if last_j is None or more_j is None else last_j + more_j
-        self._lap_start = mark
-
     def cut_again(self, lap_count: int) -> None:
         """Divide the training so far into ``lap_count`` laps with equal numbers of steps."""
         by_step = {mark.step_count: mark for mark in self._marks}
