@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from greenlove_mlflow.core.account.estimate import Estimate
-from greenlove_mlflow.core.account.ratio_book import measured_ratio
 from greenlove_mlflow.core.account.run_facts import OfferRatio, RunFacts
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow, compare_offers
@@ -26,6 +25,7 @@ from greenlove_mlflow.core.speed.specs import is_counted
 from greenlove_mlflow.errors import GreenloveError, InvalidInputError
 from greenlove_mlflow.numbers.durations import spoken_point
 from greenlove_mlflow.pipeline import checks
+from greenlove_mlflow.pipeline.measured_ratios import own_ratios
 from greenlove_mlflow.tables import (
     read_default_pue,
     read_gpu_specs,
@@ -46,8 +46,6 @@ logger = logging.getLogger(__name__)
 
 # The tables behind a comparison, besides the price sheet, which has its own caveat about age.
 COMPARED_BY = ("gpu_specs", "gpu_throughput", "mlperf", "carbon_intensity", "electricity_prices")
-# Searches MLflow for runs of the same workload.
-AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,45 +367,3 @@ def find_home(statistics: RunFacts, gpu: str | None, offer_names: Mapping[str, s
         name=name,
         caveats=(Caveat.of("probed-hardware", machine=name),),
     )
-
-
-def own_ratios(statistics: RunFacts, measured: str | None) -> Mapping[str, tuple[Interval, str]]:
-    """Speed ratio and run id by GPU of the specs table; of several runs, the latest counts.
-
-    Args:
-        statistics: Facts of the training at home.
-        measured: ``auto`` searches for runs of the same workload, a run id takes that run, None takes none.
-
-    Raises:
-        InvalidInputError: If the given run is of another workload, or of a GPU in no table.
-        RunDataError: If the given run holds no benchmark.
-    """
-    if measured is None:
-        return {}
-    import mlflow
-
-    from greenlove_mlflow.tracking import read_run, runs_of_workload
-
-    if measured == AUTO:
-        return _latest_by_gpu(statistics, runs_of_workload(mlflow.get_tracking_uri(), statistics.workload_fingerprint))
-    other = read_run(measured, with_log=False).statistics
-    found = _latest_by_gpu(statistics, [(measured, other)])
-    if not found:
-        raise InvalidInputError(
-            f"run {measured} gives no ratio: it must be of the same model structure, batch, precision and data shape, "
-            f"on a GPU of the specs table; it trained {other.workload_fingerprint or 'an unknown workload'} on "
-            f"{other.machine.processor_name}, this is {statistics.workload_fingerprint}"
-        )
-    return found
-
-
-def _latest_by_gpu(statistics: RunFacts, runs: Iterable[tuple[str, RunFacts]]) -> Mapping[str, tuple[Interval, str]]:
-    found: dict[str, tuple[Interval, str]] = {}
-    for run_id, other in runs:
-        gpu_id = other.machine.gpu_id
-        if gpu_id is None or gpu_id == statistics.machine.gpu_id or gpu_id in found:
-            continue
-        ratio = measured_ratio(statistics, other)
-        if ratio is not None:
-            found[gpu_id] = (ratio, run_id)
-    return found

@@ -15,7 +15,8 @@ from greenlove_mlflow.core.account.run_facts import RunFacts
 from greenlove_mlflow.core.offers.compare import Comparison, ComparisonRow
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.errors import InvalidInputError, UnknownPlaceError
-from greenlove_mlflow.pipeline.comparing import instance_start_s, own_ratios
+from greenlove_mlflow.pipeline.comparing import instance_start_s
+from greenlove_mlflow.pipeline.measured_ratios import own_ratios
 from greenlove_mlflow.tables import find_grid, read_regions
 from greenlove_mlflow.tracking import names
 from greenlove_mlflow.words.summary import summary

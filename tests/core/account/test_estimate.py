@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from greenlove_mlflow.core.account.estimate import replan
+from greenlove_mlflow.core.account.estimate import Estimate, broken_limits, replan
+from greenlove_mlflow.core.interval import Interval
+from greenlove_mlflow.core.workload import Limits
 from greenlove_mlflow.errors import InvalidInputError
-from tests.support.factories import a_workload
+from tests.support.factories import a_grid, a_workload
 
 
 def test_a_plan_without_changes_is_the_same_plan() -> None:
@@ -34,3 +36,17 @@ def test_fewer_samples_than_a_batch_still_make_one_step() -> None:
 def test_a_plan_of_nothing_is_refused(change: dict[str, int]) -> None:
     with pytest.raises(InvalidInputError):
         replan(a_workload(), **change)
+
+
+@pytest.mark.parametrize(("name", "figure"), [("hours", 2.0), ("usd", 3.0), ("kwh", 5.0), ("kg_co2", 0.7)])
+def test_a_limit_is_broken_by_what_is_just_above_it_alone(name: str, figure: float) -> None:
+    estimate = Estimate(
+        time_s=Interval.exactly(7200.0),
+        cost_usd=Interval.exactly(3.0),
+        energy_kwh=Interval.exactly(5.0),
+        co2_g=Interval.exactly(700.0),
+        workload=a_workload(),
+        grid=a_grid(),
+    )
+    assert broken_limits(estimate, Limits(**{name: 1.01 * figure})) == ()
+    assert len(broken_limits(estimate, Limits(**{name: 0.99 * figure}))) == 1
