@@ -67,7 +67,15 @@ class RatioBook:
             # Probes and counts belong to a single run, so caching them is pointless.
             return self._work_out(statistics, statistics.probe, gpu_id)
         counts = (statistics.gpu_count, statistics.home_gpu_count)
-        key = (home, gpu_id, statistics.precision, statistics.task, statistics.model_kind, counts)
+        key = (
+            home,
+            gpu_id,
+            statistics.precision,
+            statistics.task,
+            statistics.model_kind,
+            statistics.fit.method,
+            counts,
+        )
         if key not in self._known:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()

@@ -82,6 +82,16 @@ def test_two_alike_offers_share_the_probability_and_are_tied() -> None:
     assert choice.tied_with == ("Two",)
 
 
+def test_the_start_of_an_instance_counts_for_time_and_cost_but_emits_nothing() -> None:
+    row = a_row(time_s=30_000.0, cost_usd=9.0, co2_g=900.0)
+    without = a_comparison(row)
+    slow = dataclasses.replace(without, start_s=Interval.exactly(12_000.0))
+    for choose in (fastest, best_value):
+        assert choose(without).row is row
+        assert choose(slow).row is None
+    assert lowest_carbon(slow) == lowest_carbon(without)
+
+
 def test_an_offer_that_does_not_fit_is_never_chosen() -> None:
     comparison = a_comparison(a_row(time_s=60.0, cost_usd=0.01, fits_memory=False))
     for choice in (fastest(comparison), cheapest(comparison), best_value(comparison)):

@@ -409,6 +409,9 @@ def test_an_offer_sold_in_larger_instances_says_so() -> None:
 def test_an_old_price_says_so() -> None:
     assert "old-price" in codes(compared(a_home(), an_offer(), today="2027-05-01").rows[0])
     assert "old-price" not in codes(compared(a_home(), an_offer(), today="2026-11-24").rows[0])
+    # 180 days after 2026-09-28 is 2027-03-27.
+    for today, is_old in (("2027-03-27", False), ("2027-03-28", True)):
+        assert ("old-price" in codes(compared(a_home(), an_offer(), today=today).rows[0])) is is_old
     assert "old-price" not in codes(compared(a_home(), an_offer()).rows[0])
 
 

@@ -72,6 +72,21 @@ def blocks_of(flags: Sequence[bool], *, epoch_index: int = 0) -> list[BlockRecor
     ]
 
 
+def a_block(epoch_index: int, number: int, duration_s: float) -> BlockRecord:
+    return BlockRecord(
+        epoch_index=epoch_index, phase="timed", start_s=float(number), step_count=10, duration_s=duration_s
+    )
+
+
+def test_a_short_pass_is_one_unit_and_a_long_ones_first_block_is_none() -> None:
+    short = [an_epoch(epoch_index=index, step_count=10, duration_s=0.5, begins_fresh=True) for index in range(3)]
+    found = noise_of_blocks(short, [a_block(index, 0, 0.5) for index in range(3)])
+    assert (found.block_count, found.costs_s) == (3, (0.05, 0.05, 0.05))
+    long = an_epoch(epoch_index=0, step_count=30, duration_s=2.0, begins_fresh=True)
+    found = noise_of_blocks([long], [a_block(0, number, 1.0 - 0.25 * number) for number in range(3)])
+    assert found.costs_s == (0.075, 0.05)
+
+
 def test_training_of_one_shape_pays_nothing() -> None:
     assert first_use_cost(blocks_of([False] * 40), STEP_S).total_s == 0.0
 
