@@ -102,7 +102,9 @@ class OptionTable:
     co2_unit: str
 
 
-def figures_of(estimate: Estimate, outcome: Outcome | None = None, so_far: Outcome | None = None) -> tuple[KeyFigure, ...]:
+def figures_of(
+    estimate: Estimate, outcome: Outcome | None = None, so_far: Outcome | None = None
+) -> tuple[KeyFigure, ...]:
     """Time, energy, cost and CO2e: what happened, or the training took so far, beside its estimate; else the estimate.
 
     Args:

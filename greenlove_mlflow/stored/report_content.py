@@ -55,7 +55,7 @@ def run_content(run_id: str, *, store_uri: str, prices: str | None = None) -> Re
         url=stored.url,
         outcome=stored.outcome,
         so_far=stored.so_far,
-        seen_at="" if stored.seen_ms is None else _utc(stored.seen_ms),
+        seen_at="" if stored.seen_ms is None else names.utc_of_timestamp_ms(stored.seen_ms),
         price_history=price_history(stored, store_uri),
         made_at=now(),
     )
