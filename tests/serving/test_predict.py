@@ -303,20 +303,21 @@ def test_the_light_part_leaves_tables_and_the_rest_of_the_package_at_home() -> N
 
 
 def test_a_region_that_means_none_is_the_problem_of_its_row_alone() -> None:
-    texts = [gpu_statistics(cloud_region=region).to_json() for region in ("atlantis1-a", "us-east1-a")]
+    facts, _ = compare_as_track_does(gpu_statistics())
+    texts = [dataclasses.replace(facts, cloud_region=region).to_json() for region in ("atlantis1-a", "us-east1-a")]
     frame = prices(gpu=["H100 HGX 80GB"] * 2, price_usd_per_hour=[4.0] * 2, statistics=texts)
     lost, found = predict(None, frame).to_dict("records")
     assert "atlantis1-a" in lost["problem"]
     assert lost["co2_kg"] is None
     assert lost["cost_usd"] > 0.0
-    assert found["problem"] is None
+    assert found["problem"] == ""
     assert found["co2_kg"] > 0.0
 
 
 def test_an_instance_starts_as_slowly_as_the_run_says() -> None:
-    texts = [gpu_statistics(instance_start_s=start_s).to_json() for start_s in (60.0, 1860.0)]
-    quick, slow = predict(None, prices(gpu=["L40S 48GB"] * 2, price_usd_per_hour=[4.0] * 2, statistics=texts)).to_dict(
-        "records"
-    )
-    assert slow["cost_usd"] - quick["cost_usd"] == pytest.approx(4.0 * 1800.0 / 3600.0)
+    facts, _ = compare_as_track_does(gpu_statistics())
+    texts = [dataclasses.replace(facts, instance_start_s=start_s).to_json() for start_s in (60.0, 1860.0)]
+    frame = prices(gpu=["H100 HGX 80GB"] * 2, price_usd_per_hour=[4.0] * 2, statistics=texts)
+    quick, slow = predict(None, frame).to_dict("records")
+    assert slow["cost_usd"] - quick["cost_usd"] == pytest.approx(4.0 * quick["rented_gpu_count"] * 0.5)
     assert slow["time_h"] == quick["time_h"]

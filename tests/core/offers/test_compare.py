@@ -319,7 +319,7 @@ def test_the_board_that_was_metered_at_home_draws_what_it_drew() -> None:
 
 
 def test_another_board_draws_the_share_of_its_tdp_that_home_drew() -> None:
-    statistics = some_statistics(home=a_spec(gpu_id="other", tdp_w=100.0), power=(a_power(power_w=40.0),))
+    statistics = some_statistics(home=a_spec(gpu_id="other", tdp_w=100.0, idle_w=15.0), power=(a_power(power_w=40.0),))
     row = compared(a_home(width=0.0, statistics=statistics), an_offer()).rows[0]
     assert row.estimate.energy_kwh is not None
     assert row.estimate.energy_kwh.point == pytest.approx(5.0 * 0.4 * 0.4 * 1.2)
