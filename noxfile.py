@@ -59,17 +59,18 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Wheel and sdist: built, checked, listed, and the wheel installed into a bare environment."""
+    """Wheel and sdist: built, checked, and each installed into a bare environment."""
     session.install("build", "twine")
     folder = Path(session.create_tmp())
     session.run("python", "-m", "build", "--outdir", str(folder), env=ENVIRONMENT)
-    files = [str(path) for path in sorted(folder.iterdir())]
+    files = [next(str(path) for path in folder.glob(kind)) for kind in ("*.whl", "*.tar.gz")]
     session.run("twine", "check", "--strict", *files)
-    session.run("python", "-m", "zipfile", "-l", next(path for path in files if path.endswith(".whl")), silent=True)
-    bare = folder / "bare"
-    session.run("python", "-m", "venv", "--clear", str(bare))
-    session.run(str(bare / "bin" / "pip"), "install", "-q", *PINS, files[-1], external=True)
-    session.run(str(bare / "bin" / "greenlove"), "tables", "validate", external=True)
+    bare = folder / "bare" / "bin"
+    session.run("python", "-m", "venv", "--clear", str(bare.parent))
+    for file in files:
+        session.run(str(bare / "pip"), "install", "-q", *PINS, file, external=True)
+        session.run(str(bare / "greenlove"), "tables", "validate", external=True, silent=True)
+        session.run(str(bare / "pip"), "uninstall", "-q", "-y", "greenlove-mlflow", external=True)
 
 
 @nox.session(python="3.10")

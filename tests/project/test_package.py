@@ -9,12 +9,16 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
+PYPROJECT = (ROOT / "pyproject.toml").read_text("utf-8")
 
 
 def call(*command: str, folder: Path = ROOT) -> str:
@@ -31,6 +35,18 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     call(sys.executable, "-m", "hatchling", "build", "-d", str(folder))
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return wheel, sdist
+
+
+def test_a_pin_asks_for_no_newer_python_than_the_package_does() -> None:
+    """Else the README's commands fail on the oldest Python, as no release fits."""
+    oldest = re.search(r'requires-python = ">=([\d.]+)"', PYPROJECT)
+    assert oldest is not None
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": oldest[1]})]
+    assert here
+    asked = {pin.name: str(metadata.metadata(pin.name)["Requires-Python"]) for pin in here}
+    assert [name for name, python in asked.items() if oldest[1] not in SpecifierSet(python)] == []
 
 
 def names_in(wheel: Path) -> set[str]:
@@ -54,7 +70,11 @@ def test_the_wheel_holds_the_package_its_tables_and_its_licences_alone(built: tu
     licences = {name.rsplit("/", 1)[-1] for name in inside if ".dist-info/licenses/" in name}
     assert licences == {"LICENSE", "NOTICE"}
     assert {name.split("/")[0].split("-")[0] for name in inside} == {"greenlove_mlflow"}
-    assert [name for name in inside if re.search(r"__pycache__|\.ipynb|(^|/)tests/|\.db$", name)] == []
+    assert [
+        name
+        for name in inside
+        if re.search(r"__pycache__|\.ipynb|(^|/)tests/|\.db$|/data/.*\.py$|/upstream/|/\.git", name)
+    ] == []
 
 
 def test_the_wheel_stays_small(built: tuple[Path, Path]) -> None:
