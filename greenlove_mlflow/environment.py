@@ -105,6 +105,12 @@ def tables_folder() -> Path:
     return Path(named).expanduser() if named else data_folder() / "tables"
 
 
+def prices_folder() -> Path:
+    """Folder of the user's own price sheets: a subfolder of ``GREENLOVE_DATA``, else of the data folder."""
+    named = os.environ.get(DATA_VARIABLE)
+    return (Path(named).expanduser() if named else data_folder()) / "prices"
+
+
 def secret_values() -> tuple[str, ...]:
     """The environment values that no message may show: passwords, tokens, keys."""
     found = [value for name, value in os.environ.items() if SECRET_NAME.search(name) and _is_secret(value)]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from greenlove_mlflow.tables.prices.difference import PriceChange
     from greenlove_mlflow.tables.store.store import Table
 
+# What `remove` calls a price sheet of the user's own, which belongs to no table.
+OWN_PRICES = "prices"
 # Rows shown when no filter is given.
 SHOWN_ROWS = 20
 _HANGING = " " * 31
@@ -152,10 +154,11 @@ def add(
 @click.argument("version")
 @_JSON
 def remove(*, name: str, version: str, as_json: bool) -> None:
-    """Remove rows that you added: NAME is the table, VERSION the version they were added as."""
+    """Remove rows that you added: NAME is the table, or prices for a price sheet, VERSION what they were added as."""
+    from greenlove_mlflow.tables.prices.sheets import remove_price_sheet
     from greenlove_mlflow.tables.store.adding import remove_table
 
-    path = remove_table(name, version)
+    path = remove_price_sheet(version) if name == OWN_PRICES else remove_table(name, version)
     if as_json:
         _print_json({"table": name, "version": version, "path": str(path)})
         return

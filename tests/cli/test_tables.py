@@ -157,3 +157,19 @@ def test_a_price_sheet_is_no_table_of_that_kind(tmp_path: Path) -> None:
 def test_list_says_how_old_each_table_is() -> None:
     assert call("list").output.count(" old") >= 16
     assert all(isinstance(table["age_days"], int) for table in answer("list")["tables"])
+
+
+@pytest.mark.parametrize("is_named", [False, True], ids=["data folder", "GREENLOVE_DATA"])
+def test_a_price_sheet_is_added_used_and_removed(
+    is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_named:
+        monkeypatch.setenv("GREENLOVE_DATA", str(tmp_path / "named"))
+    sheet = tmp_path / "ours.csv"
+    sheet.write_text("gpu,price_usd_per_hour\nL40S 48GB,1.20\n", encoding="utf-8")
+    kept = Path(answer("add", str(sheet), "--as-of", "2026-10-01", "--source", "a quote")["path"])
+    assert kept.is_relative_to(tmp_path / ("named" if is_named else "data-home"))
+    assert "ours" in call("diff", "newest", "ours").output
+    assert answer("remove", "prices", "ours") == {"table": "prices", "version": "ours", "path": str(kept)}
+    assert list(kept.parent.iterdir()) == []
+    assert "no price sheet 'ours'" in call("remove", "prices", "ours").output

@@ -13,7 +13,7 @@ from greenlove_mlflow.core.offers.offer import Offer, PriceSheet
 from greenlove_mlflow.core.provenance import Source
 from greenlove_mlflow.core.speed.gpu_names import boards_called, find_gpu
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.environment import data_folder
+from greenlove_mlflow.environment import prices_folder
 from greenlove_mlflow.errors import InvalidInputError, TableError, UnknownGpuError
 from greenlove_mlflow.tables.hardware import read_gpu_specs
 from greenlove_mlflow.tables.store.adding import check_shown, keep_table
@@ -47,8 +47,8 @@ ALL = "all"
 
 
 def own_folder() -> Path:
-    """The folder of added price sheets, inside the data folder."""
-    return data_folder() / "prices"
+    """The folder of added price sheets."""
+    return prices_folder()
 
 
 def own_versions(folder: Path | None = None) -> tuple[str, ...]:
@@ -340,6 +340,20 @@ def add_price_sheet(
     )
     keep_table(target, content, format_sidecar(sidecar), lambda trial: price_sheet(read_own_prices(trial)))
     return read_own_prices(target)
+
+
+def remove_price_sheet(version: str) -> Path:
+    """Remove an added price sheet; return the path it had.
+
+    Raises:
+        TableError: If no such version was added.
+    """
+    if version not in own_versions():
+        raise TableError(f"no price sheet {version!r} was added; there are {', '.join(own_versions()) or 'none'}")
+    path = own_folder() / f"{version}.csv"
+    path.unlink()
+    path.with_suffix(".toml").unlink(missing_ok=True)
+    return path
 
 
 def _check_version(version: str) -> None:
