@@ -18,6 +18,7 @@ from greenlove_mlflow.numbers import (
     format_share,
     format_time,
 )
+from greenlove_mlflow.numbers.durations import about
 from greenlove_mlflow.words.fitting import columns_of, fitted, shortened, text_table
 from greenlove_mlflow.words.plain_text import home_label, offer_label
 from greenlove_mlflow.words.verdict import ending_words, estimate_beside_outcome, provider_words, too_small_sentence
@@ -34,6 +35,9 @@ WIDTH = 80
 MOST_LINES = 14
 # A longer list of options would not be read; ``--all`` shows it.
 MOST_OFFERS = 5
+# Times that differ by less are the same to a reader, and a start that is less of them is not worth a word.
+AS_FAST = 1.01
+LEAST_START_SHARE = 0.1
 _LONGEST_NAME = 26
 _LONGEST_PLACE = 16
 _BAR_LENGTH = 16
@@ -124,9 +128,10 @@ def advice(comparison: Comparison) -> str:
     else:
         said = f"Rent {_rented(best.row)}: best value ({format_probability(best.probability)} sure)."
     row = None if quickest is None else quickest.row
+    row = None if row is None else _cheapest_as_fast(comparison, row)
     if row is None or row is best.row or row.estimate.cost_usd is None:
         return said
-    return f"{said} In a hurry: {_rented(row)}."
+    return f"{said} In a hurry: {_rented(row, comparison.start_s)}."
 
 
 def next_time(comparison: Comparison, *, has_ended: bool) -> str:
@@ -160,9 +165,9 @@ def _where_gpus_wait(comparison: Comparison | None) -> str:
         return ""
     bounds = {row.bound_by for row in comparison.rows if row.can_win}
     if bounds == {"host"}:
-        return " Every offer's GPU would wait for its host (launch-bound): a faster GPU is no faster here."
+        return " Every offer's GPU would wait for its host (launch-bound): the cheapest is as fast as any."
     if bounds == {"data"}:
-        return " Every offer's GPU would wait for data: a faster GPU is no faster here."
+        return " Every offer's GPU would wait for data: the cheapest is as fast as any."
     return ""
 
 
@@ -233,11 +238,20 @@ def _offer_place(row: ComparisonRow, *, names_provider: bool) -> str:
     return f"{row.offer.provider} {', '.join(row.offer.regions)}".strip() if names_provider else row.estimate.grid.place
 
 
-def _rented(row: ComparisonRow) -> str:
+def _rented(row: ComparisonRow, start_s: Interval | None = None) -> str:
+    """The offer with provider, time and rent; a start that is a good part of the time is told beside it."""
     cost = row.estimate.cost_usd
     price = "" if cost is None else f" for {format_money(cost, with_range=False)}"
     time = format_time(row.estimate.time_s, with_range=False)
-    return f"{offer_label(row)} at {provider_words(row.offer)}, {time}{price}"
+    counts = start_s is not None and start_s.point > row.estimate.time_s.point * LEAST_START_SHARE
+    start = f" after a start of {about(start_s.point)}" if counts and start_s is not None else ""
+    return f"{offer_label(row)} at {provider_words(row.offer)}, {time}{start}{price}"
+
+
+def _cheapest_as_fast(comparison: Comparison, row: ComparisonRow) -> ComparisonRow:
+    """The cheapest offer that takes no longer than that one; many do where all wait for their host or for data."""
+    longest_s = row.estimate.time_s.point * AS_FAST
+    return next(each for each in (*cheapest_first(comparison), row) if each.estimate.time_s.point <= longest_s)
 
 
 def _option_name(choice: Choice) -> str:

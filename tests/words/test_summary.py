@@ -13,7 +13,7 @@ from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import StepProfile
 from greenlove_mlflow.words.summary import MOST_LINES, MOST_OFFERS, WIDTH, advice, summary
 from greenlove_mlflow.words.verdict import ending_sentence
-from tests.support.reestimation import compare_as_track_does, gpu_statistics
+from tests.support.reestimation import compare_as_track_does, gpu_statistics, the_specs
 from tests.support.report import a_comparison, an_estimate, an_outcome
 
 
@@ -111,11 +111,27 @@ def test_gpus_that_wait_for_their_host_are_said_to_be_no_faster() -> None:
     )
     assert {row.bound_by for row in comparison.rows} == {"host"}
     text = " ".join(summary(comparison.home, comparison).split())
-    assert "Every offer's GPU would wait for its host (launch-bound): a faster GPU is no faster here." in text
+    assert "Every offer's GPU would wait for its host (launch-bound): the cheapest is as fast as any." in text
     by_device = rented_in_eights(
         profile=StepProfile(loader_s=0.0, fetch_s=0.0, launch_count=44, host_s=0.001, device_busy_s=0.05)
     )
     assert "would wait" not in summary(by_device.home, by_device)
+
+
+def test_who_is_in_a_hurry_is_sent_to_the_cheapest_of_the_fastest_and_told_of_its_start() -> None:
+    """From a slow board, where every offer waits for its host and takes as long: the dearest is none to hurry to."""
+    comparison = rented_in_eights(
+        home=the_specs()["nvidia-t4"],
+        profile=StepProfile(loader_s=0.0, fetch_s=0.0, launch_count=44, host_s=0.03, device_busy_s=0.05),
+    )
+    rows = [row for row in comparison.rows if row.can_win]
+    costs = {row.offer.gpu: row.estimate.cost_usd.point for row in rows if row.estimate.cost_usd is not None}
+    time_s = min(row.estimate.time_s.point for row in rows)
+    slow, quick = (dataclasses.replace(comparison, start_s=Interval.exactly(share * time_s)) for share in (0.3, 0.01))
+    hurry = advice(slow).partition("In a hurry: ")[2]
+    assert hurry.startswith(min(costs, key=costs.__getitem__))
+    assert "after a start of" in hurry
+    assert "after a start of" not in advice(quick)
 
 
 def test_a_number_stays_with_its_unit_where_a_line_ends() -> None:
