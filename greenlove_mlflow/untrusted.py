@@ -70,13 +70,15 @@ def spreadsheet_cell(text: str) -> str:
 def markdown_cell(text: str) -> str:
     r"""The text as a cell of a Markdown table that shows it and interprets none of it.
 
+    A mention is broken up by a space of no width, so that a name in a comment calls nobody.
+
     >>> print(markdown_cell("a|b <i>*c*"))
     a\|b &lt;i&gt;\*c\*
     """
     shown = printable(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for char in "|*_`[]#":
+    for char in "|*_~`[]#":
         shown = shown.replace(char, f"\\{char}")
-    return shown
+    return shown.replace("@", "@\u200b")
 
 
 def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:

@@ -13,6 +13,13 @@ found="$(mktemp)"
 } > "$found"
 
 cat "$found" >> "${GITHUB_STEP_SUMMARY:-/dev/stdout}"
+
+# GitHub takes comments of up to 65,536 characters: of more trainings than that, the totals alone.
+if [ "$(wc -c < "$found")" -gt 65000 ]; then
+  grep -v '^|' "$found" > "$found.short"
+  echo "The table of all trainings is in the job's summary." >> "$found.short"
+  mv "$found.short" "$found"
+fi
 if [ "${COMMENT:-true}" = true ] && [ -n "${PULL_REQUEST:-}" ]; then
   gh pr comment "$PULL_REQUEST" --edit-last --create-if-none --body-file "$found"
 fi

@@ -49,13 +49,14 @@ def command(
     """
     from greenlove_mlflow.benchmark import read_machine
     from greenlove_mlflow.core.timing.drift import learn_drift
+    from greenlove_mlflow.stored.stored_runs import find_run_id
     from greenlove_mlflow.tracking.reading import leave_out
 
     if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
         raise click.UsageError("--figure ends in .png, .svg or .pdf")
-    for run_id, bring_back in ((forget, False), (remember, True)):
-        if run_id is not None:
-            leave_out(run_id, store_uri=store_uri, bring_back=bring_back)
+    for run, bring_back in ((forget, False), (remember, True)):
+        if run is not None:
+            leave_out(find_run_id(run, store_uri=store_uri), store_uri=store_uri, bring_back=bring_back)
     found, skipped = _read_runs(store_uri, experiments)
     runs = sorted(found, key=lambda run: run.finished_at)
     drift = learn_drift(runs, machine=read_machine(_device()))

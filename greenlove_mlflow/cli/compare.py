@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--why", is_flag=True, help="Show every caveat, with what to do about it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(*, run_id: str, prices: str, store_uri: str | None, everything: bool, why: bool, as_json: bool) -> None:
-    """Show what a tracked RUN takes on each offer.
+    """Show what a tracked RUN, by id or name, takes on each offer.
 
     Nothing is trained: the run's benchmark is priced with the given sheet. Exit code 0 when the offers were shown, 1
     when the run cannot be read or no offer can be compared with it, 2 for wrong usage.
@@ -35,14 +35,15 @@ def command(*, run_id: str, prices: str, store_uri: str | None, everything: bool
 
     from greenlove_mlflow.core.account.estimate import estimate_training
     from greenlove_mlflow.errors import RunDataError
-    from greenlove_mlflow.stored.stored_runs import StoredComparer
+    from greenlove_mlflow.stored.stored_runs import StoredComparer, find_run_id
     from greenlove_mlflow.terminal import make_console, print_caveats, print_everything, print_summary
     from greenlove_mlflow.tracking import read_run
 
-    stored = read_run(run_id, store_uri=store_uri or mlflow.get_tracking_uri(), with_log=False)
+    uri = store_uri or mlflow.get_tracking_uri()
+    stored = read_run(find_run_id(run_id, store_uri=uri), store_uri=uri, with_log=False)
     comparison = StoredComparer(prices).compare(estimate_training(stored.statistics))
     if comparison is None:
-        raise RunDataError(f"no speed ratio from the machine of run {run_id} to any offer is known")
+        raise RunDataError(f"no speed ratio from the machine of run {stored.run_id} to any offer is known")
     console, home = make_console(), comparison.home
     if as_json:
         echo_whole(json.dumps(_plain(comparison), allow_nan=False))

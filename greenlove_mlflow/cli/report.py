@@ -13,7 +13,7 @@ from greenlove_mlflow.files import write_whole
 
 
 @click.command()
-@click.argument("run_id", required=False)
+@click.argument("run", required=False)
 @click.option("--experiment", help="Make one page of all runs of this experiment (name or id).")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
 @click.option("--prices", help="Version of the price sheet; what each run was priced with when not given.")
@@ -21,7 +21,7 @@ from greenlove_mlflow.files import write_whole
 @click.option("--refresh", is_flag=True, help="Put the page into the run as well, in place of the one it holds.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was written as one JSON object.")
 def command(  # noqa: PLR0917 - click passes options by keyword
-    run_id: str | None,
+    run: str | None,
     experiment: str | None,
     output: Path | None,
     prices: str | None,
@@ -29,20 +29,22 @@ def command(  # noqa: PLR0917 - click passes options by keyword
     refresh: bool,
     as_json: bool,
 ) -> None:
-    """Write the report of RUN_ID, or of a whole experiment, as one self-contained HTML file.
+    """Write the report of a RUN, by id or name, or of a whole experiment, as one self-contained HTML file.
 
     Exit code 0 when the page was written, 1 when the run or experiment cannot be read, 2 for wrong usage.
     """
-    if (run_id is None) == (experiment is None):
-        raise click.UsageError("name either a RUN_ID or an --experiment")
-    if refresh and run_id is None:
+    if (run is None) == (experiment is None):
+        raise click.UsageError("name either a RUN or an --experiment")
+    if refresh and run is None:
         raise click.UsageError("--refresh updates the page of a run; it cannot be used with --experiment")
     import mlflow
 
     from greenlove_mlflow.report import render_experiment, render_report
     from greenlove_mlflow.stored import report_content as stored
+    from greenlove_mlflow.stored.stored_runs import find_run_id
 
     uri = store_uri or mlflow.get_tracking_uri()
+    run_id = None if run is None else find_run_id(run, store_uri=uri)
     if experiment is not None:
         page = render_experiment(stored.experiment_content(experiment, store_uri=uri, prices=prices))
         path = output or Path(f"greenlove-{_file_name(experiment)}.html")

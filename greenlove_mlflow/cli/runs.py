@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from greenlove_mlflow.core.account.estimate import Estimate
+    from greenlove_mlflow.core.account.outcome import Outcome
+    from greenlove_mlflow.core.offers.experiment_totals import Spent
     from greenlove_mlflow.stored.run_table import Group, RunBeside, SideBySide
 
 WIDTH = 120
@@ -28,6 +30,7 @@ LEAST_VALUE = 12
 # Short, as it stands in every row of an experiment of small trainings.
 TOO_SMALL = "too small"
 SHOWN_SKIPPED = 5
+NO_RUNS = "No training has been tracked there yet."
 _HEAD = ("run", "status", "took", "cost", "energy", "CO2e", "estimated", "cost", "best value", "there", "cost")
 # Where a row is too long, the names of runs and options are shortened (the id at a label's end stays), and columns left
 # out: what the option would cost and take, CO2e, energy, the estimated cost.
@@ -72,15 +75,17 @@ def command(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Show tracked RUNS, or those of an experiment, side by side.
+    """Show tracked RUNS, by id or name, or those of an experiment, side by side.
 
     What each took, was estimated to take and would take on its best offer, all at the same prices; totals; params that
     differ. Exit code 0 when they were shown, 1 when a run cannot be read, 2 for wrong usage.
     """
     from greenlove_mlflow.stored.run_table import compare_runs, group_runs
+    from greenlove_mlflow.stored.stored_runs import find_run_id
 
     _check_usage(figure, has_runs=bool(runs or experiments), form_count=as_markdown + as_csv + as_json)
-    ids = dict.fromkeys((*runs, *(_runs_of(experiments, store_uri) if experiments else ())))
+    named = [find_run_id(each, store_uri=store_uri) for each in runs]
+    ids = dict.fromkeys((*named, *(_runs_of(experiments, store_uri) if experiments else ())))
     beside = compare_runs(tuple(ids), prices=prices, tracking_uri=store_uri)
     chosen = _sorted(beside.runs, sort)
     if figure is not None:
@@ -137,6 +142,8 @@ def _figure(run: RunBeside, field: str) -> float:
 def _lines(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Group], by: str) -> list[str]:
     from greenlove_mlflow.words.fitting import fitted, fitted_table
 
+    if not runs:
+        return [NO_RUNS]
     width = min(WIDTH, columns() or WIDTH)
     lines = fitted_table([_HEAD, *(_cells(run) for run in runs)], width, spared=_SPARED, short=_SHORTENED)
     shortened = [run.label for run in runs if not any(line.startswith(run.label) for line in lines)]
@@ -219,12 +226,21 @@ def _total_lines(groups: Sequence[Group], by: str) -> list[str]:
 
 
 def _spent_words(group: Group) -> str:
+    unmetered = f" ({group.trained.unmetered_count} without known energy)" if group.trained.unmetered_count else ""
+    return f"{_figures_words(group.trained)}{unmetered}"
+
+
+def _figures_words(took: Outcome | Spent) -> str:
+    """Time, cost, energy and CO2e that something took; those that are not known are left out."""
     from greenlove_mlflow.numbers import format_co2_g, format_kwh, format_money, format_time
 
-    total = group.trained
-    unmetered = f" ({total.unmetered_count} without known energy)" if total.unmetered_count else ""
-    figures = (format_time(total.time_s), format_money(total.cost_usd), format_kwh(total.energy_kwh))
-    return f"{', '.join(figures)}, {format_co2_g(total.co2_g)} CO2e{unmetered}"
+    co2 = format_co2_g(took.co2_g, missing="")
+    figures = (
+        format_time(took.time_s),
+        format_money(took.cost_usd, missing=""),
+        format_kwh(took.energy_kwh, missing=""),
+    )
+    return ", ".join(text for text in (*figures, co2 and f"{co2} CO2e") if text)
 
 
 def _planned_words(group: Group) -> str:
@@ -237,13 +253,15 @@ def _markdown(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Gr
     from greenlove_mlflow.numbers import format_co2_g, format_kwh, format_money, format_time
     from greenlove_mlflow.untrusted import markdown_cell
 
+    if not runs:
+        return [NO_RUNS]
     head = ("Run", "Status", "Estimated time", "Cost", "Energy", "CO2e", "Took", "Best value")
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for run in runs:
         best = _best_words(run)
         if run.best is not None and run.stay_home is False:
             best = f"{best}: {format_time(run.best.time_s, with_range=False)}, {format_money(run.best.cost_usd)}"
-        took = ", ".join(text for text in _taken(run) if text)
+        took = "" if run.run.outcome is None else _figures_words(run.run.outcome)
         cells = (
             run.label,
             run.run.fate,
@@ -251,7 +269,7 @@ def _markdown(beside: SideBySide, runs: Sequence[RunBeside], groups: Sequence[Gr
             format_money(run.home.cost_usd),
             format_kwh(run.home.energy_kwh),
             format_co2_g(run.home.co2_g),
-            f"{took} CO2e" if took else "",
+            took,
             best,
         )
         lines.append(f"| {' | '.join(markdown_cell(cell) for cell in cells)} |")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,12 +33,15 @@ from greenlove_mlflow.tracking.names import (
     TAG_STATS,
     TAG_STATUS,
 )
+from greenlove_mlflow.tracking.spool.mlflow_store import make_client
 from greenlove_mlflow.untrusted import printable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+
+logger = logging.getLogger(__name__)
 
 # Measured: the cost per run is flat from 200 runs per page, and a page of 500 holds at most about 40,000 rows.
 PAGE_SIZE = 500
@@ -106,6 +111,47 @@ def _find_experiment_id(client: MlflowClient, experiment: str) -> str:
         names = ", ".join(repr(each.name) for each in client.search_experiments(max_results=20))
         raise RunDataError(f"there is no experiment {experiment!r} in this store; it has {names}")
     return str(found.experiment_id)
+
+
+def find_run_id(run: str, *, store_uri: str | None = None) -> str:
+    """The id of a run that is given by its id, the first characters of it, or its name.
+
+    What is not found is returned as it is, so that reading it says what the store says.
+
+    Args:
+        run: An id, at least six characters of one, a name, or both as commands show them: ``name (0123ab)``.
+        store_uri: Its store; the one that MLflow is set to when not given.
+
+    Raises:
+        RunDataError: If several runs are called so.
+    """
+    if re.fullmatch(r"[0-9a-f]{32}", run):
+        return run
+    import mlflow
+
+    client = make_client(store_uri or mlflow.get_tracking_uri())
+    shown = re.search(r"\(([0-9a-f]{6,})\)$", run)
+    start = shown[1] if shown else run
+    filters = [f"attributes.run_id LIKE '{start}%'"] if re.fullmatch(r"[0-9a-f]{6,}", start) else []
+    filters += [f'attributes.run_name = "{run}"'] if '"' not in run else []
+    found: list[str] = []
+    for text in filters:
+        found = found or _search_run_ids(client, text)
+    if len(found) > 1:
+        raise RunDataError(f"several runs are called {run!r}: {', '.join(found)}; name one by its id")
+    return found[0] if found else run
+
+
+def _search_run_ids(client: MlflowClient, filter_string: str) -> list[str]:
+    """Ids of the runs of any experiment that a filter lets through, at most five."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        return [each.info.run_id for each in client.search_runs(experiments, filter_string, max_results=5)]
+    except MlflowException as error:
+        logger.debug("no run was looked up: %s", error)
+        return []
 
 
 def read_pages(

@@ -40,3 +40,32 @@ def test_a_run_that_does_not_exist_is_named(store: str) -> None:
     done = call("0" * 32)
     assert done.exit_code == 1
     assert "0" * 32 in done.output
+
+
+@pytest.mark.parametrize(
+    "command", [("compare",), ("report", "-o", "page.html"), ("runs",), ("calibration", "--forget")]
+)
+def test_a_run_is_found_by_what_commands_show_of_it(run_id: str, store: str, command: tuple[str, ...]) -> None:
+    """By the first characters of its id, by its name, and by both as a table has them."""
+    name = MlflowClient(store).get_run(run_id).info.run_name
+    for shown in (run_id[:6], run_id[:8], name, f"{name} ({run_id[:6]})"):
+        done = CliRunner().invoke(main, [*command, shown], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+
+
+def test_a_name_that_two_runs_have_is_refused_with_both_ids(store: str) -> None:
+    client = MlflowClient(store)
+    experiment = client.create_experiment("twins")
+    ids = [log_tracked_run(client, experiment)[0] for _ in range(2)]
+    for each in ids:
+        client.set_tag(each, "mlflow.runName", "twin")
+    done = call("twin")
+    assert done.exit_code == 1
+    assert all(each in done.output for each in ids)
+
+
+@pytest.mark.parametrize("odd", ["no such run", "ab", "0123ab%", "it's", 'a "quoted" name', "(abcdef)", "%"])
+def test_a_name_that_no_run_has_is_named(run_id: str, odd: str) -> None:
+    done = call(odd)
+    assert done.exit_code == 1
+    assert "there is no run" in done.output

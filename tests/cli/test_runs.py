@@ -111,6 +111,28 @@ def test_a_pull_request_gets_a_table_that_no_name_can_break(run_ids: tuple[str, 
     assert any(line.startswith("**3 not run**") for line in lines)
 
 
+def test_an_experiment_without_trainings_says_so(client: MlflowClient) -> None:
+    client.create_experiment("nothing yet")
+    for form in ((), ("--markdown",)):
+        assert call("--experiment", "nothing yet", *form).stdout == "No training has been tracked there yet.\n"
+
+
+def test_what_a_training_took_leaves_out_what_is_not_known(client: MlflowClient) -> None:
+    experiment = client.create_experiment("unmetered")
+    log_tracked_run(client, experiment)
+    lines = call("--experiment", "unmetered", "--markdown").stdout
+    assert "unknown" not in lines
+    assert "(1 without known energy)" in lines
+
+
+def test_a_name_in_a_comment_calls_nobody_and_strikes_nothing(client: MlflowClient) -> None:
+    run_id, _ = log_tracked_run(client, client.create_experiment("names"))
+    client.set_tag(run_id, "mlflow.runName", "@maintainer ~~gone~~")
+    said = call(run_id, "--markdown").stdout
+    assert "@\u200bmaintainer" in said
+    assert "~~" not in said
+
+
 def test_a_spreadsheet_evaluates_no_cell_and_gets_plain_units(run_ids: tuple[str, str, str], ran: str) -> None:
     rows = list(csv.DictReader(io.StringIO(call(*run_ids, ran, "--csv").stdout)))
     assert [row["run_id"] for row in rows] == [*run_ids, ran]
