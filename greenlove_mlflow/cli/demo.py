@@ -46,7 +46,8 @@ def command(epochs: int | None, as_json: bool) -> None:
         run = _promise_and_train(console, epochs)
     if run.estimate is not None:
         print_outcome(console, run.estimate, run.outcome)
-    print_fitted(console, f"Recorded as run {run.run_id}.\nTo look at it: {run.how_to_open}")
+    again = f"greenlove compare {str(run.run_id)[:8]} --all"
+    print_fitted(console, f"Recorded as run {run.run_id}. All of it: {again}\nTo look at it: {run.how_to_open}")
     print_fitted(console, "\n".join(["", *recorded_sample()]))
     if as_json:
         echo_whole(json.dumps(_plain(run), allow_nan=False))
@@ -93,6 +94,7 @@ def _epochs_in_time(model: Any, loader: Any, criterion: Any) -> int:
 def _promise_and_train(console: Console, epochs: int | None) -> TrackedTraining:
     import torch
 
+    from greenlove_mlflow.numbers import format_epochs
     from greenlove_mlflow.pipeline import track
     from greenlove_mlflow.terminal import TerminalProgress, print_fitted, print_summary
 
@@ -102,7 +104,8 @@ def _promise_and_train(console: Console, epochs: int | None) -> TrackedTraining:
     criterion = torch.nn.CrossEntropyLoss()
     loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True)
     epochs = epochs or _epochs_in_time(model, loader, criterion)
-    print_fitted(console, f"A CNN on {len(dataset):,} handwritten digits, {epochs} epochs. First a short benchmark.")
+    count = format_epochs(epochs)
+    print_fitted(console, f"A CNN on {len(dataset):,} handwritten digits, {count}. First a short benchmark.")
     with (
         TerminalProgress(console) as progress,
         track(

@@ -104,7 +104,10 @@ def _judge_place(rows: Mapping[str, str]) -> Judged:
         )
     if place.endswith(("by given", "by named", "by environment")):
         return Judged(state="ok", words=f"{place}: {rows['grid']}, {rows['electricity']}")
-    return Judged(state="assumed", words=f"{place}; if that is wrong, pass country= or set GREENLOVE_PLACE=DE")
+    if place.endswith("by world"):
+        return Judged(state="assumed", words="unknown: the world's average; pass country= or set GREENLOVE_PLACE=DE")
+    found = place.replace(", by time-zone", ", by the time zone")
+    return Judged(state="assumed", words=f"{found}; if that is wrong, pass country= or set GREENLOVE_PLACE=DE")
 
 
 def _judge_tables(rows: Mapping[str, str]) -> Judged:

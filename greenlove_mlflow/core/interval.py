@@ -97,7 +97,7 @@ class Interval:
         return Interval(point=self.point * factor, low=self.low * factor, high=self.high * factor, level=self.level)
 
     def shifted(self, offset: float) -> Interval:
-        """The interval plus an exact amount of at least 0, in the interval's unit."""
+        """The interval plus ``offset``, an exact amount of at least 0 in the interval's unit."""
         return Interval(point=self.point + offset, low=self.low + offset, high=self.high + offset, level=self.level)
 
 

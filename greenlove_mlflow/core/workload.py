@@ -62,6 +62,8 @@ class Grid:
         basis: How the place was found: ``given``, ``named``, ``environment``, ``time-zone``, ``world``, ``live``,
             ``geoip``.
         code: The place's code in the tables ("DE", "US-VA"); empty when the figures were given.
+        intensity_source: The table row of the intensity; None when it was given or is unknown.
+        price_source: The table row of the price; None when it was given or is unknown.
     """
 
     place: str

@@ -112,6 +112,7 @@ class Comparison:
         home: The estimate for this machine.
         rows: One per offer, in the order of the price sheet.
         prices: The price sheet.
+        home_name: Name of this machine's processor, with which tables begin.
         start_s: Seconds that an instance needs to start; None where unknown.
         caveats: Caveats of the whole comparison (a substituted GPU, a probed machine, old prices).
     """
