@@ -91,6 +91,12 @@ def test_the_conda_recipe_asks_for_what_the_package_asks_for() -> None:
     assert asked.pop("python") in pyproject.split("requires-python = ", 1)[1].split("\n")[0]
     assert asked == stated
     assert f'version = "{greenlove_mlflow.__version__}"' in recipe
+    script = re.search(r'^greenlove = "(.+)"$', pyproject, re.MULTILINE)
+    assert script is not None
+    assert f"    - greenlove = {script[1]}\n" in recipe
+    assert re.findall(r"^license = \"(.+)\"$", pyproject, re.MULTILINE) == re.findall(
+        r"^  license: (.+)$", recipe, re.MULTILINE
+    )
 
 
 def test_the_action_gives_its_script_what_it_reads_and_no_input_becomes_code() -> None:
