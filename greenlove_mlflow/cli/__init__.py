@@ -40,8 +40,9 @@ class LazyGroup(click.Group):
         """The command with that name, or None."""
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
+        module, words = _COMMANDS[cmd_name]
+        command: click.Command = importlib.import_module(f"{__name__}.{module}").command
+        command.short_help = words  # what zsh and fish show beside a completion
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -169,6 +169,15 @@ def test_every_help_is_whole_at_eighty_columns(words: tuple[str, ...], found: cl
         assert not any(line.endswith("...") for line in listed)
 
 
+def test_a_shell_shows_the_line_of_the_list_beside_a_completion() -> None:
+    listed = CliRunner().invoke(main, ["--help"], terminal_width=80).output
+    context = click.Context(main)
+    found = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    shown = {name: command.get_short_help_str() for name, command in found.items() if command is not None}
+    assert shown.keys() == found.keys()
+    assert [name for name, words in shown.items() if words not in listed] == []
+
+
 def test_the_list_of_commands_imports_none_of_them() -> None:
     script = (
         "import sys\nfrom greenlove_mlflow.cli import main\n"
