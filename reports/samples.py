@@ -80,7 +80,7 @@ def main(parts: list[str]) -> None:
         if "demo" in parts:
             demo = run_greenlove("demo", cwd=folder, environ=environ)
             # The line with the run's own id and address says nothing to others.
-            lines = [line for line in demo.splitlines() if not line.startswith("Recorded as run")]
+            lines = [line for line in demo.splitlines() if not line.startswith(("Recorded as run", "To look at it:"))]
             (FOLDER / "demo.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         if "experiment" in parts:
             subprocess.run([sys.executable, __file__, "train"], cwd=folder, env=environ, check=True)

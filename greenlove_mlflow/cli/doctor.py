@@ -105,7 +105,9 @@ def _judge_place(rows: Mapping[str, str]) -> Judged:
     if place.endswith(("by given", "by named", "by environment")):
         return Judged(state="ok", words=f"{place}: {rows['grid']}, {rows['electricity']}")
     if place.endswith("by world"):
-        return Judged(state="assumed", words="unknown: the world's average; pass country= or set GREENLOVE_PLACE=DE")
+        return Judged(
+            state="assumed", words="world average, as no place is known; pass country= or set GREENLOVE_PLACE=DE"
+        )
     found = place.replace(", by time-zone", ", by the time zone")
     return Judged(state="assumed", words=f"{found}; if that is wrong, pass country= or set GREENLOVE_PLACE=DE")
 

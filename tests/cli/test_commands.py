@@ -139,7 +139,9 @@ def test_what_the_doctor_calls_missing_is_what_stops_an_estimate_or_a_record() -
     assert doctor.judge("power", {"cpu": "9.0 W, modelled: by name"}).state == "assumed"
     assert doctor.judge("place", {"place": "Nowhere, by named"}).state == "missing"
     known = {"grid": "458 g/kWh", "electricity": "$0.15 per kWh"}
-    assert doctor.judge("place", {"place": "world average, by world", **known}).words.startswith("unknown: ")
+    assert doctor.judge("place", {"place": "world average, by world", **known}).words.startswith(
+        "world average, as no place is known"
+    )
     by_time = doctor.judge("place", {"place": "Germany, by time-zone", **known})
     assert by_time.words.startswith("Germany, by the time zone; ")
     old = {"crusoe_prices": "2026-01-01 (1 version), 400 days old, older than it should be, 3 rows, Crusoe"}
