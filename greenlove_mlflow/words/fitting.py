@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+
+from rich.cells import cell_len
 
 ELLIPSIS = "..."
 # Names are shortened to this many columns before a column is left out, and below it only when none can be.
@@ -14,19 +15,6 @@ _GAP = 2
 # The space between a number and its unit, where no line may end.
 _UNIT_SPACE = re.compile(r"(?<=\d) (?=(?:d|h|min|s|ms|cents?|m?g|kg|t|[mkM]?Wh)\b)")
 _HANGING = "  "
-
-
-def columns_of(text: str) -> int:
-    """How many columns a terminal takes for the text; wide characters take two, combining ones none.
-
-    >>> columns_of("kWh"), columns_of("\u8a13\u7df4")
-    (3, 4)
-    """
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
 
 
 def fitted(text: str, width: int | None, *, hanging: str | None = None) -> str:
@@ -54,14 +42,14 @@ def shortened(text: str, length: int, *, kept_end: int = 0) -> str:
     >>> shortened("a long name", 8), shortened("name of run 8ffb1f4b", 15, kept_end=8)
     ('a lon...', 'name...8ffb1f4b')
     """
-    if columns_of(text) <= length:
+    if cell_len(text) <= length:
         return text
     end = text[-kept_end:] if kept_end else ""
-    if columns_of(end) + len(ELLIPSIS) > length:
+    if cell_len(end) + len(ELLIPSIS) > length:
         end = ""
-    room = length - len(ELLIPSIS) - columns_of(end)
+    room = length - len(ELLIPSIS) - cell_len(end)
     head = text[: max(0, room)]
-    while columns_of(head) > max(0, room):
+    while cell_len(head) > max(0, room):
         head = head[:-1]
     return f"{head.rstrip()}{ELLIPSIS}{end}"
 
@@ -76,7 +64,7 @@ def text_table(rows: Iterable[Sequence[str]], *, gap: int = _GAP) -> list[str]:
     widths = _widths(table)
     return [
         (" " * gap)
-        .join(cell + " " * (width - columns_of(cell)) for cell, width in zip(row, widths, strict=True))
+        .join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
         .rstrip()
         for row in table
     ]
@@ -136,11 +124,11 @@ def _with_short_cells(
 
 
 def _widths(table: Sequence[Sequence[str]]) -> list[int]:
-    return [max(columns_of(cell) for cell in column) for column in zip(*table, strict=True)]
+    return [max(cell_len(cell) for cell in column) for column in zip(*table, strict=True)]
 
 
 def _broken(line: str, width: int, hanging: str | None) -> list[str]:
-    if columns_of(line) <= width:
+    if cell_len(line) <= width:
         return [line]
     indent = line[: len(line) - len(line.lstrip(" "))]
     further = indent + _HANGING if hanging is None else hanging
@@ -148,7 +136,7 @@ def _broken(line: str, width: int, hanging: str | None) -> list[str]:
     lines, current = [], indent
     for word in words:
         is_blank = not word.strip(" ")
-        if not is_blank and current.strip() and columns_of(current + word) > width:
+        if not is_blank and current.strip() and cell_len(current + word) > width:
             lines.append(current.rstrip(" "))
             current = further
         if not (is_blank and not current.strip()):

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.offers.choice import best_value, fastest
 from greenlove_mlflow.numbers import (
@@ -19,7 +21,7 @@ from greenlove_mlflow.numbers import (
     format_time,
 )
 from greenlove_mlflow.numbers.durations import about
-from greenlove_mlflow.words.fitting import columns_of, fitted, shortened, text_table
+from greenlove_mlflow.words.fitting import fitted, shortened, text_table
 from greenlove_mlflow.words.plain_text import home_label, offer_label
 from greenlove_mlflow.words.verdict import ending_words, estimate_beside_outcome, provider_words, too_small_sentence
 
@@ -202,7 +204,7 @@ def _figures(
     energy = format_kwh(energy_kwh, missing=f"energy {NOT_MEASURED}", with_range=False)
     parts = [format_time(time_s), energy, format_money(cost_usd, missing="", with_range=False), co2]
     known = [part for part in parts if part]
-    gap = next((gap for gap in (4, 3) if columns_of("  " + (" " * gap).join(known)) <= WIDTH), 2)
+    gap = next((gap for gap in (4, 3) if cell_len("  " + (" " * gap).join(known)) <= WIDTH), 2)
     return "  " + (" " * gap).join(known)
 
 

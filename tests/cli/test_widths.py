@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 import pytest
+from rich.cells import cell_len
 
 from greenlove_mlflow.cli import main
-from greenlove_mlflow.words.fitting import columns_of
 from greenlove_mlflow.words.summary import MOST_LINES
 from tests.conftest import new_store
 from tests.support.terminal import Screen, run_on_terminal
@@ -187,7 +187,7 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 def too_wide(lines: list[str], width: int) -> list[str]:
     """The lines that are wider, but for those that hold nothing but one word, such as a URL or a path."""
-    return [line for line in lines if columns_of(line) > width and len(line.split()) > 1]
+    return [line for line in lines if cell_len(line) > width and len(line.split()) > 1]
 
 
 def test_every_command_is_called() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 
-from greenlove_mlflow.words.fitting import columns_of, fitted, fitted_table, shortened
+from greenlove_mlflow.words.fitting import fitted, fitted_table, shortened
 
 ROWS = [
     ("run", "status", "took", "option"),
@@ -19,7 +20,7 @@ def shown(width: int | None) -> list[str]:
 
 @pytest.mark.parametrize("width", [25, 40, 53, 60, 80, 200])
 def test_no_row_is_wider_than_the_terminal(width: int) -> None:
-    assert max(map(columns_of, shown(width))) <= width
+    assert max(map(cell_len, shown(width))) <= width
 
 
 def test_names_are_shortened_before_a_column_is_left_out() -> None:
@@ -38,7 +39,7 @@ def test_text_loses_no_word_where_it_is_broken(width: int) -> None:
     )
     lines = fitted(text, width).split("\n")
     assert " ".join(lines).split() == text.split()
-    assert all(columns_of(line) <= width or len(line.split()) <= 4 for line in lines)
+    assert all(cell_len(line) <= width or len(line.split()) <= 4 for line in lines)
     assert not any(line.endswith((" 12", " 30", " 3", " 1")) for line in lines)
     assert all(line.startswith("  ") for line in lines)
 
@@ -48,5 +49,5 @@ def test_a_pipe_gets_its_text_as_it_is() -> None:
 
 
 def test_wide_characters_count_twice() -> None:
-    assert columns_of("\u8a13\u7df4 e\u0301") == 6
+    assert cell_len("\u8a13\u7df4 e\u0301") == 6
     assert shortened("\u8a13" * 10, 9) == "\u8a13" * 3 + "..."
