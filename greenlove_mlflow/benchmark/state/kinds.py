@@ -238,7 +238,23 @@ def is_lost_view(tensor: torch.Tensor) -> bool:
     return False
 
 
+def is_rearranged_once(thing: Any) -> bool:
+    """Whether a ``DistributedDataParallel`` is to put its gradients into another order after its first backward pass.
+
+    Three ranks or more then sum them in another order, which rounds the sums of the first step differently.
+    """
+    return (
+        isinstance(thing, torch.nn.parallel.DistributedDataParallel)
+        and not thing._has_rebuilt_buckets
+        and (thing.static_graph or not thing.find_unused_parameters)
+        and thing.process_group.size() > 2
+    )
+
+
 def words_on(kind: Kind, thing: Any) -> str:
     """What an object is, as text."""
-    is_lost = kind is Kind.TENSOR and is_lost_view(thing)
-    return "a view that autograd refuses, as FSDP 1 leaves them" if is_lost else str(kind.value)
+    if kind is Kind.TENSOR and is_lost_view(thing):
+        return "a view that autograd refuses, as FSDP 1 leaves them"
+    if is_rearranged_once(thing):
+        return "a DistributedDataParallel that arranges its gradients anew after its first step"
+    return str(kind.value)

@@ -36,7 +36,7 @@ from greenlove_mlflow.benchmark.state.keepers import (
     KeptSlots,
     KeptTensor,
 )
-from greenlove_mlflow.benchmark.state.kinds import Kind, is_lost_view, words_on
+from greenlove_mlflow.benchmark.state.kinds import Kind, is_lost_view, is_rearranged_once, words_on
 from greenlove_mlflow.benchmark.state.outside import (
     LARGEST_COPY_BYTES,
     KeptCache,
@@ -294,6 +294,8 @@ def _cannot_be_kept(found: Reached) -> bool:
             cannot = not found.is_far
         case Kind.FILE:
             cannot = is_data and not is_read(thing) and may_read(thing)
+        case Kind.INSTANCE:
+            cannot = is_rearranged_once(thing)
         case _:
             cannot = False
     return cannot

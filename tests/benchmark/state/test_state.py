@@ -6,6 +6,8 @@ import contextvars
 import copy
 import decimal
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -359,6 +361,32 @@ def test_a_model_whose_weights_are_views_that_autograd_refuses_is_refused_by_nam
     flat.mul_(2.0)
     with pytest.raises(StateNotKeepableError, match="part is a view that autograd refuses, as FSDP 1 leaves them"):
         check_state(a_training(model=net))
+
+
+@pytest.mark.parametrize(
+    ("rank_count", "options", "is_refused"),
+    [(3, {}, True), (2, {}, False), (3, {"find_unused_parameters": True}, False)],
+)
+def test_gradients_that_are_arranged_anew_after_the_first_step_are_not_put_back(
+    rank_count: int, options: dict[str, Any], is_refused: bool
+) -> None:
+    """Sums of two are the same in any order; of three they round differently."""
+    with ranks_that_are_not_there(rank_count):
+        net = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 2), **options)
+        with pytest.raises(StateNotKeepableError, match="arranges its gradients anew") if is_refused else nullcontext():
+            check_state(a_training(model=net))
+
+
+@contextmanager
+def ranks_that_are_not_there(count: int) -> Iterator[None]:
+    """A process group whose other ranks answer at once, with nothing; PyTorch's own for tests."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=count)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_a_refusal_names_what_it_found_and_what_to_do() -> None:
