@@ -222,9 +222,7 @@ class TrackedTraining(LiveTraining):
             self._say_nothing_seen()
         estimate, outcome = self.estimate, self.outcome
         if estimate is not None and outcome is not None and self.plan.lap_count is not None:
-            self._commentary.say(
-                ending_sentence(estimate, outcome, ended=self._why_it_ended, steps=self._planned_steps)
-            )
+            self._commentary.say(ending_sentence(estimate, outcome, ended=self._what_ended_it))
 
     def __str__(self) -> str:
         if self.estimate is None:
@@ -234,7 +232,8 @@ class TrackedTraining(LiveTraining):
             self.comparison,
             refusal="" if self.has_trained else self.refusal,
             outcome=self.outcome,
-            ended=self._why_it_ended,
+            ended=self._what_ended_it,
+            is_running=not self._has_ended,
             steps=self._planned_steps,
         )
 
@@ -261,10 +260,10 @@ class TrackedTraining(LiveTraining):
         return round(plan.lap_count * plan.steps_per_lap)
 
     @property
-    def _why_it_ended(self) -> str:
-        if self.must_stop:
-            return f"stopped: {self.must_stop}"
-        return self._ended or ("" if self._has_ended else "and still running")
+    def _what_ended_it(self) -> str:
+        """What ended the training, if not its plan: a limit that is spent as it comes to its end does not."""
+        is_whole = self.outcome is not None and self.outcome.completed
+        return f"stopped: {self.must_stop}" if self.must_stop and not is_whole else self._ended
 
     def _take_made(self) -> None:
         super()._take_made()

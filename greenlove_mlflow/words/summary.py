@@ -58,6 +58,7 @@ def summary(
     refusal: str = "",
     outcome: Outcome | None = None,
     ended: str = "",
+    is_running: bool = False,
     steps: int | None = None,
 ) -> str:
     """The figures, the advice, at most five options cheapest first, and how many caveats ask for action.
@@ -67,7 +68,8 @@ def summary(
         comparison: The run on each offer; None without one.
         refusal: Why the run is refused; empty when it is not.
         outcome: What happened so far; it then leads, with the estimate beside it. None before training.
-        ended: Why the training ended early; empty when it did not.
+        ended: What ended the training, if not its plan.
+        is_running: Whether it still runs.
         steps: Planned optimizer steps of a training planned by them; None for one planned by epochs.
 
     Returns:
@@ -79,9 +81,9 @@ def summary(
     if outcome is None:
         lines.append(_figures(estimate.time_s, estimate.energy_kwh, estimate.cost_usd, estimate.co2_g))
     else:
-        lines += _wrapped(f"{ending_words(estimate, outcome, ended=ended, steps=steps)}:", indent="")
+        lines += _wrapped(f"{ending_words(estimate, outcome, ended=ended, is_running=is_running)}:", indent="")
         lines.append(_figures(outcome.time_s, outcome.energy_kwh, outcome.cost_usd, outcome.co2_g))
-        lines += _wrapped(estimate_beside_outcome(estimate, outcome), indent="  ")
+        lines += _wrapped(estimate_beside_outcome(estimate, outcome, is_running=is_running), indent="  ")
     words = bound_by_words(estimate, comparison)
     lines += _wrapped(words, indent="  ") if words else []
     if comparison is not None:

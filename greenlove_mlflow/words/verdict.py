@@ -98,40 +98,39 @@ def provider_words(offer: Offer) -> str:
     return "Crusoe" if offer.provider.lower().startswith("crusoe") else offer.provider or "another provider"
 
 
-def ending_words(estimate: Estimate, outcome: Outcome, *, ended: str = "", steps: int | None = None) -> str:
-    """How far the training came, and why no further.
+def ending_words(estimate: Estimate, outcome: Outcome, *, ended: str = "", is_running: bool = False) -> str:
+    """How far the training came, and what ended it, if it is not its plan.
 
     Args:
         estimate: The estimate of the whole training.
         outcome: What happened.
-        ended: Why it ended early (``stopped: ...``, ``failed``); empty when it did not, or for no known reason.
-        steps: Planned optimizer steps of a training planned by them; None for one planned by epochs.
+        ended: What ended it (``stopped: ...``, ``failed``); empty when it came to its end, or for no known reason.
+        is_running: Whether it still runs.
     """
+    if is_running:
+        return f"Still running, {how_far(estimate, outcome)} done"
     if outcome.completed:
-        return "Finished"
-    planned = format_epochs(estimate.workload.epoch_count)
-    if steps is not None:
-        planned = planned.replace("epoch", "lap")
-    done = f"{len(outcome.epoch_durations_s):,} of {planned}"
-    return f"Ended after {done}{f', {ended}' if ended else ''}"
+        return f"Finished, then {ended}" if ended else "Finished"
+    return f"Ended after {how_far(estimate, outcome)}{f', {ended}' if ended else ''}"
 
 
-def estimate_beside_outcome(estimate: Estimate, outcome: Outcome) -> str:
-    """The judgement of the time, and the other figures that were estimated."""
+def estimate_beside_outcome(estimate: Estimate, outcome: Outcome, *, is_running: bool = False) -> str:
+    """The judgement of the time, and the other figures that were estimated; no judgement while the training runs."""
     figures = [format_kwh(estimate.energy_kwh, missing="", with_range=False)]
     figures.append(format_money(estimate.cost_usd, missing="", with_range=False))
     listed = ", ".join(text for text in figures if text)
+    if is_running:
+        return f"Estimated in all: {', '.join(filter(None, (format_time(estimate.time_s), listed)))}."
     return f"{judgement_sentence(estimate, outcome)}{f' Estimated: {listed}.' if listed else ''}"
 
 
-def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", steps: int | None = None) -> str:
+def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "") -> str:
     """One sentence at the end of a training: what it took, and the estimated range of its time.
 
     Args:
         estimate: The estimate of the whole training.
         outcome: What happened.
-        ended: Why it ended early; empty when it did not.
-        steps: Planned optimizer steps of a training planned by them; None for one planned by epochs.
+        ended: What ended it, if not its plan.
     """
     figures = [
         format_kwh(outcome.energy_kwh, missing=""),
@@ -141,7 +140,7 @@ def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", st
     listed = "".join(f", {text}" for text in figures if text)
     took = format_time(outcome.time_s)
     if not outcome.completed:
-        return f"{ending_words(estimate, outcome, ended=ended, steps=steps)}: {took}{listed}."
+        return f"{ending_words(estimate, outcome, ended=ended)}: {took}{listed}."
     is_as_estimated = estimate.time_s.contains(outcome.time_s)
     if estimate.time_s.low < LEAST_S:  # nobody decides below it, so what ends there is as estimated too
         is_as_estimated = outcome.time_s <= max(LEAST_S, estimate.time_s.high)
@@ -151,7 +150,8 @@ def ending_sentence(estimate: Estimate, outcome: Outcome, *, ended: str = "", st
     else:
         estimated = spoken_range(estimate.time_s)
     where = "estimated" if is_as_estimated else "outside the estimated"
-    return f"Finished in {took} ({where} {estimated}){listed}."
+    done = f"{ending_words(estimate, outcome, ended=ended)}:" if ended else "Finished in"
+    return f"{done} {took} ({where} {estimated}){listed}."
 
 
 def choices_in_words(comparison: Comparison) -> tuple[tuple[str, str], ...]:

@@ -159,3 +159,14 @@ def test_the_last_line_says_what_it_took_beside_the_range() -> None:
     assert ending_sentence(short, an_outcome(time_s=0.5)).startswith("Finished in under 1 s (estimated under 1 s), ")
     early = an_outcome(completed=False, epoch_durations_s=(186.0,) * 9)
     assert ending_sentence(estimate, early, ended="failed").startswith("Ended after 9 of 100 epochs, failed: 5 h 15")
+    late = ending_sentence(estimate, an_outcome(), ended="failed")
+    assert late.startswith("Finished, then failed: 5 h 15 min (estimated 4 h 50 min to 5 h 35 min), ")
+
+
+def test_a_training_that_runs_is_neither_ended_nor_judged() -> None:
+    so_far = an_outcome(completed=False, epoch_durations_s=(186.0,) * 9)
+    text = summary(an_estimate(), outcome=so_far, is_running=True)
+    assert "Still running, 9 of 100 epochs done:" in text
+    assert "Estimated in all: 5 h 10 min" in text
+    assert "nded" not in text
+    assert "judged" not in text
