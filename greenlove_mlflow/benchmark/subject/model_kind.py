@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from greenlove_mlflow.benchmark.machine.torch_settings import convolves_in_tf32, multiplies_in_tf32
+from greenlove_mlflow.benchmark.subject.overheard import Overheard
 from greenlove_mlflow.core.speed.gpus import Precision
 
 _PRECISION_OF_DTYPE: dict[torch.dtype, Precision] = {torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -37,27 +39,30 @@ class ModelDescription:
     parameter_count: int | None
 
 
+def _enter_autocast(original: Callable[[Any], Any], listeners: Iterable[Callable[[Any], None]], region: Any) -> Any:
+    if getattr(region, "_enabled", False):
+        for listener in listeners:
+            listener(region)
+    return original(region)
+
+
+_AUTOCAST_ENTERED = Overheard(torch.autocast, "__enter__", _enter_autocast)
+
+
 class AutocastWatch:
-    """Records the dtype that mixed precision computes in while a step runs."""
+    """Records the dtype that mixed precision computes in while this thread runs a step."""
 
     def __init__(self) -> None:
         self.dtype: torch.dtype | None = None
+        self._thread_id = threading.get_ident()
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Record every autocast region entered inside the block."""
-        original: Any = torch.autocast.__enter__
+    def watching(self) -> AbstractContextManager[None]:
+        """A block in which every autocast region that is entered is recorded."""
+        return _AUTOCAST_ENTERED.heard_by(self._note)
 
-        def noting(region: Any) -> Any:
-            if getattr(region, "_enabled", False):
-                self.dtype = getattr(region, "fast_dtype", None)
-            return original(region)
-
-        torch.autocast.__enter__ = noting  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            torch.autocast.__enter__ = original  # type: ignore[method-assign]
+    def _note(self, region: Any) -> None:
+        if threading.get_ident() == self._thread_id:
+            self.dtype = getattr(region, "fast_dtype", None)
 
 
 def describe_model(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -12,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from greenlove_mlflow.benchmark.subject.overheard import Overheard
 
 # Wrappers store the wrapped optimizer under one of these names.
 _INNER_NAMES = ("optimizer", "base_optimizer", "_optimizer")
@@ -43,58 +43,31 @@ class _ScaledSteps(threading.local):
     stepped: set[int] | None = None
 
 
-class _Scalers:
-    """Gradient scalers of this process, watched while anybody listens: a step that they skip calls no hook."""
-
-    def __init__(self) -> None:
-        self.renew_lock()
-        self._listeners: list[Callable[[torch.optim.Optimizer], None]] = []
-        self._original: Any = None
-        self._ours: Any = None
-        self.scaled = _ScaledSteps()
-
-    def renew_lock(self) -> None:
-        """Make the lock anew: in a forked process, a thread that held it does not exist."""
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def heard_by(self, listener: Callable[[torch.optim.Optimizer], None]) -> Iterator[None]:
-        """Call ``listener`` with each optimizer whose step a gradient scaler skips inside the block."""
-        with self._lock:
-            self._listeners = [*self._listeners, listener]
-            if self._original is None:
-                self._original = original = torch.amp.GradScaler.step
-
-                @functools.wraps(original)
-                def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-                    return self._step(original, scaler, optimizer, *args, **kwargs)
-
-                self._ours = step
-                torch.amp.GradScaler.step = step  # type: ignore[assignment,method-assign]
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._listeners = [each for each in self._listeners if each is not listener]
-                if not self._listeners and torch.amp.GradScaler.step is self._ours:  # else another wrapper is above it
-                    torch.amp.GradScaler.step, self._original = self._original, None  # type: ignore[method-assign]
-
-    def _step(self, original: Any, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        outer, self.scaled.stepped = self.scaled.stepped, set()
-        try:
-            result = original(scaler, optimizer, *args, **kwargs)
-            skipped = [each for each in find_optimizers(optimizer) if id(each) not in self.scaled.stepped]
-        finally:
-            self.scaled.stepped = outer
-        for each in skipped:
-            for listener in self._listeners:
-                listener(each)
-        return result
+_SCALED = _ScaledSteps()
 
 
-_SCALERS = _Scalers()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_SCALERS.renew_lock)
+def _scaler_step(
+    original: Callable[..., Any],
+    listeners: Iterable[Callable[[torch.optim.Optimizer], None]],
+    scaler: Any,
+    optimizer: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """``GradScaler.step``, and a call of the listeners with each optimizer whose step it skips."""
+    outer, _SCALED.stepped = _SCALED.stepped, set()
+    try:
+        result = original(scaler, optimizer, *args, **kwargs)
+        skipped = [each for each in find_optimizers(optimizer) if id(each) not in _SCALED.stepped]
+    finally:
+        _SCALED.stepped = outer
+    for each in skipped:
+        for listener in listeners:
+            listener(each)
+    return result
+
+
+_SCALER_STEP = Overheard(torch.amp.GradScaler, "step", _scaler_step)
 
 
 @contextmanager
@@ -103,13 +76,13 @@ def told_of_steps(on_step: Callable[[torch.optim.Optimizer], None]) -> Iterator[
 
     def hook(optimizer: Any, args: Any, kwargs: Any) -> None:
         del args, kwargs
-        if _SCALERS.scaled.stepped is not None:
-            _SCALERS.scaled.stepped.add(id(optimizer))
+        if _SCALED.stepped is not None:
+            _SCALED.stepped.add(id(optimizer))
         on_step(optimizer)
 
     handle = register_optimizer_step_post_hook(hook)
     try:
-        with _SCALERS.heard_by(on_step):
+        with _SCALER_STEP.heard_by(on_step):
             yield
     finally:
         handle.remove()
