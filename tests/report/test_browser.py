@@ -74,6 +74,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     contents = {
         "run": render_report(a_content(outcome=an_outcome())),
         "measured": render_report(ReportContent(estimate=estimate, comparison=comparison, log=a_benchmark())),
+        "small": render_report(a_small_content()),
         "hostile": render_report(a_hostile_content()),
         **{f"fate-{status}": render_report(a_content(status=status, **FATES[status])) for status in FATES},
         "experiment": render_experiment(
@@ -85,6 +86,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.html" for name in contents}
 
 
+def a_small_content() -> ReportContent:
+    home = estimate_changed(measured_statistics(), Change(epoch_count=1))
+    return ReportContent(estimate=home, comparison=greenlove.compare(home), log=a_benchmark())
+
+
 def a_hostile_content() -> ReportContent:
     home = an_estimate()
     home = dataclasses.replace(home, grid=dataclasses.replace(home.grid, place=HOSTILE))
@@ -93,7 +99,7 @@ def a_hostile_content() -> ReportContent:
     return a_content(estimate=home, comparison=comparison, run_name=HOSTILE)
 
 
-@pytest.mark.parametrize("name", ["run", "measured", "experiment", "hostile"])
+@pytest.mark.parametrize("name", ["run", "measured", "small", "experiment", "hostile"])
 @pytest.mark.parametrize(("width", "dark"), [(DESKTOP_PX, False), (DESKTOP_PX, True), (MOBILE_PX, False)])
 def test_page_is_quiet_asks_for_nothing_and_fits_the_window(
     browser: Any, pages: dict[str, Path], name: str, width: int, dark: bool
@@ -431,6 +437,21 @@ def test_what_if_rewrites_verdict_figures_and_table_and_finds_back(browser: Any,
         visit.page.locator("#whatif [data-reset]").click()
         assert visit.page.evaluate(read) == before
         assert visit.complaints == []
+
+
+def test_offers_are_folded_where_all_is_too_small_to_rent_until_a_what_if_is_not(
+    browser: Any, pages: dict[str, Path]
+) -> None:
+    with visiting(browser, pages["small"]) as visit:
+        assert "too small to rent" in visit.page.locator("#advice").inner_text().replace("\u00a0", " ")
+        assert not visit.page.locator("#options").is_visible()
+        visit.page.locator("#whatif [name=epochs]").fill("2")
+        assert not visit.page.locator("#options").is_visible()
+        visit.page.locator("#whatif [name=epochs]").fill("30000")
+        assert visit.page.locator("#options").is_visible()
+        assert visit.complaints == []
+    with visiting(browser, pages["measured"]) as visit:
+        assert visit.page.locator("#options").is_visible()
 
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", "0"), ("pue", "0.5"), ("price", "-1"), ("samples", "1.5")])

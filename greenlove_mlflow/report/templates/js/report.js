@@ -131,6 +131,8 @@
       line.textContent = format.together(sentence);
       return line;
     }));
+    const fold = document.getElementById("options-fold");
+    if (fold && !verdict.isTooSmall(options, facts.start_s)) fold.open = true;
   }
 
   // The parts of the page that a what-if rewrites, as the run left them.

@@ -28,15 +28,17 @@ const verdict = (() => {
     return priced.reduce((best, row) => (best && worth(best) <= worth(row) ? best : row), null);
   }
 
+  const isTooSmall = ([home, ...offers], start) => offers.length > 0 && home.time.point < start;
+
   // Home and the offers, and the seconds that an instance needs to start.
   function sentences(options, start = 0) {
     const [home, ...offers] = options;
-    if (offers.length && home.time.point < start) {
+    if (isTooSmall(options, start)) {
       return [homeSentence(home), tooSmallSentence(arithmetic.exactly(start))];
     }
     const named = worthNaming(offers, start);
     return [homeSentence(home), ...(named ? [offerSentence(named, start)] : [])];
   }
 
-  return { sentences };
+  return { sentences, isTooSmall };
 })();
