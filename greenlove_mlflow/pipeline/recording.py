@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Pictures, page and model take about three seconds of Python, for which the training's own has to wait. That is half a
+# percent of this; a shorter training gets them at its end.
+SHORTEST_WITH_PAGE_S = 600.0
+
 
 def estimate_before(undertaking: Undertaking, tracked: TrackedRun) -> Estimated:
     """Benchmark a training before it runs, and record its estimate; on ranks other than 0 nothing is recorded."""
@@ -45,7 +49,10 @@ def estimate_before(undertaking: Undertaking, tracked: TrackedRun) -> Estimated:
 
 
 def keep_estimate(estimated: Estimated, undertaking: Undertaking, tracked: TrackedRun) -> Estimated:
-    """Compare an estimate with the offers and record both in the run; figures and page follow in the background."""
+    """Compare an estimate with the offers and record both in the run.
+
+    Figures and page follow in the background of a long training, and at the end of a short one.
+    """
     options, keeping = undertaking.options, undertaking.keeping
     if tracked.is_continued:
         # The run keeps its first estimate; the estimate of what is left now is a forecast of it.
@@ -61,8 +68,10 @@ def keep_estimate(estimated: Estimated, undertaking: Undertaking, tracked: Track
         if keeping.log_model:
             _log_model_later(tracked, estimate, comparison)
 
-    rest = Background(keep_rest, name="greenlove-page") if keeping.rest else None
-    return dataclasses.replace(compared, rest=rest)
+    if not keeping.rest:
+        return compared
+    is_short = estimate.time_s.point < SHORTEST_WITH_PAGE_S
+    return dataclasses.replace(compared, rest=Background(keep_rest, name="greenlove-page", waits=is_short))
 
 
 def estimate_of_trial(trial: TrialUnderWay, undertaking: Undertaking, tracked: TrackedRun) -> Estimated | None:

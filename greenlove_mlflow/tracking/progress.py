@@ -20,9 +20,14 @@ LEAST_S, MOST_S, SHARE = 15.0, 600.0, 0.05
 
 
 class ProgressNote:
-    """The note of a running training, rewritten now and then after a lap."""
+    """The note of a running training, rewritten now and then after a lap.
+
+    Attributes:
+        has_page: Whether the run holds a report page, which the note names.
+    """
 
     def __init__(self) -> None:
+        self.has_page = False
         self._began_s = self._due_s = time.perf_counter()
         self._is_open = False
 
@@ -49,5 +54,7 @@ class ProgressNote:
         so_far = settle()
         if so_far is not None:
             seen_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            note = make_note(estimate, comparison, run_id=run.run_id, so_far=so_far, seen_at=seen_at)
+            note = make_note(
+                estimate, comparison, run_id=run.run_id, so_far=so_far, seen_at=seen_at, has_page=self.has_page
+            )
             run.tags({NOTE_TAG: note})

@@ -113,7 +113,7 @@ class TrackedRun(RunEvents):
     def log_estimates(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog | None, *, streamed: bool = False
     ) -> None:
-        """Record the estimates and the benchmark's measurements; takes milliseconds.
+        """Record the estimates, the benchmark's measurements and a note; takes milliseconds.
 
         Args:
             estimate: The estimate at home.
@@ -121,11 +121,13 @@ class TrackedRun(RunEvents):
             log: The benchmark's log; None when another run holds the benchmark.
             streamed: Whether the log's power samples were already recorded as they were taken.
         """
-        from greenlove_mlflow.tracking.estimates import keep_points_and_estimates
+        from greenlove_mlflow.tracking.estimates import keep_page, keep_points_and_estimates
 
         if self._spool is not None:
             with self._boundary.guard("keeping the estimates"):
                 keep_points_and_estimates(self, estimate, comparison, log, streamed=streamed)
+                keep_page(self, estimate, comparison, None)
+            self._progress.open()
 
     def log_page(
         self, estimate: Estimate, comparison: Comparison | None, log: BenchmarkLog, *, saved_view: bool = True
@@ -147,7 +149,7 @@ class TrackedRun(RunEvents):
             keep_files(self, estimate, comparison, log)
         with self._boundary.guard("drawing the pictures and the report"):
             keep_page(self, estimate, comparison, log)
-        self._progress.open()
+        self._progress.has_page = True
         if saved_view:
             self._describes_experiment = True
             with self._boundary.guard("saving a view of the experiment"):

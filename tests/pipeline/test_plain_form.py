@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,13 @@ def test_a_refusal_raises_when_asked_to(store: str) -> None:
     (run,) = mlflow.MlflowClient(store).search_runs(["0"])
     assert run.info.status == "KILLED"
     assert run.data.tags["greenlove.status"] == "refused"
+
+
+@pytest.mark.parametrize(("epochs", "is_beside"), [(20, False), (10_000_000, True)])
+def test_the_page_is_made_beside_a_long_training_and_after_a_short_one(epochs: int, is_beside: bool) -> None:
+    """Its seconds of Python hold up the training's own, for which nothing is too short."""
+    with greenlove.track(*parts(), epochs=epochs, batch_size=8, **QUIET) as run:
+        names = {each.name for each in threading.enumerate()}
+    assert ("greenlove-page" in names) == is_beside
+    artifacts = mlflow.artifacts.list_artifacts(run_id=run.run_id, artifact_path="greenlove")
+    assert "greenlove/report.html" in {each.path for each in artifacts}

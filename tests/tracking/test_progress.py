@@ -117,7 +117,7 @@ def test_a_killed_training_has_an_outcome_and_a_note_that_leads_with_it(store: s
     note = kept.tags[names.NOTE_TAG]
     assert note.startswith("5 of 20 epochs ran, then it was killed: 15.0 s, 139 mWh, ")
     assert note.index("is not judged") < note.index("Before it ran:") < note.index("Training here takes 5 h 10 min")
-    assert "crusoe.png" in note
+    assert "`greenlove report` with this run's id" in note
     stored = read_run(str(result.run_id), with_log=False)
     assert stored.fate == "killed"
     assert stored.so_far is None

@@ -161,14 +161,18 @@ class Background(Generic[Result]):
     Args:
         work: The job.
         name: Name of the thread.
+        waits: Whether the job is done only when somebody waits for it, in their thread.
     """
 
-    def __init__(self, work: Callable[[], Result], *, name: str) -> None:
+    def __init__(self, work: Callable[[], Result], *, name: str, waits: bool = False) -> None:
         self._work = work
         self._results: list[Result] = []
         self._error: BaseException | None = None
         self._done = threading.Event()
+        self._waits = waits
         self._thread = threading.Thread(target=self._run_aside, name=name, daemon=True)
+        if waits:
+            return
         try:
             self._thread.start()
         except RuntimeError:
@@ -182,11 +186,14 @@ class Background(Generic[Result]):
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait up to ``timeout_s`` seconds and return whether the job has ended."""
+        if self._waits:
+            self._waits = False
+            self._run()
         return self._done.wait(timeout_s)
 
     def result(self) -> Result:
         """Wait for the job and return its result, or raise its exception."""
-        self._done.wait()
+        self.wait()
         if self._error is not None:
             raise self._error
         return self._results[0]

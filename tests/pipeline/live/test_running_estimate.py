@@ -28,3 +28,13 @@ def test_an_error_of_the_work_is_raised_where_its_result_is_asked_for() -> None:
     assert work.wait(30.0)
     with pytest.raises(ZeroDivisionError):
         work.result()
+
+
+def test_work_that_waits_is_done_once_when_and_where_it_is_waited_for() -> None:
+    done: list[int] = []
+    work = Background(lambda: done.append(threading.get_ident()), name="at the end", waits=True)
+    assert not work.is_done
+    assert done == []
+    assert work.wait()
+    assert work.wait()
+    assert done == [threading.get_ident()]
