@@ -317,7 +317,7 @@ def judgement_sentence(estimate: Estimate, outcome: Outcome) -> str:
     ratio = time_error_ratio(outcome, estimate) or 1.0
     side = "within" if estimate.time_s.contains(outcome.time_s) else "outside"
     length = "longer" if ratio > 1.0 else "shorter"
-    return f"That is {format_share(abs(ratio - 1.0))} {length} than the estimated {estimated}: {side} the range."
+    return f"That is {_off(ratio)} {length} than the estimated {estimated}: {side} the range."
 
 
 def outcome_table(estimate: Estimate, outcome: Outcome) -> list[tuple[str, str, str, str]]:
@@ -344,7 +344,13 @@ def difference_words(estimated: Interval | None, actual: float | None) -> str:
         return ""
     ratio = actual / estimated.point
     side = "in range" if estimated.contains(actual) else "out of range"
-    return f"{format_share(abs(ratio - 1.0))} {'more' if ratio > 1.0 else 'less'}, {side}"
+    return f"{_off(ratio)} {'more' if ratio > 1.0 else 'less'}, {side}"
+
+
+def _off(ratio: float) -> str:
+    """How far a ratio is from one; nobody decides below one per cent."""
+    off = abs(ratio - 1.0)
+    return "under 1%" if off < 0.01 else format_share(off)
 
 
 def _energy_sentences(outcome: Outcome) -> tuple[str, ...]:

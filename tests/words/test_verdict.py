@@ -15,6 +15,7 @@ ESTIMATED = Interval(point=10.0, low=8.0, high=12.0)
     [
         (ESTIMATED, 11.0, "10% more, in range"),
         (ESTIMATED, 8.8, "12% less, in range"),
+        (ESTIMATED, 10.003, "under 1% more, in range"),
         (ESTIMATED, 13.0, "30% more, out of range"),
         (ESTIMATED, 5.0, "50% less, out of range"),
         (Interval.exactly(0.0), 1.0, ""),
