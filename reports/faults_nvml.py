@@ -35,7 +35,7 @@ from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION  # noqa: E402
 from greenlove_mlflow.core.records import Machine  # noqa: E402
 from greenlove_mlflow.core.speed.gpus import GpuSpec  # noqa: E402
 from greenlove_mlflow.pipeline import ground  # noqa: E402
-from greenlove_mlflow.power import MeterSettings, PowerMeter, PowerModel, meter, open_meter, rapl  # noqa: E402
+from greenlove_mlflow.power import PowerMeter, meter, open_meter, rapl  # noqa: E402
 from greenlove_mlflow.units import J_PER_KWH  # noqa: E402
 from tests.support.nvml import ERRORS, Ask, FakeBoard, FakeNvml  # noqa: E402
 
@@ -419,13 +419,12 @@ def _tried(case: Case) -> str:
     clock = Clock()
     with board_of(case, clock) as fake:
         spec = GpuSpec(gpu_id="a100", name=NAME, tdp_w=TDP_W)
-        model = PowerModel(gpu_spec=spec, gpu_utilization=MODEL_W / TDP_W)
-        settings = MeterSettings(**case.options)
+        options = {"gpu_spec": spec, "gpu_utilization": MODEL_W / TDP_W, **case.options}
 
         def metering() -> Any:
             fake.began_s = clock.now_s
             fake.counts.clear()
-            return open_meter(Machine(device="cuda:0"), torch_device="cuda:0", model=model, settings=settings)
+            return open_meter(Machine(device="cuda:0"), torch_device="cuda:0", **options)
 
         with metering() as bench:
             problems = [_benchmark(case, bench, clock)]
@@ -580,8 +579,7 @@ def on_a_board(fake: FakeNvml) -> Iterator[None]:
     def open_gpu(machine: Machine, **options: Any) -> Any:
         fake.began_s = time.perf_counter()
         spec = GpuSpec(gpu_id="a100", name=NAME, tdp_w=TDP_W)
-        model = dataclasses.replace(options["model"], gpu_spec=spec, cpu_power=None, ram_w_per_gib=None)
-        gpu = {"torch_device": "cuda:0", "model": model}
+        gpu = {"torch_device": "cuda:0", "gpu_spec": spec, "cpu_power": None, "ram_w_per_gib": None}
         return real_open(dataclasses.replace(machine, device="cuda:0"), **{**options, **gpu})
 
     with (

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from greenlove_mlflow.benchmark import read_machine
-from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import Machine
 from greenlove_mlflow.core.speed.gpu_names import match_gpu
 from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.core.workload import Grid
-from greenlove_mlflow.power import MeterSettings, PowerModel, open_meter
+from greenlove_mlflow.power import open_meter
 from greenlove_mlflow.power.nvml.boards import request_board
 from greenlove_mlflow.tables import read_cpu_power, read_default_pue, read_gpu_specs, read_ram_w_per_gib
 from greenlove_mlflow.tables.places.grid import find_grid, unusual_caveats
@@ -71,9 +70,15 @@ def read_ground(torch_device: Any, options: Options, environment: Environment, r
     """
     place = find_supply(options, environment)
     machine, spec = identify_machine(torch_device)
+    open_meter, cpu_caveat = meter_opener(options, environment, machine, spec, torch_device)
     if ranks is not None:
         ranks.share_board(_board_place(torch_device, machine, environment))
-    open_meter, cpu_caveat = meter_opener(options, environment, machine, spec, torch_device, ranks=ranks)
+        open_meter = functools.partial(
+            open_meter,
+            counts_host=ranks.counts_host,
+            counts_board=ranks.counts_board,
+            neighbour_pids=ranks.neighbour_pids,
+        )
     caveats = (*place.caveats, *([cpu_caveat] if cpu_caveat else []), *_shared_boards(ranks))
     return Ground(machine=machine, spec=spec, open_meter=open_meter, place=place, caveats=caveats)
 
@@ -139,13 +144,7 @@ def identify_machine(torch_device: Any) -> tuple[Machine, GpuSpec | None]:
 
 
 def meter_opener(
-    options: Options,
-    environment: Environment,
-    machine: Machine,
-    spec: GpuSpec | None,
-    torch_device: Any,
-    *,
-    ranks: Ranks | None = None,
+    options: Options, environment: Environment, machine: Machine, spec: GpuSpec | None, torch_device: Any
 ) -> tuple[OpenMeter, Caveat | None]:
     """A function that opens the machine's power meter with the power figures of tables and caller.
 
@@ -155,24 +154,22 @@ def meter_opener(
         machine: The machine to meter.
         spec: Specs of its GPU; None if it is in no table, and on a CPU.
         torch_device: Device of the training.
-        ranks: The ranks of the training, which have shared their boards; None when it trains alone.
     """
     cpu_power = read_cpu_power(machine.cpu_name, machine.visible_cpu_count, system_cpu_count=os.cpu_count())
-    model = PowerModel(
-        tdp_w=options.tdp_w,
-        gpu_utilization=ASSUMED_UTILIZATION if options.gpu_utilization is None else options.gpu_utilization,
-        gpu_spec=spec,
-        cpu_power=cpu_power.interval_w,
-        ram_w_per_gib=read_ram_w_per_gib(),
-        neighbour_pids=() if ranks is None else ranks.neighbour_pids,
-    )
-    settings = MeterSettings(
-        poll_interval_s=options.power_poll_interval_s,
-        gpu_index=options.gpu_index,
-        visible_devices=environment.visible_devices,
-        device_order=environment.device_order,
-        counts_host=ranks is None or ranks.counts_host,
-        counts_board=ranks is None or ranks.counts_board,
-    )
-    opener = functools.partial(open_meter, machine, torch_device=torch_device, model=model, settings=settings)
-    return opener, cpu_power.caveat
+    utilization = {} if options.gpu_utilization is None else {"gpu_utilization": options.gpu_utilization}
+
+    def open_it(**more: Any) -> AbstractContextManager[PowerMeter]:
+        return open_meter(
+            machine,
+            torch_device=torch_device,
+            gpu_index=options.gpu_index,
+            tdp_w=options.tdp_w,
+            gpu_spec=spec,
+            cpu_power=cpu_power.interval_w,
+            ram_w_per_gib=read_ram_w_per_gib(),
+            visible_devices=environment.visible_devices,
+            device_order=environment.device_order,
+            **{"poll_interval_s": options.power_poll_interval_s, **utilization, **more},
+        )
+
+    return open_it, cpu_power.caveat

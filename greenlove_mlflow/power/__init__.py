@@ -9,7 +9,6 @@ Sources, best first: the board's energy counter, its power samples, the CPU's RA
 model (TDP times utilisation). Unknown figures are left out, and ``caveats()`` says why.
 """
 
-from greenlove_mlflow.power.devices import PowerModel
-from greenlove_mlflow.power.meter import MeterSettings, PowerMeter, open_meter
+from greenlove_mlflow.power.meter import PowerMeter, open_meter
 
-__all__ = ["MeterSettings", "PowerMeter", "PowerModel", "open_meter"]
+__all__ = ["PowerMeter", "open_meter"]

@@ -20,7 +20,6 @@ from greenlove_mlflow.core.interval import NORMAL_QUANTILE_95, Interval
 from greenlove_mlflow.core.speed.gpus import ProbeResult
 from greenlove_mlflow.errors import InvalidInputError, UnknownGpuError, UnknownPlaceError
 from greenlove_mlflow.pipeline import ground
-from greenlove_mlflow.power import MeterSettings
 from tests.support.spy import Spy
 
 # As the original's README has it.
@@ -314,17 +313,17 @@ def test_the_browser_opens_only_when_asked(clock: list[float], tmp_path: Path, m
 
 
 def test_meter_parameters_reach_the_meter(clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[MeterSettings] = []
+    seen: list[dict[str, Any]] = []
     real = ground.open_meter
 
     def open_meter(*arguments: Any, **named: Any) -> Any:
-        seen.append(named["settings"])
+        seen.append(named)
         return real(*arguments, **named)
 
     monkeypatch.setattr(ground, "open_meter", open_meter)
     make_estimator(tmp_path, gpu_index=2, power_poll_interval=0.5).estimate()
     make_estimator(tmp_path).estimate()
-    assert [(each.gpu_index, each.poll_interval_s) for each in seen] == [(2, 0.5), (None, 1.0)]
+    assert [(each["gpu_index"], each["poll_interval_s"]) for each in seen] == [(2, 0.5), (None, 1.0)]
 
 
 def test_the_live_grid_is_asked_only_with_a_key(

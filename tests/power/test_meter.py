@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import sys
@@ -17,7 +16,7 @@ import torch
 
 from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.speed.gpus import GpuSpec
-from greenlove_mlflow.power import MeterSettings, PowerMeter, PowerModel, open_meter, rapl
+from greenlove_mlflow.power import PowerMeter, open_meter, rapl
 from greenlove_mlflow.power import meter as meter_module
 from tests.support.factories import a_machine
 from tests.support.nvml import ERRORS, FakeBoard, FakeNvml
@@ -70,13 +69,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def meter_gpu(**over: Any) -> Any:
-    """A meter of the first board; options of its model and its settings by their names."""
-    model, settings = (
-        record(**{each.name: over.pop(each.name) for each in dataclasses.fields(record) if each.name in over})
-        for record in (PowerModel, MeterSettings)
-    )
-    machine = a_machine(device="cuda:0")
-    return open_meter(machine, **{"torch_device": "cuda:0", "model": model, "settings": settings, **over})
+    return open_meter(a_machine(device="cuda:0"), **{"torch_device": "cuda:0", **over})
 
 
 def run_windows(meter: PowerMeter, clock: VirtualClock, *durations_s: float, gap_s: float = 1.0) -> None:
@@ -629,7 +622,7 @@ def test_energy_may_be_asked_from_many_threads(nvml: Any) -> None:
 
 def test_the_cpu_is_modelled_by_the_share_of_its_cores_that_training_keeps_busy(clock: VirtualClock) -> None:
     machine = a_machine(visible_cpu_count=4)
-    with open_meter(machine, model=PowerModel(cpu_power=Interval(point=80.0, low=60.0, high=100.0))) as meter:
+    with open_meter(machine, cpu_power=Interval(point=80.0, low=60.0, high=100.0)) as meter:
         with meter.window():
             clock.pass_s(10.0, busy=2.0)
         clock.pass_s(50.0)
@@ -643,7 +636,7 @@ def test_the_cpu_is_modelled_by_the_share_of_its_cores_that_training_keeps_busy(
 
 
 def test_a_clock_of_cpu_time_that_stands_still_means_full_load_not_none(clock: VirtualClock) -> None:
-    with open_meter(a_machine(), model=PowerModel(cpu_power=Interval.exactly(80.0))) as meter:
+    with open_meter(a_machine(), cpu_power=Interval.exactly(80.0)) as meter:
         with meter.window():
             clock.pass_s(10.0)
         (reading,) = meter.readings()
@@ -653,9 +646,7 @@ def test_a_clock_of_cpu_time_that_stands_still_means_full_load_not_none(clock: V
 def test_memory_is_counted_when_its_figure_is_given(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     machine = a_machine(memory_gib=16.0)
-    with open_meter(
-        machine, model=PowerModel(cpu_power=Interval.exactly(80.0), ram_w_per_gib=Interval.exactly(0.5))
-    ) as meter:
+    with open_meter(machine, cpu_power=Interval.exactly(80.0), ram_w_per_gib=Interval.exactly(0.5)) as meter:
         clock.pass_s(10.0, busy=2.0)
         readings = {reading.device: reading for reading in meter.readings()}
         assert meter.energy_j(modelled=True) == pytest.approx(80.0 * 10.0 + 8.0 * 10.0)
@@ -665,16 +656,14 @@ def test_memory_is_counted_when_its_figure_is_given(clock: VirtualClock, monkeyp
 def test_memory_of_a_shared_machine_goes_with_its_cores(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     machine = a_machine(memory_gib=1024.0, visible_cpu_count=2)
-    with open_meter(
-        machine, model=PowerModel(cpu_power=Interval.exactly(80.0), ram_w_per_gib=Interval.exactly(0.5))
-    ) as meter:
+    with open_meter(machine, cpu_power=Interval.exactly(80.0), ram_w_per_gib=Interval.exactly(0.5)) as meter:
         ram = next(reading for reading in meter.readings() if reading.device == "ram")
     assert ram.power_w == pytest.approx(16.0)
     assert "2 of 64 cores" in ram.note
 
 
 def test_nothing_known_is_nothing_told(clock: VirtualClock) -> None:
-    with open_meter(a_machine(), model=PowerModel(ram_w_per_gib=Interval.exactly(0.5))) as meter:
+    with open_meter(a_machine(), ram_w_per_gib=Interval.exactly(0.5)) as meter:
         clock.pass_s(10.0)
         assert meter.readings() == ()
         assert meter.energy_j() is None
@@ -682,9 +671,7 @@ def test_nothing_known_is_nothing_told(clock: VirtualClock) -> None:
 
 
 def test_a_given_tdp_serves_a_training_on_the_cpu_too(clock: VirtualClock) -> None:
-    with open_meter(
-        a_machine(), model=PowerModel(tdp_w=200.0, gpu_utilization=0.5, cpu_power=Interval.exactly(80.0))
-    ) as meter:
+    with open_meter(a_machine(), tdp_w=200.0, gpu_utilization=0.5, cpu_power=Interval.exactly(80.0)) as meter:
         (reading,) = meter.readings()
     assert (reading.device, reading.source, reading.power_w) == ("cpu", "given", 100.0)
 

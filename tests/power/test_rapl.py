@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenlove_mlflow.core.interval import Interval
-from greenlove_mlflow.power import PowerModel, open_meter, rapl
+from greenlove_mlflow.power import open_meter, rapl
 from tests.support.factories import a_machine
 
 WRAPS_AT_UJ = 262_143_328_850
@@ -99,7 +99,7 @@ def test_a_forbidden_counter_is_modelled_and_says_why(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(rapl.RaplDomain, "read_j", refuse)
-    with open_meter(a_machine(), model=PowerModel(cpu_power=Interval.exactly(50.0))) as meter:
+    with open_meter(a_machine(), cpu_power=Interval.exactly(50.0)) as meter:
         now[0] += 10.0
         (reading,) = meter.readings()
         (caveat,) = meter.caveats()
@@ -109,7 +109,7 @@ def test_a_forbidden_counter_is_modelled_and_says_why(
 
 def test_a_counter_that_stands_still_is_not_zero_watts(fake: FakeRapl, now: list[float]) -> None:
     fake.set("intel-rapl:0", "package-0", 0)
-    with open_meter(a_machine(), model=PowerModel(cpu_power=Interval.exactly(50.0))) as meter:
+    with open_meter(a_machine(), cpu_power=Interval.exactly(50.0)) as meter:
         with meter.window():
             now[0] += 10.0
         (reading,) = meter.readings()
