@@ -241,10 +241,11 @@ def is_lost_view(tensor: torch.Tensor) -> bool:
 def is_rearranged_once(thing: Any) -> bool:
     """Whether a ``DistributedDataParallel`` is to put its gradients into another order after its first backward pass.
 
-    Three ranks or more then sum them in another order, which rounds the sums of the first step differently.
+    Three ranks or more then sum them in another order, which rounds the sums of the first step differently. The object
+    itself is not asked what it is: that may run code of its own.
     """
     return (
-        isinstance(thing, torch.nn.parallel.DistributedDataParallel)
+        issubclass(type(thing), torch.nn.parallel.DistributedDataParallel)
         and not thing._has_rebuilt_buckets
         and (thing.static_graph or not thing.find_unused_parameters)
         and thing.process_group.size() > 2
