@@ -10,11 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from greenlove_mlflow.core.energy.power import ASSUMED_UTILIZATION
-from greenlove_mlflow.core.interval import Interval
 from greenlove_mlflow.core.provenance import Caveat
 from greenlove_mlflow.core.records import Machine, PowerReading, PowerSample
-from greenlove_mlflow.core.speed.gpus import GpuSpec
 from greenlove_mlflow.power.devices import (
     DeviceTracks,
     PowerModel,
@@ -333,11 +330,6 @@ def open_meter(
     *,
     torch_device: Any = None,
     gpu_index: int | None = None,
-    tdp_w: float | None = None,
-    gpu_utilization: float = ASSUMED_UTILIZATION,
-    gpu_spec: GpuSpec | None = None,
-    cpu_power: Interval | None = None,
-    ram_w_per_gib: Interval | None = None,
     poll_interval_s: float = 0.1,
     idle_baseline_s: float = 0.0,
     visible_devices: str | None = None,
@@ -345,7 +337,7 @@ def open_meter(
     on_sample: OnSample | None = None,
     counts_host: bool = True,
     counts_board: bool = True,
-    neighbour_pids: tuple[int, ...] = (),
+    **assumed: Any,
 ) -> Iterator[PowerMeter]:
     """Open a meter of the devices that training on this machine uses, until the block ends.
 
@@ -353,11 +345,6 @@ def open_meter(
         machine: Machine that training runs on.
         torch_device: Device that training runs on; the machine's device when not given.
         gpu_index: NVML index of the board, if torch cannot identify it.
-        tdp_w: Full power of the training device, watts, used if it cannot be read.
-        gpu_utilization: Share of full power that a model of the board assumes, 0 to 1.
-        gpu_spec: The board's row of the specs table.
-        cpu_power: Full-load power of the visible cores, watts; models CPU power if it cannot be read.
-        ram_w_per_gib: Watts per GiB; models memory power if it cannot be read. None leaves memory out.
         poll_interval_s: Seconds between samples.
         idle_baseline_s: Seconds to sample the idle board before the block begins.
         visible_devices: ``CUDA_VISIBLE_DEVICES``, for torch versions that do not report the board's UUID.
@@ -365,19 +352,13 @@ def open_meter(
         on_sample: Called on the meter's thread with each sample.
         counts_host: Whether CPU and memory are metered; of several ranks on a machine, one does.
         counts_board: Whether the board is metered; of several ranks on a board, one does.
-        neighbour_pids: The other ranks on this machine, whose CPU seconds count where the CPU is modelled.
-            They are no strangers on the board.
+        **assumed: Fields of ``PowerModel``: what is taken for devices that cannot be read. The ranks it names are no
+            strangers on the board.
     """
     device = torch_device or machine.device
     primary = name_device(device)
-    model = PowerModel(
-        tdp_w=tdp_w,
-        gpu_utilization=gpu_utilization,
-        gpu_spec=gpu_spec,
-        cpu_power=cpu_power,
-        ram_w_per_gib=ram_w_per_gib,
-        neighbour_pids=neighbour_pids,
-    )
+    model = PowerModel(**assumed)
+    full_power_w = None if model.gpu_spec is None else model.gpu_spec.full_power_w
     if not (counts_host if primary == "cpu" else counts_board):
         yield PowerMeter(
             [DeviceTracks(device=primary)], primary=primary, poll_interval_s=poll_interval_s, on_sample=None
@@ -389,7 +370,7 @@ def open_meter(
         primary=primary,
         poll_interval_s=poll_interval_s,
         on_sample=on_sample,
-        tdp_w=None if gpu_spec is None or gpu_spec.full_power_w is None else gpu_spec.full_power_w.high,
+        tdp_w=None if full_power_w is None else full_power_w.high,
     )
     meter.open(
         request_board(
@@ -398,7 +379,7 @@ def open_meter(
             gpu_index=gpu_index,
             visible_devices=visible_devices,
             device_order=device_order,
-            neighbour_pids=neighbour_pids,
+            neighbour_pids=model.neighbour_pids,
         )
     )
     try:
